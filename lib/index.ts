@@ -1,1 +1,47 @@
-export const placeholder = 1;
+export { RapServer } from './nest/rap-server.js';
+export { RapClient } from './nest/rap-client.js';
+export { RapContext } from './nest/rap-context.js';
+export {
+  InjectRapClient,
+  RapModule,
+  type RapAsyncClientDefinition,
+  type RapClientDefinition,
+} from './nest/rap.module.js';
+export { RapGroup } from './nest/decorators.js';
+export { RAP_TRANSPORT } from './nest/transport.js';
+export {
+  RapStatus,
+  type RapClientEvents,
+  type RapConnectionInfo,
+  type RapServerEvents,
+} from './nest/rap-events.js';
+export type { LifecycleListeners, RapServerOptions } from './nest/server-options.js';
+export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client-options.js';
+export type { RapPatternExtras } from './nest/handler-registry.js';
+export {
+  AuthError,
+  CallCancelledError,
+  CallTimeoutError,
+  ChannelError,
+  ChannelLifecycleError,
+  ConnectionLostError,
+  CryptoError,
+  FuncNotFoundError,
+  InvokeError,
+  LifeCycleError,
+  OverloadError,
+  ParseError,
+  ProtocolError,
+  RapError,
+  RegisteredError,
+  RpcCallError,
+  RunTimeError,
+  ServerError,
+  TooManyRequestsError,
+  type RapErrorOptions,
+} from './nest/errors.js';
+export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
+export type { ReconnectOptions } from './cluster/backoff.js';
+export type { Sent, TimeoutPhase } from './protocol/fault.js';
+export type { Header } from './protocol/frame.js';
+export type { RemoteAddress } from './protocol/link.js';

@@ -1,0 +1,82 @@
+import { type Measurement, Pair } from './pair.js';
+import type { PeerName } from './peers.js';
+import { type Row, rowsOf } from './rows.js';
+import { type ScenarioName, type Scenario, scenarios } from './scenarios.js';
+
+export interface BenchOptions {
+  scenarios: readonly ScenarioName[];
+  peers: readonly PeerName[];
+  rounds: number;
+  seconds: number;
+  log: (line: string) => void;
+}
+
+export interface BenchResult {
+  rows: Row[];
+  /** One line for each peer that dropped out of a scenario. */
+  failures: string[];
+}
+
+/** Below this V8 is still compiling; gRPC takes longest. */
+const MIN_WARM_UP_SECONDS = 1;
+
+export async function runBench(options: BenchOptions): Promise<BenchResult> {
+  const result: BenchResult = { rows: [], failures: [] };
+  for (const name of options.scenarios) {
+    const { rows, failures } = await runScenario(name, options);
+    result.rows.push(...rows);
+    result.failures.push(...failures);
+  }
+  return result;
+}
+
+async function runScenario(name: ScenarioName, options: BenchOptions): Promise<BenchResult> {
+  const { rounds, seconds, log } = options;
+  const scenario: Scenario = scenarios[name];
+  const failures: string[] = [];
+  // New processes for each scenario: its numbers are the same alone and after others.
+  const pairs = new Map<PeerName, Pair>();
+  const results = new Map<PeerName, Measurement[]>();
+
+  /** A peer that fails is out of the scenario; the others go on. */
+  const attempt = async (peer: PeerName, action: () => Promise<void>): Promise<void> => {
+    try {
+      await action();
+    } catch (error) {
+      failures.push(`${name}, ${peer}`);
+      log(`FAILED ${name}, ${peer}: ${error instanceof Error ? error.message : String(error)}`);
+      await pairs.get(peer)?.stop();
+      pairs.delete(peer);
+      results.delete(peer);
+    }
+  };
+
+  try {
+    for (const peer of options.peers.filter((each) => scenario.peers.includes(each))) {
+      await attempt(peer, async () => {
+        const pair = await Pair.start(peer, name);
+        pairs.set(peer, pair);
+        results.set(peer, []);
+        await pair.run(Math.max(seconds, MIN_WARM_UP_SECONDS));
+      });
+    }
+    for (let round = 0; round < rounds; round++) {
+      for (const [peer, pair] of rotated([...pairs], round)) {
+        await attempt(peer, async () => {
+          const measurement = await pair.run(seconds);
+          results.get(peer)?.push(measurement);
+          log(`${name} ${round + 1}/${rounds} ${peer}: ${Math.round(measurement.rate)} ${scenario.unit}`);
+        });
+      }
+    }
+  } finally {
+    for (const pair of pairs.values()) await pair.stop();
+  }
+  return { rows: rowsOf(name, scenario.unit, results), failures };
+}
+
+/** Another peer goes first in each round, so that none always runs behind the same one. */
+function rotated<T>(items: T[], by: number): T[] {
+  const split = items.length === 0 ? 0 : by % items.length;
+  return [...items.slice(split), ...items.slice(0, split)];
+}

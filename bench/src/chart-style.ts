@@ -1,0 +1,48 @@
+import type { PeerName } from './peers.js';
+
+interface Shades {
+  light: string;
+  dark: string;
+}
+
+/** rap in blue; the others in colours that also differ in brightness. */
+const barColors: Record<PeerName, Shades> = {
+  'rap-call': { light: '#0550ae', dark: '#58a6ff' },
+  'rap-send': { light: '#4493f8', dark: '#1f6feb' },
+  'nest-tcp': { light: '#57606a', dark: '#c9d1d9' },
+  'nest-tcp-object': { light: '#1a7f7a', dark: '#39c5bb' },
+  'nest-grpc': { light: '#bc4c00', dark: '#f0883e' },
+  raw: { light: '#8c959f', dark: '#6e7681' },
+};
+
+const inks: Record<'ground' | 'text' | 'faint' | 'grid' | 'baseline', Shades> = {
+  ground: { light: '#ffffff', dark: '#0d1117' },
+  text: { light: '#1f2328', dark: '#e6edf3' },
+  faint: { light: '#59636e', dark: '#9198a1' },
+  grid: { light: '#d8dee4', dark: '#30363d' },
+  baseline: { light: '#59636e', dark: '#9198a1' },
+};
+
+function fills(shade: keyof Shades): string {
+  const rules = Object.entries(barColors).map(([peer, shades]) => `.${peer}{fill:${shades[shade]}}`);
+  return [
+    ...rules,
+    `.ground{fill:${inks.ground[shade]}}`,
+    `text{fill:${inks.text[shade]}}`,
+    `text.faint{fill:${inks.faint[shade]}}`,
+    `.grid{stroke:${inks.grid[shade]}}`,
+    `.baseline{stroke:${inks.baseline[shade]}}`,
+  ].join('');
+}
+
+/**
+ * The picture brings its own ground: GitHub shows it as an image, which follows the system's colour scheme and not
+ * GitHub's, so text without a ground could end up dark on dark.
+ */
+export const chartStyle = [
+  `text{font:12px -apple-system,'Segoe UI',Helvetica,Arial,sans-serif}`,
+  `.title{font-size:18px;font-weight:600}.group{font-size:13px;font-weight:600}.end{text-anchor:end}.middle{text-anchor:middle}`,
+  `.baseline{stroke-width:1.5}`,
+  fills('light'),
+  `@media(prefers-color-scheme:dark){${fills('dark')}}`,
+].join('');

@@ -1,0 +1,63 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { isReply } from './messages.js';
+
+/** How long a child may be silent beyond the time that it was asked to run. */
+const PATIENCE_MS = 20_000;
+const EXIT_PATIENCE_MS = 2_000;
+
+/** The bench's end of a server or client process. */
+export class Child {
+  private constructor(private readonly process: ChildProcess) {}
+
+  /** Starts a process and waits until it is ready. Resolves to it and what it said on being so. */
+  static async start(file: string, args: readonly string[]): Promise<{ child: Child; ready: unknown }> {
+    const child = new Child(fork(fileURLToPath(new URL(file, import.meta.url)), args));
+    try {
+      return { child, ready: await child.reply(PATIENCE_MS) };
+    } catch (error) {
+      await child.stop();
+      throw error;
+    }
+  }
+
+  /** Sends a question and resolves to its answer. One at a time. */
+  async ask(question: object, expectedMs = 0): Promise<unknown> {
+    const answer = this.reply(expectedMs + PATIENCE_MS);
+    this.process.send(question);
+    return answer;
+  }
+
+  /** Hangs up, which is what ends the process; kills it if that does not. */
+  async stop(): Promise<void> {
+    const { process: child } = this;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    if (child.connected) child.disconnect();
+    const timer = setTimeout(() => child.kill('SIGKILL'), EXIT_PATIENCE_MS);
+    await exited;
+    clearTimeout(timer);
+  }
+
+  private reply(patienceMs: number): Promise<unknown> {
+    const { process: child } = this;
+    return new Promise((resolve, reject) => {
+      const settle = (conclude: () => void): void => {
+        clearTimeout(timer);
+        child.off('message', onMessage).off('exit', onExit);
+        conclude();
+      };
+      const onMessage = (message: unknown): void => {
+        if (!isReply(message)) return;
+        settle(() => (message.ok ? resolve(message.value) : reject(new Error(message.error))));
+      };
+      const onExit = (): void => settle(() => reject(new Error('The process ended')));
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`No answer within ${patienceMs / 1000} s: the calls hang`))),
+        patienceMs,
+      );
+      child.on('message', onMessage).on('exit', onExit);
+    });
+  }
+}

@@ -1,0 +1,47 @@
+import type { Peer } from './peer.js';
+
+interface PeerEntry {
+  /** What the chart's legend says about it. */
+  readonly description: string;
+  /** Loaded in the peer's own processes only: a peer that cannot be loaded leaves the others alone. */
+  load(): Promise<Peer>;
+}
+
+/** All peers. A new one is a file in peers/ and an entry here; scenarios.ts says what it takes part in. */
+export const peers = {
+  'rap-call': {
+    description: 'rap, client.call(): a Promise',
+    load: async () => (await import('./peers/rap.js')).rapCall,
+  },
+  'rap-send': {
+    description: 'rap, client.send(): an Observable',
+    load: async () => (await import('./peers/rap.js')).rapSend,
+  },
+  'nest-tcp': {
+    description: 'Nest TCP, string pattern',
+    load: async () => (await import('./peers/nest-tcp.js')).nestTcp,
+  },
+  'nest-tcp-object': {
+    description: 'Nest TCP, object pattern',
+    load: async () => (await import('./peers/nest-tcp.js')).nestTcpObject,
+  },
+  'nest-grpc': {
+    description: 'Nest gRPC',
+    load: async () => (await import('./peers/nest-grpc.js')).nestGrpc,
+  },
+  raw: {
+    description: 'bare sockets and msgpackr, no framework',
+    load: async () => (await import('./peers/raw.js')).raw,
+  },
+} satisfies Record<string, PeerEntry>;
+
+export type PeerName = keyof typeof peers;
+
+export const peerNames = Object.keys(peers).filter(isPeerName);
+
+/** The peer that all others are divided by. */
+export const REFERENCE: PeerName = 'nest-tcp';
+
+export function isPeerName(name: string): name is PeerName {
+  return Object.hasOwn(peers, name);
+}

@@ -1,0 +1,105 @@
+import { fileURLToPath } from 'node:url';
+import { type ChannelOptions, Server, ServerCredentials } from '@grpc/grpc-js';
+import { Controller } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import {
+  ClientProxyFactory,
+  GrpcMethod,
+  type MicroserviceOptions,
+  ServerGrpc,
+  Transport,
+} from '@nestjs/microservices';
+import { firstValueFrom, type Observable } from 'rxjs';
+import { HOST, type Peer } from '../peer.js';
+import { moduleOf } from './nest-module.js';
+
+interface SumRequest {
+  a: number;
+  b: number;
+}
+
+interface SumReply {
+  value: number;
+}
+
+interface EchoMessage {
+  text: string;
+}
+
+type BenchService = Partial<Record<string, (request: unknown) => Observable<unknown>>>;
+
+@Controller()
+class BenchController {
+  @GrpcMethod('Bench', 'Sum')
+  sum({ a, b }: SumRequest): SumReply {
+    return { value: a + b };
+  }
+
+  @GrpcMethod('Bench', 'Echo')
+  echo(message: EchoMessage): EchoMessage {
+    return message;
+  }
+}
+
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+const channelOptions: ChannelOptions = {
+  'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+  'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+};
+
+// From bench/dist/src/peers to bench/proto: tsc does not copy it.
+const contract = {
+  package: 'bench',
+  protoPath: fileURLToPath(new URL('../../../proto/bench.proto', import.meta.url)),
+};
+
+/** Nest binds the port itself and forgets which one it got, so port 0 needs this. */
+class FreePortServerGrpc extends ServerGrpc {
+  port = 0;
+
+  override async createClient(): Promise<Server> {
+    const server = new Server(channelOptions);
+    this.port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(`${HOST}:0`, ServerCredentials.createInsecure(), (error, port) =>
+        error ? reject(error) : resolve(port),
+      );
+    });
+    return server;
+  }
+}
+
+export const nestGrpc: Peer = {
+  async startServer() {
+    const strategy = new FreePortServerGrpc(contract);
+    const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(BenchController), {
+      strategy,
+      logger: ['error'],
+    });
+    await app.listen();
+    return strategy.port;
+  },
+
+  async connect(port) {
+    const client = ClientProxyFactory.create({
+      transport: Transport.GRPC,
+      options: { ...contract, url: `${HOST}:${port}`, channelOptions },
+    });
+    const service = client.getService<BenchService>('Bench');
+    return {
+      unary(name, body) {
+        const method = service[name];
+        if (!method) throw new Error(`The service has no method ${name}`);
+        return firstValueFrom(method(typeof body === 'string' ? { text: body } : body));
+      },
+      unwrap: plainValue,
+    };
+  },
+};
+
+/** A gRPC answer is always a message: its only field is the value that other peers return bare. */
+function plainValue(answer: unknown): unknown {
+  if (typeof answer !== 'object' || answer === null) return answer;
+  if ('text' in answer) return answer.text;
+  return 'value' in answer ? answer.value : undefined;
+}

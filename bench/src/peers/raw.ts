@@ -1,0 +1,61 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { HOST, type Peer, portOf } from '../peer.js';
+import { batchedWriter, onFrames } from './raw-framing.js';
+
+type Handler = (body: unknown) => unknown;
+
+interface SumParams {
+  a: number;
+  b: number;
+}
+
+function isSumParams(body: unknown): body is SumParams {
+  return typeof body === 'object' && body !== null && 'a' in body && 'b' in body;
+}
+
+const handlers = new Map<string, Handler>([
+  ['/default/sum', (body) => (isSumParams(body) ? body.a + body.b : undefined)],
+  ['/default/echo', (body) => body],
+]);
+
+const MSG = 101;
+
+/** rap's frames without a framework: what the sockets and the codec alone can do. */
+export const raw: Peer = {
+  async startServer() {
+    const server = createServer({ noDelay: true }, (socket) => {
+      const write = batchedWriter(socket);
+      onFrames(socket, ([, id, header, body]) => {
+        const handler = handlers.get(header.target ?? '');
+        if (!handler) throw new Error(`No handler for ${header.target}`);
+        write([MSG, id, {}, handler(body)]);
+      });
+    });
+    server.listen(0, HOST);
+    await once(server, 'listening');
+    return portOf(server.address());
+  },
+
+  async connect(port) {
+    const socket = connect({ host: HOST, port, noDelay: true });
+    await once(socket, 'connect');
+    const write = batchedWriter(socket);
+    const pending = new Map<number, (answer: unknown) => void>();
+    onFrames(socket, ([, id, , body]) => {
+      pending.get(id)?.(body);
+      pending.delete(id);
+    });
+
+    let lastId = 1;
+    return {
+      unary: (name, body) =>
+        new Promise((resolve) => {
+          // Odd and below 2^32, as a rap client counts.
+          lastId = (lastId + 2) % 2 ** 32;
+          pending.set(lastId, resolve);
+          write([MSG, lastId, { target: `/default/${name}` }, body]);
+        }),
+    };
+  },
+};

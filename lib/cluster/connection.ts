@@ -1,0 +1,241 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import { Fault, LocalCode } from '../protocol/fault.js';
+import type { Link } from '../protocol/link.js';
+import { Status } from '../protocol/status.js';
+import { type DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
+import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import { connectionLost, Peer, type PeerOwner } from '../rpc/peer.js';
+import { Backoff, type ReconnectOptions } from './backoff.js';
+
+export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
+
+export interface ConnectionOptions {
+  /** Reaches the server; rejects where it cannot be reached. */
+  readonly dial: () => Promise<Link>;
+  /** The server in messages. */
+  readonly where: string;
+  readonly limits: RapLimits;
+  readonly keepAlive: KeepAliveOptions;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** `undefined`: a lost connection comes back with the next call only. */
+  readonly reconnect: ReconnectOptions | undefined;
+  readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
+}
+
+/**
+ * Where the connection stands.
+ *
+ * - `idle`: nothing is wanted; the next call connects
+ * - `connecting`: an attempt is under way
+ * - `open`: calls go to `peer`
+ * - `waiting`: the next attempt comes with the timer
+ */
+type State =
+  | { readonly name: 'idle' }
+  | { readonly name: 'connecting'; peer: Peer | undefined }
+  | { readonly name: 'open'; readonly peer: Peer }
+  | { readonly name: 'waiting'; readonly timer: Timer };
+
+/**
+ * The connection to one server, which comes back when it was lost.
+ *
+ * A first connection that fails tells all who wait at once: the address may be wrong. After that, calls wait through an
+ * outage as long as their own time allows, since a restart is over in moments.
+ */
+export class Connection implements PeerOwner {
+  #state: State = { name: 'idle' };
+  #wasOpen = false;
+  readonly #waiters = new Set<Waiter>();
+  /** Peers that finish their calls after the server said shutdown. */
+  readonly #draining = new Set<Peer>();
+  readonly #backoff: Backoff | undefined;
+
+  constructor(private readonly options: ConnectionOptions) {
+    const { reconnect, clock } = options;
+    this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
+  }
+
+  /** The open connection, for calls that need not wait. */
+  get peer(): Peer | undefined {
+    return this.#state.name === 'open' ? this.#state.peer : undefined;
+  }
+
+  /**
+   * The connection as soon as it is open.
+   *
+   * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
+   * phase `connect` where that takes too long.
+   */
+  acquire(what: string, timeoutMs: number): Promise<Peer> {
+    if (this.#state.name === 'open') return Promise.resolve(this.#state.peer);
+    const { limits, deadlines } = this.options;
+    if (this.#waiters.size >= limits.maxQueuedCalls) {
+      return Promise.reject(
+        new Fault({
+          status: Status.TooManyRequests,
+          code: LocalCode.Overload,
+          message: `Overload: ${this.#waiters.size} calls wait for a connection to ${this.options.where}`,
+          sent: 'no',
+        }),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      const waiter = new Waiter(what, timeoutMs, this.options.where, {
+        done: (result) => {
+          this.#waiters.delete(waiter);
+          deadlines.remove(waiter);
+          if (result instanceof Fault) reject(result);
+          else resolve(result);
+        },
+      });
+      this.#waiters.add(waiter);
+      deadlines.add(waiter, timeoutMs);
+      if (this.#state.name === 'idle') void this.#connect();
+    });
+  }
+
+  /** Ends the connection and fails what is pending. A later call connects again. */
+  close(reason: string): void {
+    const state = this.#state;
+    this.#state = { name: 'idle' };
+    this.#wasOpen = false;
+    if (state.name === 'waiting') state.timer.cancel();
+    if (state.name === 'open' || state.name === 'connecting') state.peer?.close(reason);
+    for (const peer of this.#draining) peer.close(reason);
+    this.#failWaiters(
+      connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
+    );
+    if (state.name !== 'idle') this.options.onStatus('disconnected');
+  }
+
+  /** Calls that were sent and not answered, on all connections to this server. */
+  get inFlight(): number {
+    let count = this.peer?.calls.inFlight ?? 0;
+    for (const peer of this.#draining) count += peer.calls.inFlight;
+    return count;
+  }
+
+  /** Calls that wait to be sent. */
+  get queued(): number {
+    return (this.peer?.calls.queued ?? 0) + this.#waiters.size;
+  }
+
+  // --- what the peer tells ------------------------------------------------------------------------------------
+
+  onOpen(peer: Peer): void {
+    if (this.#state.name !== 'connecting' || this.#state.peer !== peer) return;
+    this.#state = { name: 'open', peer };
+    this.#wasOpen = true;
+    this.#backoff?.opened();
+    this.options.onStatus('connected');
+    for (const waiter of [...this.#waiters]) waiter.settle(peer);
+  }
+
+  onShutdown(peer: Peer): void {
+    this.#draining.add(peer);
+    if (this.peer !== peer) return;
+    this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
+  }
+
+  onClose(peer: Peer, reason: Fault): void {
+    this.#draining.delete(peer);
+    const state = this.#state;
+    if ((state.name === 'open' || state.name === 'connecting') && state.peer === peer) this.#lost(reason);
+  }
+
+  onCall(call: IncomingCall): void {
+    call.ended(); // a client serves no calls; the peer never hands it one
+  }
+
+  // --- connecting ---------------------------------------------------------------------------------------------
+
+  async #connect(): Promise<void> {
+    const attempt: State = { name: 'connecting', peer: undefined };
+    this.#state = attempt;
+    this.options.onStatus(this.#wasOpen ? 'reconnecting' : 'connecting');
+    let link: Link;
+    try {
+      link = await this.options.dial();
+    } catch (error) {
+      if (this.#state === attempt) this.#lost(unreachable(this.options.where, error));
+      return;
+    }
+    if (this.#state !== attempt) return link.destroy(); // closed in the meantime
+    const { limits, keepAlive, clock, deadlines, metadata } = this.options;
+    attempt.peer = new Peer(link, {
+      role: 'client',
+      owner: this,
+      limits,
+      keepAlive,
+      clock,
+      deadlines,
+      metadata,
+      load: { running: 0 },
+    });
+    attempt.peer.start();
+  }
+
+  /** The connection, or an attempt at one, is over: try again later, or tell those who wait. */
+  #lost(reason: Fault): void {
+    if (this.#backoff && this.#wasOpen) {
+      const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => void this.#connect());
+      this.#state = { name: 'waiting', timer };
+      this.options.onStatus('reconnecting', reason);
+      for (const waiter of this.#waiters) waiter.cause = reason;
+      return;
+    }
+    this.#state = { name: 'idle' };
+    this.options.onStatus('disconnected', reason);
+    this.#failWaiters(connectionLost(reason.message, reason.cause ?? reason, 'no'));
+  }
+
+  #failWaiters(reason: Fault): void {
+    for (const waiter of [...this.#waiters]) waiter.settle(reason);
+  }
+}
+
+/** A call that waits for the connection. */
+class Waiter extends Expiring {
+  /** Why the last attempt failed. */
+  cause: Fault | undefined;
+
+  constructor(
+    private readonly what: string,
+    private readonly timeoutMs: number,
+    private readonly where: string,
+    private readonly sink: { done(result: Peer | Fault): void },
+  ) {
+    super();
+  }
+
+  settle(result: Peer | Fault): void {
+    this.sink.done(result);
+  }
+
+  override expire(): void {
+    this.settle(
+      new Fault({
+        status: Status.RunTime,
+        code: LocalCode.CallTimeout,
+        message: `${this.what} timed out after ${this.timeoutMs} ms, waiting for a connection to ${this.where}`,
+        phase: 'connect',
+        sent: 'no',
+        cause: this.cause,
+      }),
+    );
+  }
+}
+
+function unreachable(where: string, cause: unknown): Fault {
+  const why = cause instanceof Error ? describe(cause) : String(cause);
+  return connectionLost(`cannot connect to ${where}: ${why}`, cause, 'no');
+}
+
+/** Node joins the errors of several addresses into one without a message. */
+function describe(error: Error): string {
+  if (error instanceof AggregateError) return error.errors.map((each: Error) => each.message).join('; ');
+  return error.message;
+}

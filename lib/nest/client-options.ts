@@ -1,0 +1,47 @@
+import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import type { ReconnectOptions } from '../cluster/backoff.js';
+import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+
+/** A server that a client connects to. */
+export interface RapServerAddress {
+  /** Host name or address. Default `localhost`, as Python's rap. */
+  host?: string;
+  /** TCP port. Default 9000, as Python's rap. */
+  port?: number;
+  /** Path of a Unix socket, instead of host and port. */
+  path?: string;
+}
+
+export interface RapClientOptions extends RapServerAddress {
+  /** The server, in the form of a list of one; more than one is refused with a clear error. */
+  servers?: readonly RapServerAddress[];
+  /** TLS: Node's options, or `true` for its defaults. The server's certificate is verified. */
+  tls?: TlsConnectionOptions | true;
+  /** What this client tells the server when it connects; each handler sees it as `ctx.metadata`. */
+  metadata?: Readonly<Record<string, unknown>>;
+  /** Time for a call, connecting and queueing included, in milliseconds. Default 10,000. */
+  callTimeoutMs?: number;
+  /** How the client comes back after it lost its server; false: only with the next call. */
+  reconnect?: boolean | Partial<ReconnectOptions>;
+  /** When a silent server is asked for a sign of life. */
+  keepAlive?: Partial<KeepAliveOptions>;
+  /** What bounds this client and what its server can make it hold. */
+  limits?: Partial<RapLimits>;
+  /** Nest's serializer: gets `{ pattern, data }`, and its `data` is sent. */
+  serializer?: Serializer;
+  /** Nest's deserializer: gets `{ response, isDisposed }`, and its `response` goes to the caller. */
+  deserializer?: Deserializer;
+}
+
+/** The last argument of a call. */
+export interface RapCallOptions {
+  /** More headers of the call. */
+  header?: Readonly<Record<string, unknown>>;
+  /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
+  timeoutMs?: number;
+  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
+  deadline?: number | Date;
+  /** Cancels the call: it rejects with `CallCancelledError`. */
+  signal?: AbortSignal;
+}

@@ -1,0 +1,51 @@
+import 'reflect-metadata';
+
+/** Keys under which Nest's decorators file what they were told. Nest 11 does not export them. */
+const PATTERN_METADATA = 'microservices:pattern';
+const PATTERN_EXTRAS_METADATA = 'microservices:pattern_extras';
+
+/**
+ * Sets the group of all patterns of a controller that name none: `@RapGroup('math')` makes `@MessagePattern('sum')` the
+ * target `/math/sum`. Inherited handlers belong to the group as well, without a change to the class they come from.
+ */
+export function RapGroup(group: string): ClassDecorator {
+  return ({ prototype, name }) => {
+    for (const key of methodNames(prototype as object)) {
+      const method = ownMethod(prototype as Record<string, unknown>, key);
+      if (!Reflect.hasMetadata(PATTERN_METADATA, method)) continue;
+      const extras = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method) as object | undefined;
+      const grouped = { group, handlerName: `${name}.${key}`, ...extras };
+      Reflect.defineMetadata(PATTERN_EXTRAS_METADATA, grouped, method);
+    }
+  };
+}
+
+function methodNames(prototype: object): string[] {
+  const names = new Set<string>();
+  for (
+    let it: object | null = prototype;
+    it && it !== Object.prototype;
+    it = Object.getPrototypeOf(it) as object | null
+  ) {
+    for (const [key, { value }] of Object.entries(Object.getOwnPropertyDescriptors(it))) {
+      if (key !== 'constructor' && typeof value === 'function') names.add(key);
+    }
+  }
+  return [...names];
+}
+
+/** The method of this class; an inherited one that handles a pattern gets a double with the same metadata. */
+function ownMethod(prototype: Record<string, unknown>, key: string): object {
+  const method = prototype[key] as (...args: unknown[]) => unknown;
+  if (Object.hasOwn(prototype, key) || !Reflect.hasMetadata(PATTERN_METADATA, method)) return method;
+  const double = {
+    [key](this: unknown, ...args: unknown[]): unknown {
+      return method.apply(this, args);
+    },
+  }[key] as object;
+  for (const metadataKey of Reflect.getMetadataKeys(method) as unknown[]) {
+    Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, method), double);
+  }
+  Object.defineProperty(prototype, key, { value: double, writable: true, configurable: true });
+  return double;
+}

@@ -1,0 +1,21 @@
+import type { ArgumentsHost } from '@nestjs/common';
+import { BaseRpcExceptionFilter } from '@nestjs/microservices';
+import { RapContext } from './rap-context.js';
+
+let installed = false;
+
+/**
+ * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every unknown error by one text before a
+ * transport sees it, and offers no place to look; so its `catch` is wrapped, once, and only where a server asks for
+ * `exposeErrors`. What the filter does stays the same for every transport.
+ */
+export function rememberMaskedErrors(): void {
+  if (installed) return;
+  installed = true;
+  const original = BaseRpcExceptionFilter.prototype.catch;
+  BaseRpcExceptionFilter.prototype.catch = function (exception: unknown, host: ArgumentsHost) {
+    const context: unknown = host.switchToRpc().getContext();
+    if (context instanceof RapContext) context.failure = exception;
+    return original.call(this, exception as never, host);
+  };
+}

@@ -1,0 +1,27 @@
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import type { BodyCodec } from './call-dispatcher.js';
+
+/** Runs bodies through Nest's serializer and deserializer where the user gave one; `undefined` costs nothing. */
+export function nestCodec(options: {
+  serializer?: Serializer;
+  deserializer?: Deserializer;
+}): BodyCodec | undefined {
+  const { serializer, deserializer } = options;
+  if (!serializer && !deserializer) return undefined;
+  return {
+    async decode({ pattern }, { id, body }) {
+      if (!deserializer) return body;
+      const packet = (await deserializer.deserialize({ id: String(id), pattern, data: body })) as {
+        data: unknown;
+      };
+      return packet.data;
+    },
+    async encode(_route, { id }, response) {
+      if (!serializer) return response;
+      const packet = (await serializer.serialize({ id: String(id), response, isDisposed: true })) as {
+        response: unknown;
+      };
+      return packet.response;
+    },
+  };
+}

@@ -1,0 +1,110 @@
+import { BaseRpcContext } from '@nestjs/microservices';
+import type { Header } from '../protocol/frame.js';
+import type { RemoteAddress } from '../protocol/link.js';
+import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { Route } from './handler-registry.js';
+
+type RapContextArgs = [target: string, header: Header];
+
+/** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
+export class RapContext extends BaseRpcContext<RapContextArgs> {
+  readonly #call: IncomingCall;
+  readonly #route: Route;
+  #replyHeader: Record<string, unknown> | null = null;
+
+  /** @internal */
+  constructor(call: IncomingCall, route: Route) {
+    super([route.target, call.header]);
+    this.#call = call;
+    this.#route = route;
+  }
+
+  /** `/<group>/<name>` */
+  get target(): string {
+    return this.#route.target;
+  }
+
+  get group(): string {
+    return this.#route.group;
+  }
+
+  get name(): string {
+    return this.#route.name;
+  }
+
+  /** Id of the call on its connection. */
+  get correlationId(): number {
+    return this.#call.id;
+  }
+
+  /** Header of the call as it came, unknown keys included. */
+  get header(): Header {
+    return this.#call.header;
+  }
+
+  /** What the client said about itself when it connected; shared by all calls of the connection. */
+  get metadata(): Readonly<Record<string, unknown>> {
+    return this.#call.peer.metadata;
+  }
+
+  /** Who calls: address, port, and the subject of a verified TLS certificate. */
+  get peer(): RemoteAddress {
+    return this.#call.peer.remote;
+  }
+
+  /** Aborted when nobody waits for the result any more: run timeout, disconnect, shutdown. */
+  get signal(): AbortSignal {
+    return this.#call.signal;
+  }
+
+  /** Moment after which nobody waits for the answer, as `Date.now()` counts; `undefined` where there is none. */
+  get deadline(): number | undefined {
+    const left = this.#call.timeLeftMs;
+    return left === undefined ? undefined : Date.now() + left;
+  }
+
+  /**
+   * Sets a header of the answer. Keys of the protocol are not the application's to set.
+   *
+   * @throws RangeError for a reserved key.
+   */
+  setHeader(key: string, value: unknown): void {
+    if (RESERVED.has(key)) throw new RangeError(`header "${key}" is reserved by rap`);
+    this.#replyHeader ??= {};
+    this.#replyHeader[key] = value;
+  }
+
+  /** The pattern, as Nest's own contexts tell it. */
+  getPattern(): string {
+    return this.#route.pattern;
+  }
+
+  /** Text entries of the call's header, where instrumentation finds its trace. */
+  getMetadata(): Record<string, string> | undefined {
+    const entries = Object.entries(this.#call.header).filter(
+      (entry): entry is [string, string] => typeof entry[1] === 'string' && !RESERVED.has(entry[0]),
+    );
+    return entries.length > 0 ? Object.fromEntries(entries) : undefined;
+  }
+
+  /** @internal Header of the answer; `null` where the handler set none. */
+  get replyHeader(): Header | null {
+    return this.#replyHeader;
+  }
+
+  /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
+  failure: unknown;
+}
+
+const RESERVED: ReadonlySet<string> = new Set([
+  'target',
+  'status_code',
+  'error',
+  'channel_life_cycle',
+  'session_id',
+  'timeout_ms',
+  'one_way',
+  '__proto__',
+  'constructor',
+  'prototype',
+]);

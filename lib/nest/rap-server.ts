@@ -1,0 +1,273 @@
+import type { AddressInfo, Server as NetServer } from 'node:net';
+import { Logger } from '@nestjs/common';
+import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import { SocketServer } from '../net/socket-server.js';
+import { isLocal } from '../net/address.js';
+import type { SocketLink } from '../net/socket-link.js';
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import { parseTarget } from '../protocol/target.js';
+import { systemClock } from '../rpc/clock.js';
+import { DeadlineQueue } from '../rpc/deadline-queue.js';
+import type { IncomingCall } from '../rpc/incoming-call.js';
+import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
+import { CallDispatcher } from './call-dispatcher.js';
+import { rememberMaskedErrors } from './expose-errors.js';
+import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
+import { nestCodec } from './nest-codec.js';
+import { targetOf } from './pattern.js';
+import type { RapContext } from './rap-context.js';
+import { RapStatus, type RapServerEvents } from './rap-events.js';
+import { ServerConnections } from './server-connections.js';
+import type { LifecycleListeners, RapServerOptions } from './server-options.js';
+import { RAP_TRANSPORT } from './transport.js';
+
+const DEFAULT_RUN_TIMEOUT_MS = 9_000;
+const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
+
+/** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
+const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'idempotent'];
+
+/**
+ * The transport strategy: serves the controllers of a Nest microservice over rap.
+ *
+ *     const app = await NestFactory.createMicroservice(AppModule, { strategy: new RapServer({ port: 9000 }) });
+ *     await app.listen();
+ */
+export class RapServer extends Server<RapServerEvents, RapStatus> implements CustomTransportStrategy {
+  override transportId: symbol = RAP_TRANSPORT;
+  protected override readonly logger = new Logger(RapServer.name);
+
+  readonly #options: RapServerOptions;
+  readonly #registry = new HandlerRegistry();
+  readonly #connections: ServerConnections;
+  readonly #dispatcher: CallDispatcher;
+  readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
+  readonly #limits;
+  #socketServer: SocketServer | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** @throws RangeError for an option that is no option, or out of range. */
+  constructor(options: RapServerOptions = {}) {
+    super();
+    this.#options = options;
+    this.#limits = resolveLimits(options.limits);
+    if (options.serializer) this.initializeSerializer(options as never);
+    if (options.deserializer) this.initializeDeserializer(options as never);
+    if (options.exposeErrors) rememberMaskedErrors();
+    this.#connections = new ServerConnections({
+      limits: this.#limits,
+      keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
+      clock: systemClock,
+      deadlines: new DeadlineQueue(systemClock),
+      onCall: (call) => this.#onCall(call),
+      onEvent: (event, ...args) => this.#emit(event, ...args),
+      log: (message) => this.logger.warn(message),
+    });
+    this.#dispatcher = new CallDispatcher({
+      hooks: this.#processingHooks(),
+      exposeErrors: options.exposeErrors ?? false,
+      codec: nestCodec(options),
+      onError: (error) => this.handleError(error as string),
+    });
+  }
+
+  // --- handlers -----------------------------------------------------------------------------------------------
+
+  override addHandler(
+    pattern: unknown,
+    handler: MessageHandler,
+    isEventHandler = false,
+    extras: RapPatternExtras & Record<string, unknown> = {},
+  ): void {
+    if (!this.#binds(pattern, extras)) return;
+    handler.isEventHandler = isEventHandler;
+    handler.extras = extras;
+    const target = targetOf(pattern, (it) => this.normalizePattern(it), extras.group);
+    const parts = parseTarget(target) as { group: string; name: string };
+    const route: Route = {
+      ...parts,
+      target,
+      pattern: this.normalizePattern(pattern as never),
+      handler,
+      isPrivate: extras.private === true,
+      timeoutMs: extras.timeoutMs,
+      owner: typeof extras['handlerName'] === 'string' ? extras['handlerName'] : undefined,
+    };
+    if (isEventHandler) this.#registry.addEvent(route);
+    else this.#registry.addRequest(route);
+    if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
+  }
+
+  override getHandlerByPattern(pattern: string): MessageHandler | null {
+    return this.messageHandlers.get(targetOf(pattern, (it) => this.normalizePattern(it))) ?? null;
+  }
+
+  #binds(pattern: unknown, extras: RapPatternExtras & Record<string, unknown>): boolean {
+    const { bindUntagged = true } = this.#options;
+    if (bindUntagged === true || RAP_EXTRAS.some((key) => key in extras)) return true;
+    return bindUntagged !== false && bindUntagged(pattern, extras);
+  }
+
+  // --- life ---------------------------------------------------------------------------------------------------
+
+  /** Starts listening. Called by Nest; `callback` gets the error of a failed start, or the address. */
+  listen(callback: (error?: Error | null, info?: AddressInfo | string) => void): void {
+    this.#start().then(
+      (address) => callback(null, address),
+      (error: Error) => callback(error),
+    );
+  }
+
+  /**
+   * Stops: accepts nothing more, tells the clients, lets calls that run finish for `closeTimeoutMs`, closes. May be
+   * called before `listen` and again.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop().finally(() => (this.#closing = undefined));
+    return this.#closing;
+  }
+
+  /**
+   * Starts nothing new: stops listening and tells the clients to go elsewhere, while what runs goes on. For a preStop
+   * hook; `close()` does the rest. Resolves when every connection is gone.
+   */
+  async drain(): Promise<void> {
+    this.#socketServer?.stopListening();
+    await this.#connections.drain(this.#options.closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS);
+  }
+
+  /** Where the server listens, or `null` when it does not. */
+  address(): AddressInfo | string | null {
+    return this.#socketServer?.server.listening ? this.#socketServer.server.address() : null;
+  }
+
+  /** Connections and calls now, and what was refused since the start. */
+  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+    return this.#connections.stats();
+  }
+
+  /** Nest's way to the thing inside: Node's server. @throws Error before `listen`. */
+  unwrap<T = NetServer>(): T {
+    if (!this.#socketServer) throw new Error('Not initialized: call "listen" first.');
+    return this.#socketServer.server as T;
+  }
+
+  /** Listens to events of the transport. May be called before `listen`, and holds over restarts. */
+  on<K extends keyof RapServerEvents>(event: K, callback: RapServerEvents[K]): void {
+    const listeners = this.#listeners.get(event) ?? [];
+    this.#listeners.set(event, [...listeners, callback]);
+  }
+
+  async #start(): Promise<AddressInfo | string> {
+    this.#registry.assertNoConflicts();
+    const { host, port, path, tls, events } = this.#options;
+    await runAll(events?.beforeStart);
+    const server = new SocketServer({
+      endpoint: { host, port, path },
+      tls,
+      limits: this.#limits,
+      clock: systemClock,
+      onLink: (link: SocketLink) => this.#connections.accept(link),
+      onError: (error) => {
+        this.logger.error(error);
+        this.#emit('error', error);
+      },
+    });
+    const address = await server.listen().catch((error: unknown) => {
+      this._status$.next(RapStatus.Disconnected);
+      throw error;
+    });
+    this.#connections.reopen();
+    this.#socketServer = server;
+    this._status$.next(RapStatus.Connected);
+    this.#emit('listening', address);
+    await runAll(events?.afterStart);
+    return address;
+  }
+
+  async #stop(): Promise<void> {
+    const server = this.#socketServer;
+    if (!server) return;
+    await runAll(this.#options.events?.beforeStop);
+    await this.drain();
+    await server.close();
+    this.#socketServer = undefined;
+    this._status$.next(RapStatus.Disconnected);
+    this.#emit('close');
+    await runAll(this.#options.events?.afterStop);
+  }
+
+  #emit<K extends keyof RapServerEvents>(event: K, ...args: Parameters<RapServerEvents[K]>): void {
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(...(args as never[]));
+      } catch (error) {
+        this.handleError(error as string);
+      }
+    }
+  }
+
+  // --- calls --------------------------------------------------------------------------------------------------
+
+  #onCall(call: IncomingCall): void {
+    const target = typeof call.header.target === 'string' ? call.header.target : '';
+    const route = this.#route(target, call);
+    if (!route) return this.#refuse(call, target);
+    const runMs = route.timeoutMs ?? this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
+    const left = Math.min(runMs, callerTimeLeftMs(call));
+    if (left <= 0) {
+      call.expire();
+      call.ended();
+      return;
+    }
+    call.limitRun(left);
+    this.#dispatcher.dispatch(call, route);
+  }
+
+  #route(target: string, call: IncomingCall): Route | undefined {
+    const request = this.#registry.request(target);
+    const event = this.#registry.event(target);
+    const route = call.oneWay ? (event ?? request) : (request ?? event);
+    return route?.isPrivate && !isLocal(call.peer.remote) ? undefined : route;
+  }
+
+  #refuse(call: IncomingCall, target: string): void {
+    const parts = parseTarget(target);
+    const name = (parts?.name ?? target).slice(0, 256);
+    call.fail(
+      new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` }),
+      'FuncNotFoundError',
+    );
+    call.ended();
+    const nearest = this.#registry.nearest(target);
+    const hint = nearest ? `; did they mean ${nearest}?` : '';
+    const kind = call.oneWay ? 'event' : 'function';
+    this.#connections.logOnce(
+      call.peer,
+      `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
+    );
+  }
+
+  /** The hooks are fields that instrumentation may set at any time. */
+  #processingHooks(): ConstructorParameters<typeof CallDispatcher>[0]['hooks'] {
+    const hookOf = (): typeof this.onProcessingEndHook => this.onProcessingEndHook;
+    return {
+      start: (context, done) => this.onProcessingStartHook(this.transportId, context, done),
+      get end() {
+        const hook = hookOf();
+        return hook && ((context: RapContext) => hook(RAP_TRANSPORT, context));
+      },
+    };
+  }
+}
+
+/** Time that a Python caller's `X-rap-deadline` (Unix seconds) leaves; endless without one. */
+function callerTimeLeftMs({ header }: IncomingCall): number {
+  const deadline = header['X-rap-deadline'];
+  return typeof deadline === 'number' ? deadline * 1000 - Date.now() : Infinity;
+}
+
+async function runAll(listeners: LifecycleListeners | undefined): Promise<void> {
+  for (const listener of typeof listeners === 'function' ? [listeners] : (listeners ?? [])) await listener();
+}

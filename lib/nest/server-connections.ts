@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../protocol/clock.js';
+import { CloseReason } from '../protocol/event.js';
+import type { Fault } from '../protocol/fault.js';
+import { LocalCode } from '../protocol/fault.js';
+import type { Link } from '../protocol/link.js';
+import type { DeadlineQueue } from '../rpc/deadline-queue.js';
+import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import { type Load, Peer, type PeerOwner } from '../rpc/peer.js';
+import { toRapError } from './errors.js';
+import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
+
+export interface ServerConnectionsOptions {
+  readonly limits: RapLimits;
+  readonly keepAlive: KeepAliveOptions;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly onCall: (call: IncomingCall) => void;
+  readonly onEvent: <K extends 'connection' | 'disconnect'>(
+    event: K,
+    ...args: Parameters<RapServerEvents[K]>
+  ) => void;
+  readonly log: (message: string) => void;
+}
+
+/** All connections of a server: admits them within the limits, counts, and drains them. */
+export class ServerConnections implements PeerOwner {
+  readonly #peers = new Set<Peer>();
+  readonly #opening = new Set<Peer>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #load: Load = { running: 0 };
+  readonly #logged = new WeakSet<Peer>();
+  #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
+  #refusedConnections = 0;
+  #refusedCalls = 0;
+
+  constructor(private readonly options: ServerConnectionsOptions) {}
+
+  accept(link: Link): void {
+    const { limits, keepAlive, clock, deadlines } = this.options;
+    if (this.#opening.size >= limits.maxPendingHandshakes) {
+      this.#refusedConnections += 1;
+      link.destroy();
+      return;
+    }
+    const peer = new Peer(link, {
+      role: 'server',
+      owner: this,
+      limits,
+      keepAlive,
+      clock,
+      deadlines,
+      load: this.#load,
+      connectionId: randomUUID(),
+    });
+    const { address } = link.remote;
+    const ofAddress = this.#perAddress.get(address) ?? 0;
+    const full = this.#peers.size >= limits.maxConnections || ofAddress >= limits.maxConnectionsPerAddress;
+    this.#peers.add(peer);
+    this.#opening.add(peer);
+    this.#perAddress.set(address, ofAddress + 1);
+    peer.start();
+    if (full) {
+      this.#refusedConnections += 1;
+      peer.close(CloseReason.TooManyConnections);
+    }
+  }
+
+  /** After a restart, connections are welcome again. */
+  reopen(): void {
+    this.#draining = undefined;
+  }
+
+  /** Ends all connections in good order. Resolves when the last is gone. */
+  drain(graceMs: number): Promise<void> {
+    this.#draining ??= { graceMs, done: [] };
+    for (const peer of this.#peers) peer.drain(graceMs);
+    const { done } = this.#draining;
+    return this.#peers.size === 0 ? Promise.resolve() : new Promise((resolve) => done.push(resolve));
+  }
+
+  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+    let refusedCalls = this.#refusedCalls;
+    for (const peer of this.#peers) refusedCalls += peer.counters.refusedCalls;
+    return {
+      connections: this.#peers.size,
+      inFlight: this.#load.running,
+      refusedCalls,
+      refusedConnections: this.#refusedConnections,
+    };
+  }
+
+  /** One line a connection at most: a hostile peer must not fill the log. */
+  logOnce(peer: Peer, message: string): void {
+    if (this.#logged.has(peer)) return;
+    this.#logged.add(peer);
+    this.options.log(`${peer.remote.address}:${peer.remote.port}: ${message}`);
+  }
+
+  // --- what a peer tells --------------------------------------------------------------------------------------
+
+  onOpen(peer: Peer): void {
+    this.#opening.delete(peer);
+    this.options.onEvent('connection', infoOf(peer));
+    if (this.#draining) peer.drain(this.#draining.graceMs);
+  }
+
+  onCall(call: IncomingCall): void {
+    this.options.onCall(call);
+  }
+
+  onShutdown(): void {
+    // only servers say it
+  }
+
+  onClose(peer: Peer, reason: Fault): void {
+    const { address } = peer.remote;
+    const left = (this.#perAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(address, left);
+    else this.#perAddress.delete(address);
+    this.#peers.delete(peer);
+    this.#refusedCalls += peer.counters.refusedCalls;
+    if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);
+    if (!this.#opening.delete(peer))
+      this.options.onEvent('disconnect', infoOf(peer), toRapError(reason) as Error);
+    if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
+  }
+}
+
+function infoOf({ connectionId, remote, metadata }: Peer): RapConnectionInfo {
+  return { id: connectionId, peer: remote, metadata };
+}

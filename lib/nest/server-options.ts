@@ -1,0 +1,45 @@
+import type { TlsOptions } from 'node:tls';
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import type { RapPatternExtras } from './handler-registry.js';
+
+/** A function, or several, that run one after the other. */
+export type LifecycleListeners = (() => unknown) | readonly (() => unknown)[];
+
+export interface RapServerOptions {
+  /** Host name or address to listen on. Default `localhost`, as Python's rap. */
+  host?: string;
+  /** TCP port; 0 takes a free one, see `address()`. Default 9000, as Python's rap. */
+  port?: number;
+  /** Path of a Unix socket, instead of host and port. */
+  path?: string;
+  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tlsSubject`. */
+  tls?: TlsOptions;
+  /** Time that a handler has, in milliseconds. Default 9000, rap's own. A handler may set its own in its extras. */
+  runTimeoutMs?: number;
+  /** Time that `close()` gives to calls that run, in milliseconds. Default 9000, rap's own. */
+  closeTimeoutMs?: number;
+  /** When a silent client is asked for a sign of life. */
+  keepAlive?: Partial<KeepAliveOptions>;
+  /** What a peer can make this server do or hold. */
+  limits?: Partial<RapLimits>;
+  /** Send name and message of unknown errors to the caller, instead of Nest's "Internal server error". Default false. */
+  exposeErrors?: boolean;
+  /**
+   * Whether handlers that name no transport are served. Default true, as Nest binds them to every microservice. With
+   * false only those are whose extras hold a key of rap's, such as `{ rap: true }`; a function decides for the others.
+   */
+  bindUntagged?:
+    boolean | ((pattern: unknown, extras: RapPatternExtras & Record<string, unknown>) => boolean);
+  /** Called around start and stop, awaited in order. An error of `beforeStart` fails the start. */
+  events?: {
+    beforeStart?: LifecycleListeners;
+    afterStart?: LifecycleListeners;
+    beforeStop?: LifecycleListeners;
+    afterStop?: LifecycleListeners;
+  };
+  /** Nest's serializer: gets `{ id, response, isDisposed }`, and its `response` is sent. */
+  serializer?: Serializer;
+  /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */
+  deserializer?: Deserializer;
+}

@@ -1,0 +1,62 @@
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { RemoteAddress } from '../protocol/link.js';
+
+/** Where to listen or connect: a TCP host and port, or the path of a Unix socket. */
+export interface Endpoint {
+  /** Host name or address. Default `localhost`, as Python's rap. */
+  readonly host?: string | undefined;
+  /** TCP port. Default 9000, as Python's rap. */
+  readonly port?: number | undefined;
+  /** Path of a Unix socket; host and port are not used then. */
+  readonly path?: string | undefined;
+}
+
+export const DEFAULT_HOST = 'localhost';
+export const DEFAULT_PORT = 9000;
+
+/** What Node's `listen` and `connect` take. */
+export function nodeAddress({
+  host,
+  port,
+  path,
+}: Endpoint): { path: string } | { host: string; port: number } {
+  return path === undefined ? { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT } : { path };
+}
+
+/** The endpoint as text, for messages. */
+export function describeEndpoint(endpoint: Endpoint): string {
+  const address = nodeAddress(endpoint);
+  return 'path' in address ? address.path : `${address.host}:${address.port}`;
+}
+
+export function remoteOf(socket: Socket, path: string | undefined): RemoteAddress {
+  const tlsSubject = socket instanceof TLSSocket ? peerSubject(socket) : undefined;
+  return { ...addressOf(socket.remoteAddress, socket.remotePort, path), tlsSubject };
+}
+
+export function localOf(socket: Socket, path: string | undefined): RemoteAddress {
+  return addressOf(socket.localAddress, socket.localPort, path);
+}
+
+function addressOf(
+  address: string | undefined,
+  port: number | undefined,
+  path: string | undefined,
+): RemoteAddress {
+  if (address === undefined) return { address: path ?? '', port: 0, family: 'unix' };
+  return { address, port: port ?? 0, family: address.includes(':') ? 'IPv6' : 'IPv4' };
+}
+
+/** Only a certificate that was verified names anybody. */
+function peerSubject(socket: TLSSocket): Readonly<Record<string, unknown>> | undefined {
+  if (!socket.authorized) return undefined;
+  const { subject } = socket.getPeerCertificate();
+  return subject ? { ...subject } : undefined;
+}
+
+/** Whether a peer is on this machine: loopback, also as IPv4-mapped IPv6, or a Unix socket. */
+export function isLocal({ address, family }: RemoteAddress): boolean {
+  if (family === 'unix' || address === '::1') return true;
+  return address.replace(/^::ffff:/i, '').startsWith('127.');
+}

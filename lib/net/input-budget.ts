@@ -1,0 +1,28 @@
+/** Something that holds bytes of an unfinished frame. */
+export interface BudgetHolder {
+  /** The budget is spent and this holder is the oldest: let go of everything. */
+  evict(): void;
+}
+
+/** Bounds the bytes of unfinished frames that all connections of a server hold together; the oldest goes first. */
+export class InputBudget {
+  #total = 0;
+  /** In the order in which their frames began. */
+  readonly #held = new Map<BudgetHolder, number>();
+
+  constructor(private readonly maxBytes: number) {}
+
+  /** Says how many bytes `holder` holds now; 0 when its frame is whole or given up. */
+  set(holder: BudgetHolder, bytes: number): void {
+    const before = this.#held.get(holder) ?? 0;
+    this.#total += bytes - before;
+    if (bytes === 0) this.#held.delete(holder);
+    else this.#held.set(holder, bytes);
+    while (this.#total > this.maxBytes) {
+      const [oldest] = this.#held.keys();
+      if (!oldest) return;
+      this.set(oldest, 0);
+      oldest.evict();
+    }
+  }
+}

@@ -1,0 +1,216 @@
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '../protocol/clock.js';
+import { encodeFrame, type EncodedHeader } from '../protocol/encoder.js';
+import { CloseReason } from '../protocol/event.js';
+import { Fault } from '../protocol/fault.js';
+import { FrameDecoder } from '../protocol/frame-decoder.js';
+import type { Header, MsgType } from '../protocol/frame.js';
+import type { FrameLimits } from '../protocol/limits.js';
+import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
+import { Status } from '../protocol/status.js';
+import { localOf, remoteOf } from './address.js';
+import type { BudgetHolder, InputBudget } from './input-budget.js';
+import { SocketWriter } from './socket-writer.js';
+
+/** Time that a closed connection has to take what was written last, before it is destroyed. */
+const LINGER_MS = 100;
+
+/** A frame may take one second longer for each of these. */
+const BYTES_PER_EXTRA_SECOND = 64 * 1024;
+
+export interface SocketLinkLimits extends FrameLimits {
+  readonly incompleteFrameTimeoutMs: number;
+  readonly framesPerTick: number;
+  readonly writeStallTimeoutMs: number;
+}
+
+export interface SocketLinkOptions {
+  readonly limits: SocketLinkLimits;
+  readonly clock: Clock;
+  /** Path of the Unix socket, where it is one. */
+  readonly path?: string | undefined;
+  /** Bounds what unfinished frames of all connections hold. */
+  readonly budget?: InputBudget | undefined;
+}
+
+/** A TCP, TLS or Unix socket as a link. */
+export class SocketLink implements Link, BudgetHolder {
+  readonly remote: RemoteAddress;
+  readonly local: RemoteAddress;
+
+  readonly #decoder: FrameDecoder;
+  readonly #writer: SocketWriter;
+  #receiver: LinkReceiver | undefined;
+  #error: Error | undefined;
+  /** Chunks that came while frames of an earlier one wait for their turn. */
+  #backlog: Buffer[] = [];
+  #delivering = false;
+  #pauses = 0;
+  #ended = false;
+  #linger: Timer | undefined;
+  #frameTimer: Timer | undefined;
+  #frameSince = 0;
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly options: SocketLinkOptions,
+  ) {
+    const { limits, clock, path } = options;
+    this.remote = remoteOf(socket, path);
+    this.local = localOf(socket, path);
+    this.#decoder = new FrameDecoder(limits);
+    this.#writer = new SocketWriter(socket, {
+      clock,
+      stallTimeoutMs: limits.writeStallTimeoutMs,
+      onDrain: () => this.#receiver?.onDrain(),
+      onStall: () => {
+        this.#error = new Error('the peer does not read (limits.writeStallTimeoutMs)');
+        this.destroy();
+      },
+    });
+    socket.setNoDelay(true);
+    socket.on('error', (error) => (this.#error ??= error));
+    socket.on('close', () => this.#onClose());
+  }
+
+  get pendingBytes(): number {
+    return this.#writer.pendingBytes;
+  }
+
+  /** Node's socket. */
+  unwrap(): Socket {
+    return this.socket;
+  }
+
+  start(receiver: LinkReceiver): void {
+    this.#receiver = receiver;
+    this.socket.on('data', (chunk) => this.#onData(chunk));
+  }
+
+  admit(): void {
+    this.#decoder.admit(this.options.limits.maxFrameBytes);
+  }
+
+  send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
+    const frame = encodeFrame(type, id, header, body, this.options.limits);
+    if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
+    return frame.size;
+  }
+
+  pause(): void {
+    this.#pauses += 1;
+  }
+
+  resume(): void {
+    this.#pauses -= 1;
+    if (this.#pauses === 0 && !this.#delivering) this.#deliver();
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#stopReading();
+    this.#writer.end();
+    this.#linger = this.options.clock.after(LINGER_MS + this.#lingerForUnsent(), () => this.destroy());
+  }
+
+  destroy(): void {
+    this.#stopReading();
+    this.socket.destroy();
+  }
+
+  evict(): void {
+    this.#fault('too many unfinished frames on this server');
+  }
+
+  /** Large answers that were sent just before the end get the time of a stall, not of a goodbye. */
+  #lingerForUnsent(): number {
+    return this.pendingBytes > 0 ? this.options.limits.writeStallTimeoutMs : 0;
+  }
+
+  /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */
+  #stopReading(): void {
+    this.#ended = true;
+    this.#backlog = [];
+    this.#frameTimer?.cancel();
+    this.options.budget?.set(this, 0);
+    this.socket.resume();
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#receiver?.onBytes();
+    if (this.#delivering || this.#pauses > 0) {
+      this.#backlog.push(chunk);
+      this.socket.pause();
+      return;
+    }
+    this.#decoder.push(chunk);
+    this.#deliver();
+  }
+
+  /** Hands on frames; after `framesPerTick` of them, other connections have their turn first. */
+  readonly #deliver = (): void => {
+    this.#delivering = true;
+    let budget = this.options.limits.framesPerTick;
+    try {
+      while (!this.#ended && this.#pauses === 0) {
+        const frame = this.#decoder.next();
+        if (frame) {
+          this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
+          this.#frameSince = 0;
+          if (--budget > 0) continue;
+          setImmediate(this.#deliver);
+          return;
+        }
+        const chunk = this.#backlog.shift();
+        if (!chunk) break;
+        this.#decoder.push(chunk);
+      }
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#receiver?.onFault(error);
+    }
+    this.#delivering = false;
+    if (this.#ended) return;
+    this.#watchTail();
+    if (this.#pauses === 0 && this.socket.isPaused()) this.socket.resume();
+  };
+
+  /** Gives an unfinished frame its time, counted from its first byte and not from the last one. */
+  #watchTail(): void {
+    const { unfinishedBytes } = this.#decoder;
+    this.options.budget?.set(this, unfinishedBytes);
+    if (unfinishedBytes === 0) return;
+    if (this.#frameSince === 0) this.#frameSince = this.options.clock.now();
+    this.#frameTimer ??= this.options.clock.after(
+      this.options.limits.incompleteFrameTimeoutMs,
+      this.#checkTail,
+    );
+  }
+
+  readonly #checkTail = (): void => {
+    this.#frameTimer = undefined;
+    const { unfinishedBytes } = this.#decoder;
+    if (unfinishedBytes === 0 || this.#frameSince === 0) return;
+    const now = this.options.clock.now();
+    // while reading is paused, the peer cannot finish its frame
+    if (this.#pauses > 0 || this.#delivering) this.#frameSince = now;
+    const extraMs = (unfinishedBytes / BYTES_PER_EXTRA_SECOND) * 1000;
+    const left = this.#frameSince + this.options.limits.incompleteFrameTimeoutMs + extraMs - now;
+    if (left <= 0) this.#fault(CloseReason.IncompleteFrame);
+    else this.#frameTimer = this.options.clock.after(left, this.#checkTail);
+  };
+
+  #fault(message: string): void {
+    this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
+  }
+
+  #onClose(): void {
+    this.#stopReading();
+    this.#writer.stop();
+    this.#linger?.cancel();
+    const receiver = this.#receiver;
+    this.#receiver = undefined;
+    receiver?.onClose(this.#error);
+  }
+}

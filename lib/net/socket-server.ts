@@ -1,0 +1,68 @@
+import net from 'node:net';
+import tls from 'node:tls';
+import { nodeAddress, type Endpoint } from './address.js';
+import { InputBudget } from './input-budget.js';
+import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
+
+/** Time for a TLS handshake. Node's own 120 s is an invitation. */
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+
+export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget'> {
+  readonly limits: SocketLinkLimits & { readonly maxUnfinishedBytes: number };
+  readonly endpoint: Endpoint;
+  readonly tls?: tls.TlsOptions | undefined;
+  readonly onLink: (link: SocketLink) => void;
+  /** A fault of the listening socket that does not end it, such as too many open files. */
+  readonly onError: (error: Error) => void;
+}
+
+/** Listens, and makes a link of each connection. */
+export class SocketServer {
+  readonly server: net.Server;
+  readonly #links = new Set<SocketLink>();
+
+  constructor(private readonly options: SocketServerOptions) {
+    const budget = new InputBudget(options.limits.maxUnfinishedBytes);
+    const accept = (socket: net.Socket): void => {
+      const link = new SocketLink(socket, { ...options, path: options.endpoint.path, budget });
+      this.#links.add(link);
+      socket.once('close', () => this.#links.delete(link));
+      options.onLink(link);
+    };
+    this.server = options.tls
+      ? tls.createServer(
+          { minVersion: 'TLSv1.2', handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS, ...options.tls },
+          accept,
+        )
+      : net.createServer(accept);
+    // a failed handshake has closed its socket; that one client learns of it is enough
+    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
+  }
+
+  /** @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had. */
+  listen(): Promise<net.AddressInfo | string> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(nodeAddress(this.options.endpoint), () => {
+        this.server.off('error', reject);
+        this.server.on('error', this.options.onError);
+        resolve(this.server.address() as net.AddressInfo | string);
+      });
+    });
+  }
+
+  /** Accepts no more connections; those that are open go on. */
+  stopListening(): void {
+    if (this.server.listening) this.server.close();
+  }
+
+  /** Destroys every connection that is still open and waits until all are gone. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      if (this.server.listening) this.server.close(() => resolve());
+      else resolve();
+    });
+    for (const link of this.#links) link.destroy();
+    await closed;
+  }
+}

@@ -1,0 +1,124 @@
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '../protocol/clock.js';
+import type { EncodedFrame } from '../protocol/encoder.js';
+import { Outbox } from '../protocol/outbox.js';
+
+/** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
+const BATCH_BYTES = 64 * 1024;
+
+export interface SocketWriterOptions {
+  readonly clock: Clock;
+  /** Time in which a blocked socket must take a batch. */
+  readonly stallTimeoutMs: number;
+  /** Everything has been taken after the socket was blocked. */
+  readonly onDrain: () => void;
+  /** A batch was not taken in time. */
+  readonly onStall: () => void;
+}
+
+/**
+ * The writing half of a connection. Frames of one tick leave in one write; while the kernel takes no more, they wait
+ * here, where they can be counted.
+ */
+export class SocketWriter {
+  readonly #outbox = new Outbox();
+  /** Pieces that have left the outbox and wait for the socket. */
+  #pieces: Uint8Array[] = [];
+  #piecesBytes = 0;
+  #scheduled = false;
+  #blocked = false;
+  #ending = false;
+  #stall: Timer | undefined;
+  readonly #flushSoon = (): void => this.#flush();
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly options: SocketWriterOptions,
+  ) {}
+
+  /** Bytes that the kernel has not taken. */
+  get pendingBytes(): number {
+    return this.#outbox.bytes + this.#piecesBytes + this.socket.writableLength;
+  }
+
+  write(frame: EncodedFrame): void {
+    this.#outbox.append(frame);
+    if (this.#scheduled || this.#blocked) return;
+    this.#scheduled = true;
+    process.nextTick(this.#flushSoon);
+  }
+
+  /** Closes the socket after everything was written. */
+  end(): void {
+    this.#ending = true;
+    this.#flush();
+  }
+
+  stop(): void {
+    this.#stall?.cancel();
+    this.#stall = undefined;
+    this.#pieces = [];
+    this.#piecesBytes = 0;
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    if (this.#blocked || this.socket.destroyed) return;
+    const bytes = this.#outbox.bytes;
+    if (bytes > 0) {
+      const pieces = this.#outbox.take();
+      if (this.#piecesBytes === 0) this.#pieces = pieces;
+      else this.#pieces.push(...pieces);
+      this.#piecesBytes += bytes;
+    }
+    while (this.#piecesBytes > 0 && !this.#blocked) this.#writeBatch();
+    if (this.#ending && !this.#blocked) this.socket.end();
+  }
+
+  #writeBatch(): void {
+    const batch = this.#takeBatch();
+    if (batch.length === 1) this.socket.write(batch[0] as Uint8Array, this.#written);
+    else {
+      this.socket.cork();
+      batch.forEach((piece, i) =>
+        this.socket.write(piece, i === batch.length - 1 ? this.#written : undefined),
+      );
+      this.socket.uncork();
+    }
+    if (this.socket.writableLength === 0) return;
+    this.#blocked = true;
+    this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.options.onStall);
+  }
+
+  /** The next pieces, 64 KiB together; what is larger is cut. */
+  #takeBatch(): Uint8Array[] {
+    const batch: Uint8Array[] = [];
+    let room = BATCH_BYTES;
+    let taken = 0;
+    for (const piece of this.#pieces) {
+      if (piece.length > room) {
+        batch.push(piece.subarray(0, room));
+        this.#pieces[taken] = piece.subarray(room);
+        room = 0;
+        break;
+      }
+      batch.push(piece);
+      room -= piece.length;
+      taken += 1;
+      if (room === 0) break;
+    }
+    this.#pieces.splice(0, taken);
+    this.#piecesBytes -= BATCH_BYTES - room;
+    return batch;
+  }
+
+  readonly #written = (error?: Error | null): void => {
+    if (error || !this.#blocked) return; // an error closes the socket, which tells
+    if (this.socket.writableLength > 0) return;
+    this.#stall?.cancel();
+    this.#stall = undefined;
+    this.#blocked = false;
+    this.#flush();
+    if (!this.#blocked && !this.#ending) this.options.onDrain();
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * Decodes one msgpack value that the scanner has passed but marked: msgpackr would rename a `__proto__` key, give an
+ * integer of ±2^53 as a number, and may drop a byte order mark. Plain and slower; everything else goes to msgpackr.
+ */
+export function carefulDecode(bytes: Buffer): unknown {
+  return new Reader(bytes).value();
+}
+
+class Reader {
+  #pos = 0;
+
+  constructor(private readonly bytes: Buffer) {}
+
+  value(): unknown {
+    const { bytes } = this;
+    const token = bytes[this.#pos++] as number;
+    if (token < 0x80) return token;
+    if (token < 0x90) return this.#map(token & 0x0f);
+    if (token < 0xa0) return this.#array(token & 0x0f);
+    if (token < 0xc0) return this.#text(token & 0x1f);
+    if (token >= 0xe0) return token - 0x100;
+    switch (token) {
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+        return this.#bytes(this.#uint(1));
+      case 0xc5:
+        return this.#bytes(this.#uint(2));
+      case 0xc6:
+        return this.#bytes(this.#uint(4));
+      case 0xca:
+        return bytes.readFloatBE(this.#skip(4));
+      case 0xcb:
+        return bytes.readDoubleBE(this.#skip(8));
+      case 0xcc:
+        return this.#uint(1);
+      case 0xcd:
+        return this.#uint(2);
+      case 0xce:
+        return this.#uint(4);
+      case 0xcf:
+        return asNumber(bytes.readBigUInt64BE(this.#skip(8)));
+      case 0xd0:
+        return bytes.readInt8(this.#skip(1));
+      case 0xd1:
+        return bytes.readInt16BE(this.#skip(2));
+      case 0xd2:
+        return bytes.readInt32BE(this.#skip(4));
+      case 0xd3:
+        return asNumber(bytes.readBigInt64BE(this.#skip(8)));
+      case 0xd9:
+        return this.#text(this.#uint(1));
+      case 0xda:
+        return this.#text(this.#uint(2));
+      case 0xdb:
+        return this.#text(this.#uint(4));
+      case 0xdc:
+        return this.#array(this.#uint(2));
+      case 0xdd:
+        return this.#array(this.#uint(4));
+      case 0xde:
+        return this.#map(this.#uint(2));
+      case 0xdf:
+        return this.#map(this.#uint(4));
+      default:
+        throw new TypeError(`token 0x${token.toString(16)} passed the scanner`);
+    }
+  }
+
+  /** Moves on by `count` bytes and returns where they began. */
+  #skip(count: number): number {
+    const start = this.#pos;
+    this.#pos += count;
+    return start;
+  }
+
+  #uint(size: 1 | 2 | 4): number {
+    return this.bytes.readUIntBE(this.#skip(size), size);
+  }
+
+  #text(length: number): string {
+    const start = this.#skip(length);
+    return this.bytes.toString('utf8', start, start + length);
+  }
+
+  #bytes(length: number): Buffer {
+    const start = this.#skip(length);
+    return Buffer.from(this.bytes.subarray(start, start + length));
+  }
+
+  #array(count: number): unknown[] {
+    const items: unknown[] = [];
+    for (let i = 0; i < count; i++) items.push(this.value());
+    return items;
+  }
+
+  #map(count: number): Record<string, unknown> {
+    const object: Record<string, unknown> = {};
+    for (let i = 0; i < count; i++) {
+      const key = this.value() as string;
+      const value = this.value();
+      if (key === '__proto__') {
+        Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+      } else object[key] = value;
+    }
+    return object;
+  }
+}
+
+function asNumber(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}

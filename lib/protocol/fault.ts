@@ -1,0 +1,51 @@
+import { CODE_BY_STATUS } from './status.js';
+
+/** Codes of faults that arise on this side and never travel. */
+export const LocalCode = {
+  ConnectionLost: 'ERR_RAP_CONNECTION_LOST',
+  CallTimeout: 'ERR_RAP_CALL_TIMEOUT',
+  CallCancelled: 'ERR_RAP_CALL_CANCELLED',
+  Overload: 'ERR_RAP_OVERLOAD',
+} as const;
+
+/** Whether a call that was cut off had left this process: `no` is safe to repeat, `unknown` may have run. */
+export type Sent = 'no' | 'unknown';
+
+/** What a call was waiting for when its time ran out. */
+export type TimeoutPhase = 'connect' | 'queue' | 'response';
+
+export interface FaultInit {
+  status: number;
+  message: string;
+  code?: string | undefined;
+  details?: unknown;
+  remoteName?: string | undefined;
+  sent?: Sent | undefined;
+  phase?: TimeoutPhase | undefined;
+  cause?: unknown;
+}
+
+/**
+ * What went wrong, as the layers below Nest see it. `nest/errors.ts` turns a fault into the public class for its
+ * code or status; nothing here knows of Nest.
+ */
+export class Fault extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly details: unknown;
+  /** Name of the exception that the remote function raised (status 301). */
+  readonly remoteName: string | undefined;
+  readonly sent: Sent | undefined;
+  readonly phase: TimeoutPhase | undefined;
+
+  constructor(init: FaultInit) {
+    super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
+    this.name = 'Fault';
+    this.status = init.status;
+    this.code = init.code ?? CODE_BY_STATUS[init.status] ?? 'ERR_RAP_UNKNOWN';
+    this.details = init.details;
+    this.remoteName = init.remoteName;
+    this.sent = init.sent;
+    this.phase = init.phase;
+  }
+}

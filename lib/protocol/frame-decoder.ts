@@ -1,0 +1,233 @@
+import { Unpackr } from 'msgpackr';
+import { carefulDecode } from './careful-decode.js';
+import { Fault } from './fault.js';
+import { frameDefect, type Frame, type Header } from './frame.js';
+import type { FrameLimits } from './limits.js';
+import { Scanner } from './scanner.js';
+import { Status } from './status.js';
+
+/** Frames decoded in one go: the most that a socket hands on before others have their turn. */
+const RUN_FRAMES = 64;
+
+/** Smaller pieces of an unfinished frame are copied together, so that a drip of bytes holds no chunk each. */
+const COALESCE_BYTES = 4096;
+
+/** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
+const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
+/** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
+const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true } as object);
+/** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
+const fromOwnMemory = new Unpackr(OPTIONS);
+
+/**
+ * Bytes in, frames out: a plain object without I/O. Push chunks as they come, take frames until there are none.
+ *
+ *     decoder.push(chunk);
+ *     for (let frame = decoder.next(); frame; frame = decoder.next()) handle(frame, decoder.frameBytes);
+ *
+ * Whole frames are decoded where they lie in the chunk; only the tail of a chunk is kept, and scanned on when more
+ * bytes come, never from its start.
+ */
+export class FrameDecoder {
+  /** Size on the wire of the frame that `next` returned last. */
+  frameBytes = 0;
+
+  readonly #scanner: Scanner;
+  readonly #tail = new Tail();
+  #chunk: Buffer | undefined;
+  #pos = 0;
+  #runLimit = 1;
+  #frames: unknown[] = [];
+  #ends: number[] = [];
+  #index = 0;
+  #fault: Fault | undefined;
+
+  constructor(limits: FrameLimits) {
+    this.#scanner = new Scanner(limits);
+    this.#scanner.maxFrameBytes = Math.min(limits.maxFrameBytesBeforeDeclare, limits.maxFrameBytes);
+  }
+
+  /** DECLARE is done: frames may now be as large as `maxFrameBytes` allows, and are decoded many at a time. */
+  admit(maxFrameBytes: number): void {
+    this.#scanner.maxFrameBytes = maxFrameBytes;
+    this.#runLimit = RUN_FRAMES;
+  }
+
+  /** Bytes held of a frame that is not whole yet; 0 between frames. */
+  get unfinishedBytes(): number {
+    return this.#tail.length;
+  }
+
+  /** Bytes that were looked at to find the ends of frames, for tests. */
+  get scannedBytes(): number {
+    return this.#scanner.scannedBytes;
+  }
+
+  /** Takes bytes as they come. All frames of the last chunk must have been taken. */
+  push(chunk: Buffer): void {
+    this.#chunk = chunk;
+    this.#pos = 0;
+  }
+
+  /**
+   * The next frame, or `undefined` where it is not whole yet.
+   *
+   * @throws {@link Fault} with status 1003 where the bytes are no frame. All frames before have been returned then,
+   * and none comes after.
+   */
+  next(): Frame | undefined {
+    if (this.#index === this.#frames.length && !this.#fill()) {
+      if (this.#fault) throw this.#fault;
+      return undefined;
+    }
+    const index = this.#index++;
+    this.frameBytes = (this.#ends[index] as number) - (index === 0 ? 0 : (this.#ends[index - 1] as number));
+    return this.#frames[index] as Frame;
+  }
+
+  /** Scans ahead over whole frames and decodes them together. Whether there is one. */
+  #fill(): boolean {
+    this.#frames = [];
+    this.#ends = [];
+    this.#index = 0;
+    const chunk = this.#chunk;
+    if (!chunk || this.#fault) return false;
+    try {
+      if (this.#scanner.midFrame) this.#finishTail(chunk);
+      else this.#scanRun(chunk);
+    } catch (error) {
+      this.#fault = error instanceof Fault ? error : undecodable(error);
+    }
+    if (this.#pos >= chunk.length) this.#chunk = undefined;
+    return this.#frames.length > 0;
+  }
+
+  #finishTail(chunk: Buffer): void {
+    const end = this.#scanner.scan(chunk, 0);
+    this.#pos = end < 0 ? chunk.length : end;
+    this.#tail.add(end < 0 ? chunk : chunk.subarray(0, end));
+    if (end < 0) return;
+    const bytes = this.#tail.take();
+    this.#scanner.verify(bytes);
+    this.#add(
+      this.#scanner.needsCare ? carefulDecode(bytes) : fromOwnMemory.unpack(bytes),
+      bytes,
+      0,
+      bytes.length,
+    );
+  }
+
+  #scanRun(chunk: Buffer): void {
+    const start = this.#pos;
+    const ends: number[] = [];
+    let runEnd = start;
+    let careful = false;
+    try {
+      while (ends.length < this.#runLimit && this.#pos < chunk.length) {
+        const end = this.#scanner.scan(chunk, this.#pos);
+        if (end < 0) {
+          this.#tail.add(chunk.subarray(this.#pos));
+          this.#pos = chunk.length;
+          break;
+        }
+        careful = this.#scanner.needsCare;
+        if (careful && ends.length > 0) {
+          // it gets a run of its own; the frames before it go first
+          break;
+        }
+        runEnd = end;
+        ends.push(end);
+        this.#pos = end;
+        if (careful) break;
+      }
+    } finally {
+      if (ends.length > 0) this.#decodeRun(chunk.subarray(start, runEnd), careful && ends.length === 1);
+    }
+  }
+
+  #decodeRun(bytes: Buffer, careful: boolean): void {
+    if (careful) this.#add(carefulDecode(bytes), bytes, 0, bytes.length);
+    else
+      fromChunk.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
+        this.#add(value, bytes, start as number, end as number),
+      );
+  }
+
+  /** Checks what only the decoded frame shows, and files it. */
+  #add(value: unknown, bytes: Buffer, start: number, end: number): void {
+    const frame = value as unknown[];
+    const defect = frameDefect(frame);
+    if (defect) throw protocolFault(defect);
+    const header = frame[2] as Header;
+    // duplicate keys have collapsed into one
+    const declared = headerEntries(bytes, start);
+    if (declared > 1 && Object.keys(header).length !== declared) throw protocolFault('duplicate header key');
+    this.#frames.push(frame);
+    this.#ends.push(end);
+  }
+}
+
+/** Entries that the header map of the frame at `start` declares. */
+function headerEntries(bytes: Buffer, start: number): number {
+  let pos = start + 1;
+  for (let i = 0; i < 2; i++) {
+    const token = bytes[pos] as number;
+    pos += token < 0x80 ? 1 : 1 + 2 ** (token - 0xcc);
+  }
+  const token = bytes[pos] as number;
+  if (token < 0x90) return token & 0x0f;
+  return token === 0xde ? bytes.readUInt16BE(pos + 1) : bytes.readUInt32BE(pos + 1);
+}
+
+function protocolFault(message: string): Fault {
+  return new Fault({ status: Status.Protocol, message });
+}
+
+function undecodable(cause: unknown): Fault {
+  return new Fault({ status: Status.Protocol, message: 'undecodable frame', cause });
+}
+
+/** The bytes of an unfinished frame: large chunks by reference, small ones copied into one growing buffer. */
+class Tail {
+  length = 0;
+  #pieces: Buffer[] = [];
+  #small: Buffer | undefined;
+  #smallUsed = 0;
+
+  add(piece: Buffer): void {
+    this.length += piece.length;
+    if (piece.length >= COALESCE_BYTES) {
+      this.#closeSmall();
+      this.#pieces.push(piece);
+      return;
+    }
+    const small = this.#room(piece.length);
+    piece.copy(small, this.#smallUsed);
+    this.#smallUsed += piece.length;
+  }
+
+  /** Joins everything, once. */
+  take(): Buffer {
+    this.#closeSmall();
+    const pieces = this.#pieces;
+    const whole = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, this.length);
+    this.#pieces = [];
+    this.length = 0;
+    return whole;
+  }
+
+  /** A buffer with room for `bytes` more; each is twice as large as the one before, so that copies stay linear. */
+  #room(bytes: number): Buffer {
+    if (this.#small && this.#small.length - this.#smallUsed >= bytes) return this.#small;
+    const size = Math.max(256, bytes, Math.min(this.length * 2, 1 << 20));
+    this.#closeSmall();
+    this.#small = Buffer.allocUnsafeSlow(size);
+    return this.#small;
+  }
+
+  #closeSmall(): void {
+    if (this.#small && this.#smallUsed > 0) this.#pieces.push(this.#small.subarray(0, this.#smallUsed));
+    this.#small = undefined;
+    this.#smallUsed = 0;
+  }
+}

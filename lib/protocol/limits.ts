@@ -1,0 +1,30 @@
+/** Bounds that the scanner and the writer hold for every frame. */
+export interface FrameLimits {
+  /** Largest frame, either way, in bytes. Default 4 MiB, as gRPC. Raise it for bulk payloads. */
+  readonly maxFrameBytes: number;
+  /** Largest frame before DECLARE is done, in bytes. Default 16 KiB, as Redis before authentication. */
+  readonly maxFrameBytesBeforeDeclare: number;
+  /** Deepest nesting of a frame, the frame's own array included. Default 100, as protobuf. */
+  readonly maxDepth: number;
+  /** Most msgpack values in one frame. Default 262,144: at most 16 MiB of heap at 64 bytes an empty map. */
+  readonly maxItems: number;
+  /** Largest header in bytes. Default 8 KiB, as gRPC metadata. */
+  readonly maxHeaderBytes: number;
+  /** Most entries of a header. Default 64. */
+  readonly maxHeaderEntries: number;
+  /** Longest key of a header in bytes. Default 128. */
+  readonly maxHeaderKeyBytes: number;
+  /** Deepest nesting of a header. Default 4. */
+  readonly maxHeaderDepth: number;
+}
+
+export const DEFAULT_FRAME_LIMITS: FrameLimits = {
+  maxFrameBytes: 4 * 1024 * 1024,
+  maxFrameBytesBeforeDeclare: 16 * 1024,
+  maxDepth: 100,
+  maxItems: 262_144,
+  maxHeaderBytes: 8 * 1024,
+  maxHeaderEntries: 64,
+  maxHeaderKeyBytes: 128,
+  maxHeaderDepth: 4,
+};

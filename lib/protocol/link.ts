@@ -1,0 +1,58 @@
+import type { EncodedHeader } from './encoder.js';
+import type { Fault } from './fault.js';
+import type { Frame, Header, MsgType } from './frame.js';
+
+/** Who is at the other end. */
+export interface RemoteAddress {
+  /** IP address, or the path of a Unix socket. */
+  readonly address: string;
+  /** 0 for a Unix socket. */
+  readonly port: number;
+  readonly family: 'IPv4' | 'IPv6' | 'unix';
+  /** Subject of the peer's TLS certificate, where it sent one. */
+  readonly tlsSubject?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/**
+ * One connection as frames: the only place where `rpc/` and `net/` meet. A link knows nothing of calls; it moves
+ * frames in order, batches writes, and tells how much of what it was given the kernel has not taken yet.
+ */
+export interface Link {
+  readonly remote: RemoteAddress;
+  readonly local: RemoteAddress;
+  /** Bytes that were sent and wait for the kernel. */
+  readonly pendingBytes: number;
+
+  /** Starts reading. Called once. */
+  start(receiver: LinkReceiver): void;
+  /** The handshake is done: frames may be as large as the limits allow. */
+  admit(): void;
+  /**
+   * Queues a frame; frames of one tick leave together.
+   *
+   * @returns its size in bytes.
+   * @throws {@link Fault} where the frame cannot be encoded; the link is unharmed. A closed link takes and drops it.
+   */
+  send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number;
+  /** Stops handing on frames (and then reading) until as many `resume` calls have come. */
+  pause(): void;
+  resume(): void;
+  /** Writes what waits, then closes. Nothing is read any more. */
+  end(): void;
+  /** Closes at once and drops what waits. */
+  destroy(): void;
+}
+
+/** What a link tells its owner. Nothing is called after `onClose`. */
+export interface LinkReceiver {
+  /** A frame and its size in bytes. Must not throw. */
+  onFrame(frame: Frame, bytes: number): void;
+  /** Bytes came in, whole frames or not: the peer is alive. */
+  onBytes(): void;
+  /** All that waited has been taken by the kernel. */
+  onDrain(): void;
+  /** The peer broke the wire: say so to it if you can, and close. No frame follows. */
+  onFault(fault: Fault): void;
+  /** The connection is gone, and why where that is known. */
+  onClose(error: Error | undefined): void;
+}

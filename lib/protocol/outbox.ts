@@ -1,0 +1,53 @@
+import type { EncodedFrame } from './encoder.js';
+
+/**
+ * What waits to be written to one connection, as few and as large pieces as can be: frames that lie next to each
+ * other in the slab leave as one.
+ */
+export class Outbox {
+  /** Bytes waiting. */
+  bytes = 0;
+
+  #pieces: Uint8Array[] = [];
+  #buffer: Buffer | undefined;
+  #start = 0;
+  #end = 0;
+
+  append(frame: EncodedFrame): void {
+    this.bytes += frame.size;
+    let { start } = frame;
+    for (const { at, bytes } of frame.splices) {
+      this.#extend(frame.buffer, start, at);
+      this.#closePiece();
+      this.#pieces.push(bytes);
+      start = at;
+    }
+    this.#extend(frame.buffer, start, frame.end);
+  }
+
+  /** Hands over everything that waits. */
+  take(): Uint8Array[] {
+    this.#closePiece();
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    this.bytes = 0;
+    return pieces;
+  }
+
+  #extend(buffer: Buffer, start: number, end: number): void {
+    if (buffer === this.#buffer && start === this.#end) {
+      this.#end = end;
+      return;
+    }
+    this.#closePiece();
+    this.#buffer = buffer;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  #closePiece(): void {
+    if (this.#buffer && this.#end > this.#start)
+      this.#pieces.push(this.#buffer.subarray(this.#start, this.#end));
+    this.#buffer = undefined;
+  }
+}

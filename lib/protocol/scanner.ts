@@ -1,0 +1,306 @@
+import { isUtf8 } from 'node:buffer';
+import type { FrameLimits } from './limits.js';
+import { Fault } from './fault.js';
+import { Status } from './status.js';
+
+/** Bytes of a token with its length or number field. */
+const HEAD_BYTES = new Uint8Array(256).fill(1);
+for (const token of [0xc4, 0xcc, 0xd0, 0xd9]) HEAD_BYTES[token] = 2;
+for (const token of [0xc5, 0xcd, 0xd1, 0xda, 0xdc, 0xde]) HEAD_BYTES[token] = 3;
+for (const token of [0xc6, 0xca, 0xce, 0xd2, 0xdb, 0xdd, 0xdf]) HEAD_BYTES[token] = 5;
+for (const token of [0xcb, 0xcf, 0xd3]) HEAD_BYTES[token] = 9;
+
+/** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
+const NATIVE_CHECK_BYTES = 48;
+
+/** What a token is. Everything from `ARRAY` on is a container. */
+const SCALAR = 0;
+/** 0xc1, and extension types, which a Python peer does not read. */
+const FORBIDDEN = 1;
+const BYTES = 2;
+const TEXT = 3;
+const ARRAY = 4;
+const MAP = 5;
+const KIND = new Uint8Array(256)
+  .fill(MAP, 0x80, 0x90)
+  .fill(ARRAY, 0x90, 0xa0)
+  .fill(TEXT, 0xa0, 0xc0)
+  .fill(BYTES, 0xc4, 0xc7)
+  .fill(TEXT, 0xd9, 0xdc)
+  .fill(ARRAY, 0xdc, 0xde)
+  .fill(MAP, 0xde, 0xe0)
+  .fill(FORBIDDEN, 0xc1, 0xc2)
+  .fill(FORBIDDEN, 0xc7, 0xca)
+  .fill(FORBIDDEN, 0xd4, 0xd9);
+
+/** Places in the stack of open containers. */
+const FRAME_DEPTH = 1;
+const HEADER_DEPTH = 2;
+
+/** Items of the frame's own array that are still to come when its header, and when its body, begins. */
+const AT_HEADER = 2;
+const AT_BODY = 1;
+
+/** A string whose payload crossed a chunk boundary, checked when the frame is whole. Offsets count from the frame. */
+interface Straddler {
+  readonly start: number;
+  readonly length: number;
+  readonly isKey: boolean;
+  readonly inHeader: boolean;
+}
+
+/**
+ * Finds where a frame ends without decoding it, and refuses everything that `FrameLimits` and the protocol forbid
+ * while it looks, before anything is buffered or allocated for it.
+ *
+ * It resumes where the last chunk ended, so a frame costs one look at each of its bytes however it is cut up.
+ */
+export class Scanner {
+  /** Largest frame that is accepted now; lower until DECLARE is done. */
+  maxFrameBytes: number;
+  /** Bytes looked at, for tests that guard the linear cost. */
+  scannedBytes = 0;
+  /**
+   * The last frame holds something that msgpackr does not give back as it came: a key that would touch a prototype,
+   * an integer of exactly ±2^53, a string that starts with a byte order mark.
+   */
+  needsCare = false;
+
+  readonly #limits: FrameLimits;
+  /** Items left in each open container; keys and values of a map count apart. Entry 0 stands for the connection. */
+  readonly #left: Int32Array;
+  readonly #isMap: Uint8Array;
+  /** Index of the innermost open container; -1 between frames. */
+  #depth = -1;
+  #items = 0;
+  #headerStart = 0;
+  /** Bytes of the current frame that earlier chunks held. */
+  #before = 0;
+  /** Payload bytes of a string or byte array still to skip. */
+  #skip = 0;
+  /** A token whose length or number field the chunk cut off. */
+  #head: Buffer | undefined;
+  #straddlers: Straddler[] = [];
+
+  constructor(limits: FrameLimits) {
+    this.#limits = limits;
+    this.maxFrameBytes = limits.maxFrameBytes;
+    this.#left = new Int32Array(limits.maxDepth + 1);
+    this.#isMap = new Uint8Array(limits.maxDepth + 1);
+  }
+
+  /** Whether a frame has begun and not ended. */
+  get midFrame(): boolean {
+    return this.#depth >= 0;
+  }
+
+  /**
+   * Looks on from `from`: a frame's first byte, or the start of a chunk in which a frame goes on.
+   *
+   * @returns the offset after the frame's last byte, or -1 where the frame goes on in the next chunk.
+   * @throws {@link Fault} with status 1003: the bytes are not a frame that rap allows. The scanner is then done for.
+   */
+  scan(chunk: Buffer, from: number): number {
+    if (this.#depth < 0) this.#begin();
+    let pos = from;
+    if (this.#head) pos = this.#completeHead(this.#head, chunk, pos);
+    if (this.#skip > 0) {
+      const skipped = Math.min(this.#skip, chunk.length - pos);
+      this.#skip -= skipped;
+      pos += skipped;
+    }
+    let end = -1;
+    if (this.#depth < 0) end = pos;
+    else if (!this.#head && this.#skip === 0) end = this.#walk(chunk, pos, this.#before - from);
+
+    const taken = (end < 0 ? chunk.length : end) - from;
+    this.scannedBytes += taken;
+    if (end < 0) {
+      this.#before += taken;
+      if (this.#inHeader() && this.#before - this.#headerStart > this.#limits.maxHeaderBytes) {
+        throw refuse('header too large');
+      }
+    }
+    return end;
+  }
+
+  /** Checks the strings that crossed chunk boundaries. `frame` is the whole frame. Call it once after `scan` ended. */
+  verify(frame: Buffer): void {
+    for (const { start, length, isKey, inHeader } of this.#straddlers) {
+      this.#checkText(frame, start, length);
+      if (isKey) this.#checkKey(frame, start, length, inHeader);
+    }
+    this.#straddlers = [];
+  }
+
+  #begin(): void {
+    this.#depth = 0;
+    this.#left[0] = 1;
+    this.#items = 0;
+    this.#before = 0;
+    this.needsCare = false;
+  }
+
+  #inHeader(): boolean {
+    return this.#depth >= HEADER_DEPTH && this.#left[FRAME_DEPTH] === AT_BODY;
+  }
+
+  /** Fills up a token that the last chunk cut off and walks over it. Returns the place in `chunk` to go on at. */
+  #completeHead(head: Buffer, chunk: Buffer, pos: number): number {
+    const size = HEAD_BYTES[head[0] as number] as number;
+    const taken = Math.min(size - head.length, chunk.length - pos);
+    const token = Buffer.concat([head, chunk.subarray(pos, pos + taken)]);
+    if (token.length < size) {
+      this.#head = token;
+    } else {
+      this.#head = undefined;
+      this.#walk(token, 0, this.#before - head.length);
+    }
+    return pos + taken;
+  }
+
+  /**
+   * The loop: one token a turn, refused at its length bytes where it breaks a limit. `base` is the offset in the frame
+   * of the chunk's first byte. Returns the frame's end in this chunk, or -1.
+   */
+  #walk(chunk: Buffer, pos: number, base: number): number {
+    const end = chunk.length;
+    const left = this.#left;
+    const isMap = this.#isMap;
+    const maxItems = this.#limits.maxItems;
+    let depth = this.#depth;
+    let items = this.#items;
+
+    for (;;) {
+      while (depth >= 0 && left[depth] === 0) depth -= 1;
+      if (depth < 0 || pos >= end) break;
+
+      const token = chunk[pos] as number;
+      const kind = KIND[token] as number;
+      const itemsLeft = left[depth] as number;
+      const isKey = isMap[depth] === 1 && (itemsLeft & 1) === 0;
+      if (isKey && kind !== TEXT) throw refuse('a map key is not a string');
+      if (depth < HEADER_DEPTH) this.#checkFrameItem(token, depth, base + pos);
+      const headBytes = HEAD_BYTES[token] as number;
+      if (pos + headBytes > end) {
+        this.#head = Buffer.from(chunk.subarray(pos));
+        break;
+      }
+      if (++items > maxItems) throw refuse('too many items');
+      left[depth] = itemsLeft - 1;
+      if (kind === SCALAR) {
+        if (headBytes === 9 && isTwoTo53(chunk, pos)) this.needsCare = true;
+        pos += headBytes;
+        continue;
+      }
+      if (kind === FORBIDDEN) throw refuse(`token 0x${token.toString(16)} is not allowed`);
+
+      const size =
+        headBytes === 1 ? (token < 0xa0 ? token & 0x0f : token & 0x1f) : declaredSize(chunk, pos, headBytes);
+      pos += headBytes;
+      if (kind >= ARRAY) {
+        if (size === 0) continue;
+        const count = kind === MAP ? size * 2 : size;
+        depth += 1;
+        if (items + count > maxItems) throw refuse('too many items');
+        this.#checkContainer(count, base + pos, depth);
+        left[depth] = count;
+        isMap[depth] = kind === MAP ? 1 : 0;
+        continue;
+      }
+
+      const inHeader = depth >= HEADER_DEPTH && left[FRAME_DEPTH] === AT_BODY;
+      if (base + pos + size > this.maxFrameBytes) throw refuse('frame too large');
+      if (inHeader) this.#checkHeaderBytes(base + pos, size, isKey);
+      if (pos + size <= end) {
+        if (kind === TEXT) {
+          this.#checkText(chunk, pos, size);
+          if (isKey && size >= 9) this.#checkKey(chunk, pos, size, inHeader);
+        }
+        pos += size;
+      } else {
+        if (kind === TEXT) this.#straddlers.push({ start: base + pos, length: size, isKey, inHeader });
+        this.#skip = size - (end - pos);
+        break;
+      }
+    }
+    this.#depth = depth;
+    this.#items = items;
+    return depth < 0 ? pos : -1;
+  }
+
+  /** The frame's own array and its four items: what each may be. */
+  #checkFrameItem(token: number, depth: number, offset: number): void {
+    if (depth < FRAME_DEPTH) {
+      if (token !== 0x94) throw refuse('a frame is an array of four');
+      return;
+    }
+    const itemsLeft = this.#left[FRAME_DEPTH];
+    if (itemsLeft === AT_HEADER) {
+      if (KIND[token] !== MAP) throw refuse('the header is not a map');
+      this.#headerStart = offset;
+    } else if (itemsLeft === AT_BODY) {
+      if (offset - this.#headerStart > this.#limits.maxHeaderBytes) throw refuse('header too large');
+    } else if (token >= 0x80 && (token < 0xcc || token > 0xcf)) {
+      throw refuse('message type and correlation id are unsigned integers');
+    }
+  }
+
+  #checkHeaderBytes(offset: number, size: number, isKey: boolean): void {
+    if (offset + size - this.#headerStart > this.#limits.maxHeaderBytes) throw refuse('header too large');
+    if (isKey && size > this.#limits.maxHeaderKeyBytes) throw refuse('header key too long');
+  }
+
+  #checkContainer(count: number, offset: number, depth: number): void {
+    // an item is at least one byte, so a count says how many bytes must follow
+    if (offset + count > this.maxFrameBytes) throw refuse('frame too large');
+    if (depth > this.#limits.maxDepth) throw refuse('too deep');
+    if (this.#left[FRAME_DEPTH] !== AT_BODY || depth < HEADER_DEPTH) return;
+    const headerDepth = depth - FRAME_DEPTH;
+    if (headerDepth > this.#limits.maxHeaderDepth) throw refuse('header too deep');
+    if (headerDepth === 1 && count / 2 > this.#limits.maxHeaderEntries)
+      throw refuse('too many header entries');
+  }
+
+  #checkText(bytes: Buffer, start: number, length: number): void {
+    if (bytes[start] === 0xef) this.needsCare = true;
+    const end = start + length;
+    if (length < NATIVE_CHECK_BYTES) {
+      let bits = 0;
+      for (let i = start; i < end; i++) bits |= bytes[i] as number;
+      if (bits < 0x80) return;
+    }
+    if (!isUtf8(bytes.subarray(start, end))) throw refuse('a string is not UTF-8');
+  }
+
+  #checkKey(bytes: Buffer, start: number, length: number, inHeader: boolean): void {
+    if (length !== 9 && length !== 11) return;
+    const key = bytes.toString('latin1', start, start + length);
+    if (key === '__proto__') {
+      if (inHeader) throw refuse('header key __proto__');
+      this.needsCare = true;
+    } else if (inHeader && (key === 'prototype' || key === 'constructor')) {
+      throw refuse(`header key ${key}`);
+    }
+  }
+}
+
+/** Length in bytes, or count of entries, that follows a token. */
+function declaredSize(chunk: Buffer, pos: number, headBytes: number): number {
+  if (headBytes === 2) return chunk[pos + 1] as number;
+  return headBytes === 3 ? chunk.readUInt16BE(pos + 1) : chunk.readUInt32BE(pos + 1);
+}
+
+/** Whether the 64-bit integer at `pos` is 2^53 or -2^53, which msgpackr gives as a number though it is not a safe one. */
+function isTwoTo53(chunk: Buffer, pos: number): boolean {
+  const high = chunk.readUInt32BE(pos + 1);
+  return (
+    (high === 0x0020_0000 || (chunk[pos] === 0xd3 && high === 0xffe0_0000)) &&
+    chunk.readUInt32BE(pos + 5) === 0
+  );
+}
+
+function refuse(why: string): Fault {
+  const code = why === 'frame too large' ? 'ERR_RAP_FRAME_TOO_LARGE' : undefined;
+  return new Fault({ status: Status.Protocol, code, message: why });
+}

@@ -1,0 +1,79 @@
+import { Encoder } from './encoder.js';
+import { Fault } from './fault.js';
+import type { Header } from './frame.js';
+import { Status, isErrorStatus } from './status.js';
+
+/** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
+const MAX_TEXT_BYTES = 1024;
+/** Longest exception name and code. */
+const MAX_NAME_BYTES = 128;
+/** Largest `details` in a header, which has other things to carry too. */
+const MAX_DETAILS_BYTES = 4096;
+/** Containers that `details` may nest: the header and its `error` take the other two of a header's four. */
+const MAX_DETAILS_DEPTH = 2;
+
+/** An error as header and body of a frame. */
+export interface ErrorFrame {
+  readonly header: Header;
+  readonly body: unknown;
+}
+
+/**
+ * Writes a fault as the wire has it: a status with a text, or with `[exception name, message]` for 301. What Python
+ * has no place for goes into `header.error`, which it ignores.
+ */
+export function toErrorFrame(fault: Fault, name: string): ErrorFrame {
+  const message = boundedText(fault.message, MAX_TEXT_BYTES);
+  const error: Record<string, unknown> = { name: boundedText(name, MAX_NAME_BYTES), code: fault.code };
+  if (fault.details !== undefined && fits(fault.details)) error['details'] = fault.details;
+  const body =
+    fault.status === Status.Invoke
+      ? [boundedText(fault.remoteName ?? 'Error', MAX_NAME_BYTES), message]
+      : message;
+  return { header: { status_code: fault.status, error }, body };
+}
+
+/** Reads the error that a frame carries; `undefined` where it carries none. Nothing of it is trusted or evaluated. */
+export function fromErrorFrame(header: Header, body: unknown): Fault | undefined {
+  const status = header.status_code;
+  if (!isErrorStatus(status)) return undefined;
+  const error = (typeof header.error === 'object' && header.error !== null ? header.error : {}) as Record<
+    string,
+    unknown
+  >;
+  const named = status === Status.Invoke && Array.isArray(body);
+  return new Fault({
+    status,
+    code: text(error['code'], MAX_NAME_BYTES),
+    message: text(named ? body[1] : body, MAX_TEXT_BYTES) ?? `status ${status}`,
+    remoteName: named ? text(body[0], MAX_NAME_BYTES) : undefined,
+    details: error['details'],
+  });
+}
+
+/** Cuts a text to so many UTF-8 bytes, never inside a character. */
+export function boundedText(value: string, maxBytes: number): string {
+  if (value.length * 3 <= maxBytes || Buffer.byteLength(value) <= maxBytes) return value;
+  const bytes = Buffer.from(value.slice(0, maxBytes)).subarray(0, maxBytes);
+  return bytes.toString('utf8').replace(/\uFFFD+$/, '');
+}
+
+function text(value: unknown, maxBytes: number): string | undefined {
+  return typeof value === 'string' ? boundedText(value, maxBytes) : undefined;
+}
+
+function fits(details: unknown): boolean {
+  try {
+    return nesting(details) <= MAX_DETAILS_DEPTH && new Encoder().encode(details).length <= MAX_DETAILS_BYTES;
+  } catch {
+    return false;
+  }
+}
+
+function nesting(value: unknown, depth = 0): number {
+  if (typeof value !== 'object' || value === null || depth > MAX_DETAILS_DEPTH) return depth;
+  return Object.values(value).reduce<number>(
+    (most, child) => Math.max(most, nesting(child, depth + 1)),
+    depth + 1,
+  );
+}

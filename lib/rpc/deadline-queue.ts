@@ -1,0 +1,81 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+
+/** Something that ends by itself at a time. Extend it, and the queue needs no object of its own per entry. */
+export abstract class Expiring {
+  /** @internal */ expiresAt = 0;
+  /** @internal */ lane: Lane | undefined;
+  /** @internal */ before: Expiring | undefined;
+  /** @internal */ behind: Expiring | undefined;
+
+  /** Called once when the time is over. */
+  abstract expire(): void;
+}
+
+/**
+ * Timeouts of many calls with one timer for each duration: entries of a duration expire in the order in which they
+ * came, so adding and removing one costs a few pointers and no timer.
+ */
+export class DeadlineQueue {
+  readonly #lanes = new Map<number, Lane>();
+
+  constructor(private readonly clock: Clock) {}
+
+  /** Lets `entry` expire after `ms`, unless it is removed before. An entry is in one queue at most once. */
+  add(entry: Expiring, ms: number): void {
+    let lane = this.#lanes.get(ms);
+    if (!lane) {
+      lane = new Lane(this.clock, ms, () => this.#lanes.delete(ms));
+      this.#lanes.set(ms, lane);
+    }
+    lane.push(entry);
+  }
+
+  /** Takes an entry out; nothing happens where it has expired or was never added. */
+  remove(entry: Expiring): void {
+    entry.lane?.unlink(entry);
+  }
+}
+
+/** Entries of one duration, oldest first. */
+class Lane {
+  #first: Expiring | undefined;
+  #last: Expiring | undefined;
+  #timer: Timer | undefined;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly ms: number,
+    private readonly onEmpty: () => void,
+  ) {}
+
+  push(entry: Expiring): void {
+    entry.lane = this;
+    entry.expiresAt = this.clock.now() + this.ms;
+    entry.before = this.#last;
+    if (this.#last) this.#last.behind = entry;
+    else this.#first = entry;
+    this.#last = entry;
+    this.#timer ??= this.clock.after(this.ms, this.#sweep);
+  }
+
+  unlink(entry: Expiring): void {
+    if (entry.before) entry.before.behind = entry.behind;
+    else this.#first = entry.behind;
+    if (entry.behind) entry.behind.before = entry.before;
+    else this.#last = entry.before;
+    entry.lane = entry.before = entry.behind = undefined;
+  }
+
+  /** Expires what is due. The timer then waits for the oldest of the rest; an empty lane goes. */
+  readonly #sweep = (): void => {
+    this.#timer = undefined;
+    const now = this.clock.now();
+    while (this.#first && this.#first.expiresAt <= now) {
+      const due = this.#first;
+      this.unlink(due);
+      due.expire();
+    }
+    if (this.#first) this.#timer ??= this.clock.after(Math.max(1, this.#first.expiresAt - now), this.#sweep);
+    else if (!this.#timer) this.onEmpty();
+  };
+}

@@ -1,0 +1,70 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import type { KeepAliveOptions } from './limits.js';
+
+/** What the keep-alive of a connection asks of it. */
+export interface KeepAliveTarget {
+  /** Sends a ping; any bytes that come in count as its answer. */
+  ping(): void;
+  /** The peer has been silent for too long. */
+  lost(): void;
+  /** Calls have come or gone since the last question, or are open. */
+  isBusy(): boolean;
+  /** No call for the idle time. */
+  idle(): void;
+}
+
+/**
+ * Watches a connection with one timer, which runs every interval and not with every frame: what came in between is a
+ * flag. Silence for an interval sends a ping; silence on so many pings ends the connection.
+ */
+export class KeepAlive {
+  #heard = true;
+  #missed = 0;
+  #idleSince: number;
+  #timer: Timer | undefined;
+
+  constructor(
+    private readonly target: KeepAliveTarget,
+    private readonly options: KeepAliveOptions,
+    private readonly clock: Clock,
+  ) {
+    this.#idleSince = clock.now();
+  }
+
+  /** Starts watching; the first look is after `firstMs`, by default an interval. */
+  start(firstMs = this.options.intervalMs): void {
+    if (this.options.intervalMs > 0) this.#wait(firstMs);
+  }
+
+  /** Bytes came in. */
+  heard(): void {
+    this.#heard = true;
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #wait(ms: number): void {
+    this.#timer = this.clock.after(ms, this.#look);
+  }
+
+  readonly #look = (): void => {
+    const { intervalMs, timeoutMs, maxMissed, idleTimeoutMs } = this.options;
+    const now = this.clock.now();
+    if (this.target.isBusy()) this.#idleSince = now;
+    else if (idleTimeoutMs > 0 && now - this.#idleSince >= idleTimeoutMs) return this.target.idle();
+    if (this.#heard) {
+      this.#heard = false;
+      this.#missed = 0;
+      this.#wait(intervalMs);
+    } else if (this.#missed >= maxMissed) {
+      this.target.lost();
+    } else {
+      this.#missed += 1;
+      this.target.ping();
+      this.#wait(timeoutMs);
+    }
+  };
+}

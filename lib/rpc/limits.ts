@@ -1,0 +1,111 @@
+import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
+
+/**
+ * Everything that bounds what a peer can make this side do or hold. Every limit has a default that works; sizes are
+ * bytes, times milliseconds.
+ */
+export interface RapLimits extends FrameLimits {
+  /** Connections a server keeps. Default 1024, rap's own. The excess gets CLOSE and goes. */
+  readonly maxConnections: number;
+  /** Connections a server keeps of one address. Default 128, rap's own. Raise it behind a proxy or NAT. */
+  readonly maxConnectionsPerAddress: number;
+  /** Connections that have not sent DECLARE yet. Default 256. */
+  readonly maxPendingHandshakes: number;
+  /** Time for a new connection to send DECLARE. Default 10 s, as RabbitMQ. */
+  readonly declareTimeoutMs: number;
+  /** Time to reach a server, TLS included. Default 5 s. */
+  readonly connectTimeoutMs: number;
+  /** Time to reach a server and be answered on DECLARE. Default 9 s, rap's own. */
+  readonly openTimeoutMs: number;
+  /** Time for a frame that has begun to be whole, plus one second per 64 KiB that came. Default 30 s, as Nest. */
+  readonly incompleteFrameTimeoutMs: number;
+  /** Bytes of unfinished frames that a whole server holds; then the oldest goes. Default 256 MiB. */
+  readonly maxUnfinishedBytes: number;
+  /** Calls that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
+  readonly maxInFlight: number;
+  /** Calls that run at once on a server. Default 8192; beyond, 429. */
+  readonly maxInFlightTotal: number;
+  /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
+  readonly maxQueuedCalls: number;
+  /** Frames handled of one connection before others have their turn. Default 64, as Envoy. */
+  readonly framesPerTick: number;
+  /** Unsent bytes at which a server reads no further requests of the connection. Default 1 MiB. */
+  readonly sendBufferSoftBytes: number;
+  /** Unsent bytes at which a server drops the connection and a client refuses calls. Default 16 MiB. */
+  readonly sendBufferHardBytes: number;
+  /** Time in which a blocked connection must take some bytes. Default 10 s, as NATS. */
+  readonly writeStallTimeoutMs: number;
+  /** Pings that a peer may send at once, and again each second after. Default 60 and 10: a Python client sends 3 in 1 to 3 s. */
+  readonly pingBurst: number;
+  readonly pingsPerSecond: number;
+}
+
+export const DEFAULT_LIMITS: RapLimits = {
+  ...DEFAULT_FRAME_LIMITS,
+  maxConnections: 1024,
+  maxConnectionsPerAddress: 128,
+  maxPendingHandshakes: 256,
+  declareTimeoutMs: 10_000,
+  connectTimeoutMs: 5_000,
+  openTimeoutMs: 9_000,
+  incompleteFrameTimeoutMs: 30_000,
+  maxUnfinishedBytes: 256 * 1024 * 1024,
+  maxInFlight: 256,
+  maxInFlightTotal: 8_192,
+  maxQueuedCalls: 16_384,
+  framesPerTick: 64,
+  sendBufferSoftBytes: 1024 * 1024,
+  sendBufferHardBytes: 16 * 1024 * 1024,
+  writeStallTimeoutMs: 10_000,
+  pingBurst: 60,
+  pingsPerSecond: 10,
+};
+
+/** When a silent peer is asked for a sign of life, and when it is given up. Times in milliseconds. */
+export interface KeepAliveOptions {
+  /** Silence after which a ping goes out. Default: server 30 s ± 10 %, client 15 s. 0 switches pings off. */
+  readonly intervalMs: number;
+  /** Time for the answer. Default: server 10 s, client 5 s. */
+  readonly timeoutMs: number;
+  /** Unanswered pings after which the peer is gone. Default: server 2, client 1. */
+  readonly maxMissed: number;
+  /** A server closes a connection without calls after this time. Default 1200 s, rap's own; 0 never. */
+  readonly idleTimeoutMs: number;
+}
+
+export const SERVER_KEEP_ALIVE: KeepAliveOptions = {
+  intervalMs: 30_000,
+  timeoutMs: 10_000,
+  maxMissed: 2,
+  idleTimeoutMs: 1_200_000,
+};
+export const CLIENT_KEEP_ALIVE: KeepAliveOptions = {
+  intervalMs: 15_000,
+  timeoutMs: 5_000,
+  maxMissed: 1,
+  idleTimeoutMs: 0,
+};
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws RangeError that names the option where a value is not a non-negative number, or the option is unknown.
+ */
+export function withDefaults<T extends object>(what: string, given: Partial<T> | undefined, defaults: T): T {
+  const merged = { ...defaults } as Record<string, unknown>;
+  for (const [name, value] of Object.entries(given ?? {})) {
+    if (!Object.hasOwn(defaults, name)) throw new RangeError(`${what}.${name} is not an option`);
+    if (value === undefined) continue;
+    if (typeof value !== 'number' || !(value >= 0)) {
+      throw new RangeError(`${what}.${name} must be a number of at least 0, got ${String(value)}`);
+    }
+    merged[name] = value;
+  }
+  return merged as T;
+}
+
+/** The limits with defaults filled in; the hard send limit is never under four frames. */
+export function resolveLimits(given: Partial<RapLimits> | undefined): RapLimits {
+  const limits = withDefaults('limits', given, DEFAULT_LIMITS);
+  return { ...limits, sendBufferHardBytes: Math.max(limits.sendBufferHardBytes, 4 * limits.maxFrameBytes) };
+}
