@@ -131,7 +131,7 @@ export class Connection implements PeerOwner {
     this.#wasOpen = true;
     this.#backoff?.opened();
     this.options.onStatus('connected');
-    for (const waiter of [...this.#waiters]) waiter.settle(peer);
+    for (const waiter of this.#waiters) waiter.settle(peer);
   }
 
   onShutdown(peer: Peer): void {
@@ -193,7 +193,7 @@ export class Connection implements PeerOwner {
   }
 
   #failWaiters(reason: Fault): void {
-    for (const waiter of [...this.#waiters]) waiter.settle(reason);
+    for (const waiter of this.#waiters) waiter.settle(reason);
   }
 }
 

@@ -12,8 +12,14 @@ let installed = false;
 export function rememberMaskedErrors(): void {
   if (installed) return;
   installed = true;
-  const original = BaseRpcExceptionFilter.prototype.catch;
-  BaseRpcExceptionFilter.prototype.catch = function (exception: unknown, host: ArgumentsHost) {
+  const { prototype } = BaseRpcExceptionFilter;
+  // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
+  const original = prototype.catch as (
+    this: BaseRpcExceptionFilter,
+    exception: never,
+    host: ArgumentsHost,
+  ) => ReturnType<typeof prototype.catch>;
+  prototype.catch = function (exception: unknown, host: ArgumentsHost) {
     const context: unknown = host.switchToRpc().getContext();
     if (context instanceof RapContext) context.failure = exception;
     return original.call(this, exception as never, host);

@@ -44,7 +44,6 @@ interface Outcome<T> {
  * It connects with the first call, and comes back by itself when the connection was lost.
  */
 export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
-  readonly #options: RapClientOptions;
   readonly #callTimeoutMs: number;
   readonly #connection: Connection;
   readonly #deadlines = new DeadlineQueue(systemClock);
@@ -55,12 +54,11 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
   /** @throws RangeError for an option that is no option, or out of range. */
   constructor(options: RapClientOptions = {}) {
     super();
-    this.#options = options;
     this.#callTimeoutMs = options.callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
     if (!(this.#callTimeoutMs > 0))
       throw new RangeError(`callTimeoutMs must be above 0, got ${this.#callTimeoutMs}`);
-    if (options.serializer) this.initializeSerializer(options as never);
-    if (options.deserializer) this.initializeDeserializer(options as never);
+    if (options.serializer) this.initializeSerializer(options);
+    if (options.deserializer) this.initializeDeserializer(options);
     const limits = resolveLimits(options.limits);
     const endpoint = endpointOf(options);
     this.#connection = new Connection({
@@ -407,7 +405,7 @@ function groupOf(pattern: unknown): string {
 
 function endpointOf(options: RapClientOptions): RapServerAddress {
   const { servers, host, port, path } = options;
-  if (!servers) return { host, port, path } as RapServerAddress;
+  if (!servers) return { host, port, path };
   const [first] = servers;
   if (!first) throw new RangeError('servers is empty');
   if (servers.length > 1)

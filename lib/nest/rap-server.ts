@@ -52,8 +52,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     super();
     this.#options = options;
     this.#limits = resolveLimits(options.limits);
-    if (options.serializer) this.initializeSerializer(options as never);
-    if (options.deserializer) this.initializeDeserializer(options as never);
+    if (options.serializer) this.initializeSerializer(options);
+    if (options.deserializer) this.initializeDeserializer(options);
     if (options.exposeErrors) rememberMaskedErrors();
     this.#connections = new ServerConnections({
       limits: this.#limits,

@@ -15,7 +15,7 @@ const COALESCE_BYTES = 4096;
 /** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
 /** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
-const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true } as object);
+const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true });
 /** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
 const fromOwnMemory = new Unpackr(OPTIONS);
 

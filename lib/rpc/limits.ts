@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 
 /**
@@ -27,7 +28,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxInFlightTotal: number;
   /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
-  /** Frames handled of one connection before others have their turn. Default 64, as Envoy. */
+  /** Frames handled of one connection before others have their turn. Default 16: the peer works on one batch of answers while the next is made. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
@@ -53,7 +54,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxInFlight: 256,
   maxInFlightTotal: 8_192,
   maxQueuedCalls: 16_384,
-  framesPerTick: 64,
+  framesPerTick: 16,
   sendBufferSoftBytes: 1024 * 1024,
   sendBufferHardBytes: 16 * 1024 * 1024,
   writeStallTimeoutMs: 10_000,
@@ -97,7 +98,7 @@ export function withDefaults<T extends object>(what: string, given: Partial<T> |
     if (!Object.hasOwn(defaults, name)) throw new RangeError(`${what}.${name} is not an option`);
     if (value === undefined) continue;
     if (typeof value !== 'number' || !(value >= 0)) {
-      throw new RangeError(`${what}.${name} must be a number of at least 0, got ${String(value)}`);
+      throw new RangeError(`${what}.${name} must be a number of at least 0, got ${inspect(value)}`);
     }
     merged[name] = value;
   }

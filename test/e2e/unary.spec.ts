@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Controller, type INestMicroservice } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { Module } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
 import { firstValueFrom, of } from 'rxjs';
@@ -22,7 +22,6 @@ class C {
   @MessagePattern('ctx') ctx(@Ctx() c: RapContext) {
     return [c.target, c.metadata];
   }
-  @EventPattern('ev') ev(_: unknown) {}
 }
 @Module({ controllers: [C] })
 class M {}

@@ -33,5 +33,5 @@ function rapPeer(operations: (client: RapClient) => PeerClient): Peer {
 
 export const rapCall = rapPeer((client) => ({ unary: (name, body) => client.call(name, body) }));
 export const rapSend = rapPeer((client) => ({
-  unary: (name, body) => firstValueFrom(client.send<unknown>(name, body)),
+  unary: (name, body) => firstValueFrom(client.send(name, body)),
 }));

@@ -1,0 +1,35 @@
+import 'reflect-metadata';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Controller, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { MessagePattern, Payload } from '@nestjs/microservices';
+import { RapServer } from 'nestjs-rap';
+
+interface SumParams {
+  a: number;
+  b: number;
+}
+
+@Controller()
+class MathController {
+  @MessagePattern('sync_sum')
+  syncSum(@Payload() { a, b }: SumParams): number {
+    return a + b;
+  }
+
+  @MessagePattern('async_sum')
+  async asyncSum(@Payload() { a, b }: SumParams): Promise<number> {
+    await sleep(10); // an I/O call, say
+    return a + b;
+  }
+}
+
+@Module({ controllers: [MathController] })
+class AppModule {}
+
+// a free port, so that the sample runs beside whatever else does; yours would be fixed
+const server = new RapServer({ host: 'localhost', port: 0 });
+const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
+app.enableShutdownHooks();
+await app.listen();
+process.send?.(server.address());
