@@ -7,7 +7,9 @@ export {
   type RapAsyncClientDefinition,
   type RapClientDefinition,
 } from './nest/rap.module.js';
-export { RapGroup } from './nest/decorators.js';
+export { RapChannel, type RapMessage } from './nest/rap-channel.js';
+export { RapSession } from './nest/rap-session.js';
+export { ChannelPattern, RapGroup } from './nest/decorators.js';
 export { RAP_TRANSPORT } from './nest/transport.js';
 export {
   RapStatus,
@@ -43,5 +45,6 @@ export {
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
+export type { Session } from './rpc/sessions.js';
 export type { Header } from './protocol/frame.js';
 export type { RemoteAddress } from './protocol/link.js';

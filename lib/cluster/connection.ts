@@ -3,7 +3,6 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { type DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
-import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost, Peer, type PeerOwner } from '../rpc/peer.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
@@ -51,6 +50,7 @@ export class Connection implements PeerOwner {
   readonly #waiters = new Set<Waiter>();
   /** Peers that finish their calls after the server said shutdown. */
   readonly #draining = new Set<Peer>();
+  readonly #drained: (() => void)[] = [];
   readonly #backoff: Backoff | undefined;
 
   constructor(private readonly options: ConnectionOptions) {
@@ -111,6 +111,22 @@ export class Connection implements PeerOwner {
     if (state.name !== 'idle') this.options.onStatus('disconnected');
   }
 
+  /** Lets what runs end, then closes. Resolves when it is closed. */
+  async drain(): Promise<void> {
+    const { peer } = this;
+    if (peer) {
+      this.#draining.add(peer);
+      this.#state = { name: 'idle' };
+      this.#wasOpen = false;
+      peer.finish();
+      this.options.onStatus('disconnected');
+    } else this.close('the client was drained');
+    await new Promise<void>((resolve) => {
+      if (this.#draining.size === 0) resolve();
+      else this.#drained.push(resolve);
+    });
+  }
+
   /** Calls that were sent and not answered, on all connections to this server. */
   get inFlight(): number {
     let count = this.peer?.calls.inFlight ?? 0;
@@ -142,12 +158,17 @@ export class Connection implements PeerOwner {
 
   onClose(peer: Peer, reason: Fault): void {
     this.#draining.delete(peer);
+    if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
     if ((state.name === 'open' || state.name === 'connecting') && state.peer === peer) this.#lost(reason);
   }
 
-  onCall(call: IncomingCall): void {
-    call.ended(); // a client serves no calls; the peer never hands it one
+  onCall(): void {
+    // a client serves no calls; a peer in its role hands on none
+  }
+
+  onChannel(): void {
+    // nor channels
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------

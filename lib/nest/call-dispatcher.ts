@@ -1,17 +1,29 @@
 import { AsyncResource } from 'node:async_hooks';
-import { isObservable, type Observable, type Subscription } from 'rxjs';
-import { Fault } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
+import { RpcException } from '@nestjs/microservices';
+import { isObservable } from 'rxjs';
+import type { Incoming } from '../rpc/incoming.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { IncomingChannel } from '../rpc/incoming-channel.js';
+import { AnswerSink, kindFault } from './answer-sink.js';
+import { runInScope } from './call-scope.js';
+import { ServerError } from './errors.js';
 import { handlerFault, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
+import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
+import { isStream, pumpIterable, pumpObservable, UnfilteredError } from './stream-source.js';
 
 /** Nest's processing hooks, which instrumentation sets on a server. */
 export interface ProcessingHooks {
   start(context: RapContext, done: () => Promise<unknown>): unknown;
   /** `undefined` where nobody listens. */
   readonly end: ((context: RapContext) => void) | undefined;
+}
+
+/** The user's deserializer and serializer of Nest, where they set one. */
+export interface BodyCodec {
+  decode(route: Route, call: IncomingCall): Promise<unknown>;
+  encode(route: Route, call: IncomingCall, result: unknown): Promise<unknown>;
 }
 
 export interface DispatcherOptions {
@@ -22,55 +34,76 @@ export interface DispatcherOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** The user's deserializer and serializer of Nest, where they set one. */
-export interface BodyCodec {
-  decode(route: Route, call: IncomingCall): Promise<unknown>;
-  encode(route: Route, call: IncomingCall, result: unknown): Promise<unknown>;
-}
-
-/** Takes a call through Nest's pipeline (guards, pipes, interceptors, filters around the handler) to its answer. */
+/** Takes calls and channels through Nest's pipeline (guards, pipes, interceptors, filters) to their answers. */
 export class CallDispatcher {
   constructor(private readonly options: DispatcherOptions) {}
 
+  /** A unary call, or an event. */
   dispatch(call: IncomingCall, route: Route): void {
-    const context = new RapContext(call, route);
+    this.#begin(call, route, (context) => this.#answer(call, route, context));
+  }
+
+  /** A channel: the handler of a channel gets it as its payload, a stream's gets the first message. */
+  dispatchChannel(incoming: IncomingChannel, route: Route): void {
+    incoming.peer.acceptChannel(incoming);
+    if (route.isChannel) {
+      this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
+      return;
+    }
+    incoming.channel.read().then(
+      (parameters) => {
+        if (parameters)
+          this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
+        else incoming.ended(); // the client has gone without a word
+      },
+      () => incoming.ended(),
+    );
+  }
+
+  /** Runs the hooks of Nest around `work`, which never rejects. */
+  #begin(incoming: Incoming, route: Route, work: (context: RapContext) => Promise<void>): void {
+    const context = new RapContext(incoming, route);
     const { hooks, onError } = this.options;
+    const run = (): Promise<void> => {
+      const { end } = hooks;
+      // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
+      if (end) incoming.onSettled = AsyncResource.bind(() => end(context));
+      return runInScope(incoming, () => work(context));
+    };
     try {
-      const started = hooks.start(context, () => this.#run(call, route, context));
-      if (started instanceof Promise) started.catch((error) => this.#crashed(call, error));
+      const started = hooks.start(context, run);
+      if (started instanceof Promise) started.catch((error) => this.#fail(error, incoming, context));
     } catch (error) {
       onError(error); // a hook threw before it let the handler run
-      this.#crashed(call, error);
+      this.#fail(error, incoming, context);
     }
   }
 
-  #crashed(call: IncomingCall, error: unknown): void {
-    const { fault, name } = handlerFault(error);
-    call.fail(fault, name);
-    call.ended();
-  }
-
-  #run(call: IncomingCall, route: Route, context: RapContext): Promise<void> {
-    const { end } = this.options.hooks;
-    // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
-    if (end) call.onSettled = AsyncResource.bind(() => end(context));
+  #answer(call: IncomingCall, route: Route, context: RapContext): Promise<void> {
     const { codec } = this.options;
     const result = codec
       ? codec.decode(route, call).then((body) => route.handler(body, context))
       : route.handler(call.body, context);
     return result.then(
-      (value) => this.#finish(value, call, route, context),
+      (value) => {
+        if (isObservable(value) || isStream(value)) return this.#answerValues(value, call, route, context);
+        return this.#reply(value, call, route, context);
+      },
       (error: unknown) => this.#fail(error, call, context),
     );
   }
 
-  #finish(value: unknown, call: IncomingCall, route: Route, context: RapContext): void | Promise<void> {
-    if (isObservable(value)) return this.#subscribe(value, call, route, context);
-    if (isStream(value)) {
-      this.#fail(streamFault(route), call, context);
-      return;
+  async #answerValues(values: unknown, call: IncomingCall, route: Route, context: RapContext): Promise<void> {
+    const sink = new AnswerSink(call, route);
+    try {
+      if (isObservable(values)) await pumpObservable(values, sink);
+      else if (isStream(values)) await pumpIterable(values, sink);
+    } catch (error) {
+      return this.#fail(error, call, context);
     }
-    return this.#reply(value, call, route, context);
+    const single = sink.end();
+    if (single) return this.#reply(single.value, call, route, context);
+    call.ended();
   }
 
   #reply(value: unknown, call: IncomingCall, route: Route, context: RapContext): void | Promise<void> {
@@ -89,43 +122,51 @@ export class CallDispatcher {
     );
   }
 
-  /** One value is the answer; none is a void answer; more are a stream, which a unary call cannot carry. */
-  #subscribe(
-    source: Observable<unknown>,
-    call: IncomingCall,
+  /** `@ChannelPattern`: the channel ends when the handler does. */
+  async #converse(incoming: IncomingChannel, route: Route, context: RapContext): Promise<void> {
+    try {
+      const result: unknown = await route.handler(new RapChannel(incoming.channel), context);
+      // an interceptor has made an Observable of it, which waits to be subscribed to
+      if (isObservable(result)) await pumpObservable(result, NOWHERE);
+    } catch (error) {
+      return this.#fail(error, incoming, context);
+    }
+    incoming.close();
+    incoming.ended();
+  }
+
+  /** A stream: parameters in, items out. */
+  async #stream(
+    parameters: unknown,
+    incoming: IncomingChannel,
     route: Route,
     context: RapContext,
   ): Promise<void> {
-    return new Promise((resolve) => {
-      let first: unknown;
-      let count = 0;
-      let subscription: Subscription | undefined;
-      const finish = (work: () => void | Promise<void>): void => {
-        subscription?.unsubscribe();
-        if (!call.oneWay) call.signal.removeEventListener('abort', onAbort);
-        resolve(work());
-      };
-      const onAbort = (): void => finish(() => call.ended());
-      if (!call.oneWay) call.signal.addEventListener('abort', onAbort, { once: true });
-      subscription = source.subscribe({
-        next: (value) => {
-          count += 1;
-          if (count === 1) first = value;
-          else if (!call.oneWay && !call.settled) {
-            finish(() => this.#fail(streamFault(route), call, context));
-          }
-        },
-        error: (error: unknown) => finish(() => this.#fail(error, call, context)),
-        complete: () => finish(() => this.#reply(first, call, route, context)),
-      });
-      if (call.settled && !call.oneWay) subscription.unsubscribe();
-    });
+    try {
+      const result: unknown = await route.handler(parameters, context);
+      if (isObservable(result)) await pumpObservable(result, incoming.channel);
+      else if (isStream(result)) await pumpIterable(result, incoming.channel);
+      else throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
+    } catch (error) {
+      return this.#fail(error, incoming, context);
+    }
+    incoming.close();
+    incoming.ended();
   }
 
-  #fail(error: unknown, call: IncomingCall, context: RapContext): void {
-    const { fault, name } = handlerFault(this.#exposed(error, context));
-    call.fail(fault, name);
-    call.ended();
+  #fail(error: unknown, incoming: Incoming, context: RapContext): void {
+    const seen = error instanceof UnfilteredError ? this.#masked(error.error) : this.#exposed(error, context);
+    const { fault, name } = handlerFault(seen);
+    incoming.fail(fault, name);
+    incoming.ended();
+  }
+
+  /** Does for an error that came after the handler had returned what Nest's last filter does. */
+  #masked(error: unknown): unknown {
+    if (error instanceof RpcException) return error.getError();
+    if (this.options.exposeErrors) return error;
+    this.options.onError(error);
+    return new ServerError(MASKED_MESSAGE);
   }
 
   /** With `exposeErrors`, the error that Nest masked in its own place. */
@@ -136,13 +177,10 @@ export class CallDispatcher {
   }
 }
 
-function isStream(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
-}
-
-function streamFault(route: Route): Fault {
-  return new Fault({
-    status: Status.Channel,
-    message: `${route.target} yields several values: use stream(), not call()`,
-  });
-}
+/** Takes what the interceptors of a channel handler make of its result, which goes nowhere. */
+const NOWHERE = {
+  isClosed: false,
+  tryWrite: () => true,
+  write: () => Promise.resolve(),
+  whenClosed: () => {},
+};

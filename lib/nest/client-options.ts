@@ -1,7 +1,8 @@
 import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
-import type { ReconnectOptions } from '../cluster/backoff.js';
-import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import { DEFAULT_RECONNECT, type ReconnectOptions } from '../cluster/backoff.js';
+import { type KeepAliveOptions, type RapLimits, withDefaults } from '../rpc/limits.js';
+import type { RapSession } from './rap-session.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {
@@ -44,4 +45,25 @@ export interface RapCallOptions {
   deadline?: number | Date;
   /** Cancels the call: it rejects with `CallCancelledError`. */
   signal?: AbortSignal;
+  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
+  session?: RapSession;
+  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
+  detached?: boolean;
+}
+
+/** The one server of the options. @throws RangeError where there is none, or more than one */
+export function endpointOf(options: RapClientOptions): RapServerAddress {
+  const { servers, host, port, path } = options;
+  if (!servers) return { host, port, path };
+  const [first] = servers;
+  if (!first) throw new RangeError('servers is empty');
+  if (servers.length > 1)
+    throw new RangeError(`servers holds ${servers.length} addresses: a client has one server`);
+  return first;
+}
+
+/** How to come back, with defaults filled in; `undefined` for only with the next call. */
+export function reconnectOf(reconnect: RapClientOptions['reconnect']): ReconnectOptions | undefined {
+  if (reconnect === false) return undefined;
+  return withDefaults('reconnect', reconnect === true ? undefined : reconnect, DEFAULT_RECONNECT);
 }

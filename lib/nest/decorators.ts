@@ -1,8 +1,26 @@
 import 'reflect-metadata';
+import { MessagePattern } from '@nestjs/microservices';
+import type { RapPatternExtras } from './handler-registry.js';
 
 /** Keys under which Nest's decorators file what they were told. Nest 11 does not export them. */
 const PATTERN_METADATA = 'microservices:pattern';
 const PATTERN_EXTRAS_METADATA = 'microservices:pattern_extras';
+
+/**
+ * Handles a duplex channel: the payload is a `RapChannel`, and the channel ends when the method does. An error it
+ * throws arrives at the other side.
+ *
+ *     @ChannelPattern('chat')
+ *     async chat(@Payload() channel: RapChannel<string, string>) {
+ *       for await (const line of channel) await channel.write(line.toUpperCase());
+ *     }
+ */
+export function ChannelPattern(
+  pattern: unknown,
+  extras: Omit<RapPatternExtras, 'kind'> = {},
+): MethodDecorator {
+  return MessagePattern(pattern as string, { ...extras, kind: 'channel' });
+}
 
 /**
  * Sets the group of all patterns of a controller that name none: `@RapGroup('math')` makes `@MessagePattern('sum')` the

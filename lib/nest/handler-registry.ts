@@ -10,6 +10,8 @@ export interface RapPatternExtras {
   private?: boolean;
   /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
   timeoutMs?: number;
+  /** `channel` for `@ChannelPattern`; anything else is found out by what the handler returns. */
+  kind?: 'channel';
   /** Bind it although `bindUntagged` is false. */
   rap?: boolean;
 }
@@ -24,6 +26,8 @@ export interface Route {
   readonly handler: MessageHandler;
   readonly isPrivate: boolean;
   readonly timeoutMs: number | undefined;
+  /** Registered with `@ChannelPattern`. */
+  readonly isChannel: boolean;
   /** `Class.method`, where a decorator of this package has seen it. */
   readonly owner: string | undefined;
 }

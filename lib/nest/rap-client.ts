@@ -1,59 +1,67 @@
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable, throwError } from 'rxjs';
-import { DEFAULT_RECONNECT } from '../cluster/backoff.js';
 import { Connection, type ConnectionStatus } from '../cluster/connection.js';
 import { describeEndpoint } from '../net/address.js';
 import { dial } from '../net/dial.js';
 import type { SocketLink } from '../net/socket-link.js';
-import { encodeHeader, type EncodedHeader } from '../protocol/encoder.js';
-import { Fault, LocalCode } from '../protocol/fault.js';
+import type { EncodedHeader } from '../protocol/encoder.js';
+import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
-import { Status } from '../protocol/status.js';
+import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
-import { DeadlineQueue } from '../rpc/deadline-queue.js';
+import { DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import type { Peer } from '../rpc/peer.js';
-import { callTimeout, type CallRequest, type PendingCall } from '../rpc/pending-call.js';
-import type { RapCallOptions, RapClientOptions, RapServerAddress } from './client-options.js';
+import { callTimeout } from '../rpc/pending-call.js';
+import { currentScope, followCallScopes, runInSession } from './call-scope.js';
+import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
+import { endpointOf, reconnectOf, type RapCallOptions, type RapClientOptions } from './client-options.js';
+import { type ClientRoute, ClientRoutes } from './client-routes.js';
 import { ParseError, toRapError } from './errors.js';
-import { targetOf } from './pattern.js';
+import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
+import { RapSession, type SessionClient } from './rap-session.js';
+import { streamOf } from './rap-stream.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
-/** Patterns may be made at run time; the cache of their targets must not grow with them. */
-const MAX_ROUTES = 4096;
 
-/** Target of a pattern, and the header that every plain call to it carries. */
-interface ClientRoute {
-  readonly target: string;
-  readonly header: EncodedHeader;
+/** What a call inherits and was told: where it goes, how long it may take, what cancels it. */
+interface CallPlan {
+  readonly route: ClientRoute;
+  readonly header: Header;
+  readonly encodedHeader: EncodedHeader | undefined;
+  readonly session: RapSession | undefined;
+  readonly timeoutMs: number;
+  /** Somebody asked for this limit: the server is told, and streams and channels end with it. */
+  readonly isLimited: boolean;
+  readonly signals: readonly AbortSignal[];
 }
 
-/** Where the outcome of a call goes. */
-interface Outcome<T> {
-  resolve(value: T): void;
-  reject(error: unknown): void;
-}
+const NO_SIGNALS: readonly AbortSignal[] = [];
+const NOTHING = (): void => {};
 
 /**
- * Calls a rap server: with promises (`call`), or as Nest's `ClientProxy` (`send`, `emit`).
+ * Calls a rap server: with promises (`call`, `stream`, `channel`), or as Nest's `ClientProxy` (`send`, `emit`).
  *
  *     const client = new RapClient({ host: 'localhost', port: 9000 });
  *     await client.call<number>('sum', { a: 1, b: 2 });
  *
  * It connects with the first call, and comes back by itself when the connection was lost.
  */
-export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
+export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implements SessionClient {
   readonly #callTimeoutMs: number;
+  readonly #hasOwnTimeout: boolean;
   readonly #connection: Connection;
   readonly #deadlines = new DeadlineQueue(systemClock);
-  readonly #routes = new Map<unknown, ClientRoute>();
+  readonly #routes = new ClientRoutes((pattern) => this.normalizePattern(pattern));
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   #link: SocketLink | undefined;
 
   /** @throws RangeError for an option that is no option, or out of range. */
   constructor(options: RapClientOptions = {}) {
     super();
+    followCallScopes();
+    this.#hasOwnTimeout = options.callTimeoutMs !== undefined;
     this.#callTimeoutMs = options.callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
     if (!(this.#callTimeoutMs > 0))
       throw new RangeError(`callTimeoutMs must be above 0, got ${this.#callTimeoutMs}`);
@@ -82,7 +90,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     });
   }
 
-  // --- calls --------------------------------------------------------------------------------------------------
+  // --- the four kinds of calls --------------------------------------------------------------------------------
 
   /**
    * Calls a function and waits for its answer.
@@ -90,7 +98,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
    * @param pattern `'sum'`, `'/math/sum'`, `{ group: 'math', name: 'sum' }`, or any pattern of Nest
    * @param data what the handler gets; a map of named parameters for a Python server
    * @throws the error that the handler threw, as the same class; `CallTimeoutError`, `ConnectionLostError`,
-   * `CallCancelledError` or `OverloadError` where no answer came
+   * `CallCancelledError` or `OverloadError` where no answer came; `ChannelError` where the function streams
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -98,7 +106,44 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     });
   }
 
-  /** Nest's contract: an Observable that calls when it is subscribed to. Unsubscribing cancels the call. */
+  /**
+   * Calls a function that streams: `for await (const item of client.stream('count', { n: 10 }))`. It starts with the
+   * first item asked for; the server never gets further ahead than the channel's window; leaving the loop cancels it.
+   *
+   * @throws in the loop: what `call` throws, and the error that ended the stream
+   */
+  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
+    return streamOf<T>(
+      async () => {
+        const channel = await this.#openChannel(pattern, undefined, options);
+        // a channel that cannot take its parameters has ended, and says why to the reader
+        channel.write(data).catch((error: Fault) => channel.cancel(error));
+        return channel;
+      },
+      (value) => this.serializeResponse(value) as T,
+    );
+  }
+
+  /**
+   * Opens a duplex channel. It can be used at once: `read` and `write` wait for the server.
+   *
+   * @throws ConnectionLostError or CallTimeoutError where there is no connection
+   */
+  async channel<In = unknown, Out = unknown>(
+    pattern: unknown,
+    options?: RapCallOptions & { metadata?: unknown },
+  ): Promise<RapChannel<In, Out>> {
+    try {
+      return new RapChannel<In, Out>(await this.#openChannel(pattern, options?.metadata, options));
+    } catch (error) {
+      throw this.serializeError(toRapError(error));
+    }
+  }
+
+  /**
+   * Nest's contract: an Observable that calls when it is subscribed to, and emits every value that a streaming function
+   * answers with. Unsubscribing cancels the call.
+   */
   override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
@@ -109,6 +154,13 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
           observer.complete();
         },
         reject: (error) => observer.error(error),
+        stream: (channel) => {
+          new RapChannel<TResult>(channel).toObservable().subscribe({
+            next: (value) => observer.next(this.serializeResponse(value) as TResult),
+            error: (error) => observer.error(this.serializeError(error)),
+            complete: () => observer.complete(),
+          });
+        },
       }),
     );
   }
@@ -131,6 +183,55 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     return done.asObservable();
   }
 
+  // --- sessions -----------------------------------------------------------------------------------------------
+
+  /**
+   * Runs code in a session: every call inside, at any depth, goes over one connection and carries the session's id.
+   * Sessions nest, and parallel ones do not meet.
+   */
+  async withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
+    const session = await this.openSession();
+    try {
+      return await runInSession(session, () => work(session));
+    } finally {
+      session.close();
+    }
+  }
+
+  /** Opens a session, which lasts until `session.close()` or the end of an `await using`. */
+  async openSession(): Promise<RapSession> {
+    return new RapSession(this, await this.#acquire('openSession', this.#callTimeoutMs));
+  }
+
+  /** @internal */
+  executeIn<T>(
+    session: RapSession,
+    pattern: unknown,
+    data: unknown,
+    options?: RapCallOptions,
+  ): Promise<T | AsyncIterable<T>> {
+    return new Promise((resolve, reject) => {
+      this.#start<T>(
+        pattern,
+        data,
+        { ...options, session },
+        {
+          resolve,
+          reject,
+          stream: (channel) =>
+            resolve(
+              streamOf<T>(
+                () => channel,
+                (value) => this.serializeResponse(value) as T,
+              ),
+            ),
+        },
+      );
+    });
+  }
+
+  // --- life ---------------------------------------------------------------------------------------------------
+
   /** Measures the way to the server and back. @returns milliseconds */
   async ping(): Promise<number> {
     const peer = await this.#acquire('ping', this.#callTimeoutMs);
@@ -152,8 +253,6 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     });
   }
 
-  // --- life ---------------------------------------------------------------------------------------------------
-
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
   async connect(): Promise<void> {
     await this.#acquire('connect', this.#callTimeoutMs);
@@ -164,15 +263,20 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     this.#connection.close('the client was closed');
   }
 
+  /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
+  drain(): Promise<void> {
+    return this.#connection.drain();
+  }
+
   /** Nest calls it at shutdown for clients that it has made. */
   onApplicationShutdown(): void {
     this.close();
   }
 
   /** Calls of this client now. */
-  stats(): { inFlight: number; queued: number; lateAnswers: number } {
+  stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
     const { inFlight, queued, peer } = this.#connection;
-    return { inFlight, queued, lateAnswers: peer?.counters.lateAnswers ?? 0 };
+    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
   }
 
   /** Listens to events of the connection. */
@@ -199,13 +303,12 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
   }
 
   protected async dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
-    const timeoutMs = this.#callTimeoutMs;
-    const peer = this.#connection.peer ?? (await this.#acquire(String(packet.pattern), timeoutMs));
-    const { target } = this.#route(packet.pattern);
+    const { route, header, session, timeoutMs } = this.#plan(packet, undefined);
+    const peer =
+      session?.connection() ?? this.#connection.peer ?? (await this.#acquire(route.target, timeoutMs));
     const body = this.serializer ? await this.#serialize(packet) : packet.data;
-    const header = { target, ...metadataOf(packet) };
     try {
-      peer.emit({ target, header, body, timeoutMs }, header);
+      peer.emit({ target: route.target, header, body, timeoutMs }, header);
     } catch (error) {
       throw toRapError(error);
     }
@@ -224,6 +327,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
       return this.#send(this.#packet(pattern, data), options, {
         resolve: (value: T) => outcome.resolve(this.serializeResponse(value)),
         reject: (error) => outcome.reject(this.serializeError(error)),
+        stream: outcome.stream,
       });
     } catch (error) {
       outcome.reject(this.serializeError(toRapError(error)));
@@ -233,52 +337,109 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
 
   /** Sends a call now, or as soon as there is a connection. Returns what cancels it. */
   #send<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const { signal } = options ?? {};
-    const timeoutMs = this.#timeoutOf(options);
-    const route = this.#route(packet.pattern);
-    const header = headerOf(route, packet, options);
+    const plan = this.#plan(packet, options);
     const attempt = new Attempt(outcome);
-    if (signal) attempt.cancelOn(signal, route.target);
+    for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
-
-    const peer = this.#connection.peer;
+    const peer = plan.session ? plan.session.connection() : this.#connection.peer;
     if (peer && !this.serializer && !this.deserializer) {
-      attempt.pending = peer.call({ target: route.target, header, body: packet.data, timeoutMs }, attempt);
-    } else void this.#sendLater({ packet, target: route.target, header, timeoutMs }, attempt);
+      this.#sendTo(peer, plan, packet.data, plan.timeoutMs, attempt);
+    } else void this.#sendLater(plan, packet, attempt);
     return () => attempt.abandon();
   }
 
   /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
-  async #sendLater<T>(
-    {
-      packet,
-      target,
-      header,
-      timeoutMs,
-    }: { packet: ReadPacket; target: string; header: CallRequest['header']; timeoutMs: number },
-    attempt: Attempt<T>,
-  ): Promise<void> {
+  async #sendLater<T>(plan: CallPlan, packet: ReadPacket, attempt: Attempt<T>): Promise<void> {
     try {
+      const { route, session, timeoutMs } = plan;
       const started = systemClock.now();
-      const peer = this.#connection.peer ?? (await this.#connection.acquire(target, timeoutMs));
+      const peer = session?.connection() ?? (await this.#connection.acquire(route.target, timeoutMs));
       const body = this.serializer ? await this.#serialize(packet) : packet.data;
       if (attempt.over) return;
-      const left = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
       if (this.deserializer) attempt.decode = (response) => this.#deserialize<T>(response);
-      attempt.pending = peer.call({ target, header, body, timeoutMs: left }, attempt);
+      const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
+      this.#sendTo(peer, plan, body, leftMs, attempt);
     } catch (error) {
       attempt.reject(error);
     }
   }
 
-  async #serialize(packet: ReadPacket): Promise<unknown> {
-    const serialized = (await this.serializer.serialize(packet)) as ReadPacket;
-    return serialized.data;
+  #sendTo<T>(peer: Peer, plan: CallPlan, body: unknown, timeoutMs: number, attempt: Attempt<T>): void {
+    const { route, header, encodedHeader, isLimited } = plan;
+    const { target } = route;
+    attempt.pending = peer.call(
+      { target, header, encodedHeader, body, timeoutMs, tellTimeLeft: isLimited },
+      attempt,
+    );
   }
 
-  async #deserialize<T>(response: unknown): Promise<T> {
-    const packet = (await this.deserializer.deserialize({ response, isDisposed: true })) as WritePacket<T>;
-    return packet.response as T;
+  async #openChannel(
+    pattern: unknown,
+    metadata: unknown,
+    options: RapCallOptions | undefined,
+  ): Promise<Channel> {
+    const plan = this.#plan(this.#packet(pattern, undefined), options);
+    const { route, header, session, timeoutMs, isLimited, signals } = plan;
+    const { target } = route;
+    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const started = systemClock.now();
+    const peer = session?.connection() ?? (await this.#connection.acquire(target, timeoutMs));
+    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
+    const channel = peer.openChannel({
+      target,
+      header,
+      body: metadata,
+      timeoutMs: leftMs,
+      tellTimeLeft: isLimited,
+    });
+    const limit = new ChannelLimit(channel, target, { timeoutMs, whole: isLimited });
+    this.#deadlines.add(limit, leftMs);
+    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
+    channel.whenClosed(() => {
+      this.#deadlines.remove(limit);
+      for (const stop of unlisten) stop();
+    });
+    return channel;
+  }
+
+  /** What holds for a call: its own options, and what the handler or session that makes it hands down. */
+  #plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
+    const route = this.#routes.of(packet.pattern);
+    const scope = options?.detached ? undefined : currentScope();
+    const implicit = scope?.session?.belongsTo(this) ? scope.session : undefined;
+    const session = options?.session ?? implicit;
+    const { metadata } = packet as { metadata?: Record<string, string> };
+    const isPlain = !session && !metadata && !options?.header;
+    const header = isPlain
+      ? route.header
+      : {
+          ...metadata,
+          ...options?.header,
+          ...(session ? { session_id: session.id } : {}),
+          target: route.target,
+        };
+    const inherited = scope?.incoming;
+    const inheritedMs = inherited?.timeLeftMs ?? Infinity;
+    const ownMs = this.#timeoutOf(options);
+    return {
+      route,
+      header,
+      encodedHeader: isPlain ? route.encodedHeader : undefined,
+      session,
+      timeoutMs: Math.max(1, Math.min(ownMs, Math.ceil(inheritedMs))),
+      isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
+      signals: signalsOf(options?.signal, inherited?.signal),
+    };
+  }
+
+  #timeoutOf(options: RapCallOptions | undefined): number {
+    if (!options) return this.#callTimeoutMs;
+    const { timeoutMs = this.#callTimeoutMs, deadline } = options;
+    if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, got ${timeoutMs}`);
+    return deadline === undefined
+      ? timeoutMs
+      : Math.min(timeoutMs, Math.max(1, Number(deadline) - Date.now()));
   }
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
@@ -289,31 +450,19 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
     }
   }
 
-  /** The packet that Nest 12's dispatch hook sees; instrumentation puts its metadata on it. */
+  /** The packet that Nest 12's dispatch hook sees; instrumentation puts its metadata on it. Nest 11 has no such hook. */
   #packet(pattern: unknown, data: unknown): ReadPacket {
-    // Nest 11 has no such hook
     return typeof this.createPacket === 'function' ? this.createPacket(pattern, data) : { pattern, data };
   }
 
-  #route(pattern: unknown): ClientRoute {
-    const key =
-      typeof pattern === 'object' ? this.normalizePattern(pattern as never) + groupOf(pattern) : pattern;
-    const known = this.#routes.get(key);
-    if (known) return known;
-    const target = targetOf(pattern, (it) => this.normalizePattern(it));
-    const route = { target, header: encodeHeader({ target }) };
-    if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
-    this.#routes.set(key, route);
-    return route;
+  async #serialize(packet: ReadPacket): Promise<unknown> {
+    const serialized = (await this.serializer.serialize(packet)) as ReadPacket;
+    return serialized.data;
   }
 
-  #timeoutOf(options: RapCallOptions | undefined): number {
-    if (!options) return this.#callTimeoutMs;
-    const { timeoutMs = this.#callTimeoutMs, deadline } = options;
-    if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, got ${timeoutMs}`);
-    return deadline === undefined
-      ? timeoutMs
-      : Math.min(timeoutMs, Math.max(1, Number(deadline) - Date.now()));
+  async #deserialize<T>(response: unknown): Promise<T> {
+    const packet = (await this.deserializer.deserialize({ response, isDisposed: true })) as WritePacket<T>;
+    return packet.response as T;
   }
 
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
@@ -329,91 +478,33 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> {
   }
 }
 
-/** One call from its start to its outcome, whatever it is waiting for. */
-class Attempt<T> {
-  over = false;
-  pending: PendingCall | undefined;
-  decode: ((response: unknown) => Promise<T>) | undefined;
-  #unlisten: (() => void) | undefined;
-
-  constructor(private readonly outcome: Outcome<T>) {}
-
-  resolve(body: unknown): void {
-    if (this.decode) {
-      this.decode(body).then(
-        (value) => this.#end() && this.outcome.resolve(value),
-        (error: unknown) => this.reject(error),
-      );
-    } else if (this.#end()) this.outcome.resolve(body as T);
+/** Ends a channel that the server does not open in time, or, where the caller set a limit, the whole of it. */
+class ChannelLimit extends Expiring {
+  constructor(
+    private readonly channel: Channel,
+    private readonly target: string,
+    private readonly limit: { readonly timeoutMs: number; readonly whole: boolean },
+  ) {
+    super();
   }
 
-  reject(error: unknown): void {
-    if (this.#end()) this.outcome.reject(toRapError(error));
-  }
-
-  /** Gives the call up without a word. */
-  abandon(): void {
-    if (this.#end()) this.pending?.abandon();
-  }
-
-  cancelOn(signal: AbortSignal, target: string): void {
-    const cancel = (): void => {
-      this.pending?.abandon();
-      this.reject(
-        new Fault({
-          status: Status.RpcCall,
-          code: LocalCode.CallCancelled,
-          message: `${target} was cancelled`,
-          cause: signal.reason,
-        }),
-      );
-    };
-    if (signal.aborted) return cancel();
-    signal.addEventListener('abort', cancel, { once: true });
-    this.#unlisten = () => signal.removeEventListener('abort', cancel);
-  }
-
-  #end(): boolean {
-    if (this.over) return false;
-    this.over = true;
-    this.#unlisten?.();
-    return true;
+  override expire(): void {
+    if (!this.limit.whole && !this.channel.isDeclaring) return;
+    this.channel.cancel(callTimeout({ target: this.target, timeoutMs: this.limit.timeoutMs }, 'response'));
   }
 }
 
-const NOTHING = (): void => {};
-
-/** Plain calls of a route share one encoded header. */
-function headerOf(
-  route: ClientRoute,
-  packet: ReadPacket,
-  options: RapCallOptions | undefined,
-): Header | EncodedHeader {
-  const metadata = metadataOf(packet);
-  if (!metadata && !options?.header) return route.header;
-  return { ...metadata, ...options?.header, target: route.target };
+function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
+  const cancel = (): void => channel.cancel(cancelledBy(signal, target));
+  signal.addEventListener('abort', cancel, { once: true });
+  return () => signal.removeEventListener('abort', cancel);
 }
 
-function metadataOf(packet: ReadPacket): Record<string, string> | undefined {
-  return (packet as { metadata?: Record<string, string> }).metadata;
+function isTimed(options: RapCallOptions | undefined): boolean {
+  return options?.timeoutMs !== undefined || options?.deadline !== undefined;
 }
 
-function groupOf(pattern: unknown): string {
-  const { group, name } = (pattern ?? {}) as { group?: unknown; name?: unknown };
-  return typeof group === 'string' && typeof name === 'string' ? `\0${group}\0${name}` : '';
-}
-
-function endpointOf(options: RapClientOptions): RapServerAddress {
-  const { servers, host, port, path } = options;
-  if (!servers) return { host, port, path };
-  const [first] = servers;
-  if (!first) throw new RangeError('servers is empty');
-  if (servers.length > 1)
-    throw new RangeError(`servers holds ${servers.length} addresses: a client has one server`);
-  return first;
-}
-
-function reconnectOf(reconnect: RapClientOptions['reconnect']): typeof DEFAULT_RECONNECT | undefined {
-  if (reconnect === false) return undefined;
-  return withDefaults('reconnect', reconnect === true ? undefined : reconnect, DEFAULT_RECONNECT);
+function signalsOf(own: AbortSignal | undefined, inherited: AbortSignal | undefined): readonly AbortSignal[] {
+  if (!own && !inherited) return NO_SIGNALS;
+  return [own, inherited].filter((signal) => signal !== undefined);
 }

@@ -1,19 +1,22 @@
 import { BaseRpcContext } from '@nestjs/microservices';
 import type { Header } from '../protocol/frame.js';
 import type { RemoteAddress } from '../protocol/link.js';
-import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { Incoming } from '../rpc/incoming.js';
+import { IncomingChannel } from '../rpc/incoming-channel.js';
+import type { Session } from '../rpc/sessions.js';
+import { toRapError } from './errors.js';
 import type { Route } from './handler-registry.js';
 
 type RapContextArgs = [target: string, header: Header];
 
 /** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
 export class RapContext extends BaseRpcContext<RapContextArgs> {
-  readonly #call: IncomingCall;
+  readonly #call: Incoming;
   readonly #route: Route;
   #replyHeader: Record<string, unknown> | null = null;
 
   /** @internal */
-  constructor(call: IncomingCall, route: Route) {
+  constructor(call: Incoming, route: Route) {
     super([route.target, call.header]);
     this.#call = call;
     this.#route = route;
@@ -47,12 +50,32 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return this.#call.peer.metadata;
   }
 
+  /** What the client said when it opened this channel; `undefined` in a unary call. */
+  get channelMetadata(): unknown {
+    return this.#call instanceof IncomingChannel ? this.#call.channel.metadata : undefined;
+  }
+
+  /**
+   * The session that this call belongs to, the same object for all of its calls; `undefined` without one.
+   *
+   * @throws TooManyRequestsError where the connection has too many sessions, ProtocolError for an id that is none
+   */
+  get session(): Session | undefined {
+    const id = this.#call.header.session_id;
+    if (id === undefined) return undefined;
+    try {
+      return this.#call.peer.sessions.get(id);
+    } catch (error) {
+      throw toRapError(error);
+    }
+  }
+
   /** Who calls: address, port, and the subject of a verified TLS certificate. */
   get peer(): RemoteAddress {
     return this.#call.peer.remote;
   }
 
-  /** Aborted when nobody waits for the result any more: run timeout, disconnect, shutdown. */
+  /** Aborted when nobody waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. */
   get signal(): AbortSignal {
     return this.#call.signal;
   }

@@ -4,13 +4,17 @@ import { Server, type CustomTransportStrategy, type MessageHandler } from '@nest
 import { SocketServer } from '../net/socket-server.js';
 import { isLocal } from '../net/address.js';
 import type { SocketLink } from '../net/socket-link.js';
+import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { parseTarget } from '../protocol/target.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
+import type { Incoming } from '../rpc/incoming.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
+import { kindFault } from './answer-sink.js';
 import { CallDispatcher } from './call-dispatcher.js';
 import { rememberMaskedErrors } from './expose-errors.js';
 import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
@@ -61,6 +65,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),
       onCall: (call) => this.#onCall(call),
+      onChannel: (incoming) => this.#onChannel(incoming),
       onEvent: (event, ...args) => this.#emit(event, ...args),
       log: (message) => this.logger.warn(message),
     });
@@ -92,6 +97,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       handler,
       isPrivate: extras.private === true,
       timeoutMs: extras.timeoutMs,
+      isChannel: extras.kind === 'channel',
       owner: typeof extras['handlerName'] === 'string' ? extras['handlerName'] : undefined,
     };
     if (isEventHandler) this.#registry.addEvent(route);
@@ -211,42 +217,58 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   // --- calls --------------------------------------------------------------------------------------------------
 
   #onCall(call: IncomingCall): void {
-    const target = typeof call.header.target === 'string' ? call.header.target : '';
-    const route = this.#route(target, call);
-    if (!route) return this.#refuse(call, target);
+    const route = this.#route(call, call.oneWay);
+    if (!route) return this.#refuse(call, call.oneWay ? 'event' : 'function');
+    if (route.isChannel)
+      return this.#fail(call, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     const runMs = route.timeoutMs ?? this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
-    const left = Math.min(runMs, callerTimeLeftMs(call));
-    if (left <= 0) {
-      call.expire();
-      call.ended();
-      return;
-    }
-    call.limitRun(left);
-    this.#dispatcher.dispatch(call, route);
+    if (this.#limit(call, runMs)) this.#dispatcher.dispatch(call, route);
   }
 
-  #route(target: string, call: IncomingCall): Route | undefined {
+  #onChannel(incoming: IncomingChannel): void {
+    const route = this.#route(incoming, false);
+    if (!route) return this.#refuse(incoming, 'function');
+    // streams and channels live as long as their two sides want, unless one of them says how long that is
+    if (this.#limit(incoming, route.timeoutMs ?? Infinity)) this.#dispatcher.dispatchChannel(incoming, route);
+  }
+
+  /** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
+  #limit(incoming: Incoming, ownMs: number): boolean {
+    const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
+    if (leftMs <= 0) {
+      incoming.expire();
+      incoming.ended();
+      return false;
+    }
+    if (leftMs !== Infinity) incoming.limitRun(leftMs);
+    return true;
+  }
+
+  #route(incoming: Incoming, isEvent: boolean): Route | undefined {
+    const { target } = incoming.header;
+    if (typeof target !== 'string') return undefined;
     const request = this.#registry.request(target);
     const event = this.#registry.event(target);
-    const route = call.oneWay ? (event ?? request) : (request ?? event);
-    return route?.isPrivate && !isLocal(call.peer.remote) ? undefined : route;
+    const route = isEvent ? (event ?? request) : (request ?? event);
+    return route?.isPrivate && !isLocal(incoming.peer.remote) ? undefined : route;
   }
 
-  #refuse(call: IncomingCall, target: string): void {
-    const parts = parseTarget(target);
-    const name = (parts?.name ?? target).slice(0, 256);
-    call.fail(
-      new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` }),
-      'FuncNotFoundError',
-    );
-    call.ended();
+  #refuse(incoming: Incoming, kind: string): void {
+    const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
+    const name = (parseTarget(target)?.name ?? target).slice(0, 256);
+    const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
+    this.#fail(incoming, fault, 'FuncNotFoundError');
     const nearest = this.#registry.nearest(target);
     const hint = nearest ? `; did they mean ${nearest}?` : '';
-    const kind = call.oneWay ? 'event' : 'function';
     this.#connections.logOnce(
-      call.peer,
+      incoming.peer,
       `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
     );
+  }
+
+  #fail(incoming: Incoming, fault: Fault, name: string): void {
+    incoming.fail(fault, name);
+    incoming.ended();
   }
 
   /** The hooks are fields that instrumentation may set at any time. */
@@ -262,10 +284,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 }
 
-/** Time that a Python caller's `X-rap-deadline` (Unix seconds) leaves; endless without one. */
-function callerTimeLeftMs({ header }: IncomingCall): number {
+/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
+function callerTimeLeftMs({ header, peer }: Incoming): number {
+  const { timeout_ms: timeoutMs } = header;
   const deadline = header['X-rap-deadline'];
-  return typeof deadline === 'number' ? deadline * 1000 - Date.now() : Infinity;
+  return Math.min(
+    typeof timeoutMs === 'number' && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
+    typeof deadline === 'number' ? deadline * 1000 - Date.now() : Infinity,
+  );
 }
 
 async function runAll(listeners: LifecycleListeners | undefined): Promise<void> {

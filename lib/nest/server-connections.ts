@@ -6,8 +6,10 @@ import { LocalCode } from '../protocol/fault.js';
 import type { Link } from '../protocol/link.js';
 import type { DeadlineQueue } from '../rpc/deadline-queue.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { IncomingChannel } from '../rpc/incoming-channel.js';
+import type { Load } from '../rpc/incoming-table.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
-import { type Load, Peer, type PeerOwner } from '../rpc/peer.js';
+import { Peer, type PeerOwner } from '../rpc/peer.js';
 import { toRapError } from './errors.js';
 import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
 
@@ -17,6 +19,7 @@ export interface ServerConnectionsOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly onCall: (call: IncomingCall) => void;
+  readonly onChannel: (incoming: IncomingChannel) => void;
   readonly onEvent: <K extends 'connection' | 'disconnect'>(
     event: K,
     ...args: Parameters<RapServerEvents[K]>
@@ -82,7 +85,7 @@ export class ServerConnections implements PeerOwner {
 
   stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
     let refusedCalls = this.#refusedCalls;
-    for (const peer of this.#peers) refusedCalls += peer.counters.refusedCalls;
+    for (const peer of this.#peers) refusedCalls += peer.incoming.refused;
     return {
       connections: this.#peers.size,
       inFlight: this.#load.running,
@@ -110,6 +113,10 @@ export class ServerConnections implements PeerOwner {
     this.options.onCall(call);
   }
 
+  onChannel(incoming: IncomingChannel): void {
+    this.options.onChannel(incoming);
+  }
+
   onShutdown(): void {
     // only servers say it
   }
@@ -120,7 +127,7 @@ export class ServerConnections implements PeerOwner {
     if (left > 0) this.#perAddress.set(address, left);
     else this.#perAddress.delete(address);
     this.#peers.delete(peer);
-    this.#refusedCalls += peer.counters.refusedCalls;
+    this.#refusedCalls += peer.incoming.refused;
     if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);
     if (!this.#opening.delete(peer))
       this.options.onEvent('disconnect', infoOf(peer), toRapError(reason) as Error);

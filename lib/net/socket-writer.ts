@@ -10,7 +10,7 @@ export interface SocketWriterOptions {
   readonly clock: Clock;
   /** Time in which a blocked socket must take a batch. */
   readonly stallTimeoutMs: number;
-  /** Everything has been taken after the socket was blocked. */
+  /** Everything that was written has been taken. */
   readonly onDrain: () => void;
   /** A batch was not taken in time. */
   readonly onStall: () => void;
@@ -72,7 +72,9 @@ export class SocketWriter {
       this.#piecesBytes += bytes;
     }
     while (this.#piecesBytes > 0 && !this.#blocked) this.#writeBatch();
-    if (this.#ending && !this.#blocked) this.socket.end();
+    if (this.#blocked) return;
+    if (this.#ending) this.socket.end();
+    else this.options.onDrain();
   }
 
   #writeBatch(): void {
@@ -119,6 +121,5 @@ export class SocketWriter {
     this.#stall = undefined;
     this.#blocked = false;
     this.#flush();
-    if (!this.#blocked && !this.#ending) this.options.onDrain();
   };
 }

@@ -20,6 +20,7 @@ export const CloseReason = {
   TooManyPings: 'too many pings',
   IncompleteFrame: 'incomplete frame',
   IdleTimeout: 'idle timeout',
+  ExcessiveResets: 'excessive resets',
   ExcessiveRejects: 'excessive rejected frames',
   Shutdown: 'server shutdown',
 } as const;

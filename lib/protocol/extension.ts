@@ -1,24 +1,53 @@
 /** Extensions that this project adds to rap. One holds on a connection where both sides named it in DECLARE. */
 export const Extension = {
+  /** Client event `/_event/cancel` with body `{id}`: stop the call; no answer follows. */
+  Cancel: 'cancel',
+  /** Flow control of a channel's messages by bytes, per direction. Parameter `window`: bytes that may be under way. */
+  Credit: 'credit',
+  /** Life cycle `END`: I write no more, I still read. */
+  HalfClose: 'half_close',
+  /** A channel's messages may follow its DECLARE without waiting for the answer. */
+  FastOpen: 'fast_open',
   /** Header `one_way: true` on a call: an event, no answer. */
   OneWay: 'one_way',
+  /** A call may be answered by a stream of channel messages under its id. */
+  StreamReply: 'stream_reply',
+  /** Client event `/_event/session_close` with body `{session_id}`. */
+  Session: 'session',
+  /** Header `timeout_ms` on a call and a channel's DECLARE: the time that is left. */
+  Deadline: 'deadline',
 } as const;
 
 export type Extension = (typeof Extension)[keyof typeof Extension];
 
-/** What is offered in DECLARE: extension name to its parameters. */
+/** Extension name to its parameters, as DECLARE carries it. */
 export type ExtensionOffer = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
-/** What this implementation offers. */
-export const OFFERED: ExtensionOffer = { [Extension.OneWay]: {} };
+/** What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel. */
+export function offeredExtensions(windowBytes: number): ExtensionOffer {
+  const names = Object.values(Extension);
+  return Object.fromEntries(
+    names.map((name) => [name, name === Extension.Credit ? { window: windowBytes } : {}]),
+  );
+}
 
 /** The extensions that both sides named, with the peer's parameters. Anything that is not a map of maps offers nothing. */
-export function agreedExtensions(offered: unknown): ReadonlyMap<string, unknown> {
-  const agreed = new Map<string, unknown>();
+export type AgreedExtensions = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
+
+export function agreedExtensions(own: ExtensionOffer, offered: unknown): AgreedExtensions {
+  const agreed = new Map<string, Readonly<Record<string, unknown>>>();
   if (typeof offered !== 'object' || offered === null) return agreed;
-  for (const name of Object.keys(OFFERED)) {
+  for (const name of Object.keys(own)) {
     const parameters = Object.hasOwn(offered, name) ? (offered as Record<string, unknown>)[name] : undefined;
-    if (typeof parameters === 'object' && parameters !== null) agreed.set(name, parameters);
+    if (typeof parameters === 'object' && parameters !== null) {
+      agreed.set(name, parameters as Record<string, unknown>);
+    }
   }
   return agreed;
+}
+
+/** Bytes that the peer lets this side send ahead on a channel; `undefined` where it did not agree to credits. */
+export function sendWindow(agreed: AgreedExtensions): number | undefined {
+  const window = agreed.get(Extension.Credit)?.['window'];
+  return typeof window === 'number' && window > 0 ? Math.min(window, 2 ** 31) : undefined;
 }

@@ -30,6 +30,11 @@ export class DeadlineQueue {
     lane.push(entry);
   }
 
+  /** Time until `entry` expires; `undefined` where it is in no queue. */
+  timeLeftMs(entry: Expiring): number | undefined {
+    return entry.lane && Math.max(0, entry.expiresAt - this.clock.now());
+  }
+
   /** Takes an entry out; nothing happens where it has expired or was never added. */
   remove(entry: Expiring): void {
     entry.lane?.unlink(entry);

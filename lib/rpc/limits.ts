@@ -26,6 +26,14 @@ export interface RapLimits extends FrameLimits {
   readonly maxInFlight: number;
   /** Calls that run at once on a server. Default 8192; beyond, 429. */
   readonly maxInFlightTotal: number;
+  /** Channels, streams included, that are open at once on a connection. Default 128, as RabbitMQ; beyond, 429. */
+  readonly maxChannels: number;
+  /** Sessions of a connection. Default 128; beyond, 429. */
+  readonly maxSessions: number;
+  /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
+  readonly channelWindowBytes: number;
+  /** Frames for channels that do not exist, and unknown events, before the connection is closed. Default 100, as Node's HTTP/2. */
+  readonly maxRejectedFrames: number;
   /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
   /** Frames handled of one connection before others have their turn. Default 16: the peer works on one batch of answers while the next is made. */
@@ -53,6 +61,10 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxUnfinishedBytes: 256 * 1024 * 1024,
   maxInFlight: 256,
   maxInFlightTotal: 8_192,
+  maxChannels: 128,
+  maxSessions: 128,
+  channelWindowBytes: 256 * 1024,
+  maxRejectedFrames: 100,
   maxQueuedCalls: 16_384,
   framesPerTick: 16,
   sendBufferSoftBytes: 1024 * 1024,

@@ -1,16 +1,25 @@
+import type { EncodedHeader } from '../protocol/encoder.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
-import { MsgType } from '../protocol/frame.js';
+import { MsgType, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
 import type { RapLimits } from './limits.js';
-import { PendingCall, type CallRequest, type PendingCallOwner, type ReplySink } from './pending-call.js';
+import {
+  PendingCall,
+  timeLeftHeader,
+  type CallRequest,
+  type PendingCallOwner,
+  type ReplySink,
+} from './pending-call.js';
 
 /** The calls of this side over one connection: at most `maxInFlight` at the peer, the rest in a queue. */
 export class OutgoingCalls implements PendingCallOwner {
   readonly #live = new Map<number, PendingCall>();
   #queue: PendingCall[] = [];
+  /** Whether the peer understands `timeout_ms`. */
+  #tellTimeLeft = false;
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
 
@@ -19,6 +28,7 @@ export class OutgoingCalls implements PendingCallOwner {
     private readonly ids: CorrelationIds,
     private readonly deadlines: DeadlineQueue,
     private readonly limits: RapLimits,
+    private readonly onAbandoned: (call: PendingCall) => void,
   ) {}
 
   /** Calls that were sent and not answered. */
@@ -36,7 +46,8 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   /** Sends a call, or queues it. Everything that goes wrong goes to the sink. */
-  start(request: CallRequest, sink: ReplySink): PendingCall {
+  start(request: CallRequest, sink: ReplySink, deadlines = false): PendingCall {
+    this.#tellTimeLeft = deadlines;
     const call = new PendingCall(request, sink, this);
     if (this.#live.size < this.limits.maxInFlight) this.#send(call);
     else if (this.queued < this.limits.maxQueuedCalls) this.#queue.push(call);
@@ -45,8 +56,8 @@ export class OutgoingCalls implements PendingCallOwner {
     return call;
   }
 
-  /** The live call under an id, which has been answered now. */
-  answered(id: number): PendingCall | undefined {
+  /** The live call under an id. */
+  get(id: number): PendingCall | undefined {
     return this.#live.get(id);
   }
 
@@ -65,21 +76,32 @@ export class OutgoingCalls implements PendingCallOwner {
     if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
   }
 
+  abandoned(call: PendingCall): void {
+    this.onAbandoned(call);
+  }
+
   #send(call: PendingCall): void {
-    const { header, body } = call.request;
+    const { body } = call.request;
     if (this.link.pendingBytes > this.limits.sendBufferHardBytes) {
       call.reject(overload(`${this.link.pendingBytes} bytes wait to be sent (limits.sendBufferHardBytes)`));
       return;
     }
     const id = this.ids.next();
     try {
-      this.link.send(MsgType.Msg, id, header, body);
+      this.link.send(MsgType.Msg, id, this.#headerOf(call), body);
     } catch (error) {
       call.reject(error as Fault);
       return;
     }
     call.id = id;
     this.#live.set(id, call);
+  }
+
+  #headerOf(call: PendingCall): Header | EncodedHeader {
+    const { header, encodedHeader, timeoutMs, tellTimeLeft } = call.request;
+    if (!tellTimeLeft || !this.#tellTimeLeft) return encodedHeader ?? header;
+    // a call that waited in the queue has less left than it was given
+    return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeoutMs);
   }
 
   #sendQueued(): void {

@@ -1,18 +1,32 @@
 import type { Clock, Timer } from '../protocol/clock.js';
-import { CloseReason, EventTarget, type PeerInfo, PROTOCOL_VERSION } from '../protocol/event.js';
-import { agreedExtensions, Extension, OFFERED } from '../protocol/extension.js';
+import { CloseReason, EventTarget } from '../protocol/event.js';
+import {
+  type AgreedExtensions,
+  Extension,
+  offeredExtensions,
+  type ExtensionOffer,
+} from '../protocol/extension.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
+import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { fromErrorFrame, toErrorFrame } from '../protocol/wire-error.js';
+import type { Channel } from './channel.js';
+import { Channels } from './channels.js';
 import { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
+import { declareAnswer, declareBody, readDeclared } from './handshake.js';
+import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
+import { IncomingChannel } from './incoming-channel.js';
+import { IncomingTable, type Load } from './incoming-table.js';
 import { KeepAlive, type KeepAliveTarget } from './keep-alive.js';
 import type { KeepAliveOptions, RapLimits } from './limits.js';
 import { OutgoingCalls } from './outgoing-calls.js';
-import type { CallRequest, PendingCall, ReplySink } from './pending-call.js';
+import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } from './pending-call.js';
+import { IGNORE_PING, Pings, type PingSink } from './pings.js';
+import { Sessions } from './sessions.js';
 import { TokenBucket } from './token-bucket.js';
 
 export type Role = 'client' | 'server';
@@ -22,7 +36,8 @@ export type Role = 'client' | 'server';
  *
  * - `opening`: DECLARE is not done; the timer ends the wait
  * - `open`: calls come and go
- * - `draining`: the server said shutdown: nothing new is started, what runs is finished
+ * - `draining`: the server said shutdown: nothing new is started, what runs is finished. `flushed` says that all calls
+ *   from before are known
  * - `closed`: over; everything pending has failed with the reason
  */
 type State =
@@ -31,21 +46,18 @@ type State =
   | { readonly name: 'draining'; readonly timer: Timer | undefined; flushed: boolean }
   | { readonly name: 'closed'; readonly reason: Fault };
 
-/** What the owner of a connection is told, and asked. */
+/** What the owner of a connection is told. */
 export interface PeerOwner {
   /** DECLARE is done. */
   onOpen(peer: Peer): void;
   /** A call came in (servers). Must not throw. */
   onCall(call: IncomingCall): void;
+  /** A channel was opened (servers). Must not throw. */
+  onChannel(incoming: IncomingChannel): void;
   /** The server drains: start nothing new on this connection (clients). */
   onShutdown(peer: Peer): void;
   /** The connection is over. Called once, after everything pending has failed. */
   onClose(peer: Peer, reason: Fault): void;
-}
-
-/** Calls that run on a whole server, over all its connections. */
-export interface Load {
-  running: number;
 }
 
 export interface PeerOptions {
@@ -62,40 +74,33 @@ export interface PeerOptions {
   readonly connectionId?: string;
 }
 
-/** What happened on a connection that is no error of a call, for statistics. */
-export interface PeerCounters {
-  /** Answers to calls that nobody waits for any more, or that were never made. */
-  lateAnswers: number;
-  /** Calls refused with 429. */
-  refusedCalls: number;
-}
-
-const USER_AGENT = 'nestjs-rap/0.1';
-
-/** One connection, as either side: frames of a link in, calls out. */
+/** One connection, as either side: frames of a link in, calls and channels out. */
 export class Peer implements LinkReceiver, KeepAliveTarget {
   readonly role: Role;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
   readonly calls: OutgoingCalls;
-  readonly counters: PeerCounters = { lateAnswers: 0, refusedCalls: 0 };
+  readonly channels: Channels;
+  readonly incoming: IncomingTable;
+  readonly sessions: Sessions;
+  /** Answers to calls that nobody waits for any more, or that were never made. */
+  lateAnswers = 0;
   /** Name of the connection, given by the server. */
   connectionId: string;
   /** What the client said about itself in DECLARE. */
   metadata: Readonly<Record<string, unknown>>;
 
-  readonly clock: Clock;
-  readonly deadlines: DeadlineQueue;
-
   readonly #link: Link;
   readonly #options: PeerOptions;
+  readonly #offer: ExtensionOffer;
   readonly #ids: CorrelationIds;
-  readonly #incoming = new Map<number, IncomingCall>();
-  readonly #pings = new Map<number, PingSink>();
+  readonly #pings = new Pings();
   readonly #keepAlive: KeepAlive;
   readonly #pingAllowance: TokenBucket;
-  #extensions: ReadonlyMap<string, unknown> = new Map();
+  readonly #rejectAllowance: TokenBucket;
+  #agreed: AgreedExtensions = new Map();
   #state: State;
   #readingPaused = false;
-  #callsSeen = 0;
 
   constructor(link: Link, options: PeerOptions) {
     const { role, clock, deadlines, limits } = options;
@@ -104,15 +109,17 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.deadlines = deadlines;
     this.#link = link;
     this.#options = options;
+    this.#offer = offeredExtensions(limits.channelWindowBytes);
     this.connectionId = options.connectionId ?? '';
     this.metadata = options.metadata ?? {};
-    this.#ids = new CorrelationIds(
-      role === 'client' ? 3 : 4,
-      (id) => this.calls.isLive(id) || this.#pings.has(id),
-    );
-    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits);
+    this.channels = new Channels(link, limits);
+    this.#ids = new CorrelationIds(role === 'client' ? 3 : 4, (id) => this.#isLive(id));
+    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, (call) => this.#onAbandoned(call));
+    this.incoming = new IncomingTable(limits, options.load, clock);
+    this.sessions = new Sessions(limits.maxSessions);
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
     this.#pingAllowance = new TokenBucket(clock, limits.pingBurst, limits.pingsPerSecond);
+    this.#rejectAllowance = new TokenBucket(clock, limits.maxRejectedFrames, 1);
     const openMs = role === 'client' ? limits.openTimeoutMs : limits.declareTimeoutMs;
     this.#state = { name: 'opening', timer: clock.after(openMs, () => this.#openTimeout()) };
   }
@@ -125,31 +132,25 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     return this.#state.name;
   }
 
-  /** Calls of the peer whose handler has not ended. */
-  get running(): number {
-    return this.#incoming.size;
-  }
-
   /** Whether both sides offered the extension. */
   has(extension: Extension): boolean {
-    return this.#extensions.has(extension);
+    return this.#agreed.has(extension);
   }
 
   /** Starts reading; a client says DECLARE. */
   start(): void {
     this.#link.start(this);
     if (this.role !== 'client') return;
-    const { metadata } = this;
-    this.#sendEvent(this.#ids.next(), EventTarget.Declare, {
-      client_info: this.#info(),
-      metadata,
-      extensions: OFFERED,
-    });
+    this.#sendEvent(
+      this.#ids.next(),
+      EventTarget.Declare,
+      declareBody(this.#link.local, this.metadata, this.#offer),
+    );
   }
 
   /** Calls the peer. The sink hears of it exactly once. */
   call(request: CallRequest, sink: ReplySink): PendingCall {
-    return this.calls.start(request, sink);
+    return this.calls.start(request, sink, this.has(Extension.Deadline));
   }
 
   /**
@@ -160,33 +161,54 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   emit(request: CallRequest, header: Header): void {
     if (this.has(Extension.OneWay)) {
       this.#link.send(MsgType.Msg, this.#ids.next(), { ...header, one_way: true }, request.body);
-    } else this.calls.start(request, IGNORE);
+    } else this.call(request, IGNORE_REPLY);
   }
 
-  /** Sends a ping of the application and waits for its answer. */
+  /**
+   * Opens a channel. It is usable at once: what it cannot send yet waits.
+   *
+   * @throws {@link Fault} where the header or metadata cannot be encoded.
+   */
+  openChannel({ header, body: metadata, timeoutMs, tellTimeLeft }: CallRequest): Channel {
+    const id = this.#ids.next();
+    const timed = tellTimeLeft && this.has(Extension.Deadline) ? timeLeftHeader(header, timeoutMs) : header;
+    this.#link.send(MsgType.Channel, id, { ...timed, channel_life_cycle: LifeCycle.Declare }, metadata ?? {});
+    return this.channels.create(id, 'declaring', metadata);
+  }
+
+  /** Sends a ping and waits for its answer. */
   measurePing(sink: PingSink): void {
-    this.#sendPing(sink);
+    if (this.#state.name === 'closed') return sink.reject(this.#state.reason);
+    const id = this.#ids.next();
+    this.#pings.add(id, sink);
+    this.#sendEvent(id, EventTarget.Ping, this.role === 'client' ? {} : '');
+  }
+
+  /** Tells the server that no call of this session follows. */
+  closeSession(sessionId: string): void {
+    if (this.#state.name === 'closed' || !this.has(Extension.Session)) return;
+    this.#sendEvent(this.#ids.next(), EventTarget.SessionClose, { session_id: sessionId });
+  }
+
+  #isLive(id: number): boolean {
+    return this.calls.isLive(id) || this.channels.isLive(id) || this.#pings.has(id);
   }
 
   // --- frames -------------------------------------------------------------------------------------------------
 
-  onFrame(frame: Frame): void {
+  onFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
     if (this.#state.name === 'opening') return this.#onOpeningFrame(frame);
+    if (this.#state.name === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
         return this.role === 'server' ? this.#onCall(id, header, body) : this.#onAnswer(id, header, body);
-      case MsgType.ClientEvent: // [103, id, {target}, body] and [103, id, {}, answer]
-        return this.role === 'server' ? this.#onEvent(type, id, header, body) : this.#onPong(id);
-      case MsgType.ServerEvent: // [203, id, {target}, body], answered by the same
-        return this.role === 'client' ? this.#onEvent(type, id, header, body) : this.#onPong(id);
       case MsgType.Channel: // [102, id, {channel_life_cycle}, body]
-        return this.#link.send(
-          type,
-          id,
-          { status_code: Status.Channel },
-          'channel not create',
-        ) as unknown as void;
+        return this.#onChannelFrame(id, header, body, bytes);
+      case MsgType.ClientEvent: // [103, id, {target}, body] and [103, id, {}, answer]
+        return this.role === 'server' ? this.#onEvent(type, id, header, body) : this.#pings.answered(id);
+      case MsgType.ServerEvent: // [203, id, {target}, body], answered by the same
+        return this.role === 'client' ? this.#onEvent(type, id, header, body) : this.#pings.answered(id);
     }
   }
 
@@ -195,6 +217,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   onDrain(): void {
+    this.channels.flush();
     if (!this.#readingPaused) return;
     this.#readingPaused = false;
     this.#link.resume();
@@ -216,41 +239,33 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       else this.#protocolError('the first frame must be DECLARE');
       return;
     }
-    if (type === MsgType.ClientEvent) {
-      if (isErrorStatus(header.status_code)) this.abort(fromErrorFrame(header, body) as Fault);
-      else this.#declareAnswered(body);
-    } else if (type === MsgType.ServerEvent) this.#onEvent(type, id, header, body);
-    else this.#protocolError('the first frame must answer DECLARE');
+    if (type === MsgType.ServerEvent) this.#onEvent(type, id, header, body);
+    else if (type !== MsgType.ClientEvent) this.#protocolError('the first frame must answer DECLARE');
+    else if (isErrorStatus(header.status_code)) this.abort(fromErrorFrame(header, body) as Fault);
+    else this.#declareAnswered(body);
   }
 
-  // [103, 3, {target: DECLARE}, {client_info, metadata, extensions}]
   #acceptDeclare(id: number, body: unknown): void {
-    const declared = asRecord(body);
-    const metadata = asRecord(declared['metadata'] ?? {});
-    this.metadata = Object.freeze({ ...metadata });
-    this.#extensions = agreedExtensions(declared['extensions']);
-    this.#opened();
-    const extensions = Object.fromEntries([...this.#extensions.keys()].map((name) => [name, OFFERED[name]]));
-    this.#send(MsgType.ClientEvent, id, null, {
-      conn_id: this.connectionId,
-      server_info: this.#info(),
-      ...(this.#extensions.size > 0 ? { extensions } : {}),
-    });
+    const { metadata, agreed } = readDeclared(body, this.#offer);
+    this.metadata = metadata;
+    this.#opened(agreed);
+    const answer = declareAnswer(this.#link.local, this.connectionId, agreed, this.#offer);
+    this.#send(MsgType.ClientEvent, id, null, answer);
     this.#options.owner.onOpen(this);
   }
 
-  // [103, 3, {}, {conn_id, server_info, extensions}]
   #declareAnswered(body: unknown): void {
-    const answer = asRecord(body);
-    if (typeof answer['conn_id'] === 'string') this.connectionId = answer['conn_id'];
-    this.#extensions = agreedExtensions(answer['extensions']);
-    this.#opened();
+    const { connectionId, agreed } = readDeclared(body, this.#offer);
+    this.connectionId = connectionId ?? '';
+    this.#opened(agreed);
     this.#options.owner.onOpen(this);
   }
 
-  #opened(): void {
+  #opened(agreed: AgreedExtensions): void {
     if (this.#state.name === 'opening') this.#state.timer.cancel();
     this.#state = { name: 'open' };
+    this.#agreed = agreed;
+    this.channels.agree(agreed);
     this.#link.admit();
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
@@ -258,10 +273,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   #onCall(id: number, header: Header, body: unknown): void {
-    const { limits, owner, load } = this.#options;
-    if (this.#state.name === 'closed') return;
-    if (this.#incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
-    this.#callsSeen += 1;
+    if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
     const call = new IncomingCall(
       this,
       id,
@@ -269,24 +281,19 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       body,
       header.one_way === true && this.has(Extension.OneWay),
     );
-    this.#incoming.set(id, call);
-    load.running += 1;
-    if (this.#incoming.size > limits.maxInFlight || load.running > limits.maxInFlightTotal) {
-      this.counters.refusedCalls += 1;
-      call.fail(
-        new Fault({ status: Status.TooManyRequests, message: 'Too many calls in flight' }),
-        'TooManyRequestsError',
-      );
-      call.ended();
-      return;
-    }
-    owner.onCall(call);
+    if (this.incoming.add(call)) this.#options.owner.onCall(call);
+    else this.#refuse(call, 'Too many calls in flight');
+  }
+
+  #refuse(incoming: Incoming, message: string): void {
+    incoming.fail(new Fault({ status: Status.TooManyRequests, message }), 'TooManyRequestsError');
+    incoming.ended();
   }
 
   #onAnswer(id: number, header: Header, body: unknown): void {
-    const call = this.calls.answered(id);
+    const call = this.calls.get(id);
     if (!call) {
-      this.counters.lateAnswers += 1;
+      this.lateAnswers += 1;
       return;
     }
     const status = header.status_code;
@@ -295,15 +302,49 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#closeIfDrained();
   }
 
+  #onChannelFrame(id: number, header: Header, body: unknown, bytes: number): void {
+    if (
+      this.role === 'server' &&
+      header.channel_life_cycle === LifeCycle.Declare &&
+      !this.channels.isLive(id)
+    ) {
+      return this.#onDeclareChannel(id, header, body);
+    }
+    const call = this.role === 'client' ? this.calls.get(id) : undefined;
+    if (call && this.has(Extension.StreamReply)) this.#onStreamReply(call);
+    if (this.channels.receive(id, header, body, bytes)) return this.#closeIfDrained();
+    if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
+    this.#send(MsgType.Channel, id, { status_code: Status.Channel }, 'channel not create');
+  }
+
+  // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
+  #onDeclareChannel(id: number, header: Header, metadata: unknown): void {
+    if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
+    const incoming = new IncomingChannel(this, header, this.channels.create(id, 'open', metadata));
+    if (this.incoming.add(incoming)) this.#options.owner.onChannel(incoming);
+    else this.#refuse(incoming, 'Too many channels');
+  }
+
+  /** The server answers a call with a stream. A caller that wanted one value says so. */
+  #onStreamReply(call: PendingCall): void {
+    const { id } = call;
+    const accepted = call.becomeStream(() => this.channels.create(id, 'open', undefined));
+    if (accepted) return;
+    this.channels.reject(id);
+    this.#link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
+  }
+
   #onEvent(type: MsgType, id: number, header: Header, body: unknown): void {
     switch (header.target) {
       case EventTarget.Ping: // {} or "", answered under the same id and type
         if (!this.#pingAllowance.take()) return this.close(CloseReason.TooManyPings);
-        this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, body);
-        return;
+        return this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, body);
+      case EventTarget.Cancel: // {id}: no answer, neither to this nor to the call
+        return this.#onCancel(body);
+      case EventTarget.SessionClose: // {session_id}
+        return this.sessions.close((body as { session_id?: unknown } | null)?.session_id);
       case EventTarget.Drop: // the client says goodbye
-        this.#send(type, id, null, 'success');
-        return;
+        return this.#send(type, id, null, 'success');
       case EventTarget.Close: // reason
         return this.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
       case EventTarget.Shutdown: // {close_timeout: seconds}
@@ -313,17 +354,17 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       case EventTarget.Declare:
         return this.#protocolError('a second DECLARE');
       default:
-        if (isErrorStatus(header.status_code)) return;
-        if (this.role === 'client') return;
+        if (this.role === 'client' || isErrorStatus(header.status_code)) return;
+        if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
         this.#send(type, id, { status_code: Status.Protocol }, 'unknown event');
     }
   }
 
-  #onPong(id: number): void {
-    const sink = this.#pings.get(id);
-    if (!sink) return;
-    this.#pings.delete(id);
-    sink.resolve();
+  #onCancel(body: unknown): void {
+    const id = (body as { id?: unknown } | null)?.id;
+    const incoming = typeof id === 'number' ? this.incoming.get(id) : undefined;
+    if (!(incoming instanceof IncomingCall)) return;
+    incoming.cancelByPeer();
   }
 
   // --- answers ------------------------------------------------------------------------------------------------
@@ -345,12 +386,27 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#send(MsgType.Msg, call.id, header, body);
   }
 
-  /** @internal The handler of this call has ended. */
-  callEnded(call: IncomingCall): void {
-    if (this.#incoming.get(call.id) !== call) return;
-    this.#incoming.delete(call.id);
-    this.#options.load.running -= 1;
+  /** @internal Says that a channel is open. */
+  acceptChannel({ id }: IncomingChannel): void {
+    this.#send(MsgType.Channel, id, { channel_life_cycle: LifeCycle.Declare }, null);
+  }
+
+  /** @internal Turns a call into a stream under its id, where the peer knows that. */
+  turnIntoStream({ id, oneWay }: IncomingCall): Channel | undefined {
+    if (oneWay || !this.has(Extension.StreamReply)) return undefined;
+    return this.channels.create(id, 'open', undefined);
+  }
+
+  /** @internal The handler of a call or channel has ended. */
+  incomingEnded(incoming: Incoming): void {
+    this.incoming.remove(incoming);
     this.#closeIfDrained();
+  }
+
+  /** @internal A call or channel is over for the peer. */
+  incomingSettled(incoming: Incoming, wasted: boolean): void {
+    if (this.#state.name === 'closed' || this.incoming.settled(incoming.startedAt, wasted)) return;
+    this.close(CloseReason.ExcessiveResets);
   }
 
   #send(type: MsgType, id: number, header: Header | null, body: unknown): void {
@@ -373,10 +429,17 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#send(this.role === 'client' ? MsgType.ClientEvent : MsgType.ServerEvent, id, { target }, body);
   }
 
+  /** A call that this side gave up after it was sent. */
+  #onAbandoned({ id }: PendingCall): void {
+    if (this.#state.name === 'closed' || !this.has(Extension.Cancel)) return;
+    this.channels.reject(id); // the server may be turning it into a stream just now
+    this.#sendEvent(this.#ids.next(), EventTarget.Cancel, { id });
+  }
+
   // --- liveness -----------------------------------------------------------------------------------------------
 
   ping(): void {
-    this.#sendPing(IGNORE_PING);
+    this.measurePing(IGNORE_PING);
   }
 
   lost(): void {
@@ -385,20 +448,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   isBusy(): boolean {
-    const seen = this.#callsSeen;
-    this.#callsSeen = 0;
-    return seen > 0 || this.#incoming.size > 0 || this.calls.inFlight > 0;
+    return this.incoming.wasBusy() || this.calls.inFlight > 0 || this.channels.size > 0;
   }
 
   idle(): void {
     this.close(CloseReason.IdleTimeout);
-  }
-
-  #sendPing(sink: PingSink): void {
-    if (this.#state.name === 'closed') return sink.reject(this.#state.reason);
-    const id = this.#ids.next();
-    this.#pings.set(id, sink);
-    this.#sendEvent(id, EventTarget.Ping, this.role === 'client' ? {} : '');
   }
 
   // --- the end ------------------------------------------------------------------------------------------------
@@ -410,19 +464,26 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   drain(graceMs: number): void {
     if (this.#state.name === 'opening') return this.close(CloseReason.Shutdown);
     if (this.#state.name !== 'open') return;
-    const timer = this.#options.clock.after(graceMs, () => this.close(CloseReason.Shutdown));
-    const draining = { name: 'draining', timer, flushed: false } as const satisfies State;
-    const state: State = { ...draining };
+    const timer = this.clock.after(graceMs, () => this.close(CloseReason.Shutdown));
+    const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, flushed: false };
     this.#state = state;
     this.#sendEvent(this.#ids.next(), EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
     // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
-    this.#sendPing({
+    this.measurePing({
       resolve: () => {
-        if (state.name === 'draining') state.flushed = true;
+        state.flushed = true;
         this.#closeIfDrained();
       },
       reject: () => {},
     });
+  }
+
+  /** A client's orderly end: starts nothing new and closes when what runs is over. */
+  finish(): void {
+    if (this.#state.name === 'opening') return this.close('the client was closed');
+    if (this.#state.name !== 'open') return;
+    this.#state = { name: 'draining', timer: undefined, flushed: true };
+    this.#closeIfDrained();
   }
 
   #onShutdown(): void {
@@ -435,9 +496,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #closeIfDrained(): void {
     const state = this.#state;
     if (state.name !== 'draining' || !state.flushed) return;
-    if (this.#incoming.size === 0 && this.calls.inFlight === 0 && this.calls.queued === 0) {
-      this.close(CloseReason.Shutdown);
-    }
+    const { inFlight, queued } = this.calls;
+    if (this.incoming.size + this.channels.size + inFlight + queued === 0) this.close(CloseReason.Shutdown);
   }
 
   /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
@@ -456,8 +516,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   #farewell(reason: string): void {
-    if (this.role === 'server')
-      this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason);
+    if (this.role !== 'server') return;
+    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason);
   }
 
   #protocolError(message: string, cause?: Fault): void {
@@ -478,39 +538,21 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
     this.#keepAlive.stop();
-    const unsent =
-      reason.code === LocalCode.ConnectionLost ? connectionLost(reason.message, reason.cause, 'no') : reason;
-    this.calls.failAll(reason, unsent);
-    for (const sink of this.#pings.values()) sink.reject(reason);
-    this.#pings.clear();
-    for (const call of this.#incoming.values()) call.abort(reason);
+    const lost = reason.code === LocalCode.ConnectionLost;
+    this.calls.failAll(reason, lost ? connectionLost(reason.message, reason.cause, 'no') : reason);
+    this.channels.failAll(reason);
+    this.#pings.failAll(reason);
+    this.incoming.abortAll(reason);
+    this.sessions.closeAll(reason);
     this.#options.owner.onClose(this, reason);
   }
-
-  #info(): PeerInfo {
-    const { address, port } = this.#link.local;
-    return { host: [address, port], version: PROTOCOL_VERSION, user_agent: USER_AGENT };
-  }
 }
 
-/** Who waits for the answer to a ping. */
-export interface PingSink {
-  resolve(): void;
-  reject(reason: Fault): void;
-}
-
-const IGNORE: ReplySink = { resolve: () => {}, reject: () => {} };
-const IGNORE_PING: PingSink = { resolve: () => {}, reject: () => {} };
+const IGNORE_REPLY: ReplySink = { resolve: () => {}, reject: () => {} };
 
 /** The fault of calls that a lost connection cut off. */
 export function connectionLost(message: string, cause?: unknown, sent: 'no' | 'unknown' = 'unknown'): Fault {
   return new Fault({ status: Status.RpcCall, code: LocalCode.ConnectionLost, message, sent, cause });
-}
-
-function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
 }
 
 function reasonOf(body: unknown): string {

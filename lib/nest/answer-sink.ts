@@ -1,0 +1,72 @@
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import type { Channel } from '../rpc/channel.js';
+import type { IncomingCall } from '../rpc/incoming-call.js';
+import type { Route } from './handler-registry.js';
+import type { StreamSink } from './stream-source.js';
+
+/**
+ * Where the values go that a unary call is answered with: one value is the answer, none is a void answer; with the
+ * second, or where a stream begins, the answer becomes a stream.
+ */
+export class AnswerSink implements StreamSink {
+  #first: unknown;
+  #count = 0;
+  #stream: Channel | undefined;
+
+  constructor(
+    private readonly call: IncomingCall,
+    private readonly route: Route,
+  ) {}
+
+  get isClosed(): boolean {
+    return this.#stream ? this.#stream.isClosed : this.call.settled;
+  }
+
+  whenClosed(callback: () => void): void {
+    const { signal } = this.call;
+    if (signal.aborted) callback();
+    else signal.addEventListener('abort', callback, { once: true });
+  }
+
+  /** @throws Fault 1008 where the caller's side knows no such answers. */
+  begin(): void {
+    if (this.call.oneWay || this.#stream) return;
+    this.#stream = this.call.turnIntoStream();
+    if (!this.#stream) throw kindFault(this.route, 'a stream', 'stream()', 'call()');
+    if (this.#count > 0) void this.#stream.write(this.#first).catch(() => {});
+  }
+
+  tryWrite(value: unknown): boolean {
+    if (this.call.oneWay) return true;
+    if (this.#stream) return this.#stream.tryWrite(value);
+    if (this.#count++ === 0) {
+      this.#first = value;
+      return true;
+    }
+    this.begin();
+    return this.tryWrite(value);
+  }
+
+  write(value: unknown): Promise<void> {
+    try {
+      if (this.#stream) return this.#stream.write(value);
+      this.tryWrite(value);
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** The source has ended. Returns the one value where there was no stream. */
+  end(): { readonly value: unknown } | undefined {
+    if (!this.#stream) return { value: this.#first };
+    this.#stream.close();
+    return undefined;
+  }
+}
+
+/** 1008, in words that say what the handler is and how it is called. */
+export function kindFault(route: Route, is: string, use: string, used: string): Fault {
+  return new Fault({ status: Status.Channel, message: `${route.target} is ${is}: use ${use}, not ${used}` });
+}

@@ -1,0 +1,34 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Incoming } from '../rpc/incoming.js';
+import type { RapSession } from './rap-session.js';
+
+/** What code knows of where it was called from. */
+export interface CallScope {
+  /** The call or channel that a handler works on: calls made inside inherit its time and its cancellation. */
+  readonly incoming?: Incoming | undefined;
+  /** The session of `withSession`. */
+  readonly session?: RapSession | undefined;
+}
+
+const storage = new AsyncLocalStorage<CallScope>();
+let wanted = false;
+
+/** Following a scope costs every promise of the process a little: a server without clients does not pay it. */
+export function followCallScopes(): void {
+  wanted = true;
+}
+
+/** The scope of the running code. */
+export function currentScope(): CallScope | undefined {
+  return storage.getStore();
+}
+
+/** Runs a handler in the scope of its call. */
+export function runInScope<T>(incoming: Incoming, work: () => T): T {
+  return wanted ? storage.run({ incoming }, work) : work();
+}
+
+/** Runs code in a session, beside what it had inherited. */
+export function runInSession<T>(session: RapSession, work: () => T): T {
+  return storage.run({ ...storage.getStore(), session }, work);
+}

@@ -1,0 +1,90 @@
+import { Fault, LocalCode } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import type { Channel } from '../rpc/channel.js';
+import type { PendingCall, ReplySink } from '../rpc/pending-call.js';
+import { toRapError } from './errors.js';
+
+/** Where the outcome of a call goes. */
+export interface Outcome<T> {
+  resolve(value: T): void;
+  reject(error: unknown): void;
+  /** The answer is a stream. Without it, a stream is an error. */
+  stream?: ((channel: Channel) => void) | undefined;
+}
+
+/** One call from its start to its outcome, whatever it is waiting for. */
+export class Attempt<T> implements ReplySink {
+  over = false;
+  pending: PendingCall | undefined;
+  /** Nest's deserializer, where there is one. */
+  decode: ((response: unknown) => Promise<T>) | undefined;
+  readonly stream: ((channel: Channel) => void) | undefined;
+  #channel: Channel | undefined;
+  #unlisten: (() => void) | undefined;
+
+  constructor(private readonly outcome: Outcome<T>) {
+    const { stream } = outcome;
+    this.stream =
+      stream &&
+      ((channel) => {
+        if (this.over) return channel.close();
+        this.#channel = channel;
+        channel.whenClosed(() => this.#end());
+        stream(channel);
+      });
+  }
+
+  resolve(body: unknown): void {
+    if (this.decode) {
+      this.decode(body).then(
+        (value) => this.#end() && this.outcome.resolve(value),
+        (error: unknown) => this.reject(error),
+      );
+    } else if (this.#end()) this.outcome.resolve(body as T);
+  }
+
+  reject(error: unknown): void {
+    if (this.#end()) this.outcome.reject(toRapError(error));
+  }
+
+  /** Gives the call up without a word to the caller. */
+  abandon(): void {
+    if (!this.#end()) return;
+    this.#channel?.close();
+    this.pending?.abandon();
+  }
+
+  /** Cancels the call with the signal: the caller's own, or that of the handler which makes it. */
+  cancelOn(signal: AbortSignal, target: string): void {
+    const cancel = (): void => {
+      const fault = cancelledBy(signal, target);
+      this.pending?.abandon();
+      if (this.#channel) this.#channel.cancel(fault);
+      else this.reject(fault);
+    };
+    if (signal.aborted) return cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    const unlisten = this.#unlisten;
+    this.#unlisten = () => {
+      unlisten?.();
+      signal.removeEventListener('abort', cancel);
+    };
+  }
+
+  #end(): boolean {
+    if (this.over) return false;
+    this.over = true;
+    this.#unlisten?.();
+    return true;
+  }
+}
+
+/** The fault of what a signal has cancelled. */
+export function cancelledBy(signal: AbortSignal, target: string): Fault {
+  return new Fault({
+    status: Status.RpcCall,
+    code: LocalCode.CallCancelled,
+    message: `${target} was cancelled`,
+    cause: signal.reason,
+  });
+}

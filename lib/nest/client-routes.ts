@@ -1,0 +1,39 @@
+import { encodeHeader, type EncodedHeader } from '../protocol/encoder.js';
+import { targetOf } from './pattern.js';
+
+/** Patterns may be made at run time; the cache of their targets must not grow with them. */
+const MAX_ROUTES = 4096;
+
+/** Target of a pattern, and the header that every plain call to it carries. */
+export interface ClientRoute {
+  readonly target: string;
+  readonly header: { readonly target: string };
+  readonly encodedHeader: EncodedHeader;
+}
+
+/** Finds the target of a pattern once. */
+export class ClientRoutes {
+  readonly #routes = new Map<unknown, ClientRoute>();
+
+  constructor(private readonly normalize: (pattern: never) => string) {}
+
+  /** @throws Fault with status 1004 where the pattern gives no valid target. */
+  of(pattern: unknown): ClientRoute {
+    const key = typeof pattern === 'object' ? this.#keyOf(pattern) : pattern;
+    const known = this.#routes.get(key);
+    if (known) return known;
+    const target = targetOf(pattern, this.normalize);
+    const header = { target };
+    const route = { target, header, encodedHeader: encodeHeader(header) };
+    if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
+    this.#routes.set(key, route);
+    return route;
+  }
+
+  /** Objects that look alike are one pattern; `{ group, name }` must not meet Nest's own form of it. */
+  #keyOf(pattern: object | null): string {
+    const { group, name } = (pattern ?? {}) as { group?: unknown; name?: unknown };
+    const named = typeof group === 'string' && typeof name === 'string' ? `\0${group}\0${name}` : '';
+    return this.normalize(pattern as never) + named;
+  }
+}

@@ -1,0 +1,139 @@
+import { Observable } from 'rxjs';
+import type { Header } from '../protocol/frame.js';
+import type { Channel } from '../rpc/channel.js';
+import { toRapError } from './errors.js';
+import { handlerFault } from './handler-fault.js';
+import { nextTurn } from './stream-source.js';
+
+/** A message of a channel with its header. */
+export interface RapMessage<T> {
+  readonly header: Header;
+  readonly body: T;
+}
+
+/**
+ * A duplex channel: `In` is what this side reads, `Out` what it writes. Reading gives the peer room to write more;
+ * writing waits until the peer has room. Several readers share the messages.
+ */
+export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In> {
+  readonly #channel: Channel;
+  #closed: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(channel: Channel) {
+    this.#channel = channel;
+  }
+
+  /** Correlation id of the channel on its connection. */
+  get id(): number {
+    return this.#channel.id;
+  }
+
+  /** What the client said when it opened the channel. */
+  get metadata(): unknown {
+    return this.#channel.metadata;
+  }
+
+  /** Whether the channel is over. Messages that came before may still be there to read. */
+  get isClosed(): boolean {
+    return this.#channel.isClosed;
+  }
+
+  /** Aborted when the channel is over, with the error as its reason where there was one. */
+  get signal(): AbortSignal {
+    return this.#channel.signal;
+  }
+
+  /** Resolves when the channel is over; rejects with the error that ended it. */
+  get closed(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = new Promise((resolve, reject) => {
+        this.#channel.whenClosed(() => {
+          const { fault } = this.#channel;
+          if (fault) reject(toRapError(fault));
+          else resolve();
+        });
+      });
+      this.#closed.catch(() => {}); // whoever does not look is not punished
+    }
+    return this.#closed;
+  }
+
+  /** The next message's body; `undefined` after the last one. @throws the error that ended the channel */
+  async read(): Promise<In | undefined> {
+    const message = await this.#channel.read().catch(rethrow);
+    return message?.body as In | undefined;
+  }
+
+  /** Bodies, one after the other, to the last. Leaving the loop does not close the channel. */
+  [Symbol.asyncIterator](): AsyncIterator<In, undefined> {
+    return this.#iterate((message) => message.body as In);
+  }
+
+  /** Messages with their headers. */
+  messages(): AsyncIterable<RapMessage<In>> {
+    return {
+      [Symbol.asyncIterator]: () => this.#iterate(({ header, body }) => ({ header, body: body as In })),
+    };
+  }
+
+  /**
+   * Sends a message as soon as the peer has room for it: whoever awaits it can never write faster than the peer reads.
+   *
+   * @throws ChannelLifecycleError after `end` or `close`; the error that ended the channel; OverloadError where 1024
+   * writes wait already
+   */
+  write(body: Out, header?: Header): Promise<void> {
+    return this.#channel.write(body, header).catch(rethrow);
+  }
+
+  /** Says that this side writes no more; it can still read. @throws ChannelLifecycleError where the peer does not know it */
+  end(): Promise<void> {
+    return this.#channel.end().catch(rethrow);
+  }
+
+  /** Ends the channel both ways, at once; an error arrives at the peer. */
+  close(error?: unknown): void {
+    if (error === undefined) return this.#channel.close();
+    const { fault, name } = handlerFault(error);
+    this.#channel.close(fault, name);
+  }
+
+  /** rap's `while (await channel.loop())`: whether there is, or may come, more to read, as long as `condition` holds. */
+  async loop(condition = true): Promise<boolean> {
+    await nextTurn(); // as rap's does: what has just come in is seen, and a loop that only writes lets others work
+    return condition && this.#channel.readable;
+  }
+
+  /** Bodies as an Observable, from the moment of subscription; unsubscribing stops reading and does not close. */
+  toObservable(): Observable<In> {
+    return new Observable((observer) => {
+      void (async () => {
+        try {
+          for (;;) {
+            const message = await this.#channel.read();
+            if (!message || observer.closed) break;
+            observer.next(message.body as In);
+          }
+          observer.complete();
+        } catch (error) {
+          observer.error(toRapError(error));
+        }
+      })();
+    });
+  }
+
+  #iterate<T>(map: (message: RapMessage<unknown>) => T): AsyncIterator<T, undefined> {
+    return {
+      next: async () => {
+        const message = await this.#channel.read().catch(rethrow);
+        return message ? { done: false, value: map(message) } : { done: true, value: undefined };
+      },
+      return: () => Promise.resolve({ done: true, value: undefined }),
+    };
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw toRapError(error);
+}

@@ -1,0 +1,26 @@
+import { encodeHeader, type EncodedHeader } from './encoder.js';
+
+/** `header.channel_life_cycle` of a channel's frames. */
+export const LifeCycle = {
+  /** Opens the channel; the server answers with the same. */
+  Declare: 'DECLARE',
+  /** One message, either way. */
+  Msg: 'MSG',
+  /** Ends the channel both ways; carries an error where there is one. */
+  Drop: 'DROP',
+  /** Extension `half_close`: the sender writes no more. */
+  End: 'END',
+  /** Extension `credit`: the receiver has room for so many more bytes. */
+  Credit: 'CREDIT',
+} as const;
+
+export type LifeCycle = (typeof LifeCycle)[keyof typeof LifeCycle];
+
+/** Headers that every channel sends, encoded once. */
+export const LIFE_CYCLE_HEADER: Readonly<Record<LifeCycle, EncodedHeader>> = {
+  DECLARE: encodeHeader({ channel_life_cycle: LifeCycle.Declare }),
+  MSG: encodeHeader({ channel_life_cycle: LifeCycle.Msg }),
+  DROP: encodeHeader({ channel_life_cycle: LifeCycle.Drop }),
+  END: encodeHeader({ channel_life_cycle: LifeCycle.End }),
+  CREDIT: encodeHeader({ channel_life_cycle: LifeCycle.Credit }),
+};

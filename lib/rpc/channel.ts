@@ -1,0 +1,410 @@
+import { EncodedHeader } from '../protocol/encoder.js';
+import { Fault, LocalCode } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
+import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
+import { Status } from '../protocol/status.js';
+import { toErrorFrame } from '../protocol/wire-error.js';
+import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
+import { type ChannelMessage, MessageQueue } from './message-queue.js';
+
+/** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
+const MAX_WAITING_WRITES = 1024;
+
+/** Messages that wait for a reader, where the peer knows no credits: then the whole connection is not read. */
+const MAX_QUEUED_MESSAGES = 128;
+
+/** More credit than any window makes sense of: the peer's counting is broken. */
+const MAX_CREDIT = 2 ** 32;
+
+/** What a channel may do to its connection: functions, not the connection itself. */
+export interface ChannelHost {
+  /** Sends a frame of the channel and returns its size. Throws a Fault where it cannot be encoded. */
+  send(header: Header | EncodedHeader, body: unknown): number;
+  /** Whether the connection takes more; where not, `flushWrites` is called when it does. */
+  hasRoom(): boolean;
+  /** Stops and restarts the reading of the connection. */
+  pauseReading(): void;
+  resumeReading(): void;
+  /** The channel is over. Called once. */
+  released(byPeer: boolean): void;
+}
+
+export interface ChannelOptions {
+  readonly id: number;
+  readonly host: ChannelHost;
+  /** `declaring` for a client that sends DECLARE, else `open`. */
+  readonly state: 'declaring' | 'open';
+  /** Body of DECLARE. */
+  readonly metadata: unknown;
+  /** What this side lets the peer send ahead, in bytes. */
+  readonly receiveWindow: number;
+  /** What the peer lets this side send ahead; `undefined` where it knows no credits. */
+  readonly sendWindow: number | undefined;
+  readonly halfClose: boolean;
+  readonly fastOpen: boolean;
+}
+
+/** A write that waits for room. */
+interface WaitingWrite {
+  readonly header: Header | undefined;
+  readonly body: unknown;
+  resolve(): void;
+  reject(fault: Fault): void;
+}
+
+/** A read that waits for a message. */
+interface WaitingRead {
+  resolve(message: ChannelMessage | undefined): void;
+  reject(fault: Fault): void;
+}
+
+/**
+ * A duplex channel, as either side. Messages that came before the end can be read after it; writes wait until the peer
+ * has room.
+ */
+export class Channel {
+  readonly id: number;
+  readonly metadata: unknown;
+
+  readonly #host: ChannelHost;
+  readonly #receiveWindow: number;
+  readonly #creditsAgreed: boolean;
+  readonly #halfClose: boolean;
+  readonly #fastOpen: boolean;
+  #state: ChannelState;
+  /** Bytes that this side may still send; may go below zero by one message. */
+  #credit: number;
+  /** Bytes that were read and not given back yet. */
+  #unreturned = 0;
+  /** Bytes that the peer has sent on its window and that were not given back. */
+  #outstanding = 0;
+  readonly #queue = new MessageQueue();
+  #readers: WaitingRead[] = [];
+  #writes: WaitingWrite[] = [];
+  #ending: { resolve(): void; reject(fault: Fault): void } | undefined;
+  #readingPaused = false;
+  /** Why it ended; `undefined` for an end in order. */
+  #fault: Fault | undefined;
+  #controller: AbortController | undefined;
+  #onClosed: (() => void)[] = [];
+
+  constructor(options: ChannelOptions) {
+    this.id = options.id;
+    this.metadata = options.metadata;
+    this.#host = options.host;
+    this.#receiveWindow = options.receiveWindow;
+    this.#creditsAgreed = options.sendWindow !== undefined;
+    this.#credit = options.sendWindow ?? Infinity;
+    this.#halfClose = options.halfClose;
+    this.#fastOpen = options.fastOpen;
+    this.#state = options.state;
+  }
+
+  get state(): ChannelState {
+    return this.#state;
+  }
+
+  /** Whether this side has sent a message. */
+  wroteAny = false;
+  /** Whether the peer ended it: by DROP, by an error, or with its connection. */
+  closedByPeer = false;
+
+  /** Whether the answer to DECLARE has not come. */
+  get isDeclaring(): boolean {
+    return this.#state === 'declaring' || this.#state === 'endedEarly';
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** Why the channel ended, where that was an error. */
+  get fault(): Fault | undefined {
+    return this.#fault;
+  }
+
+  /** Whether a read would give a message, or wait for one that may come. */
+  get readable(): boolean {
+    return this.#queue.length > 0 || !this.#peerIsDone();
+  }
+
+  /** Aborted when the channel is over. Made on first use. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.isClosed) this.#controller.abort(this.#fault);
+    return this.#controller.signal;
+  }
+
+  /** Calls back once when the channel is over, or at once where it is. */
+  whenClosed(callback: () => void): void {
+    if (this.isClosed) callback();
+    else this.#onClosed.push(callback);
+  }
+
+  // --- reading ------------------------------------------------------------------------------------------------
+
+  /** A message that is there already. */
+  poll(): ChannelMessage | undefined {
+    const message = this.#queue.shift();
+    if (message) this.#consumed(message.bytes);
+    return message;
+  }
+
+  /** The next message; `undefined` after the last one. Rejects with the fault that ended the channel, if one did. */
+  read(): Promise<ChannelMessage | undefined> {
+    const message = this.poll();
+    if (message) return Promise.resolve(message);
+    if (this.#fault) return Promise.reject(this.#fault);
+    if (this.#peerIsDone()) return Promise.resolve(undefined);
+    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  // --- writing ------------------------------------------------------------------------------------------------
+
+  /** Sends at once where there is room; false where there is none, and then nothing was sent. Throws as `write`. */
+  tryWrite(body: unknown, header?: Header): boolean {
+    this.#assertStep('msg');
+    if (this.#writes.length > 0 || !this.#hasRoom()) return false;
+    this.#sendMessage(body, header);
+    return true;
+  }
+
+  /**
+   * Sends a message as soon as the peer has room for it.
+   *
+   * @throws {@link Fault} 10081 after `end` or `close`, the fault that ended the channel, or that of a body that cannot
+   * be encoded; `ERR_RAP_OVERLOAD` where 1024 writes wait already.
+   */
+  write(body: unknown, header?: Header): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.tryWrite(body, header)) resolve();
+      else if (this.#writes.length >= MAX_WAITING_WRITES) throw tooManyWrites();
+      else this.#writes.push({ body, header, resolve, reject });
+    });
+  }
+
+  /** Says that this side writes no more, after all writes that wait. @throws {@link Fault} where the peer does not know it. */
+  end(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#assertStep('end');
+      if (!this.#halfClose) {
+        throw new Fault({
+          status: Status.ChannelLifeCycle,
+          message: 'the peer does not know half-closed channels: use close()',
+        });
+      }
+      this.#ending = { resolve, reject };
+      this.#flushEnd();
+    });
+  }
+
+  /** Ends the channel both ways, at once; the peer learns of the fault. May be called twice. */
+  close(fault?: Fault, name = 'RapError'): void {
+    if (this.isClosed) return;
+    if (fault) {
+      const { header, body } = toErrorFrame(fault, name);
+      this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
+    } else this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+    this.#queue.clear();
+    this.#finish(undefined, false);
+  }
+
+  /** Ends the channel because this side wants no more of it: the peer gets DROP, this side the fault. */
+  cancel(fault: Fault): void {
+    if (this.isClosed) return;
+    this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+    this.#queue.clear();
+    this.#finish(fault, false);
+  }
+
+  /** The peer did what it may not: both sides get the fault. */
+  violated(fault: Fault): void {
+    if (this.isClosed) return;
+    const { header, body } = toErrorFrame(fault, 'ChannelError');
+    this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
+    this.#finish(fault, false);
+  }
+
+  /** The connection has room again. Returns whether writes still wait for it. */
+  flushOne(): boolean {
+    const write = this.#writes[0];
+    if (write && this.#hasRoom()) {
+      this.#writes.shift();
+      try {
+        this.#sendMessage(write.body, write.header);
+        write.resolve();
+      } catch (error) {
+        write.reject(error as Fault);
+      }
+    }
+    this.#flushEnd();
+    return this.#writes.length > 0 && this.#mayWrite() && this.#credit > 0;
+  }
+
+  // --- frames of the peer -------------------------------------------------------------------------------------
+
+  /** Takes a frame of the peer. Returns what is wrong with it, or `undefined`; a wrong frame changes nothing. */
+  receive(lifeCycle: unknown, header: Header, body: unknown, bytes: number): string | undefined {
+    switch (lifeCycle) {
+      case LifeCycle.Msg: // [102, id, {channel_life_cycle: MSG}, body]
+        return this.#step('peerMsg') ?? this.#onMessage(header, body, bytes);
+      case LifeCycle.Credit: // [102, id, {channel_life_cycle: CREDIT}, bytes]
+        return this.#step('peerCredit') ?? this.#onCredit(body);
+      case LifeCycle.Declare: // [102, id, {channel_life_cycle: DECLARE}, nil], the answer
+        return this.#step('peerDeclare') ?? this.#flushAll();
+      case LifeCycle.End: // [102, id, {channel_life_cycle: END}, nil]
+        return this.#step('peerEnd') ?? this.#onEnd();
+      case LifeCycle.Drop: // [102, id, {channel_life_cycle: DROP}, nil or error]
+        this.peerGone(undefined);
+        return undefined;
+      default:
+        return 'unknown life cycle';
+    }
+  }
+
+  /** The peer has ended the channel, or is gone. What came before can still be read. */
+  peerGone(fault: Fault | undefined): void {
+    if (!this.isClosed) this.#finish(fault, true);
+  }
+
+  #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
+    const reader = this.#readers.shift();
+    this.#outstanding += bytes;
+    if (this.#creditsAgreed && this.#outstanding - bytes > this.#receiveWindow)
+      return 'more bytes than it had credit for';
+    const message = { header, body, bytes };
+    if (reader) {
+      reader.resolve(message);
+      this.#consumed(bytes);
+      return undefined;
+    }
+    this.#queue.push(message);
+    if (!this.#creditsAgreed && !this.#readingPaused && this.#isFull()) {
+      this.#readingPaused = true;
+      this.#host.pauseReading();
+    }
+    return undefined;
+  }
+
+  #onCredit(credit: unknown): string | undefined {
+    if (!this.#creditsAgreed) return 'credits were not agreed';
+    if (typeof credit !== 'number' || !Number.isInteger(credit) || credit <= 0)
+      return 'credit must be a positive integer';
+    if (this.#credit + credit > MAX_CREDIT) return 'too much credit';
+    this.#credit += credit;
+    return this.#flushAll();
+  }
+
+  #onEnd(): undefined {
+    if (this.isClosed) {
+      this.#state = 'ended'; // both sides have ended: finished below, as by DROP
+      this.#finish(undefined, true);
+      return;
+    }
+    for (const reader of this.#readers.splice(0)) reader.resolve(undefined);
+  }
+
+  /** Gives credit back in halves of the window, not message by message. */
+  #consumed(bytes: number): void {
+    if (this.#creditsAgreed) {
+      this.#unreturned += bytes;
+      if (this.#unreturned * 2 < this.#receiveWindow || this.#peerIsDone()) return;
+      this.#outstanding -= this.#unreturned;
+      this.#host.send(LIFE_CYCLE_HEADER.CREDIT, this.#unreturned);
+      this.#unreturned = 0;
+    } else if (this.#readingPaused && this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resumeReading();
+  }
+
+  // --- inside -------------------------------------------------------------------------------------------------
+
+  #peerIsDone(): boolean {
+    return this.#state === 'closed' || this.#state === 'peerEnded';
+  }
+
+  #isFull(): boolean {
+    return this.#queue.length >= MAX_QUEUED_MESSAGES || this.#queue.bytes >= this.#receiveWindow;
+  }
+
+  /** Whether the state lets messages out; before DECLARE was answered only with `fast_open`. */
+  #mayWrite(): boolean {
+    return this.#state !== 'declaring' || this.#fastOpen;
+  }
+
+  #hasRoom(): boolean {
+    return this.#credit > 0 && this.#mayWrite() && this.#host.hasRoom();
+  }
+
+  #sendMessage(body: unknown, header: Header | undefined): void {
+    const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
+    this.#credit -= this.#host.send(frameHeader, body);
+    this.wroteAny = true;
+  }
+
+  #flushAll(): undefined {
+    while (this.#writes.length > 0 && this.#hasRoom()) this.flushOne();
+    this.#flushEnd();
+  }
+
+  #flushEnd(): void {
+    const ending = this.#ending;
+    if (!ending || this.#writes.length > 0 || !this.#mayWrite() || this.isClosed) return;
+    this.#ending = undefined;
+    this.#host.send(LIFE_CYCLE_HEADER.END, null);
+    this.#step('end');
+    ending.resolve();
+    if (this.isClosed) {
+      this.#state = 'peerEnded';
+      this.#finish(undefined, false);
+    }
+  }
+
+  /** Takes a step of the table; says why where it is refused. */
+  #step(event: ChannelEvent): ChannelRefusal | undefined {
+    const step = CHANNEL_TABLE[this.#state][event];
+    if ('refused' in step) return step.refused;
+    this.#state = step.to;
+    return undefined;
+  }
+
+  #assertStep(event: 'msg' | 'end'): void {
+    const step = CHANNEL_TABLE[this.#state][event];
+    if (this.#ending) throw lifeCycleFault('this side has ended');
+    if ('refused' in step) throw this.#fault ?? lifeCycleFault(step.refused);
+  }
+
+  #resumeReading(): void {
+    this.#readingPaused = false;
+    this.#host.resumeReading();
+  }
+
+  #finish(fault: Fault | undefined, byPeer: boolean): void {
+    this.#state = 'closed';
+    this.#fault = fault;
+    this.closedByPeer = byPeer;
+    if (this.#readingPaused) this.#resumeReading();
+    const refusal = fault ?? lifeCycleFault('the channel is closed');
+    for (const write of this.#writes.splice(0)) write.reject(refusal);
+    this.#ending?.reject(refusal);
+    this.#ending = undefined;
+    for (const reader of this.#readers.splice(0)) {
+      if (fault) reader.reject(fault);
+      else reader.resolve(undefined);
+    }
+    this.#controller?.abort(fault);
+    this.#host.released(byPeer);
+    for (const callback of this.#onClosed.splice(0)) callback();
+  }
+}
+
+function lifeCycleFault(message: string): Fault {
+  return new Fault({ status: Status.ChannelLifeCycle, message });
+}
+
+function tooManyWrites(): Fault {
+  return new Fault({
+    status: Status.TooManyRequests,
+    code: LocalCode.Overload,
+    message: `Overload: ${MAX_WAITING_WRITES} writes wait for the peer; await write()`,
+    sent: 'no',
+  });
+}

@@ -1,0 +1,134 @@
+import { type AgreedExtensions, Extension, sendWindow } from '../protocol/extension.js';
+import { Fault } from '../protocol/fault.js';
+import { MsgType, type Header } from '../protocol/frame.js';
+import { LifeCycle } from '../protocol/life-cycle.js';
+import type { Link } from '../protocol/link.js';
+import { Status } from '../protocol/status.js';
+import { fromErrorFrame } from '../protocol/wire-error.js';
+import { Channel, type ChannelHost } from './channel.js';
+import type { RapLimits } from './limits.js';
+
+/** Unsent bytes at which channels wait: what they write then does not delay calls for long. */
+const SEND_MARK_BYTES = 256 * 1024;
+
+/** Channels that this side ended and whose late frames are still on their way. The oldest are forgotten. */
+const MAX_REMEMBERED = 4096;
+
+/** The channels of one connection. */
+export class Channels {
+  readonly #live = new Map<number, Channel>();
+  /** Ended by this side: what the peer sent before it knew is not its fault. */
+  readonly #closedHere = new Set<number>();
+  /** Channels that wait for the connection to take more, in the order of their turn. */
+  readonly #blocked = new Set<Channel>();
+  #agreed: AgreedExtensions = new Map();
+
+  constructor(
+    private readonly link: Link,
+    private readonly limits: RapLimits,
+  ) {}
+
+  /** What the handshake agreed on. */
+  agree(agreed: AgreedExtensions): void {
+    this.#agreed = agreed;
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  isLive(id: number): boolean {
+    return this.#live.has(id);
+  }
+
+  /** A new channel under `id`: `declaring` where its DECLARE has just been sent, else open. */
+  create(id: number, state: 'declaring' | 'open', metadata: unknown): Channel {
+    const host: ChannelHost = {
+      send: (header, body) => this.link.send(MsgType.Channel, id, header, body),
+      hasRoom: () => this.#hasRoom(channel),
+      pauseReading: () => this.link.pause(),
+      resumeReading: () => this.link.resume(),
+      released: (byPeer) => this.#released(channel, byPeer),
+    };
+    const channel: Channel = new Channel({
+      id,
+      host,
+      state,
+      metadata,
+      receiveWindow: this.limits.channelWindowBytes,
+      sendWindow: sendWindow(this.#agreed),
+      halfClose: this.#agreed.has(Extension.HalfClose),
+      fastOpen: this.#agreed.has(Extension.FastOpen),
+    });
+    this.#live.set(id, channel);
+    this.#closedHere.delete(id);
+    return channel;
+  }
+
+  /**
+   * A frame for a channel that is open. Returns false where there is no such channel and the peer should know better.
+   * A frame that the channel's life does not allow ends it with 1008, on both sides.
+   */
+  receive(id: number, header: Header, body: unknown, bytes: number): boolean {
+    const channel = this.#live.get(id);
+    const lifeCycle = header.channel_life_cycle;
+    const error = fromErrorFrame(header, body);
+    if (!channel) {
+      // an answer to something that is over; answering it would go on for ever
+      if (error) return true;
+      if (lifeCycle === LifeCycle.Drop && this.#closedHere.delete(id)) return true;
+      return this.#closedHere.has(id);
+    }
+    if (error) {
+      channel.peerGone(error);
+      return true;
+    }
+    const wrong = channel.receive(lifeCycle, header, body, bytes);
+    if (wrong) channel.violated(channelFault(wrong));
+    return true;
+  }
+
+  /** Remembers that this side wants nothing of an id that it has no channel for. */
+  reject(id: number): void {
+    this.#remember(id);
+  }
+
+  /** The connection takes more: every channel that waits gets its turn, one message at a time. */
+  flush(): void {
+    while (this.#blocked.size > 0 && this.link.pendingBytes < SEND_MARK_BYTES) {
+      const [channel] = this.#blocked;
+      if (!channel) return;
+      this.#blocked.delete(channel);
+      if (channel.flushOne()) this.#blocked.add(channel);
+    }
+  }
+
+  failAll(fault: Fault): void {
+    for (const channel of this.#live.values()) channel.peerGone(fault);
+  }
+
+  #hasRoom(channel: Channel): boolean {
+    if (this.link.pendingBytes < SEND_MARK_BYTES) return true;
+    this.#blocked.add(channel);
+    return false;
+  }
+
+  #released(channel: Channel, byPeer: boolean): void {
+    this.#live.delete(channel.id);
+    this.#blocked.delete(channel);
+    if (!byPeer) this.#remember(channel.id);
+  }
+
+  #remember(id: number): void {
+    this.#closedHere.add(id);
+    if (this.#closedHere.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#closedHere) {
+      this.#closedHere.delete(oldest);
+      return;
+    }
+  }
+}
+
+export function channelFault(message: string): Fault {
+  return new Fault({ status: Status.Channel, message });
+}

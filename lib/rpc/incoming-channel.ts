@@ -1,0 +1,41 @@
+import { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
+import { Status } from '../protocol/status.js';
+import type { Channel } from './channel.js';
+import { cancelled } from './incoming-call.js';
+import { Incoming } from './incoming.js';
+import type { Peer } from './peer.js';
+
+/** A channel that the peer opened, and the handler that serves it. */
+export class IncomingChannel extends Incoming {
+  constructor(
+    peer: Peer,
+    header: Header,
+    readonly channel: Channel,
+  ) {
+    super(peer, channel.id, header);
+    channel.whenClosed(() => this.abort(channel.fault ?? cancelled()));
+  }
+
+  /** The handler has done its part: ends the channel in order. */
+  close(): void {
+    this.settle();
+    this.channel.close();
+  }
+
+  override fail(fault: Fault, name: string): void {
+    this.settle();
+    this.channel.close(fault, name);
+  }
+
+  protected override get fruitless(): boolean {
+    return !this.channel.wroteAny;
+  }
+
+  /** The deadline that came with DECLARE. */
+  override expire(): void {
+    const fault = new Fault({ status: Status.RunTime, message: 'the deadline of the channel is over' });
+    this.cancel(fault);
+    this.fail(fault, 'RunTimeError');
+  }
+}

@@ -1,0 +1,90 @@
+import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
+import { Expiring } from './deadline-queue.js';
+import type { Peer } from './peer.js';
+
+/**
+ * Something that the peer started and a handler works on: a call or a channel. It settles once, when the peer will get
+ * no more of it; its slot is free only when the handler has `ended`, however early that was settled: a peer that
+ * cancels does not get more work done than its limit.
+ */
+export abstract class Incoming extends Expiring {
+  /** Called once when it settles: answered, timed out, cancelled, connection gone. */
+  onSettled: (() => void) | undefined;
+  /** When it came, in milliseconds of the peer's clock. */
+  readonly startedAt: number;
+
+  #settled = false;
+  #ended = false;
+  #controller: AbortController | undefined;
+  #reason: Fault | undefined;
+
+  constructor(
+    readonly peer: Peer,
+    readonly id: number,
+    readonly header: Header,
+  ) {
+    super();
+    this.startedAt = peer.clock.now();
+  }
+
+  /** Whether the peer gets nothing more of it. */
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  /** Aborted when nobody waits for it any more. Made on first use. */
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#reason) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Gives the handler `ms`. */
+  limitRun(ms: number): void {
+    this.peer.deadlines.add(this, ms);
+  }
+
+  /** Time that the handler has left, or `undefined` where it is not limited. */
+  get timeLeftMs(): number | undefined {
+    return this.peer.deadlines.timeLeftMs(this);
+  }
+
+  /** Nobody waits any more: the handler is told, and nothing is sent. */
+  abort(reason: Fault): void {
+    if (this.settle(this.fruitless)) this.cancel(reason);
+  }
+
+  /** The handler has ended: the slot is free. */
+  ended(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.settle();
+    this.peer.incomingEnded(this);
+  }
+
+  /** Ends it with an error, which the peer gets; `name` is the class that a peer of this project sees. */
+  abstract fail(fault: Fault, name: string): void;
+
+  protected cancel(reason: Fault): void {
+    this.#reason ??= reason;
+    this.#controller?.abort(reason);
+  }
+
+  /** Whether the peer got nothing of it so far: giving it up now was work for nothing. */
+  protected get fruitless(): boolean {
+    return true;
+  }
+
+  /** Settles; false where it has before. `wasted`: given up by the peer before it got anything. */
+  protected settle(wasted = false): boolean {
+    if (this.#settled) return false;
+    this.#settled = true;
+    this.peer.deadlines.remove(this);
+    this.peer.incomingSettled(this, wasted);
+    this.onSettled?.();
+    return true;
+  }
+}
