@@ -1,5 +1,6 @@
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
+import { DEFAULT_FRAME_LIMITS, type FrameLimits } from './limits.js';
 import { Status } from './status.js';
 
 /** Memory that small frames of all connections are written into, one after the other. */
@@ -10,6 +11,12 @@ const SPLICE_BYTES = 64 * 1024;
 
 /** Longer strings are measured and written natively; shorter ones are cheaper in a loop while they are ASCII. */
 const LOOP_CHARS = 40;
+
+/** A short text reserves three bytes a character, and a number nine: so much may a frame seem larger than it is. */
+const RESERVE_SLACK = 256;
+
+/** Objects that `toJSON()` may put in place of each other. */
+const MAX_REPLACED = 100;
 
 /** A header that was encoded ahead, such as the target of a route that is called again and again. */
 export class EncodedHeader {
@@ -59,13 +66,19 @@ export class Encoder {
   size = 0;
   splices: readonly Splice[] = NO_SPLICES;
 
-  #maxBytes = 0;
+  #limits: FrameLimits = DEFAULT_FRAME_LIMITS;
   #maxDepth = 0;
   #depth = 0;
+  #items = 0;
   #spliced = 0;
+  #inHeader = false;
+  #splicing = true;
+  /** Nested `toJSON()` results: one that returns a new object each time would never end. */
+  #replaced = 0;
 
   /**
-   * Writes one frame after the last one.
+   * Writes one frame after the last one. What the peer's scanner would refuse is refused here, where it harms one call
+   * and not the connection.
    *
    * @returns itself as {@link EncodedFrame}, valid until the next frame.
    * @throws {@link Fault} where the frame is too large, nested too deep or circular, or holds a value that msgpack has
@@ -76,15 +89,10 @@ export class Encoder {
     id: number,
     header: Header | EncodedHeader | null,
     body: unknown,
-    limits: EncodeLimits,
+    limits: FrameLimits,
   ): EncodedFrame {
-    const start = this.end;
-    this.start = start;
-    this.#maxBytes = limits.maxFrameBytes;
-    this.#maxDepth = limits.maxDepth - 1;
-    this.#depth = 0;
-    this.#spliced = 0;
-    this.splices = NO_SPLICES;
+    this.#begin(limits);
+    this.start = this.end;
     try {
       this.#reserve(16);
       this.buffer[this.end++] = 0x94;
@@ -92,32 +100,76 @@ export class Encoder {
       this.#unsigned(id);
       if (header === null) this.buffer[this.end++] = 0x80;
       else if (header instanceof EncodedHeader) this.#raw(header.bytes);
-      else this.#value(header);
+      else this.#header(header);
+      // the frame's array, and its first three items
+      this.#maxDepth = limits.maxDepth - 1;
+      this.#items += 4;
       this.#value(body);
       this.size = this.end - this.start + this.#spliced;
-      if (this.size > this.#maxBytes) throw tooLarge(this.#maxBytes);
+      if (this.size > limits.maxFrameBytes) throw tooLarge(limits.maxFrameBytes);
       return this;
     } catch (error) {
+      const [what, value] = this.#inHeader ? ['header', header] : ['body', body];
       this.end = this.start;
-      throw error instanceof Fault ? error : explain(error, body);
+      throw error instanceof Fault ? error : explain(error, what as string, value, limits);
     }
   }
 
-  /** Encodes one value on its own, such as a header that is sent again and again. */
-  encode(value: unknown): Buffer {
-    this.start = this.end = this.#depth = this.#spliced = 0;
-    this.splices = NO_SPLICES;
-    this.#maxBytes = Infinity;
-    this.#maxDepth = 100;
+  /** Encodes a header on its own, in fresh memory. @throws {@link Fault} as `frame` */
+  header(header: Header, limits: FrameLimits): Buffer {
+    this.#begin(limits);
+    this.start = this.end = 0;
+    try {
+      this.#header(header);
+    } catch (error) {
+      throw error instanceof Fault ? error : explain(error, 'header', header, limits);
+    }
+    return Buffer.from(this.buffer.subarray(0, this.end));
+  }
+
+  /** Encodes one value on its own, in fresh memory. @throws what stands in its way, without a place */
+  encode(value: unknown, limits = DEFAULT_FRAME_LIMITS, maxDepth = limits.maxDepth - 1): Buffer {
+    this.#begin(limits);
+    this.start = this.end = 0;
+    this.#maxDepth = maxDepth;
+    this.#splicing = false;
     this.#value(value);
     return Buffer.from(this.buffer.subarray(0, this.end));
+  }
+
+  #begin(limits: FrameLimits): void {
+    this.#limits = limits;
+    this.#depth = 0;
+    this.#items = 0;
+    this.#spliced = 0;
+    this.#inHeader = false;
+    this.#splicing = true;
+    this.#replaced = 0;
+    this.splices = NO_SPLICES;
+  }
+
+  #header(header: Header): void {
+    const { maxHeaderDepth, maxHeaderBytes, maxHeaderEntries } = this.#limits;
+    this.#inHeader = true;
+    this.#splicing = false;
+    this.#maxDepth = maxHeaderDepth;
+    const before = this.end - this.start;
+    const entries = Object.keys(header).length;
+    if (entries > maxHeaderEntries) throw new RangeError(`${entries} entries (limits.maxHeaderEntries)`);
+    this.#value(header);
+    const size = this.end - this.start - before + this.#spliced;
+    if (size > maxHeaderBytes) throw new RangeError(`${size} bytes (limits.maxHeaderBytes)`);
+    this.#inHeader = false;
+    this.#splicing = true;
   }
 
   /** Makes room; a frame that outgrows the slab moves to a larger one. */
   #reserve(bytes: number): void {
     if (this.end + bytes <= this.buffer.length) return;
     const used = this.end - this.start;
-    if (used + this.#spliced + bytes > this.#maxBytes + 64) throw tooLarge(this.#maxBytes);
+    const { maxFrameBytes } = this.#limits;
+    // short texts ask for more than they need
+    if (used + this.#spliced + bytes > maxFrameBytes + RESERVE_SLACK) throw tooLarge(maxFrameBytes);
     const next = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, used * 2 + bytes));
     this.buffer.copy(next, 0, this.start, this.end);
     if (this.#spliced > 0) {
@@ -135,6 +187,7 @@ export class Encoder {
   }
 
   #value(value: unknown): void {
+    if (++this.#items > this.#limits.maxItems) throw tooManyItems(this.#limits.maxItems);
     switch (typeof value) {
       case 'string':
         return this.#string(value);
@@ -255,23 +308,26 @@ export class Encoder {
   }
 
   #object(value: object): void {
-    if (++this.#depth > this.#maxDepth) throw new RangeError('nested too deep, or circular');
     if (Array.isArray(value)) this.#array(value);
     else if (isPlain(value)) this.#map(value);
     else this.#special(value);
-    this.#depth -= 1;
   }
 
   #array(items: ArrayLike<unknown>): void {
     const { length } = items;
+    if (++this.#depth > this.#maxDepth) throw tooDeep();
     this.#reserve(5);
     this.#size(length, 0x90, 16, 0xdb);
     for (let i = 0; i < length; i++) this.#value(items[i]);
+    this.#depth -= 1;
   }
 
   #map(object: object): void {
     const record = object as Record<string, unknown>;
     const keys = Object.keys(record);
+    if (++this.#depth > this.#maxDepth) throw tooDeep();
+    if (this.#inHeader) this.#checkHeaderKeys(keys);
+    this.#items += keys.length;
     this.#reserve(5);
     const sizeAt = this.end;
     const started = this.start;
@@ -288,6 +344,17 @@ export class Encoder {
       this.#value(value);
     }
     if (omitted > 0) this.#patchCount(sizeAt - started + this.start, keys.length, keys.length - omitted);
+    this.#depth -= 1;
+  }
+
+  #checkHeaderKeys(keys: readonly string[]): void {
+    for (const key of keys) {
+      if (key === '__proto__' || key === 'prototype' || key === 'constructor')
+        throw new RangeError(`the key ${key}`);
+      if (Buffer.byteLength(key) > this.#limits.maxHeaderKeyBytes) {
+        throw new RangeError(`a key of ${Buffer.byteLength(key)} bytes (limits.maxHeaderKeyBytes)`);
+      }
+    }
   }
 
   /** Writes the count of a map again, in the form that the larger count took. */
@@ -307,17 +374,26 @@ export class Encoder {
     if (value instanceof Set) return this.#array([...value]);
     if (value instanceof Map) return this.#map(recordOf(value));
     const { toJSON } = value as { toJSON?: unknown };
-    if (typeof toJSON === 'function') return this.#value(toJSON.call(value, ''));
+    if (typeof toJSON === 'function') return this.#instead(value, toJSON.call(value, ''));
     if (value instanceof Number || value instanceof String || value instanceof Boolean) {
-      return this.#value(value.valueOf());
+      return this.#instead(value, value.valueOf());
     }
     return this.#map(value);
+  }
+
+  /** Writes what an object stands for; one that stands for itself is written as it is. */
+  #instead(object: object, value: unknown): void {
+    if (value === object) return this.#map(object);
+    this.#items -= 1;
+    if (++this.#replaced > MAX_REPLACED) throw tooDeep();
+    this.#value(value);
+    this.#replaced -= 1;
   }
 
   #bytes(bytes: Uint8Array): void {
     this.#reserve(5);
     this.#size(bytes.length, 0xc4, 0, 0xc4);
-    if (bytes.length < SPLICE_BYTES) return this.#raw(bytes);
+    if (bytes.length < SPLICE_BYTES || !this.#splicing) return this.#raw(bytes);
     this.splices = [...this.splices, { at: this.end, bytes }];
     this.#spliced += bytes.length;
   }
@@ -337,12 +413,6 @@ export class Encoder {
       this.end = buffer.writeUInt32BE(size, this.end);
     }
   }
-}
-
-/** What the encoder holds a frame to. */
-export interface EncodeLimits {
-  readonly maxFrameBytes: number;
-  readonly maxDepth: number;
 }
 
 function isPlain(value: object): boolean {
@@ -369,22 +439,36 @@ function tooLarge(maxBytes: number): Fault {
   });
 }
 
+function tooManyItems(maxItems: number): Fault {
+  return new Fault({
+    status: Status.Protocol,
+    code: 'ERR_RAP_FRAME_TOO_LARGE',
+    message: `frame too large: more than ${maxItems} values (limits.maxItems)`,
+  });
+}
+
+function tooDeep(): RangeError {
+  return new RangeError('nested too deep, or circular');
+}
+
 /** The error of a value that has no form on the wire, with the path to it. */
-function explain(error: unknown, body: unknown): Fault {
+function explain(error: unknown, what: string, value: unknown, limits: FrameLimits): Fault {
   const reason = error instanceof Error ? error.message : 'unreadable value';
+  const maxDepth = what === 'header' ? limits.maxHeaderDepth : limits.maxDepth - 1;
   return new Fault({
     status: Status.Server,
     code: 'ERR_RAP_UNSERIALIZABLE',
-    message: `the body cannot be sent: ${reason} at body${locate(body, new Encoder())}`,
+    message: `the ${what} cannot be sent: ${reason} at ${what}${locate(value, limits, maxDepth)}`,
     cause: error,
   });
 }
 
 /** Path from `value` to the innermost part that cannot be encoded, at most eight steps of it. */
-function locate(value: unknown, probe: Encoder): string {
+function locate(value: unknown, limits: FrameLimits, maxDepth: number): string {
+  const probe = new Encoder();
   let path = '';
-  for (let step = 0; step < 8; step++) {
-    const culprit = entriesOf(value).find(([, child]) => !encodes(child, probe));
+  for (let step = 1; step <= 8; step++) {
+    const culprit = entriesOf(value).find(([, child]) => !encodes(child, probe, limits, maxDepth - step));
     if (!culprit) break;
     path += typeof culprit[0] === 'number' ? `[${culprit[0]}]` : `.${culprit[0]}`;
     value = culprit[1];
@@ -392,9 +476,9 @@ function locate(value: unknown, probe: Encoder): string {
   return path.slice(0, 200);
 }
 
-function encodes(value: unknown, probe: Encoder): boolean {
+function encodes(value: unknown, probe: Encoder, limits: FrameLimits, maxDepth: number): boolean {
   try {
-    probe.encode(value);
+    probe.encode(value, limits, maxDepth);
     return true;
   } catch {
     return false;
@@ -419,7 +503,7 @@ export function encodeFrame(
   id: number,
   header: Header | EncodedHeader | null,
   body: unknown,
-  limits: EncodeLimits,
+  limits: FrameLimits,
 ): EncodedFrame {
   // a getter or toJSON() of a body may itself send something
   if (busy) return new Encoder().frame(type, id, header, body, limits);
@@ -433,5 +517,5 @@ export function encodeFrame(
 
 /** Encodes a header ahead, for a route that is called again and again. */
 export function encodeHeader(header: Header): EncodedHeader {
-  return new EncodedHeader(new Encoder().encode(header));
+  return new EncodedHeader(new Encoder().header(header, DEFAULT_FRAME_LIMITS));
 }

@@ -36,12 +36,10 @@ export type AgreedExtensions = ReadonlyMap<string, Readonly<Record<string, unkno
 
 export function agreedExtensions(own: ExtensionOffer, offered: unknown): AgreedExtensions {
   const agreed = new Map<string, Readonly<Record<string, unknown>>>();
-  if (typeof offered !== 'object' || offered === null) return agreed;
+  if (!isMap(offered)) return agreed;
   for (const name of Object.keys(own)) {
-    const parameters = Object.hasOwn(offered, name) ? (offered as Record<string, unknown>)[name] : undefined;
-    if (typeof parameters === 'object' && parameters !== null) {
-      agreed.set(name, parameters as Record<string, unknown>);
-    }
+    const parameters = Object.hasOwn(offered, name) ? offered[name] : undefined;
+    if (isMap(parameters)) agreed.set(name, parameters);
   }
   return agreed;
 }
@@ -50,4 +48,8 @@ export function agreedExtensions(own: ExtensionOffer, offered: unknown): AgreedE
 export function sendWindow(agreed: AgreedExtensions): number | undefined {
   const window = agreed.get(Extension.Credit)?.['window'];
   return typeof window === 'number' && window > 0 ? Math.min(window, 2 ** 31) : undefined;
+}
+
+function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
 }

@@ -167,7 +167,8 @@ export class Scanner {
     const end = chunk.length;
     const left = this.#left;
     const isMap = this.#isMap;
-    const maxItems = this.#limits.maxItems;
+    const { maxItems } = this.#limits;
+    const maxEnd = this.maxFrameBytes - base;
     let depth = this.#depth;
     let items = this.#items;
 
@@ -186,6 +187,7 @@ export class Scanner {
         this.#head = Buffer.from(chunk.subarray(pos));
         break;
       }
+      if (pos + headBytes > maxEnd) throw refuse('frame too large');
       if (++items > maxItems) throw refuse('too many items');
       left[depth] = itemsLeft - 1;
       if (kind === SCALAR) {
@@ -199,18 +201,18 @@ export class Scanner {
         headBytes === 1 ? (token < 0xa0 ? token & 0x0f : token & 0x1f) : declaredSize(chunk, pos, headBytes);
       pos += headBytes;
       if (kind >= ARRAY) {
-        if (size === 0) continue;
         const count = kind === MAP ? size * 2 : size;
-        depth += 1;
         if (items + count > maxItems) throw refuse('too many items');
-        this.#checkContainer(count, base + pos, depth);
+        this.#checkContainer(count, base + pos, depth + 1);
+        if (count === 0) continue;
+        depth += 1;
         left[depth] = count;
         isMap[depth] = kind === MAP ? 1 : 0;
         continue;
       }
 
       const inHeader = depth >= HEADER_DEPTH && left[FRAME_DEPTH] === AT_BODY;
-      if (base + pos + size > this.maxFrameBytes) throw refuse('frame too large');
+      if (pos + size > maxEnd) throw refuse('frame too large');
       if (inHeader) this.#checkHeaderBytes(base + pos, size, isKey);
       if (pos + size <= end) {
         if (kind === TEXT) {

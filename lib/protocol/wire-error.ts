@@ -1,16 +1,15 @@
 import { Encoder } from './encoder.js';
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
+import { DEFAULT_FRAME_LIMITS } from './limits.js';
 import { Status, isErrorStatus } from './status.js';
 
 /** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
 const MAX_TEXT_BYTES = 1024;
 /** Longest exception name and code. */
 const MAX_NAME_BYTES = 128;
-/** Largest `details` in a header, which has other things to carry too. */
+/** Largest `details`: they share the header with other things. */
 const MAX_DETAILS_BYTES = 4096;
-/** Containers that `details` may nest: the header and its `error` take the other two of a header's four. */
-const MAX_DETAILS_DEPTH = 2;
 
 /** An error as header and body of a frame. */
 export interface ErrorFrame {
@@ -24,8 +23,11 @@ export interface ErrorFrame {
  */
 export function toErrorFrame(fault: Fault, name: string): ErrorFrame {
   const message = boundedText(fault.message, MAX_TEXT_BYTES);
-  const error: Record<string, unknown> = { name: boundedText(name, MAX_NAME_BYTES), code: fault.code };
-  if (fault.details !== undefined && fits(fault.details)) error['details'] = fault.details;
+  const error: Record<string, unknown> = {
+    name: boundedText(name, MAX_NAME_BYTES),
+    code: boundedText(fault.code, MAX_NAME_BYTES),
+  };
+  if (fits(fault.details)) error['details'] = fault.details;
   const body =
     fault.status === Status.Invoke
       ? [boundedText(fault.remoteName ?? 'Error', MAX_NAME_BYTES), message]
@@ -62,18 +64,14 @@ function text(value: unknown, maxBytes: number): string | undefined {
   return typeof value === 'string' ? boundedText(value, maxBytes) : undefined;
 }
 
+/** Whether details can go into a header: small and shallow enough, and of values that have a form on the wire. */
 function fits(details: unknown): boolean {
+  if (details === undefined) return false;
   try {
-    return nesting(details) <= MAX_DETAILS_DEPTH && new Encoder().encode(details).length <= MAX_DETAILS_BYTES;
+    const encoder = new Encoder();
+    encoder.header({ error: { details } }, DEFAULT_FRAME_LIMITS);
+    return encoder.encode(details).length <= MAX_DETAILS_BYTES;
   } catch {
     return false;
   }
-}
-
-function nesting(value: unknown, depth = 0): number {
-  if (typeof value !== 'object' || value === null || depth > MAX_DETAILS_DEPTH) return depth;
-  return Object.values(value).reduce<number>(
-    (most, child) => Math.max(most, nesting(child, depth + 1)),
-    depth + 1,
-  );
 }
