@@ -5,6 +5,7 @@ import { Status } from '../protocol/status.js';
 import { type DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost, Peer, type PeerOwner } from '../rpc/peer.js';
+import type { PendingCall, PendingCallOwner } from '../rpc/pending-call.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
 
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
@@ -50,11 +51,14 @@ export class Connection implements PeerOwner {
   readonly #waiters = new Set<Waiter>();
   /** Peers that finish their calls after the server said shutdown. */
   readonly #draining = new Set<Peer>();
+  /** Calls that a server which shuts down did not get; they go to the next connection. */
+  readonly #unsent: UnsentCalls;
   readonly #drained: (() => void)[] = [];
   readonly #backoff: Backoff | undefined;
 
   constructor(private readonly options: ConnectionOptions) {
-    const { reconnect, clock } = options;
+    const { reconnect, clock, deadlines } = options;
+    this.#unsent = new UnsentCalls(deadlines);
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
@@ -136,7 +140,7 @@ export class Connection implements PeerOwner {
 
   /** Calls that wait to be sent. */
   get queued(): number {
-    return (this.peer?.calls.queued ?? 0) + this.#waiters.size;
+    return (this.peer?.calls.queued ?? 0) + this.#waiters.size + this.#unsent.size;
   }
 
   // --- what the peer tells ------------------------------------------------------------------------------------
@@ -147,11 +151,13 @@ export class Connection implements PeerOwner {
     this.#wasOpen = true;
     this.#backoff?.opened();
     this.options.onStatus('connected');
+    peer.calls.adopt(this.#unsent.takeAll());
     for (const waiter of this.#waiters) waiter.settle(peer);
   }
 
-  onShutdown(peer: Peer): void {
+  onShutdown(peer: Peer, unsent: PendingCall[]): void {
     this.#draining.add(peer);
+    for (const call of unsent) this.#unsent.add(call);
     if (this.peer !== peer) return;
     this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
   }
@@ -214,7 +220,39 @@ export class Connection implements PeerOwner {
   }
 
   #failWaiters(reason: Fault): void {
+    for (const call of this.#unsent.takeAll()) call.reject(reason);
     for (const waiter of this.#waiters) waiter.settle(reason);
+  }
+}
+
+/** Calls on their way from one connection to the next. They may run out of time there. */
+class UnsentCalls implements PendingCallOwner {
+  readonly #calls = new Set<PendingCall>();
+
+  constructor(private readonly deadlines: DeadlineQueue) {}
+
+  get size(): number {
+    return this.#calls.size;
+  }
+
+  add(call: PendingCall): void {
+    call.owner = this;
+    this.#calls.add(call);
+  }
+
+  takeAll(): PendingCall[] {
+    const calls = [...this.#calls];
+    this.#calls.clear();
+    return calls;
+  }
+
+  forget(call: PendingCall): void {
+    this.#calls.delete(call);
+    this.deadlines.remove(call);
+  }
+
+  abandoned(): void {
+    // nothing of it was sent
   }
 }
 

@@ -7,7 +7,7 @@ import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { AnswerSink, kindFault } from './answer-sink.js';
 import { runInScope } from './call-scope.js';
 import { ServerError } from './errors.js';
-import { handlerFault, MASKED_MESSAGE } from './handler-fault.js';
+import { handlerFault, isHttpException, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
@@ -30,7 +30,7 @@ export interface DispatcherOptions {
   readonly hooks: ProcessingHooks;
   readonly exposeErrors: boolean;
   /** Turns a request's body into what the handler gets, and a result into what is sent; `undefined` leaves both alone. */
-  readonly codec: BodyCodec | undefined;
+  readonly codec: () => BodyCodec | undefined;
   readonly onError: (error: unknown) => void;
 }
 
@@ -63,33 +63,44 @@ export class CallDispatcher {
   /** Runs the hooks of Nest around `work`, which never rejects. */
   #begin(incoming: Incoming, route: Route, work: (context: RapContext) => Promise<void>): void {
     const context = new RapContext(incoming, route);
-    const { hooks, onError } = this.options;
+    const { hooks } = this.options;
     const run = (): Promise<void> => {
       const { end } = hooks;
       // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
-      if (end) incoming.onSettled = AsyncResource.bind(() => end(context));
+      if (end) incoming.onSettled = AsyncResource.bind(() => this.#guarded(() => end(context)));
       return runInScope(incoming, () => work(context));
     };
     try {
       const started = hooks.start(context, run);
-      if (started instanceof Promise) started.catch((error) => this.#fail(error, incoming, context));
+      if (started instanceof Promise) {
+        started.catch((error) => this.#fail(new UnfilteredError(error), incoming, context));
+      }
     } catch (error) {
-      onError(error); // a hook threw before it let the handler run
-      this.#fail(error, incoming, context);
+      this.#fail(new UnfilteredError(error), incoming, context);
+    }
+  }
+
+  #guarded(hook: () => void): void {
+    try {
+      hook();
+    } catch (error) {
+      this.options.onError(error);
     }
   }
 
   #answer(call: IncomingCall, route: Route, context: RapContext): Promise<void> {
-    const { codec } = this.options;
-    const result = codec
+    const codec = this.options.codec();
+    // Nest's handlers give promises; one that was added by hand may give anything
+    const result: unknown = codec
       ? codec.decode(route, call).then((body) => route.handler(body, context))
       : route.handler(call.body, context);
-    return result.then(
+    const settled = result instanceof Promise ? result : Promise.resolve(result);
+    return settled.then(
       (value) => {
         if (isObservable(value) || isStream(value)) return this.#answerValues(value, call, route, context);
         return this.#reply(value, call, route, context);
       },
-      (error: unknown) => this.#fail(error, call, context),
+      (error: unknown) => this.#fail(new UnfilteredError(error), call, context),
     );
   }
 
@@ -107,7 +118,7 @@ export class CallDispatcher {
   }
 
   #reply(value: unknown, call: IncomingCall, route: Route, context: RapContext): void | Promise<void> {
-    const { codec } = this.options;
+    const codec = this.options.codec();
     if (!codec) {
       call.reply(value, context.replyHeader);
       call.ended();
@@ -118,14 +129,14 @@ export class CallDispatcher {
         call.reply(encoded, context.replyHeader);
         call.ended();
       },
-      (error: unknown) => this.#fail(error, call, context),
+      (error: unknown) => this.#fail(new UnfilteredError(error), call, context),
     );
   }
 
   /** `@ChannelPattern`: the channel ends when the handler does. */
   async #converse(incoming: IncomingChannel, route: Route, context: RapContext): Promise<void> {
     try {
-      const result: unknown = await route.handler(new RapChannel(incoming.channel), context);
+      const result: unknown = await unfiltered(route.handler(new RapChannel(incoming.channel), context));
       // an interceptor has made an Observable of it, which waits to be subscribed to
       if (isObservable(result)) await pumpObservable(result, NOWHERE);
     } catch (error) {
@@ -143,7 +154,7 @@ export class CallDispatcher {
     context: RapContext,
   ): Promise<void> {
     try {
-      const result: unknown = await route.handler(parameters, context);
+      const result: unknown = await unfiltered(route.handler(parameters, context));
       if (isObservable(result)) await pumpObservable(result, incoming.channel);
       else if (isStream(result)) await pumpIterable(result, incoming.channel);
       else throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
@@ -163,18 +174,33 @@ export class CallDispatcher {
 
   /** Does for an error that came after the handler had returned what Nest's last filter does. */
   #masked(error: unknown): unknown {
-    if (error instanceof RpcException) return error.getError();
+    if (error instanceof RpcException || isHttpException(error)) return error;
     if (this.options.exposeErrors) return error;
     this.options.onError(error);
     return new ServerError(MASKED_MESSAGE);
   }
 
-  /** With `exposeErrors`, the error that Nest masked in its own place. */
-  #exposed(error: unknown, context: RapContext): unknown {
-    if (!this.options.exposeErrors || context.failure === undefined) return error;
-    const masked = (error as { message?: unknown } | null | undefined)?.message === MASKED_MESSAGE;
-    return masked ? context.failure : error;
+  /** The error that Nest masked in its own place: an `HttpException` always, any other with `exposeErrors`. */
+  #exposed(error: unknown, { failure }: RapContext): unknown {
+    if (failure === undefined || !isMasked(error)) return error;
+    return this.options.exposeErrors || isHttpException(failure) ? failure : error;
   }
+}
+
+/** Nest's handlers never reject: what does was added by hand, or is a filter that failed. */
+async function unfiltered(result: unknown): Promise<unknown> {
+  try {
+    return await result;
+  } catch (error) {
+    throw new UnfilteredError(error);
+  }
+}
+
+/** What Nest's last filter makes of an error that it does not know. */
+function isMasked(error: unknown): boolean {
+  return (
+    typeof error === 'object' && error !== null && 'message' in error && error.message === MASKED_MESSAGE
+  );
 }
 
 /** Takes what the interceptors of a channel handler make of its result, which goes nowhere. */

@@ -20,7 +20,7 @@ export class Attempt<T> implements ReplySink {
   decode: ((response: unknown) => Promise<T>) | undefined;
   readonly stream: ((channel: Channel) => void) | undefined;
   #channel: Channel | undefined;
-  #unlisten: (() => void) | undefined;
+  #whenOver: (() => void) | undefined;
 
   constructor(private readonly outcome: Outcome<T>) {
     const { stream } = outcome;
@@ -64,17 +64,22 @@ export class Attempt<T> implements ReplySink {
     };
     if (signal.aborted) return cancel();
     signal.addEventListener('abort', cancel, { once: true });
-    const unlisten = this.#unlisten;
-    this.#unlisten = () => {
-      unlisten?.();
-      signal.removeEventListener('abort', cancel);
+    this.whenOver(() => signal.removeEventListener('abort', cancel));
+  }
+
+  /** Calls back once when the outcome is known. */
+  whenOver(callback: () => void): void {
+    const before = this.#whenOver;
+    this.#whenOver = () => {
+      before?.();
+      callback();
     };
   }
 
   #end(): boolean {
     if (this.over) return false;
     this.over = true;
-    this.#unlisten?.();
+    this.#whenOver?.();
     return true;
   }
 }

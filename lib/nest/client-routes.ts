@@ -1,4 +1,5 @@
 import { encodeHeader, type EncodedHeader } from '../protocol/encoder.js';
+import { ParseError } from './errors.js';
 import { targetOf } from './pattern.js';
 
 /** Patterns may be made at run time; the cache of their targets must not grow with them. */
@@ -19,6 +20,7 @@ export class ClientRoutes {
 
   /** @throws Fault with status 1004 where the pattern gives no valid target. */
   of(pattern: unknown): ClientRoute {
+    if (pattern === undefined || pattern === null) throw new ParseError('the pattern is missing');
     const key = typeof pattern === 'object' ? this.#keyOf(pattern) : pattern;
     const known = this.#routes.get(key);
     if (known) return known;

@@ -31,8 +31,10 @@ export function RapGroup(group: string): ClassDecorator {
     for (const key of methodNames(prototype as object)) {
       const method = ownMethod(prototype as Record<string, unknown>, key);
       if (!Reflect.hasMetadata(PATTERN_METADATA, method)) continue;
-      const extras = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method) as object | undefined;
-      const grouped = { group, handlerName: `${name}.${key}`, ...extras };
+      const extras = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method) as RapPatternExtras | undefined;
+      const isClassGroup = extras?.group === undefined || extras.isClassGroup === true;
+      const grouped = { ...extras, isClassGroup, handlerName: `${name}.${key}` };
+      if (isClassGroup) grouped.group = group;
       Reflect.defineMetadata(PATTERN_EXTRAS_METADATA, grouped, method);
     }
   };

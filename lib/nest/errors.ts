@@ -230,7 +230,6 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
   const { status, code, details, remoteName, sent, phase, cause } = error;
-  const local = sent !== undefined || code === LocalCode.CallCancelled ? LOCAL_CLASSES.get(code) : undefined;
-  const Class = local ?? CLASS_BY_STATUS.get(status) ?? RapError;
+  const Class = LOCAL_CLASSES.get(code) ?? CLASS_BY_STATUS.get(status) ?? RapError;
   return new Class(error.message, { status, code, details, remoteName, sent, phase, cause });
 }

@@ -5,9 +5,10 @@ import { RapContext } from './rap-context.js';
 let installed = false;
 
 /**
- * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every unknown error by one text before a
- * transport sees it, and offers no place to look; so its `catch` is wrapped, once, and only where a server asks for
- * `exposeErrors`. What the filter does stays the same for every transport.
+ * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every error that it does not know by one
+ * text before a transport sees it, and offers no place to look: an `HttpException` of a pipe would lose its reasons, and
+ * `exposeErrors` could not be. So its `catch` is wrapped, once, when the first server is made. What the filter does and
+ * logs stays the same for every transport.
  */
 export function rememberMaskedErrors(): void {
   if (installed) return;

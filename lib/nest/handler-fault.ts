@@ -1,5 +1,6 @@
+import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
+import { isErrorStatus, Status } from '../protocol/status.js';
 import { InvokeError, RapError } from './errors.js';
 
 /** The text by which Nest masks an error that no filter knows. */
@@ -28,11 +29,14 @@ export function handlerFault(error: unknown): HandlerFault {
 
 function read(error: unknown): HandlerFault {
   if (error instanceof RapError) {
-    const { status, code, message, details, name } = error;
+    const { code, message, details, name } = error;
+    const status = isErrorStatus(error.status) ? error.status : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     return { fault: new Fault({ status, code, message, details, remoteName }), name };
   }
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
+  if (error instanceof RpcException) return read(error.getError());
+  if (isHttpException(error)) return httpFault(error);
   if (error instanceof Error) return invokeFault(error.name, error.message);
   if (typeof error === 'string') return invokeFault('RpcException', error);
   if (typeof error !== 'object' || error === null) return invokeFault('Error', String(error));
@@ -48,6 +52,40 @@ function read(error: unknown): HandlerFault {
     return invokeFault('RpcException', text);
   }
   return invokeFault(typeof name === 'string' ? name : 'RpcException', text, error);
+}
+
+/** Nest's `HttpException`, which shared guards, pipes and services throw. */
+interface HttpExceptionLike extends Error {
+  getStatus(): number;
+  getResponse(): string | object;
+}
+
+/** By its methods: an application may have more than one copy of `@nestjs/common`. */
+export function isHttpException(error: unknown): error is HttpExceptionLike {
+  if (!(error instanceof Error)) return false;
+  const { getStatus, getResponse } = error as Partial<HttpExceptionLike>;
+  return typeof getStatus === 'function' && typeof getResponse === 'function';
+}
+
+/** HTTP statuses that say the same as one of rap. The others arrive as `InvokeError` with the exception's name. */
+const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string]> = new Map([
+  [400, [Status.Parse, 'ParseError']],
+  [401, [Status.Auth, 'AuthError']],
+  [403, [Status.Auth, 'AuthError']],
+  [422, [Status.Parse, 'ParseError']],
+  [429, [Status.TooManyRequests, 'TooManyRequestsError']],
+  [500, [Status.Server, 'ServerError']],
+]);
+
+function httpFault(error: HttpExceptionLike): HandlerFault {
+  const response = error.getResponse();
+  const reasons = typeof response === 'object' ? (response as { message?: unknown }).message : undefined;
+  // a validation pipe lists its reasons
+  const details = Array.isArray(reasons) ? reasons : undefined;
+  const message = details ? details.join('; ') : error.message;
+  const [status, name] = STATUS_OF_HTTP.get(error.getStatus()) ?? [];
+  if (status === undefined || name === undefined) return invokeFault(error.name, message, details);
+  return { fault: new Fault({ status, message, details }), name };
 }
 
 /** `{ status: 'error', message }`: what Nest makes of an `RpcException` with a text, and of everything it masks. */

@@ -1,6 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import { RegisteredError } from './errors.js';
+import { allOf } from './event-handlers.js';
 
 /** What a handler may say of itself in the third argument of `@MessagePattern` and `@EventPattern`. */
 export interface RapPatternExtras {
@@ -12,6 +13,10 @@ export interface RapPatternExtras {
   timeoutMs?: number;
   /** `channel` for `@ChannelPattern`; anything else is found out by what the handler returns. */
   kind?: 'channel';
+  /** @internal `Class.method`, set by the decorators of this package. */
+  handlerName?: string;
+  /** @internal The group comes from `@RapGroup`: that of a subclass comes before it. */
+  isClassGroup?: boolean;
   /** Bind it although `bindUntagged` is false. */
   rap?: boolean;
 }
@@ -36,6 +41,7 @@ export interface Route {
 export class HandlerRegistry {
   readonly #requests = new Map<string, Route>();
   readonly #events = new Map<string, Route>();
+  readonly #eventHandlers = new Map<string, MessageHandler[]>();
   readonly #conflicts: string[] = [];
 
   request(target: string): Route | undefined {
@@ -53,16 +59,12 @@ export class HandlerRegistry {
     } else this.#requests.set(route.target, route);
   }
 
-  /** Several handlers of one event run all: Nest chains them behind the first. */
+  /** Several handlers of one event run all. */
   addEvent(route: Route): void {
-    const first = this.#events.get(route.target);
-    if (!first) {
-      this.#events.set(route.target, route);
-      return;
-    }
-    let last = first.handler;
-    while (last.next) last = last.next as MessageHandler;
-    last.next = route.handler;
+    const handlers = this.#eventHandlers.get(route.target) ?? [];
+    handlers.push(route.handler);
+    this.#eventHandlers.set(route.target, handlers);
+    if (handlers.length === 1) this.#events.set(route.target, { ...route, handler: allOf(handlers) });
   }
 
   /** @throws {@link RegisteredError} that names all handlers which claim the same target. */

@@ -2,11 +2,10 @@ import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { BodyCodec } from './call-dispatcher.js';
 
 /** Runs bodies through Nest's serializer and deserializer where the user gave one; `undefined` costs nothing. */
-export function nestCodec(options: {
-  serializer?: Serializer;
-  deserializer?: Deserializer;
-}): BodyCodec | undefined {
-  const { serializer, deserializer } = options;
+export function nestCodec(
+  serializer: Serializer | undefined,
+  deserializer: Deserializer | undefined,
+): BodyCodec | undefined {
   if (!serializer && !deserializer) return undefined;
   return {
     async decode({ pattern }, { id, body }) {

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable, throwError } from 'rxjs';
 import { Connection, type ConnectionStatus } from '../cluster/connection.js';
@@ -37,6 +38,7 @@ interface CallPlan {
   readonly signals: readonly AbortSignal[];
 }
 
+const logger = new Logger('RapClient');
 const NO_SIGNALS: readonly AbortSignal[] = [];
 const NOTHING = (): void => {};
 
@@ -48,7 +50,7 @@ const NOTHING = (): void => {};
  *
  * It connects with the first call, and comes back by itself when the connection was lost.
  */
-export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implements SessionClient {
+export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
   readonly #callTimeoutMs: number;
   readonly #hasOwnTimeout: boolean;
   readonly #connection: Connection;
@@ -88,6 +90,11 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
       reconnect: reconnectOf(options.reconnect),
       onStatus: (status, reason) => this.#onStatus(status, reason),
     });
+  }
+
+  /** Changes of the connection's state, the latest first. */
+  override get status(): Observable<RapStatus> {
+    return super.status as Observable<RapStatus>;
   }
 
   // --- the four kinds of calls --------------------------------------------------------------------------------
@@ -173,12 +180,13 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
     const done = new AsyncSubject<TResult>();
-    this.dispatchEvent(this.#packet(pattern, data)).then(
+    const dispatch = async (): Promise<unknown> => this.dispatchEvent(this.#packet(pattern, data));
+    dispatch().then(
       () => {
         done.next(undefined as TResult);
         done.complete();
       },
-      (error: unknown) => done.error(this.serializeError(error)),
+      (error: unknown) => done.error(this.serializeError(toRapError(error))),
     );
     return done.asObservable();
   }
@@ -293,13 +301,18 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
   // --- Nest's inner contract ----------------------------------------------------------------------------------
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
-    return this.#send<unknown>(packet, undefined, {
-      resolve: (response) => {
-        callback({ response });
-        callback({ isDisposed: true });
-      },
-      reject: (err) => callback({ err }),
-    });
+    try {
+      return this.#send<unknown>(packet, undefined, {
+        resolve: (response) => {
+          callback({ response });
+          callback({ isDisposed: true });
+        },
+        reject: (err) => callback({ err }),
+      });
+    } catch (err) {
+      callback({ err: toRapError(err) });
+      return NOTHING;
+    }
   }
 
   protected async dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
@@ -325,7 +338,15 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
   ): () => void {
     try {
       return this.#send(this.#packet(pattern, data), options, {
-        resolve: (value: T) => outcome.resolve(this.serializeResponse(value)),
+        resolve: (value: T) => {
+          let response: T;
+          try {
+            response = this.serializeResponse(value) as T;
+          } catch (error) {
+            return outcome.reject(this.serializeError(error));
+          }
+          outcome.resolve(response);
+        },
         reject: (error) => outcome.reject(this.serializeError(error)),
         stream: outcome.stream,
       });
@@ -339,6 +360,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
   #send<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
     const plan = this.#plan(packet, options);
     const attempt = new Attempt(outcome);
+    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
     const peer = plan.session ? plan.session.connection() : this.#connection.peer;
@@ -350,10 +372,11 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
 
   /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
   async #sendLater<T>(plan: CallPlan, packet: ReadPacket, attempt: Attempt<T>): Promise<void> {
+    const { route, session, timeoutMs } = plan;
     try {
-      const { route, session, timeoutMs } = plan;
       const started = systemClock.now();
       const peer = session?.connection() ?? (await this.#connection.acquire(route.target, timeoutMs));
+      if (this.serializer || this.deserializer) this.#limit(attempt, plan, started);
       const body = this.serializer ? await this.#serialize(packet) : packet.data;
       if (attempt.over) return;
       if (this.deserializer) attempt.decode = (response) => this.#deserialize<T>(response);
@@ -373,6 +396,13 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
     );
   }
 
+  /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
+  #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
+    const limit = new AttemptLimit((fault) => attempt.reject(fault), plan);
+    this.#deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
+    attempt.whenOver(() => this.#deadlines.remove(limit));
+  }
+
   async #openChannel(
     pattern: unknown,
     metadata: unknown,
@@ -381,6 +411,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
     const plan = this.#plan(this.#packet(pattern, undefined), options);
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
     const { target } = route;
+    if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
     const peer = session?.connection() ?? (await this.#connection.acquire(target, timeoutMs));
@@ -427,7 +458,7 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
       header,
       encodedHeader: isPlain ? route.encodedHeader : undefined,
       session,
-      timeoutMs: Math.max(1, Math.min(ownMs, Math.ceil(inheritedMs))),
+      timeoutMs: Math.ceil(Math.min(ownMs, inheritedMs)),
       isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
       signals: signalsOf(options?.signal, inherited?.signal),
     };
@@ -437,9 +468,11 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
     if (!options) return this.#callTimeoutMs;
     const { timeoutMs = this.#callTimeoutMs, deadline } = options;
     if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, got ${timeoutMs}`);
-    return deadline === undefined
-      ? timeoutMs
-      : Math.min(timeoutMs, Math.max(1, Number(deadline) - Date.now()));
+    if (deadline === undefined) return timeoutMs;
+    const leftMs = Number(deadline) - Date.now();
+    if (Number.isNaN(leftMs))
+      throw new RangeError('deadline must be a Date, or a number as Date.now() counts');
+    return Math.min(timeoutMs, leftMs);
   }
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
@@ -474,8 +507,32 @@ export class RapClient extends ClientProxy<RapClientEvents, RapStatus> implement
   }
 
   #emit<K extends keyof RapClientEvents>(event: K, ...args: Parameters<RapClientEvents[K]>): void {
-    for (const listener of this.#listeners.get(event) ?? []) listener(...(args as never[]));
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(...(args as never[]));
+      } catch (error) {
+        logger.error(error);
+      }
+    }
   }
+}
+
+/** Ends a call that waits for something else than its connection or its answer. */
+class AttemptLimit extends Expiring {
+  constructor(
+    private readonly reject: (fault: Fault) => void,
+    private readonly plan: CallPlan,
+  ) {
+    super();
+  }
+
+  override expire(): void {
+    this.reject(callTimeout(timingOf(this.plan), 'queue'));
+  }
+}
+
+function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
+  return { target: route.target, timeoutMs };
 }
 
 /** Ends a channel that the server does not open in time, or, where the caller set a limit, the whole of it. */

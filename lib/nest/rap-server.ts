@@ -15,7 +15,7 @@ import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import { kindFault } from './answer-sink.js';
-import { CallDispatcher } from './call-dispatcher.js';
+import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
 import { rememberMaskedErrors } from './expose-errors.js';
 import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
 import { nestCodec } from './nest-codec.js';
@@ -48,7 +48,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #dispatcher: CallDispatcher;
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   readonly #limits;
+  #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
+  #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
 
   /** @throws RangeError for an option that is no option, or out of range. */
@@ -58,7 +60,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#limits = resolveLimits(options.limits);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    if (options.exposeErrors) rememberMaskedErrors();
+    rememberMaskedErrors();
     this.#connections = new ServerConnections({
       limits: this.#limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
@@ -72,7 +74,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#dispatcher = new CallDispatcher({
       hooks: this.#processingHooks(),
       exposeErrors: options.exposeErrors ?? false,
-      codec: nestCodec(options),
+      codec: () => this.#nestCodec(),
       onError: (error) => this.handleError(error as string),
     });
   }
@@ -166,6 +168,16 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #start(): Promise<AddressInfo | string> {
+    if (this.#opening || this.#socketServer) throw new Error('The server listens already');
+    this.#opening = this.#open();
+    try {
+      return await this.#opening;
+    } finally {
+      this.#opening = undefined;
+    }
+  }
+
+  async #open(): Promise<AddressInfo | string> {
     this.#registry.assertNoConflicts();
     const { host, port, path, tls, events } = this.#options;
     await runAll(events?.beforeStart);
@@ -188,20 +200,34 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socketServer = server;
     this._status$.next(RapStatus.Connected);
     this.#emit('listening', address);
-    await runAll(events?.afterStart);
+    try {
+      await runAll(events?.afterStart);
+    } catch (error) {
+      await this.#shut(server);
+      throw error;
+    }
     return address;
   }
 
   async #stop(): Promise<void> {
+    await this.#opening?.catch(() => {}); // a start that is under way is finished, and undone
     const server = this.#socketServer;
     if (!server) return;
-    await runAll(this.#options.events?.beforeStop);
+    const { beforeStop, afterStop } = this.#options.events ?? {};
+    try {
+      await runAll(beforeStop);
+    } finally {
+      await this.#shut(server);
+    }
+    await runAll(afterStop);
+  }
+
+  async #shut(server: SocketServer): Promise<void> {
     await this.drain();
     await server.close();
     this.#socketServer = undefined;
     this._status$.next(RapStatus.Disconnected);
     this.#emit('close');
-    await runAll(this.#options.events?.afterStop);
   }
 
   #emit<K extends keyof RapServerEvents>(event: K, ...args: Parameters<RapServerEvents[K]>): void {
@@ -269,6 +295,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   #fail(incoming: Incoming, fault: Fault, name: string): void {
     incoming.fail(fault, name);
     incoming.ended();
+  }
+
+  /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
+  #nestCodec(): BodyCodec | undefined {
+    const { serializer, deserializer } = this;
+    if (!serializer && !deserializer) return undefined;
+    this.#codec ??= nestCodec(serializer, deserializer);
+    return this.#codec;
   }
 
   /** The hooks are fields that instrumentation may set at any time. */

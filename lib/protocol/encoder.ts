@@ -111,7 +111,7 @@ export class Encoder {
     } catch (error) {
       const [what, value] = this.#inHeader ? ['header', header] : ['body', body];
       this.end = this.start;
-      throw error instanceof Fault ? error : explain(error, what as string, value, limits);
+      throw isFault(error) ? error : explain(error, what, value, limits);
     }
   }
 
@@ -122,7 +122,7 @@ export class Encoder {
     try {
       this.#header(header);
     } catch (error) {
-      throw error instanceof Fault ? error : explain(error, 'header', header, limits);
+      throw isFault(error) ? error : explain(error, 'header', header, limits);
     }
     return Buffer.from(this.buffer.subarray(0, this.end));
   }
@@ -447,13 +447,22 @@ function tooManyItems(maxItems: number): Fault {
   });
 }
 
+/** `instanceof` asks the prototype, which a hostile proxy answers with an error. */
+function isFault(error: unknown): boolean {
+  try {
+    return error instanceof Fault;
+  } catch {
+    return false;
+  }
+}
+
 function tooDeep(): RangeError {
   return new RangeError('nested too deep, or circular');
 }
 
 /** The error of a value that has no form on the wire, with the path to it. */
 function explain(error: unknown, what: string, value: unknown, limits: FrameLimits): Fault {
-  const reason = error instanceof Error ? error.message : 'unreadable value';
+  const reason = reasonOf(error);
   const maxDepth = what === 'header' ? limits.maxHeaderDepth : limits.maxDepth - 1;
   return new Fault({
     status: Status.Server,
@@ -461,6 +470,16 @@ function explain(error: unknown, what: string, value: unknown, limits: FrameLimi
     message: `the ${what} cannot be sent: ${reason} at ${what}${locate(value, limits, maxDepth)}`,
     cause: error,
   });
+}
+
+/** What was thrown may be anything, and throw again when it is looked at. */
+function reasonOf(error: unknown): string {
+  try {
+    const message: unknown = error instanceof Error ? error.message : undefined;
+    return typeof message === 'string' ? message : 'unreadable value';
+  } catch {
+    return 'unreadable value';
+  }
 }
 
 /** Path from `value` to the innermost part that cannot be encoded, at most eight steps of it. */
@@ -486,11 +505,11 @@ function encodes(value: unknown, probe: Encoder, limits: FrameLimits, maxDepth: 
 }
 
 function entriesOf(value: unknown): [string | number, unknown][] {
-  if (typeof value !== 'object' || value === null) return [];
   try {
+    if (typeof value !== 'object' || value === null) return [];
     return Array.isArray(value) ? value.map((item, i) => [i, item]) : Object.entries(value);
   } catch {
-    return []; // a getter throws: this object is the place
+    return []; // a getter or a proxy throws: this object is the place
   }
 }
 

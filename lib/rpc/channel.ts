@@ -201,10 +201,7 @@ export class Channel {
   /** Ends the channel both ways, at once; the peer learns of the fault. May be called twice. */
   close(fault?: Fault, name = 'RapError'): void {
     if (this.isClosed) return;
-    if (fault) {
-      const { header, body } = toErrorFrame(fault, name);
-      this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
-    } else this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+    this.#sendDrop(fault, name);
     this.#queue.clear();
     this.#finish(undefined, false);
   }
@@ -220,8 +217,7 @@ export class Channel {
   /** The peer did what it may not: both sides get the fault. */
   violated(fault: Fault): void {
     if (this.isClosed) return;
-    const { header, body } = toErrorFrame(fault, 'ChannelError');
-    this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
+    this.#sendDrop(fault, 'ChannelError');
     this.#finish(fault, false);
   }
 
@@ -270,7 +266,7 @@ export class Channel {
   #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
     const reader = this.#readers.shift();
     this.#outstanding += bytes;
-    if (this.#creditsAgreed && this.#outstanding - bytes > this.#receiveWindow)
+    if (this.#creditsAgreed && this.#outstanding - bytes >= this.#receiveWindow)
       return 'more bytes than it had credit for';
     const message = { header, body, bytes };
     if (reader) {
@@ -338,6 +334,20 @@ export class Channel {
     const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
     this.#credit -= this.#host.send(frameHeader, body);
     this.wroteAny = true;
+  }
+
+  /** The last frame of the channel: the fault with it where there is one that the connection can carry. */
+  #sendDrop(fault: Fault | undefined, name: string): void {
+    try {
+      if (fault) {
+        const { header, body } = toErrorFrame(fault, name);
+        this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
+        return;
+      }
+    } catch {
+      // limits that are too small for a fault are large enough for its absence
+    }
+    this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
   }
 
   #flushAll(): undefined {

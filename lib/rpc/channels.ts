@@ -22,6 +22,8 @@ export class Channels {
   /** Channels that wait for the connection to take more, in the order of their turn. */
   readonly #blocked = new Set<Channel>();
   #agreed: AgreedExtensions = new Map();
+  /** Channels whose reader is so slow that nothing of the connection is read. */
+  #pausing = 0;
 
   constructor(
     private readonly link: Link,
@@ -37,6 +39,11 @@ export class Channels {
     return this.#live.size;
   }
 
+  /** Whether a channel keeps the connection from being read. */
+  get isPausing(): boolean {
+    return this.#pausing > 0;
+  }
+
   isLive(id: number): boolean {
     return this.#live.has(id);
   }
@@ -46,8 +53,14 @@ export class Channels {
     const host: ChannelHost = {
       send: (header, body) => this.link.send(MsgType.Channel, id, header, body),
       hasRoom: () => this.#hasRoom(channel),
-      pauseReading: () => this.link.pause(),
-      resumeReading: () => this.link.resume(),
+      pauseReading: () => {
+        this.#pausing += 1;
+        this.link.pause();
+      },
+      resumeReading: () => {
+        this.#pausing -= 1;
+        this.link.resume();
+      },
       released: (byPeer) => this.#released(channel, byPeer),
     };
     const channel: Channel = new Channel({

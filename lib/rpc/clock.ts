@@ -1,10 +1,25 @@
-import type { Clock } from '../protocol/clock.js';
+import type { Clock, Timer } from '../protocol/clock.js';
+
+/** Longest time of a Node timer: 24.8 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The real clock: monotonic, with timers that keep no process alive. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, callback) {
-    const timer = setTimeout(callback, ms).unref();
-    return { cancel: () => clearTimeout(timer) };
+    // Node counts to 2^31 - 1 and takes anything longer for 1 ms
+    const step = Math.min(ms, MAX_TIMER_MS);
+    const fire = (): void => {
+      if (ms === step) return callback();
+      next = systemClock.after(ms - step, callback);
+    };
+    let next: Timer | undefined;
+    const timer = setTimeout(fire, step).unref();
+    return {
+      cancel() {
+        clearTimeout(timer);
+        next?.cancel();
+      },
+    };
   },
 };

@@ -20,8 +20,9 @@ export class DeadlineQueue {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Lets `entry` expire after `ms`, unless it is removed before. An entry is in one queue at most once. */
-  add(entry: Expiring, ms: number): void {
+  /** Lets `entry` expire after `time` in milliseconds, unless it is removed before. An entry is in one queue at most once. */
+  add(entry: Expiring, time: number): void {
+    const ms = Math.ceil(time); // parts of a millisecond would make a lane each
     let lane = this.#lanes.get(ms);
     if (!lane) {
       lane = new Lane(this.clock, ms, () => this.#lanes.delete(ms));

@@ -84,7 +84,11 @@ export abstract class Incoming extends Expiring {
     this.#settled = true;
     this.peer.deadlines.remove(this);
     this.peer.incomingSettled(this, wasted);
-    this.onSettled?.();
+    try {
+      this.onSettled?.();
+    } catch {
+      // the listener tells of its own failures; everything else that ends now still must
+    }
     return true;
   }
 }

@@ -7,6 +7,8 @@ export interface KeepAliveTarget {
   ping(): void;
   /** The peer has been silent for too long. */
   lost(): void;
+  /** This side reads nothing now, so that the peer's silence says nothing. */
+  isDeaf(): boolean;
   /** Calls have come or gone since the last question, or are open. */
   isBusy(): boolean;
   /** No call for the idle time. */
@@ -55,7 +57,7 @@ export class KeepAlive {
     const now = this.clock.now();
     if (this.target.isBusy()) this.#idleSince = now;
     else if (idleTimeoutMs > 0 && now - this.#idleSince >= idleTimeoutMs) return this.target.idle();
-    if (this.#heard) {
+    if (this.#heard || this.target.isDeaf()) {
       this.#heard = false;
       this.#missed = 0;
       this.#wait(intervalMs);

@@ -22,6 +22,10 @@ export class OutgoingCalls implements PendingCallOwner {
   #tellTimeLeft = false;
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
+  #queuedCount = 0;
+  #started = false;
+  /** Why nothing more is sent. */
+  #closed: Fault | undefined;
 
   constructor(
     private readonly link: Link,
@@ -36,9 +40,16 @@ export class OutgoingCalls implements PendingCallOwner {
     return this.#live.size;
   }
 
-  /** Calls that wait for a slot, those that were given up included. */
+  /** Calls that wait for a slot. */
   get queued(): number {
-    return this.#queue.length - this.#head;
+    return this.#queuedCount;
+  }
+
+  /** Whether a call was started since the last time this was asked, or is in flight. */
+  wasBusy(): boolean {
+    const busy = this.#started || this.#live.size > 0;
+    this.#started = false;
+    return busy;
   }
 
   isLive(id: number): boolean {
@@ -49,11 +60,53 @@ export class OutgoingCalls implements PendingCallOwner {
   start(request: CallRequest, sink: ReplySink, deadlines = false): PendingCall {
     this.#tellTimeLeft = deadlines;
     const call = new PendingCall(request, sink, this);
-    if (this.#live.size < this.limits.maxInFlight) this.#send(call);
-    else if (this.queued < this.limits.maxQueuedCalls) this.#queue.push(call);
-    else call.reject(overload(`${this.queued} calls wait already (limits.maxQueuedCalls)`));
+    this.#started = true;
+    const refusal = this.#refusal();
+    if (refusal) call.reject(refusal);
+    else if (this.#hasRoom()) this.#send(call);
+    else if (this.#queuedCount < this.limits.maxQueuedCalls) this.#enqueue(call);
+    else call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
     if (!call.settled) this.deadlines.add(call, request.timeoutMs);
     return call;
+  }
+
+  /** Takes over calls that another connection had not sent. Their time goes on. */
+  adopt(calls: Iterable<PendingCall>): void {
+    for (const call of calls) {
+      call.owner = this;
+      if (this.#closed) call.reject(this.#closed);
+      else if (this.#hasRoom()) this.#send(call);
+      else this.#enqueue(call);
+    }
+  }
+
+  /** Hands over the calls that were not sent; nothing new is sent from here on. */
+  surrender(reason: Fault): PendingCall[] {
+    this.#closed = reason;
+    const calls = this.#queue.slice(this.#head).filter(({ settled }) => !settled);
+    for (const call of calls) call.queued = false;
+    this.#queue = [];
+    this.#head = 0;
+    this.#queuedCount = 0;
+    return calls;
+  }
+
+  /** @throws Fault where nothing more may be sent, or too much waits already: for what has no place in the queue */
+  assertOpen(): void {
+    const refusal = this.#refusal();
+    if (refusal) throw refusal;
+  }
+
+  #refusal(): Fault | undefined {
+    if (this.#closed) return this.#closed;
+    const { pendingBytes } = this.link;
+    if (pendingBytes <= this.limits.sendBufferHardBytes) return undefined;
+    return overload(`${pendingBytes} bytes wait to be sent (limits.sendBufferHardBytes)`);
+  }
+
+  /** The connection takes more. */
+  flush(): void {
+    if (this.#queuedCount > 0) this.#sendQueued();
   }
 
   /** The live call under an id. */
@@ -61,18 +114,19 @@ export class OutgoingCalls implements PendingCallOwner {
     return this.#live.get(id);
   }
 
-  /** Fails everything: what was sent with one fault, what was not with the other. */
+  /** Fails everything: what was sent with one fault, what was not, and what comes later, with the other. */
   failAll(sent: Fault, unsent: Fault): void {
-    const live = [...this.#live.values()];
-    const queued = this.#queue.slice(this.#head);
-    this.#queue = [];
-    this.#head = 0;
-    for (const call of live) call.reject(sent);
+    const queued = this.surrender(unsent);
+    for (const call of this.#live.values()) call.reject(sent);
     for (const call of queued) call.reject(unsent);
   }
 
   forget(call: PendingCall): void {
     this.deadlines.remove(call);
+    if (call.queued) {
+      call.queued = false;
+      this.#queuedCount -= 1;
+    }
     if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
   }
 
@@ -80,12 +134,21 @@ export class OutgoingCalls implements PendingCallOwner {
     this.onAbandoned(call);
   }
 
+  /** A slot is free, and what was sent before does not wait for the peer. */
+  #hasRoom(): boolean {
+    return (
+      this.#live.size < this.limits.maxInFlight && this.link.pendingBytes <= this.limits.sendBufferSoftBytes
+    );
+  }
+
+  #enqueue(call: PendingCall): void {
+    call.queued = true;
+    this.#queuedCount += 1;
+    this.#queue.push(call);
+  }
+
   #send(call: PendingCall): void {
     const { body } = call.request;
-    if (this.link.pendingBytes > this.limits.sendBufferHardBytes) {
-      call.reject(overload(`${this.link.pendingBytes} bytes wait to be sent (limits.sendBufferHardBytes)`));
-      return;
-    }
     const id = this.ids.next();
     try {
       this.link.send(MsgType.Msg, id, this.#headerOf(call), body);
@@ -105,9 +168,12 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   #sendQueued(): void {
-    while (this.#live.size < this.limits.maxInFlight && this.#head < this.#queue.length) {
+    while (this.#head < this.#queue.length && this.#hasRoom()) {
       const call = this.#queue[this.#head++] as PendingCall;
-      if (!call.settled) this.#send(call);
+      if (call.settled) continue;
+      call.queued = false;
+      this.#queuedCount -= 1;
+      this.#send(call);
     }
     if (this.#head === this.#queue.length) {
       this.#queue = [];

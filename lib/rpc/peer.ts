@@ -54,8 +54,8 @@ export interface PeerOwner {
   onCall(call: IncomingCall): void;
   /** A channel was opened (servers). Must not throw. */
   onChannel(incoming: IncomingChannel): void;
-  /** The server drains: start nothing new on this connection (clients). */
-  onShutdown(peer: Peer): void;
+  /** The server drains: start nothing new on this connection (clients). The calls were not sent, and may go elsewhere. */
+  onShutdown(peer: Peer, unsent: PendingCall[]): void;
   /** The connection is over. Called once, after everything pending has failed. */
   onClose(peer: Peer, reason: Fault): void;
 }
@@ -101,6 +101,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #agreed: AgreedExtensions = new Map();
   #state: State;
   #readingPaused = false;
+  #declareId = 0;
 
   constructor(link: Link, options: PeerOptions) {
     const { role, clock, deadlines, limits } = options;
@@ -141,8 +142,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   start(): void {
     this.#link.start(this);
     if (this.role !== 'client') return;
+    this.#declareId = this.#ids.next();
     this.#sendEvent(
-      this.#ids.next(),
+      this.#declareId,
       EventTarget.Declare,
       declareBody(this.#link.local, this.metadata, this.#offer),
     );
@@ -159,6 +161,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
    * @throws {@link Fault} where the body cannot be encoded.
    */
   emit(request: CallRequest, header: Header): void {
+    this.calls.assertOpen();
     if (this.has(Extension.OneWay)) {
       this.#link.send(MsgType.Msg, this.#ids.next(), { ...header, one_way: true }, request.body);
     } else this.call(request, IGNORE_REPLY);
@@ -170,6 +173,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
    * @throws {@link Fault} where the header or metadata cannot be encoded.
    */
   openChannel({ header, body: metadata, timeoutMs, tellTimeLeft }: CallRequest): Channel {
+    this.calls.assertOpen();
     const id = this.#ids.next();
     const timed = tellTimeLeft && this.has(Extension.Deadline) ? timeLeftHeader(header, timeoutMs) : header;
     this.#link.send(MsgType.Channel, id, { ...timed, channel_life_cycle: LifeCycle.Declare }, metadata ?? {});
@@ -217,6 +221,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   onDrain(): void {
+    this.calls.flush();
     this.channels.flush();
     if (!this.#readingPaused) return;
     this.#readingPaused = false;
@@ -241,6 +246,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     }
     if (type === MsgType.ServerEvent) this.#onEvent(type, id, header, body);
     else if (type !== MsgType.ClientEvent) this.#protocolError('the first frame must answer DECLARE');
+    else if (id !== this.#declareId)
+      return; // answers nothing that was asked
     else if (isErrorStatus(header.status_code)) this.abort(fromErrorFrame(header, body) as Fault);
     else this.#declareAnswered(body);
   }
@@ -431,9 +438,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   /** A call that this side gave up after it was sent. */
   #onAbandoned({ id }: PendingCall): void {
-    if (this.#state.name === 'closed' || !this.has(Extension.Cancel)) return;
-    this.channels.reject(id); // the server may be turning it into a stream just now
-    this.#sendEvent(this.#ids.next(), EventTarget.Cancel, { id });
+    if (this.#state.name === 'closed') return;
+    if (this.has(Extension.Cancel)) {
+      this.channels.reject(id); // the server may be turning it into a stream just now
+      this.#sendEvent(this.#ids.next(), EventTarget.Cancel, { id });
+    }
+    this.#closeIfDrained();
   }
 
   // --- liveness -----------------------------------------------------------------------------------------------
@@ -443,12 +453,17 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   lost(): void {
-    if (this.role === 'server') this.#farewell(CloseReason.PongTimeout);
-    this.abort(connectionLost(`the peer is silent: ${CloseReason.PongTimeout}`));
+    if (this.role === 'server') this.close(CloseReason.PongTimeout);
+    else this.abort(connectionLost(`the peer is silent: ${CloseReason.PongTimeout}`));
+  }
+
+  isDeaf(): boolean {
+    return this.#readingPaused || this.channels.isPausing;
   }
 
   isBusy(): boolean {
-    return this.incoming.wasBusy() || this.calls.inFlight > 0 || this.channels.size > 0;
+    const called = this.calls.wasBusy();
+    return this.incoming.wasBusy() || called || this.channels.size > 0;
   }
 
   idle(): void {
@@ -489,7 +504,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #onShutdown(): void {
     if (this.#state.name !== 'open') return;
     this.#state = { name: 'draining', timer: undefined, flushed: true };
-    this.#options.owner.onShutdown(this);
+    const unsent = this.calls.surrender(connectionLost('the server shuts down', undefined, 'no'));
+    this.#options.owner.onShutdown(this, unsent);
     this.#closeIfDrained();
   }
 

@@ -28,7 +28,7 @@ export interface ReplySink {
   stream?(channel: Channel): void;
 }
 
-/** The table that a pending call stands in while it waits. */
+/** The table or queue that a pending call stands in while it waits. */
 export interface PendingCallOwner {
   forget(call: PendingCall): void;
   /** The call was given up after it was sent: its answer is of no use. */
@@ -40,11 +40,13 @@ export class PendingCall extends Expiring {
   /** Correlation id; 0 until the call is sent. */
   id = 0;
   settled = false;
+  /** Waits in the queue of its owner. */
+  queued = false;
 
   constructor(
     readonly request: CallRequest,
     private readonly sink: ReplySink,
-    private readonly owner: PendingCallOwner,
+    public owner: PendingCallOwner,
   ) {
     super();
   }
