@@ -64,7 +64,9 @@ export class Connection implements PeerOwner {
 
   /** The open connection, for calls that need not wait. */
   get peer(): Peer | undefined {
-    return this.#state.name === 'open' ? this.#state.peer : undefined;
+    const state = this.#state;
+    // a peer that fails its calls just now tells of its end only afterwards
+    return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
   }
 
   /**
@@ -74,7 +76,8 @@ export class Connection implements PeerOwner {
    * phase `connect` where that takes too long.
    */
   acquire(what: string, timeoutMs: number): Promise<Peer> {
-    if (this.#state.name === 'open') return Promise.resolve(this.#state.peer);
+    const { peer } = this;
+    if (peer) return Promise.resolve(peer);
     const { limits, deadlines } = this.options;
     if (this.#waiters.size >= limits.maxQueuedCalls) {
       return Promise.reject(
@@ -202,7 +205,11 @@ export class Connection implements PeerOwner {
       metadata,
       load: { running: 0 },
     });
-    attempt.peer.start();
+    try {
+      attempt.peer.start();
+    } catch (error) {
+      attempt.peer.abort(error as Fault); // its metadata cannot be sent
+    }
   }
 
   /** The connection, or an attempt at one, is over: try again later, or tell those who wait. */

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { RpcException } from '@nestjs/microservices';
 import { isObservable } from 'rxjs';
 import type { Incoming } from '../rpc/incoming.js';
-import type { IncomingCall } from '../rpc/incoming-call.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { AnswerSink, kindFault } from './answer-sink.js';
 import { runInScope } from './call-scope.js';
@@ -84,7 +84,11 @@ export class CallDispatcher {
     try {
       hook();
     } catch (error) {
-      this.options.onError(error);
+      try {
+        this.options.onError(error);
+      } catch {
+        // what was thrown cannot even be logged
+      }
     }
   }
 
@@ -167,6 +171,10 @@ export class CallDispatcher {
 
   #fail(error: unknown, incoming: Incoming, context: RapContext): void {
     const seen = error instanceof UnfilteredError ? this.#masked(error.error) : this.#exposed(error, context);
+    const isEvent = incoming instanceof IncomingCall && incoming.oneWay;
+    // nobody is told of an event that fails, and Nest logs all but these
+    if (isEvent && isMeantForCaller(seen) && seen === context.failure)
+      this.#guarded(() => this.options.onError(seen));
     const { fault, name } = handlerFault(seen);
     incoming.fail(fault, name);
     incoming.ended();
@@ -174,16 +182,15 @@ export class CallDispatcher {
 
   /** Does for an error that came after the handler had returned what Nest's last filter does. */
   #masked(error: unknown): unknown {
-    if (error instanceof RpcException || isHttpException(error)) return error;
-    if (this.options.exposeErrors) return error;
-    this.options.onError(error);
+    if (this.options.exposeErrors || isMeantForCaller(error)) return error;
+    this.#guarded(() => this.options.onError(error));
     return new ServerError(MASKED_MESSAGE);
   }
 
   /** The error that Nest masked in its own place: an `HttpException` always, any other with `exposeErrors`. */
   #exposed(error: unknown, { failure }: RapContext): unknown {
     if (failure === undefined || !isMasked(error)) return error;
-    return this.options.exposeErrors || isHttpException(failure) ? failure : error;
+    return this.options.exposeErrors || isMeantForCaller(failure) ? failure : error;
   }
 }
 
@@ -193,6 +200,15 @@ async function unfiltered(result: unknown): Promise<unknown> {
     return await result;
   } catch (error) {
     throw new UnfilteredError(error);
+  }
+}
+
+/** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
+function isMeantForCaller(error: unknown): boolean {
+  try {
+    return error instanceof RpcException || isHttpException(error);
+  } catch {
+    return false;
   }
 }
 

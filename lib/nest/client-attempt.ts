@@ -1,6 +1,7 @@
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel.js';
+import { allowManyListeners } from '../rpc/listeners.js';
 import type { PendingCall, ReplySink } from '../rpc/pending-call.js';
 import { toRapError } from './errors.js';
 
@@ -63,6 +64,7 @@ export class Attempt<T> implements ReplySink {
       else this.reject(fault);
     };
     if (signal.aborted) return cancel();
+    allowManyListeners(signal);
     signal.addEventListener('abort', cancel, { once: true });
     this.whenOver(() => signal.removeEventListener('abort', cancel));
   }

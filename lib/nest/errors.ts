@@ -202,12 +202,12 @@ export class OverloadError extends RapError {
 
 type RapErrorClass = new (message: string, options?: RapErrorOptions) => RapError;
 
-const LOCAL_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map([
-  [LocalCode.ConnectionLost, ConnectionLostError],
-  [LocalCode.CallTimeout, CallTimeoutError],
-  [LocalCode.CallCancelled, CallCancelledError],
-  [LocalCode.Overload, OverloadError],
-] satisfies [string, RapErrorClass][]);
+const LOCAL_CLASSES: ReadonlyMap<string, readonly [status: number, Class: RapErrorClass]> = new Map([
+  [LocalCode.ConnectionLost, [Status.RpcCall, ConnectionLostError]],
+  [LocalCode.CallTimeout, [Status.RunTime, CallTimeoutError]],
+  [LocalCode.CallCancelled, [Status.RpcCall, CallCancelledError]],
+  [LocalCode.Overload, [Status.TooManyRequests, OverloadError]],
+] satisfies [string, [number, RapErrorClass]][]);
 
 const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
   [Status.Invoke, InvokeError],
@@ -230,6 +230,7 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
   const { status, code, details, remoteName, sent, phase, cause } = error;
-  const Class = LOCAL_CLASSES.get(code) ?? CLASS_BY_STATUS.get(status) ?? RapError;
+  const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
+  const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;
   return new Class(error.message, { status, code, details, remoteName, sent, phase, cause });
 }

@@ -23,16 +23,24 @@ export function handlerFault(error: unknown): HandlerFault {
   try {
     return read(error);
   } catch {
-    return { fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE }), name: 'ServerError' };
+    return masked();
   }
+}
+
+function masked(): HandlerFault {
+  return { fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE }), name: 'ServerError' };
 }
 
 function read(error: unknown): HandlerFault {
   if (error instanceof RapError) {
     const { code, message, details, name } = error;
-    const status = isErrorStatus(error.status) ? error.status : Status.RpcCall;
+    const status =
+      Number.isInteger(error.status) && isErrorStatus(error.status) ? error.status : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
-    return { fault: new Fault({ status, code, message, details, remoteName }), name };
+    return {
+      fault: new Fault({ status, code: String(code), message: String(message), details, remoteName }),
+      name: String(name),
+    };
   }
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
   if (error instanceof RpcException) return read(error.getError());
@@ -43,9 +51,7 @@ function read(error: unknown): HandlerFault {
   const { message, name } = error as { message?: unknown; name?: unknown };
   const text = typeof message === 'string' ? message : 'the function failed';
   if (isNestError(error)) {
-    if (text === MASKED_MESSAGE) {
-      return { fault: new Fault({ status: Status.Server, message: text }), name: 'ServerError' };
-    }
+    if (text === MASKED_MESSAGE) return masked();
     if (text === FORBIDDEN_MESSAGE) {
       return { fault: new Fault({ status: Status.Auth, message: text }), name: 'AuthError' };
     }
@@ -94,5 +100,14 @@ function isNestError(error: object): boolean {
 }
 
 function invokeFault(remoteName: string, message: string, details?: unknown): HandlerFault {
-  return { fault: new Fault({ status: Status.Invoke, message, remoteName, details }), name: 'InvokeError' };
+  // names and messages of what was thrown may be anything
+  return {
+    fault: new Fault({
+      status: Status.Invoke,
+      message: String(message),
+      remoteName: String(remoteName),
+      details,
+    }),
+    name: 'InvokeError',
+  };
 }

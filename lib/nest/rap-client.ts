@@ -12,6 +12,7 @@ import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
+import { allowManyListeners } from '../rpc/listeners.js';
 import type { Peer } from '../rpc/peer.js';
 import { callTimeout } from '../rpc/pending-call.js';
 import { currentScope, followCallScopes, runInSession } from './call-scope.js';
@@ -553,6 +554,7 @@ class ChannelLimit extends Expiring {
 
 function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
   const cancel = (): void => channel.cancel(cancelledBy(signal, target));
+  allowManyListeners(signal);
   signal.addEventListener('abort', cancel, { once: true });
   return () => signal.removeEventListener('abort', cancel);
 }

@@ -323,9 +323,13 @@ function callerTimeLeftMs({ header, peer }: Incoming): number {
   const { timeout_ms: timeoutMs } = header;
   const deadline = header['X-rap-deadline'];
   return Math.min(
-    typeof timeoutMs === 'number' && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
-    typeof deadline === 'number' ? deadline * 1000 - Date.now() : Infinity,
+    isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
+    isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
   );
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && !Number.isNaN(value);
 }
 
 async function runAll(listeners: LifecycleListeners | undefined): Promise<void> {

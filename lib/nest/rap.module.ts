@@ -3,10 +3,12 @@ import {
   Module,
   type DynamicModule,
   type FactoryProvider,
+  type InjectionToken,
   type ModuleMetadata,
   type OnModuleDestroy,
   type Provider,
 } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
 import type { RapClientOptions } from './client-options.js';
 import { RapClient } from './rap-client.js';
 import type { RapServer } from './rap-server.js';
@@ -55,7 +57,19 @@ export class RapModule {
    * destroys the modules before it closes the transport; without this, calls would still come in while providers go.
    */
   static drainOnShutdown(server: RapServer): DynamicModule {
-    const hook: OnModuleDestroy = { onModuleDestroy: () => server.drain() };
-    return { module: RapModule, providers: [{ provide: Symbol('rap drain'), useValue: hook }] };
+    const drain: FactoryProvider<OnModuleDestroy> = {
+      provide: Symbol('rap drain'),
+      inject: [ModulesContainer],
+      useFactory: (modules: ModulesContainer) => {
+        moveToFront(modules, drain.provide);
+        return { onModuleDestroy: () => server.drain() };
+      },
+    };
+    return { module: RapModule, providers: [drain] };
   }
+}
+
+/** Nest destroys modules in the order of their distance from the root, which has 0: this one goes before it. */
+function moveToFront(modules: ModulesContainer, token: InjectionToken): void {
+  for (const module of modules.values()) if (module.providers.has(token)) module.distance = -1;
 }

@@ -44,7 +44,9 @@ function addressOf(
   port: number | undefined,
   path: string | undefined,
 ): RemoteAddress {
-  if (address === undefined) return { address: path ?? '', port: 0, family: 'unix' };
+  if (path !== undefined) return { address: path, port: 0, family: 'unix' };
+  // a socket that is gone already cannot be asked: it is nobody, and not local
+  if (address === undefined) return { address: '', port: 0, family: 'IPv4' };
   return { address, port: port ?? 0, family: address.includes(':') ? 'IPv6' : 'IPv4' };
 }
 

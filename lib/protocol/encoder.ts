@@ -20,7 +20,11 @@ const MAX_REPLACED = 100;
 
 /** A header that was encoded ahead, such as the target of a route that is called again and again. */
 export class EncodedHeader {
-  constructor(readonly bytes: Buffer) {}
+  constructor(
+    readonly bytes: Buffer,
+    /** Values in it. */
+    readonly items: number,
+  ) {}
 }
 
 /** A byte array that goes between the encoded bytes at `at`. */
@@ -92,18 +96,26 @@ export class Encoder {
     limits: FrameLimits,
   ): EncodedFrame {
     this.#begin(limits);
+    if (this.buffer.length > SLAB_BYTES) {
+      // a small frame that waits must not keep the memory of a large one
+      this.buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.end = 0;
+    }
     this.start = this.end;
     try {
       this.#reserve(16);
       this.buffer[this.end++] = 0x94;
       this.#unsigned(type);
       this.#unsigned(id);
-      if (header === null) this.buffer[this.end++] = 0x80;
-      else if (header instanceof EncodedHeader) this.#raw(header.bytes);
-      else this.#header(header);
-      // the frame's array, and its first three items
+      this.#items = 3; // the frame's array, its type and id
+      if (header === null) {
+        this.buffer[this.end++] = 0x80;
+        this.#items += 1;
+      } else if (header instanceof EncodedHeader) {
+        this.#raw(header.bytes);
+        this.#items += header.items;
+      } else this.#header(header);
       this.#maxDepth = limits.maxDepth - 1;
-      this.#items += 4;
       this.#value(body);
       this.size = this.end - this.start + this.#spliced;
       if (this.size > limits.maxFrameBytes) throw tooLarge(limits.maxFrameBytes);
@@ -115,8 +127,8 @@ export class Encoder {
     }
   }
 
-  /** Encodes a header on its own, in fresh memory. @throws {@link Fault} as `frame` */
-  header(header: Header, limits: FrameLimits): Buffer {
+  /** Encodes a header ahead. @throws {@link Fault} as `frame` */
+  header(header: Header, limits: FrameLimits): EncodedHeader {
     this.#begin(limits);
     this.start = this.end = 0;
     try {
@@ -124,7 +136,7 @@ export class Encoder {
     } catch (error) {
       throw isFault(error) ? error : explain(error, 'header', header, limits);
     }
-    return Buffer.from(this.buffer.subarray(0, this.end));
+    return new EncodedHeader(Buffer.from(this.buffer.subarray(0, this.end)), this.#items);
   }
 
   /** Encodes one value on its own, in fresh memory. @throws what stands in its way, without a place */
@@ -327,7 +339,7 @@ export class Encoder {
     const keys = Object.keys(record);
     if (++this.#depth > this.#maxDepth) throw tooDeep();
     if (this.#inHeader) this.#checkHeaderKeys(keys);
-    this.#items += keys.length;
+    this.#items += keys.length; // values are counted as they are written
     this.#reserve(5);
     const sizeAt = this.end;
     const started = this.start;
@@ -338,6 +350,7 @@ export class Encoder {
       const value = record[key];
       if (typeof value === 'function' || typeof value === 'symbol') {
         omitted += 1;
+        this.#items -= 1;
         continue;
       }
       this.#string(key);
@@ -536,5 +549,5 @@ export function encodeFrame(
 
 /** Encodes a header ahead, for a route that is called again and again. */
 export function encodeHeader(header: Header): EncodedHeader {
-  return new EncodedHeader(new Encoder().header(header, DEFAULT_FRAME_LIMITS));
+  return new Encoder().header(header, DEFAULT_FRAME_LIMITS);
 }

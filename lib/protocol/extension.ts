@@ -39,14 +39,20 @@ export function agreedExtensions(own: ExtensionOffer, offered: unknown): AgreedE
   if (!isMap(offered)) return agreed;
   for (const name of Object.keys(own)) {
     const parameters = Object.hasOwn(offered, name) ? offered[name] : undefined;
-    if (isMap(parameters)) agreed.set(name, parameters);
+    if (!isMap(parameters)) continue;
+    if (name === Extension.Credit && windowOf(parameters) === undefined) continue;
+    agreed.set(name, parameters);
   }
   return agreed;
 }
 
 /** Bytes that the peer lets this side send ahead on a channel; `undefined` where it did not agree to credits. */
 export function sendWindow(agreed: AgreedExtensions): number | undefined {
-  const window = agreed.get(Extension.Credit)?.['window'];
+  const parameters = agreed.get(Extension.Credit);
+  return parameters && windowOf(parameters);
+}
+
+function windowOf({ window }: Readonly<Record<string, unknown>>): number | undefined {
   return typeof window === 'number' && window > 0 ? Math.min(window, 2 ** 31) : undefined;
 }
 

@@ -14,6 +14,9 @@ const COALESCE_BYTES = 4096;
 
 /** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
+/** Largest buffer that small pieces are copied together in. */
+const MAX_SMALL_BYTES = 64 * 1024;
+
 /** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
 const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true });
 /** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
@@ -219,14 +222,18 @@ class Tail {
   /** A buffer with room for `bytes` more; each is twice as large as the one before, so that copies stay linear. */
   #room(bytes: number): Buffer {
     if (this.#small && this.#small.length - this.#smallUsed >= bytes) return this.#small;
-    const size = Math.max(256, bytes, Math.min(this.length * 2, 1 << 20));
+    const size = Math.max(256, bytes, Math.min(this.length * 2, MAX_SMALL_BYTES));
     this.#closeSmall();
     this.#small = Buffer.allocUnsafeSlow(size);
     return this.#small;
   }
 
   #closeSmall(): void {
-    if (this.#small && this.#smallUsed > 0) this.#pieces.push(this.#small.subarray(0, this.#smallUsed));
+    if (this.#small && this.#smallUsed > 0) {
+      const used = this.#small.subarray(0, this.#smallUsed);
+      // one that stayed mostly empty gives its memory back
+      this.#pieces.push(used.length * 2 < this.#small.length ? Buffer.from(used) : used);
+    }
     this.#small = undefined;
     this.#smallUsed = 0;
   }

@@ -38,7 +38,5 @@ export const CODE_BY_STATUS: Readonly<Record<number, string>> = {
 
 /** Whether a frame with this `status_code` carries an error. */
 export function isErrorStatus(status: unknown): status is number {
-  return (
-    Number.isInteger(status) && typeof status === 'number' && (status === Status.Invoke || status >= 400)
-  );
+  return typeof status === 'number' && (status === Status.Invoke || status >= 400);
 }

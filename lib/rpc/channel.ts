@@ -104,7 +104,7 @@ export class Channel {
     return this.#state;
   }
 
-  /** Whether this side has sent a message. */
+  /** Whether this side has sent a message, or the end of its messages. */
   wroteAny = false;
   /** Whether the peer ended it: by DROP, by an error, or with its connection. */
   closedByPeer = false;
@@ -360,6 +360,7 @@ export class Channel {
     if (!ending || this.#writes.length > 0 || !this.#mayWrite() || this.isClosed) return;
     this.#ending = undefined;
     this.#host.send(LIFE_CYCLE_HEADER.END, null);
+    this.wroteAny = true;
     this.#step('end');
     ending.resolve();
     if (this.isClosed) {

@@ -1,6 +1,7 @@
+import type { EncodedHeader } from '../protocol/encoder.js';
 import { type AgreedExtensions, Extension, sendWindow } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
-import { MsgType, type Header } from '../protocol/frame.js';
+import type { Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
@@ -13,6 +14,14 @@ const SEND_MARK_BYTES = 256 * 1024;
 
 /** Channels that this side ended and whose late frames are still on their way. The oldest are forgotten. */
 const MAX_REMEMBERED = 4096;
+
+/** What channels need of their connection. */
+export interface ChannelConnection {
+  /** Sends a frame and returns its size. */
+  send(id: number, header: Header | EncodedHeader, body: unknown): number;
+  /** A channel is over. */
+  released(): void;
+}
 
 /** The channels of one connection. */
 export class Channels {
@@ -28,6 +37,7 @@ export class Channels {
   constructor(
     private readonly link: Link,
     private readonly limits: RapLimits,
+    private readonly connection: ChannelConnection,
   ) {}
 
   /** What the handshake agreed on. */
@@ -51,7 +61,7 @@ export class Channels {
   /** A new channel under `id`: `declaring` where its DECLARE has just been sent, else open. */
   create(id: number, state: 'declaring' | 'open', metadata: unknown): Channel {
     const host: ChannelHost = {
-      send: (header, body) => this.link.send(MsgType.Channel, id, header, body),
+      send: (header, body) => this.connection.send(id, header, body),
       hasRoom: () => this.#hasRoom(channel),
       pauseReading: () => {
         this.#pausing += 1;
@@ -130,6 +140,7 @@ export class Channels {
     this.#live.delete(channel.id);
     this.#blocked.delete(channel);
     if (!byPeer) this.#remember(channel.id);
+    this.connection.released();
   }
 
   #remember(id: number): void {

@@ -1,6 +1,7 @@
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Expiring } from './deadline-queue.js';
+import { allowManyListeners } from './listeners.js';
 import type { Peer } from './peer.js';
 
 /**
@@ -37,6 +38,8 @@ export abstract class Incoming extends Expiring {
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();
+      // every call that the handler makes listens
+      allowManyListeners(this.#controller.signal);
       if (this.#reason) this.#controller.abort(this.#reason);
     }
     return this.#controller.signal;

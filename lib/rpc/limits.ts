@@ -117,8 +117,14 @@ export function withDefaults<T extends object>(what: string, given: Partial<T> |
   return merged as T;
 }
 
+/** Deeper values overflow the stack of V8. */
+const MOST_DEPTH = 1000;
+
 /** The limits with defaults filled in; the hard send limit is never under four frames. */
 export function resolveLimits(given: Partial<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
+  if (!(limits.maxDepth <= MOST_DEPTH)) {
+    throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);
+  }
   return { ...limits, sendBufferHardBytes: Math.max(limits.sendBufferHardBytes, 4 * limits.maxFrameBytes) };
 }

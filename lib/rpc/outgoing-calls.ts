@@ -80,6 +80,11 @@ export class OutgoingCalls implements PendingCallOwner {
     }
   }
 
+  /** Takes no new calls; those that wait are still sent. */
+  refuse(reason: Fault): void {
+    this.#closed = reason;
+  }
+
   /** Hands over the calls that were not sent; nothing new is sent from here on. */
   surrender(reason: Fault): PendingCall[] {
     this.#closed = reason;

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../protocol/clock.js';
+import type { EncodedHeader } from '../protocol/encoder.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
 import {
   type AgreedExtensions,
@@ -113,7 +114,10 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#offer = offeredExtensions(limits.channelWindowBytes);
     this.connectionId = options.connectionId ?? '';
     this.metadata = options.metadata ?? {};
-    this.channels = new Channels(link, limits);
+    this.channels = new Channels(link, limits, {
+      send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
+      released: () => this.#closeIfDrained(),
+    });
     this.#ids = new CorrelationIds(role === 'client' ? 3 : 4, (id) => this.#isLive(id));
     this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, (call) => this.#onAbandoned(call));
     this.incoming = new IncomingTable(limits, options.load, clock);
@@ -345,13 +349,15 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     switch (header.target) {
       case EventTarget.Ping: // {} or "", answered under the same id and type
         if (!this.#pingAllowance.take()) return this.close(CloseReason.TooManyPings);
-        return this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, body);
+        this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, body);
+        return;
       case EventTarget.Cancel: // {id}: no answer, neither to this nor to the call
         return this.#onCancel(body);
       case EventTarget.SessionClose: // {session_id}
         return this.sessions.close((body as { session_id?: unknown } | null)?.session_id);
       case EventTarget.Drop: // the client says goodbye
-        return this.#send(type, id, null, 'success');
+        this.#send(type, id, null, 'success');
+        return;
       case EventTarget.Close: // reason
         return this.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
       case EventTarget.Shutdown: // {close_timeout: seconds}
@@ -416,9 +422,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.close(CloseReason.ExcessiveResets);
   }
 
-  #send(type: MsgType, id: number, header: Header | null, body: unknown): void {
-    this.#link.send(type, id, header, body);
-    if (this.role !== 'server') return;
+  #send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
+    const size = this.#link.send(type, id, header, body);
+    if (this.role === 'server') this.#watchSendBuffer();
+    return size;
+  }
+
+  /** A client that does not read what it asked for is asked nothing more of, and then left. */
+  #watchSendBuffer(): void {
     const { pendingBytes } = this.#link;
     const { sendBufferHardBytes, sendBufferSoftBytes } = this.#options.limits;
     if (pendingBytes <= sendBufferSoftBytes) return;
@@ -498,6 +509,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     if (this.#state.name === 'opening') return this.close('the client was closed');
     if (this.#state.name !== 'open') return;
     this.#state = { name: 'draining', timer: undefined, flushed: true };
+    this.calls.refuse(connectionLost('the client ends this connection', undefined, 'no'));
     this.#closeIfDrained();
   }
 
