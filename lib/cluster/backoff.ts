@@ -44,9 +44,12 @@ export class Backoff {
     const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs } = this.options;
     const now = this.now();
     if (this.#openSince !== undefined) {
-      if (now - this.#openSince >= stableAfterMs) this.#failures = 0;
+      // a server that takes connections only to drop them is not back
+      if (now - this.#openSince >= stableAfterMs) {
+        this.#failures = 0;
+        this.#outageSince = now;
+      }
       this.#openSince = undefined;
-      this.#outageSince = now;
     }
     this.#outageSince ??= now;
     const cap = now - this.#outageSince < patientAfterMs ? maxDelayMs : patientDelayMs;

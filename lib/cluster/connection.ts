@@ -155,13 +155,13 @@ export class Connection implements PeerOwner {
     this.#backoff?.opened();
     this.options.onStatus('connected');
     peer.calls.adopt(this.#unsent.takeAll());
-    for (const waiter of this.#waiters) waiter.settle(peer);
+    for (const waiter of Array.from(this.#waiters)) waiter.settle(peer);
   }
 
   onShutdown(peer: Peer, unsent: PendingCall[]): void {
     this.#draining.add(peer);
     for (const call of unsent) this.#unsent.add(call);
-    if (this.peer !== peer) return;
+    if (this.#state.name !== 'open' || this.#state.peer !== peer) return;
     this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
   }
 
@@ -228,7 +228,7 @@ export class Connection implements PeerOwner {
 
   #failWaiters(reason: Fault): void {
     for (const call of this.#unsent.takeAll()) call.reject(reason);
-    for (const waiter of this.#waiters) waiter.settle(reason);
+    for (const waiter of Array.from(this.#waiters)) waiter.settle(reason);
   }
 }
 

@@ -54,7 +54,11 @@ export class CallDispatcher {
       (parameters) => {
         if (parameters)
           this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
-        else incoming.ended(); // the client has gone without a word
+        else {
+          // the client has gone, or has ended its side, without a word
+          incoming.close();
+          incoming.ended();
+        }
       },
       () => incoming.ended(),
     );

@@ -2,7 +2,7 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel.js';
 import { allowManyListeners } from '../rpc/listeners.js';
-import type { PendingCall, ReplySink } from '../rpc/pending-call.js';
+import { callTimeout, type PendingCall, type ReplySink } from '../rpc/pending-call.js';
 import { toRapError } from './errors.js';
 
 /** Where the outcome of a call goes. */
@@ -46,6 +46,13 @@ export class Attempt<T> implements ReplySink {
 
   reject(error: unknown): void {
     if (this.#end()) this.outcome.reject(toRapError(error));
+  }
+
+  /** The time is over, whatever the call is waiting for. */
+  timeOut(timing: { target: string; timeoutMs: number }): void {
+    const wasSent = this.pending !== undefined && this.pending.id !== 0;
+    this.pending?.abandon();
+    this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
   }
 
   /** Gives the call up without a word to the caller. */

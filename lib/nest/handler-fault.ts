@@ -38,8 +38,8 @@ function read(error: unknown): HandlerFault {
       Number.isInteger(error.status) && isErrorStatus(error.status) ? error.status : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     return {
-      fault: new Fault({ status, code: String(code), message: String(message), details, remoteName }),
-      name: String(name),
+      fault: new Fault({ status, code: textOf(code), message: textOf(message), details, remoteName }),
+      name: textOf(name),
     };
   }
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
@@ -99,13 +99,17 @@ function isNestError(error: object): boolean {
   return (error as { status?: unknown }).status === 'error' && Object.keys(error).length === 2;
 }
 
+/** Names and messages of what was thrown may be anything, whatever their types say. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : String(value);
+}
+
 function invokeFault(remoteName: string, message: string, details?: unknown): HandlerFault {
-  // names and messages of what was thrown may be anything
   return {
     fault: new Fault({
       status: Status.Invoke,
-      message: String(message),
-      remoteName: String(remoteName),
+      message: textOf(message),
+      remoteName: textOf(remoteName),
       details,
     }),
     name: 'InvokeError',

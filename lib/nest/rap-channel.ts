@@ -108,18 +108,20 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   /** Bodies as an Observable, from the moment of subscription; unsubscribing stops reading and does not close. */
   toObservable(): Observable<In> {
     return new Observable((observer) => {
-      void (async () => {
-        try {
-          for (;;) {
-            const message = await this.#channel.read();
-            if (!message || observer.closed) break;
+      let stop: (() => void) | undefined;
+      const next = (): void => {
+        stop = this.#channel.readInto({
+          resolve(message) {
+            if (!message) return observer.complete();
             observer.next(message.body as In);
-          }
-          observer.complete();
-        } catch (error) {
-          observer.error(toRapError(error));
-        }
-      })();
+            // not at once: a long queue must not become a deep stack
+            if (!observer.closed) queueMicrotask(() => !observer.closed && next());
+          },
+          reject: (fault) => observer.error(toRapError(fault)),
+        });
+      };
+      next();
+      return () => stop?.();
     });
   }
 

@@ -376,11 +376,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     const { route, session, timeoutMs } = plan;
     try {
       const started = systemClock.now();
-      const peer = session?.connection() ?? (await this.#connection.acquire(route.target, timeoutMs));
       if (this.serializer || this.deserializer) this.#limit(attempt, plan, started);
       const body = this.serializer ? await this.#serialize(packet) : packet.data;
-      if (attempt.over) return;
       if (this.deserializer) attempt.decode = (response) => this.#deserialize<T>(response);
+      const peer = session?.connection() ?? (await this.#ready(route.target, timeoutMs));
+      if (attempt.over) return;
       const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
       this.#sendTo(peer, plan, body, leftMs, attempt);
     } catch (error) {
@@ -397,9 +397,18 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     );
   }
 
+  /** A connection that is open now: one that was lost between its opening and its use is none. */
+  async #ready(what: string, timeoutMs: number): Promise<Peer> {
+    const until = systemClock.now() + timeoutMs;
+    for (;;) {
+      const peer = await this.#connection.acquire(what, Math.max(1, until - systemClock.now()));
+      if (peer.state === 'open') return peer;
+    }
+  }
+
   /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
-    const limit = new AttemptLimit((fault) => attempt.reject(fault), plan);
+    const limit = new AttemptLimit(() => attempt.timeOut(timingOf(plan)));
     this.#deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
     attempt.whenOver(() => this.#deadlines.remove(limit));
   }
@@ -415,7 +424,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
-    const peer = session?.connection() ?? (await this.#connection.acquire(target, timeoutMs));
+    const peer = session?.connection() ?? (await this.#ready(target, timeoutMs));
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
     const channel = peer.openChannel({
@@ -478,7 +487,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
     try {
-      return await this.#connection.acquire(what, timeoutMs);
+      return await this.#ready(what, timeoutMs);
     } catch (error) {
       throw toRapError(error);
     }
@@ -520,15 +529,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
 /** Ends a call that waits for something else than its connection or its answer. */
 class AttemptLimit extends Expiring {
-  constructor(
-    private readonly reject: (fault: Fault) => void,
-    private readonly plan: CallPlan,
-  ) {
+  constructor(override readonly expire: () => void) {
     super();
-  }
-
-  override expire(): void {
-    this.reject(callTimeout(timingOf(this.plan), 'queue'));
   }
 }
 

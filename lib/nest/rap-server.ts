@@ -30,7 +30,7 @@ const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
 /** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
-const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'idempotent'];
+const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind'];
 
 /**
  * The transport strategy: serves the controllers of a Nest microservice over rap.

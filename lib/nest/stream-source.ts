@@ -1,4 +1,4 @@
-import { isObservable, takeWhile, type Observable, type Subscription } from 'rxjs';
+import { takeWhile, type Observable, type Subscription } from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 
@@ -49,27 +49,55 @@ export async function pumpIterable(
 ): Promise<void> {
   const iterator: AsyncIterator<unknown> | Iterator<unknown> =
     Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
-  sink.begin?.();
-  let done = false;
-  let returned: Promise<unknown> | undefined;
-  sink.whenClosed(() => {
-    if (!done) returned = Promise.resolve(iterator.return?.()).catch(() => {});
-  });
+  let ended = false; // by the source itself
+  let leaving: Promise<unknown> | undefined;
+  const leave = (): void => {
+    if (!ended) leaving ??= leaveEarly(source, iterator);
+  };
+  sink.whenClosed(leave);
   try {
+    sink.begin?.();
     for (let turn = 1; !sink.isClosed; turn++) {
-      const result = iterator.next();
-      const { done: isLast, value } =
-        result instanceof Promise ? await result : await Promise.resolve(result);
-      if (isLast) break;
+      const value = await nextOf(iterator);
+      if (value === ENDED) {
+        ended = true;
+        return;
+      }
       if (!sink.isClosed && !sink.tryWrite(value)) await sink.write(value).catch(rethrowUnlessClosed(sink));
       if (turn % ITEMS_PER_TURN === 0) await nextTurn();
     }
   } catch (error) {
-    if (!sink.isClosed) throw error instanceof Fault ? error : new UnfilteredError(error);
+    if (error instanceof UnfilteredError) ended = true;
+    if (!sink.isClosed) throw error;
   } finally {
-    done = true;
+    leave();
+    await leaving;
   }
-  await returned;
+}
+
+const ENDED = Symbol('ended');
+
+async function nextOf(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<unknown> {
+  try {
+    const { done, value } = await iterator.next();
+    return done ? ENDED : value;
+  } catch (error) {
+    throw new UnfilteredError(error);
+  }
+}
+
+/** Lets a source clean up. What it fails with on leaving is for nobody. */
+async function leaveEarly(
+  source: object,
+  iterator: AsyncIterator<unknown> | Iterator<unknown>,
+): Promise<void> {
+  try {
+    // a Readable that waits for data would answer only when it has some
+    if ('destroy' in source && typeof source.destroy === 'function') source.destroy();
+    await iterator.return?.();
+  } catch {
+    // nobody waits for it
+  }
 }
 
 /**
@@ -85,11 +113,16 @@ export function pumpObservable(source: Observable<unknown>, sink: StreamSink): P
     let bytes = 0;
     let writing = false;
     let completed = false;
+    let failure: unknown;
     let over = false;
     let subscription: Subscription | undefined;
     const finish = (error?: unknown): void => {
       over = true;
-      subscription?.unsubscribe();
+      try {
+        subscription?.unsubscribe();
+      } catch {
+        // what its clean-up fails with is for nobody
+      }
       if (error === undefined) resolve();
       else reject(error);
     };
@@ -103,7 +136,7 @@ export function pumpObservable(source: Observable<unknown>, sink: StreamSink): P
         else await sink.write(value).catch(rethrowUnlessClosed(sink));
       }
       writing = false;
-      if (completed || sink.isClosed) finish();
+      if (completed || sink.isClosed) finish(failure);
     };
     // a source that never pauses sees between two values that it is over
     subscription = source.pipe(takeWhile(() => !isOver())).subscribe({
@@ -118,23 +151,20 @@ export function pumpObservable(source: Observable<unknown>, sink: StreamSink): P
         if (buffer.length > MAX_BUFFERED_ITEMS || bytes > MAX_BUFFERED_BYTES) finish(overflow());
         else if (!writing) drain().catch(finish);
       },
-      error: (error: unknown) => finish(error ?? new Error('the Observable failed')),
+      error(error: unknown) {
+        // what came before the error goes first
+        failure = error ?? new Error('the Observable failed');
+        completed = true;
+        if (!writing) finish(failure);
+      },
       complete() {
         completed = true;
         if (!writing) finish();
       },
     });
     sink.whenClosed(() => finish());
-    if (over) subscription.unsubscribe();
+    if (over) finish();
   });
-}
-
-/** Ends a source that nobody will read. */
-export function discard(source: unknown): void {
-  if (isObservable(source)) return;
-  if (isStream(source) && 'return' in source && typeof source.return === 'function') {
-    Promise.resolve(source.return()).catch(() => {});
-  }
 }
 
 function rethrowUnlessClosed(sink: StreamSink): (error: unknown) => void {

@@ -15,6 +15,9 @@ import { SocketWriter } from './socket-writer.js';
 /** Time that a closed connection has to take what was written last, before it is destroyed. */
 const LINGER_MS = 100;
 
+/** A frame whose time is up while nobody reads is looked at again so often. */
+const MIN_CHECK_MS = 100;
+
 /** A frame may take one second longer for each of these. */
 const BYTES_PER_EXTRA_SECOND = 64 * 1024;
 
@@ -50,6 +53,7 @@ export class SocketLink implements Link, BudgetHolder {
   #linger: Timer | undefined;
   #frameTimer: Timer | undefined;
   #frameSince = 0;
+  #pausedAt = 0;
 
   constructor(
     private readonly socket: Socket,
@@ -98,12 +102,16 @@ export class SocketLink implements Link, BudgetHolder {
   }
 
   pause(): void {
+    if (this.#pauses === 0) this.#pausedAt = this.options.clock.now();
     this.#pauses += 1;
   }
 
   resume(): void {
     this.#pauses -= 1;
-    if (this.#pauses === 0 && !this.#delivering) this.#deliver();
+    if (this.#pauses > 0) return;
+    // the peer could not finish its frame while nobody read
+    if (this.#frameSince > 0) this.#frameSince += this.options.clock.now() - this.#pausedAt;
+    if (!this.#delivering) this.#deliver();
   }
 
   end(): void {
@@ -179,6 +187,8 @@ export class SocketLink implements Link, BudgetHolder {
   /** Gives an unfinished frame its time, counted from its first byte and not from the last one. */
   #watchTail(): void {
     const { unfinishedBytes } = this.#decoder;
+    // a frame that begins behind another is the youngest
+    if (this.#frameSince === 0) this.options.budget?.set(this, 0);
     this.options.budget?.set(this, unfinishedBytes);
     if (unfinishedBytes === 0) return;
     if (this.#frameSince === 0) this.#frameSince = this.options.clock.now();
@@ -193,12 +203,11 @@ export class SocketLink implements Link, BudgetHolder {
     const { unfinishedBytes } = this.#decoder;
     if (unfinishedBytes === 0 || this.#frameSince === 0) return;
     const now = this.options.clock.now();
-    // while reading is paused, the peer cannot finish its frame
-    if (this.#pauses > 0 || this.#delivering) this.#frameSince = now;
+    const blockedMs = this.#pauses > 0 ? now - this.#pausedAt : 0;
     const extraMs = (unfinishedBytes / BYTES_PER_EXTRA_SECOND) * 1000;
-    const left = this.#frameSince + this.options.limits.incompleteFrameTimeoutMs + extraMs - now;
-    if (left <= 0) this.#fault(CloseReason.IncompleteFrame);
-    else this.#frameTimer = this.options.clock.after(left, this.#checkTail);
+    const left = this.#frameSince + this.options.limits.incompleteFrameTimeoutMs + extraMs + blockedMs - now;
+    if (left <= 0 && this.#pauses === 0) this.#fault(CloseReason.IncompleteFrame);
+    else this.#frameTimer = this.options.clock.after(Math.max(left, MIN_CHECK_MS), this.#checkTail);
   };
 
   #fault(message: string): void {

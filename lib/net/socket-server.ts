@@ -19,14 +19,13 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
 /** Listens, and makes a link of each connection. */
 export class SocketServer {
   readonly server: net.Server;
-  readonly #links = new Set<SocketLink>();
+  /** All sockets, those that are in a TLS handshake too. */
+  readonly #sockets = new Set<net.Socket>();
 
   constructor(private readonly options: SocketServerOptions) {
     const budget = new InputBudget(options.limits.maxUnfinishedBytes);
     const accept = (socket: net.Socket): void => {
       const link = new SocketLink(socket, { ...options, path: options.endpoint.path, budget });
-      this.#links.add(link);
-      socket.once('close', () => this.#links.delete(link));
       options.onLink(link);
     };
     this.server = options.tls
@@ -35,6 +34,10 @@ export class SocketServer {
           accept,
         )
       : net.createServer(accept);
+    this.server.on('connection', (socket: net.Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
     // a failed handshake has closed its socket; that one client learns of it is enough
     this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
   }
@@ -58,11 +61,12 @@ export class SocketServer {
 
   /** Destroys every connection that is still open and waits until all are gone. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      if (this.server.listening) this.server.close(() => resolve());
-      else resolve();
-    });
-    for (const link of this.#links) link.destroy();
-    await closed;
+    this.stopListening();
+    const gone = Array.from(
+      this.#sockets,
+      (socket) => new Promise((resolve) => socket.once('close', resolve)),
+    );
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(gone);
   }
 }

@@ -53,7 +53,7 @@ interface WaitingWrite {
 }
 
 /** A read that waits for a message. */
-interface WaitingRead {
+export interface WaitingRead {
   resolve(message: ChannelMessage | undefined): void;
   reject(fault: Fault): void;
 }
@@ -157,6 +157,18 @@ export class Channel {
     if (this.#fault) return Promise.reject(this.#fault);
     if (this.#peerIsDone()) return Promise.resolve(undefined);
     return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */
+  readInto(reader: WaitingRead): () => void {
+    const message = this.poll();
+    if (message) reader.resolve(message);
+    else if (this.#fault) reader.reject(this.#fault);
+    else if (this.#peerIsDone()) reader.resolve(undefined);
+    else this.#readers.push(reader);
+    return () => {
+      this.#readers = this.#readers.filter((other) => other !== reader);
+    };
   }
 
   // --- writing ------------------------------------------------------------------------------------------------
@@ -264,11 +276,11 @@ export class Channel {
   }
 
   #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
-    const reader = this.#readers.shift();
     this.#outstanding += bytes;
     if (this.#creditsAgreed && this.#outstanding - bytes >= this.#receiveWindow)
       return 'more bytes than it had credit for';
     const message = { header, body, bytes };
+    const reader = this.#readers.shift();
     if (reader) {
       reader.resolve(message);
       this.#consumed(bytes);
@@ -293,8 +305,9 @@ export class Channel {
 
   #onEnd(): undefined {
     if (this.isClosed) {
-      this.#state = 'ended'; // both sides have ended: finished below, as by DROP
-      this.#finish(undefined, true);
+      // both sides have ended; the peer may not know that yet, and say DROP as well
+      this.#state = 'ended';
+      this.#finish(undefined, false);
       return;
     }
     for (const reader of this.#readers.splice(0)) reader.resolve(undefined);

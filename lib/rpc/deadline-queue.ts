@@ -1,5 +1,8 @@
 import type { Clock, Timer } from '../protocol/clock.js';
 
+/** A lane that is empty keeps its timer for the next entry; with so many lanes, it goes instead. */
+const MANY_LANES = 64;
+
 /** Something that ends by itself at a time. Extend it, and the queue needs no object of its own per entry. */
 export abstract class Expiring {
   /** @internal */ expiresAt = 0;
@@ -25,7 +28,10 @@ export class DeadlineQueue {
     const ms = Math.ceil(time); // parts of a millisecond would make a lane each
     let lane = this.#lanes.get(ms);
     if (!lane) {
-      lane = new Lane(this.clock, ms, () => this.#lanes.delete(ms));
+      lane = new Lane(this.clock, ms, {
+        onEmpty: () => this.#lanes.delete(ms),
+        isCrowded: () => this.#lanes.size > MANY_LANES,
+      });
       this.#lanes.set(ms, lane);
     }
     lane.push(entry);
@@ -51,7 +57,7 @@ class Lane {
   constructor(
     private readonly clock: Clock,
     private readonly ms: number,
-    private readonly onEmpty: () => void,
+    private readonly owner: { onEmpty(): void; isCrowded(): boolean },
   ) {}
 
   push(entry: Expiring): void {
@@ -70,6 +76,10 @@ class Lane {
     if (entry.behind) entry.behind.before = entry.before;
     else this.#last = entry.before;
     entry.lane = entry.before = entry.behind = undefined;
+    if (this.#first || !this.#timer || !this.owner.isCrowded()) return;
+    this.#timer.cancel();
+    this.#timer = undefined;
+    this.owner.onEmpty();
   }
 
   /** Expires what is due. The timer then waits for the oldest of the rest; an empty lane goes. */
@@ -82,6 +92,6 @@ class Lane {
       due.expire();
     }
     if (this.#first) this.#timer ??= this.clock.after(Math.max(1, this.#first.expiresAt - now), this.#sweep);
-    else if (!this.#timer) this.onEmpty();
+    else if (!this.#timer) this.owner.onEmpty();
   };
 }

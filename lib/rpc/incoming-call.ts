@@ -40,6 +40,8 @@ export class IncomingCall extends Incoming {
     const channel = this.peer.turnIntoStream(this);
     if (!channel) return undefined;
     this.stream = channel;
+    // the run timeout is for answers; a stream lasts as long as both sides want, unless the caller said otherwise
+    if (this.header.timeout_ms === undefined) this.peer.deadlines.remove(this);
     channel.whenClosed(() => {
       if (channel.fault) this.abort(channel.fault);
       else if (channel.closedByPeer) this.abort(cancelled());

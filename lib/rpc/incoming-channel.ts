@@ -14,7 +14,10 @@ export class IncomingChannel extends Incoming {
     readonly channel: Channel,
   ) {
     super(peer, channel.id, header);
-    channel.whenClosed(() => this.abort(channel.fault ?? cancelled()));
+    channel.whenClosed(() => {
+      if (channel.closedByPeer || channel.fault) this.abort(channel.fault ?? cancelled());
+      else if (this.settle()) this.cancel(cancelled()); // the handler, or both sides, ended it in order
+    });
   }
 
   /** The handler has done its part: ends the channel in order. */

@@ -16,7 +16,7 @@ export interface RapLimits extends FrameLimits {
   readonly declareTimeoutMs: number;
   /** Time to reach a server, TLS included. Default 5 s. */
   readonly connectTimeoutMs: number;
-  /** Time to reach a server and be answered on DECLARE. Default 9 s, rap's own. */
+  /** Time for a server to answer DECLARE, once it is reached. Default 9 s, rap's own. */
   readonly openTimeoutMs: number;
   /** Time for a frame that has begun to be whole, plus one second per 64 KiB that came. Default 30 s, as Nest. */
   readonly incompleteFrameTimeoutMs: number;
@@ -24,7 +24,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxUnfinishedBytes: number;
   /** Calls that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
   readonly maxInFlight: number;
-  /** Calls that run at once on a server. Default 8192; beyond, 429. */
+  /** Calls and channels that run at once on a server. Default 8192; beyond, 429. */
   readonly maxInFlightTotal: number;
   /** Channels, streams included, that are open at once on a connection. Default 128, as RabbitMQ; beyond, 429. */
   readonly maxChannels: number;
@@ -32,15 +32,15 @@ export interface RapLimits extends FrameLimits {
   readonly maxSessions: number;
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
   readonly channelWindowBytes: number;
-  /** Frames for channels that do not exist, and unknown events, before the connection is closed. Default 100, as Node's HTTP/2. */
+  /** Frames for channels that do not exist, and unknown events, before a server closes the connection; one a second is forgiven. Default 100, as Node's HTTP/2. */
   readonly maxRejectedFrames: number;
   /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
   /** Frames handled of one connection before others have their turn. Default 16: the peer works on one batch of answers while the next is made. */
   readonly framesPerTick: number;
-  /** Unsent bytes at which a server reads no further requests of the connection. Default 1 MiB. */
+  /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
-  /** Unsent bytes at which a server drops the connection and a client refuses calls. Default 16 MiB. */
+  /** Unsent bytes at which a server drops the connection, and a client refuses whatever it cannot queue. Default 16 MiB. */
   readonly sendBufferHardBytes: number;
   /** Time in which a blocked connection must take some bytes. Default 10 s, as NATS. */
   readonly writeStallTimeoutMs: number;
@@ -76,7 +76,7 @@ export const DEFAULT_LIMITS: RapLimits = {
 
 /** When a silent peer is asked for a sign of life, and when it is given up. Times in milliseconds. */
 export interface KeepAliveOptions {
-  /** Silence after which a ping goes out. Default: server 30 s ± 10 %, client 15 s. 0 switches pings off. */
+  /** Silence after which a ping goes out. Default: server 30 s ± 10 %, client 15 s. 0 switches pings, and the idle timeout, off. */
   readonly intervalMs: number;
   /** Time for the answer. Default: server 10 s, client 5 s. */
   readonly timeoutMs: number;
@@ -126,5 +126,6 @@ export function resolveLimits(given: Partial<RapLimits> | undefined): RapLimits 
   if (!(limits.maxDepth <= MOST_DEPTH)) {
     throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);
   }
+  if (!(limits.channelWindowBytes > 0)) throw new RangeError('limits.channelWindowBytes must be above 0');
   return { ...limits, sendBufferHardBytes: Math.max(limits.sendBufferHardBytes, 4 * limits.maxFrameBytes) };
 }

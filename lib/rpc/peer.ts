@@ -324,7 +324,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     const call = this.role === 'client' ? this.calls.get(id) : undefined;
     if (call && this.has(Extension.StreamReply)) this.#onStreamReply(call);
     if (this.channels.receive(id, header, body, bytes)) return this.#closeIfDrained();
-    if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
+    if (this.role === 'server' && !this.#rejectAllowance.take())
+      return this.close(CloseReason.ExcessiveRejects);
     this.#send(MsgType.Channel, id, { status_code: Status.Channel }, 'channel not create');
   }
 
