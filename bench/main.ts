@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { runBench } from './src/bench.js';
 import { chart } from './src/chart.js';
-import { decoderReport, measureDecoder } from './src/decoder.js';
-import { decoders } from './src/decoders.js';
+import { decoderReport, decoderTargets, measureDecoder } from './src/decoder.js';
+import { loadDecoders } from './src/decoders.js';
 import { HELP, type Options, parseOptions, UsageError } from './src/options.js';
 import { report } from './src/report.js';
 
@@ -12,8 +12,10 @@ async function main(options: Options): Promise<void> {
     return;
   }
   if (options.decoder) {
-    for (const [name, feed] of Object.entries(decoders)) {
-      console.log(`\n${name}\n\n${decoderReport(measureDecoder(feed))}`);
+    for (const { name, feed, isFloor } of await loadDecoders()) {
+      const rows = measureDecoder(feed);
+      console.log(`\n${name}\n\n${decoderReport(rows)}`);
+      if (!isFloor) console.log(`\n${decoderTargets(rows)}`);
     }
     return;
   }

@@ -7,6 +7,7 @@ interface Shades {
 
 /** rap in blue; the others in colours that also differ in brightness. */
 const barColors: Record<PeerName, Shades> = {
+  rap: { light: '#0550ae', dark: '#58a6ff' },
   'rap-call': { light: '#0550ae', dark: '#58a6ff' },
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
   'nest-tcp': { light: '#57606a', dark: '#c9d1d9' },

@@ -63,11 +63,11 @@ export function chart(rows: readonly Row[]): string {
   ].join('\n');
 }
 
-/** Nest TCP itself is the line at 1 and gets no bar. */
+/** Nest TCP itself is the line at 1 and gets no bar; what it cannot do is not in the picture. */
 function groupsOf(rows: readonly Row[]): Group[] {
   const groups = new Map<string, Group>();
-  for (const { scenario, peer, ratio } of rows) {
-    if (ratio === null || peer === REFERENCE) continue;
+  for (const { scenario, peer, ratio, ratioTo } of rows) {
+    if (ratio === null || ratioTo !== REFERENCE || peer === REFERENCE) continue;
     const group = groups.get(scenario) ?? { title: scenarios[scenario].title, bars: [] };
     group.bars.push({ peer, ratio });
     groups.set(scenario, group);

@@ -69,6 +69,18 @@ export function decoderReport(rows: readonly DecoderRow[]): string {
   );
 }
 
+/** What is asked of a decoder, and what it did. */
+export function decoderTargets(rows: readonly DecoderRow[]): string {
+  const cpuMs = (frameMiB: number, pieces: string): number =>
+    rows.find((row) => row.frameMiB === frameMiB && row.pieces === pieces)?.cpuMs ?? Number.NaN;
+  const inPieces = cpuMs(4, '1448 B') / cpuMs(4, 'one piece');
+  const fourTimes = cpuMs(16, '1448 B') / cpuMs(4, '1448 B');
+  return [
+    `4 MiB in pieces of 1448 B to one piece: ${inPieces.toFixed(2)} (at most 2.5)`,
+    `16 MiB to 4 MiB, in pieces of 1448 B: ${fourTimes.toFixed(2)} (at most 4.4)`,
+  ].join('\n');
+}
+
 function warmUp(feed: Feed): void {
   const frame = frameOfRows(MIB);
   for (let i = 0; i < REPETITIONS; i++) {

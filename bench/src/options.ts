@@ -1,10 +1,12 @@
 import { parseArgs } from 'node:util';
 import { isPeerName, type PeerName, peerNames, peers, REFERENCE } from './peers.js';
+import type { Scenario } from './scenario.js';
 import { isScenarioName, type ScenarioName, scenarioNames, scenarios } from './scenarios.js';
 
 export interface Options {
   scenarios: ScenarioName[];
-  peers: PeerName[];
+  /** Each scenario's own where none are named. */
+  peers: PeerName[] | undefined;
   rounds: number;
   seconds: number;
   json: string | undefined;
@@ -19,7 +21,7 @@ export class UsageError extends Error {}
 export const HELP = `Usage: npm run bench -- [options]
 
   --scenarios LIST  of: ${scenarioNames.join(',')} (all)
-  --peers LIST      of: ${peerNames.join(',')} (all)
+  --peers LIST      of: ${peerNames.join(',')} (all that a scenario has)
   --rounds N        rounds over all peers (5)
   --seconds N       of one measurement (1.2)
   --json FILE       write the rows
@@ -28,7 +30,7 @@ export const HELP = `Usage: npm run bench -- [options]
   --help
 
 Scenarios:
-${descriptions(scenarioNames, (name) => scenarios[name].title)}
+${descriptions(scenarioNames, (name) => `${scenarios[name].title}: ${scenarios[name].peers.join(', ')}`)}
 
 Peers:
 ${descriptions(peerNames, (name) => peers[name].description)}
@@ -37,12 +39,16 @@ ${descriptions(peerNames, (name) => peers[name].description)}
 /** @throws {@link UsageError} */
 export function parseOptions(args: string[]): Options {
   const values = parse(args);
+  const chosenScenarios = list(values.scenarios, scenarioNames, isScenarioName, 'scenario') ?? scenarioNames;
   const chosenPeers = list(values.peers, peerNames, isPeerName, 'peer');
-  if (values.svg && !chosenPeers.includes(REFERENCE)) {
+  if (chosenPeers && !chosenPeers.some((peer) => chosenScenarios.some((name) => takesPart(peer, name)))) {
+    throw new UsageError(`No such peer takes part in ${chosenScenarios.join(', ')}`);
+  }
+  if (values.svg && chosenPeers && !chosenPeers.includes(REFERENCE)) {
     throw new UsageError(`--svg draws ratios to ${REFERENCE}, which is not among the peers`);
   }
   return {
-    scenarios: list(values.scenarios, scenarioNames, isScenarioName, 'scenario'),
+    scenarios: chosenScenarios,
     peers: chosenPeers,
     rounds: positive(values.rounds, 'rounds', Number.isInteger),
     seconds: positive(values.seconds, 'seconds', Number.isFinite),
@@ -78,8 +84,8 @@ function list<T extends string>(
   known: readonly T[],
   isKnown: (name: string) => name is T,
   kind: string,
-): T[] {
-  if (value === undefined) return [...known];
+): T[] | undefined {
+  if (value === undefined) return undefined;
   const names = value.split(',').filter((name) => name !== '');
   const unknown = names.filter((name) => !isKnown(name));
   if (unknown.length > 0 || names.length === 0) {
@@ -87,6 +93,11 @@ function list<T extends string>(
     throw new UsageError(`${complaint}. Known: ${known.join(', ')}`);
   }
   return [...new Set(names.filter(isKnown))];
+}
+
+function takesPart(peer: PeerName, name: ScenarioName): boolean {
+  const scenario: Scenario = scenarios[name];
+  return scenario.peers.includes(peer);
 }
 
 function positive(value: string, option: string, isRight: (value: number) => boolean): number {

@@ -1,16 +1,21 @@
 import { Child } from './children/child.js';
-import type { RunRequest } from './children/messages.js';
-import { isClientMeasurement } from './measure.js';
+import { isClientMeasurement } from './measurement.js';
 import type { PeerName } from './peers.js';
-import type { ScenarioName } from './scenarios.js';
+import type { Scenario } from './scenario.js';
+import { type ScenarioName, scenarios } from './scenarios.js';
+import { Watch } from './watch.js';
 
 /** What one peer did in one round. */
 export interface Measurement {
-  rate: number;
+  /** In the scenario's unit. */
+  result: number;
   p50Us: number;
   p99Us: number;
   serverCpuUs: number;
   clientCpuUs: number;
+  /** What the processes came to hold during the run, where the scenario is watched. */
+  serverMemoryMiB?: number;
+  clientMemoryMiB?: number;
 }
 
 /** A peer's server and client process, ready to run one scenario. */
@@ -18,13 +23,14 @@ export class Pair {
   private constructor(
     private readonly server: Child,
     private readonly client: Child,
+    private readonly scenario: Scenario,
   ) {}
 
   static async start(peer: PeerName, scenario: ScenarioName): Promise<Pair> {
     const { child: server, ready: port } = await Child.start('./server.js', [peer]);
     try {
       const { child: client } = await Child.start('./client.js', [peer, scenario, String(port)]);
-      return new Pair(server, client);
+      return new Pair(server, client, scenarios[scenario]);
     } catch (error) {
       await server.stop();
       throw error;
@@ -32,22 +38,20 @@ export class Pair {
   }
 
   async run(seconds: number): Promise<Measurement> {
-    const serverCpuBefore = await this.serverCpuUs();
-    const request: RunRequest = { seconds };
-    const client = await this.client.ask(request, seconds * 1000);
+    const watch = this.scenario.isWatched ? await Watch.prepare(this.server, this.client) : undefined;
+    const before = await this.server.usage();
+    const running = this.client.ask({ ask: 'run', seconds }, seconds * 1000);
+    const [client, watched] = await Promise.all([running, watch?.until(running)]);
     if (!isClientMeasurement(client)) throw new Error(`Not a measurement: ${JSON.stringify(client)}`);
-    const serverCpuUs = (await this.serverCpuUs()) - serverCpuBefore;
+    const { itemsAhead, ...memory } = watched ?? {};
     return {
-      rate: client.steps / client.seconds,
+      result: itemsAhead ?? client.steps / client.seconds,
       p50Us: client.p50Us,
       p99Us: client.p99Us,
-      serverCpuUs: serverCpuUs / client.steps,
+      serverCpuUs: ((await this.server.usage()).cpuUs - before.cpuUs) / client.steps,
       clientCpuUs: client.cpuUs / client.steps,
+      ...memory,
     };
-  }
-
-  private async serverCpuUs(): Promise<number> {
-    return Number(await this.server.ask({}));
   }
 
   /** The client first, so that no server sees its connection break. */

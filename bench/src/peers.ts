@@ -17,6 +17,10 @@ export const peers = {
     description: 'rap, client.send(): an Observable',
     load: async () => (await import('./peers/rap.js')).rapSend,
   },
+  rap: {
+    description: 'rap, stream() and channel()',
+    load: async () => (await import('./peers/rap.js')).rap,
+  },
   'nest-tcp': {
     description: 'Nest TCP, string pattern',
     load: async () => (await import('./peers/nest-tcp.js')).nestTcp,

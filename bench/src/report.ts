@@ -13,35 +13,53 @@ export function report(rows: readonly Row[]): string {
     .join('\n');
 }
 
+interface Column {
+  heading: string;
+  cell: (row: Row) => string;
+}
+
 function scenarioTable(rows: readonly Row[]): string {
-  const unit = rows[0]?.unit ?? '';
-  const headings = [
-    'peer',
-    'ratio',
-    unit,
-    'min',
-    'max',
-    'p50 us',
-    'p99 us',
-    'server CPU us',
-    'client CPU us',
-  ];
+  const columns = columnsFor(rows);
   return table(
-    headings,
-    rows.map((row) => [
-      row.peer,
-      row.ratio === null ? '-' : row.ratio.toFixed(2),
-      whole(row.median),
-      whole(row.min),
-      whole(row.max),
-      whole(row.p50Us),
-      whole(row.p99Us),
-      row.serverCpuUs.toFixed(1),
-      row.clientCpuUs.toFixed(1),
-    ]),
+    columns.map((column) => column.heading),
+    rows.map((row) => columns.map((column) => column.cell(row))),
   );
+}
+
+function columnsFor([first]: readonly Row[]): Column[] {
+  const columns: Column[] = [{ heading: 'peer', cell: (row) => row.peer }];
+  if (first?.ratioTo) {
+    columns.push({ heading: `to ${first.ratioTo}`, cell: (row) => quotient(row.ratio) });
+  }
+  if (first?.ratioToGrpc !== undefined) {
+    columns.push({ heading: 'to nest-grpc', cell: (row) => quotient(row.ratioToGrpc) });
+  }
+  columns.push(
+    { heading: first?.unit ?? '', cell: (row) => whole(row.median) },
+    { heading: 'min', cell: (row) => whole(row.min) },
+    { heading: 'max', cell: (row) => whole(row.max) },
+    { heading: 'p50 us', cell: (row) => tenths(row.p50Us) },
+    { heading: 'p99 us', cell: (row) => tenths(row.p99Us) },
+    { heading: 'server CPU us', cell: (row) => tenths(row.serverCpuUs) },
+    { heading: 'client CPU us', cell: (row) => tenths(row.clientCpuUs) },
+  );
+  if (first?.serverMemoryMiB !== undefined) {
+    columns.push(
+      { heading: 'server MiB', cell: (row) => tenths(row.serverMemoryMiB) },
+      { heading: 'client MiB', cell: (row) => tenths(row.clientMemoryMiB) },
+    );
+  }
+  return columns;
+}
+
+function quotient(value: number | null | undefined): string {
+  return value?.toFixed(2) ?? '-';
 }
 
 function whole(value: number): string {
   return Math.round(value).toLocaleString('en');
+}
+
+function tenths(value: number | undefined): string {
+  return value?.toFixed(1) ?? '-';
 }

@@ -1,5 +1,5 @@
 /**
- * A uniform sample of bounded size out of any number of values (algorithm R): what it costs does not depend on
+ * A uniform sample of bounded size out of any number of times (algorithm R): what it costs does not depend on
  * how fast a peer is.
  */
 export class Reservoir {
@@ -10,16 +10,18 @@ export class Reservoir {
     this.samples = new Float64Array(capacity);
   }
 
-  add(value: number): void {
+  add(milliseconds: number): void {
     const { samples } = this;
     const slot = this.seen < samples.length ? this.seen : Math.floor(Math.random() * (this.seen + 1));
-    if (slot < samples.length) samples[slot] = value;
+    if (slot < samples.length) samples[slot] = milliseconds;
     this.seen += 1;
   }
 
-  /** The values below which the given shares of the sample lie; NaN where nothing was sampled. */
-  quantiles(shares: readonly number[]): number[] {
+  /** In microseconds; NaN where nothing was sampled. */
+  summaryUs(): { p50Us: number; p99Us: number } {
     const sorted = this.samples.subarray(0, Math.min(this.seen, this.samples.length)).toSorted();
-    return shares.map((share) => sorted[Math.floor(share * (sorted.length - 1))] ?? Number.NaN);
+    const quantileUs = (share: number): number =>
+      (sorted[Math.floor(share * (sorted.length - 1))] ?? Number.NaN) * 1000;
+    return { p50Us: quantileUs(0.5), p99Us: quantileUs(0.99) };
   }
 }

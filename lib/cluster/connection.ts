@@ -75,9 +75,17 @@ export class Connection implements PeerOwner {
    * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
    * phase `connect` where that takes too long.
    */
-  acquire(what: string, timeoutMs: number): Promise<Peer> {
-    const { peer } = this;
-    if (peer) return Promise.resolve(peer);
+  async acquire(what: string, timeoutMs: number): Promise<Peer> {
+    const until = this.options.clock.now() + timeoutMs;
+    for (;;) {
+      const peer =
+        this.peer ?? (await this.#wait(what, timeoutMs, Math.max(1, until - this.options.clock.now())));
+      // one that was lost between its opening and its use is none
+      if (peer.state === 'open') return peer;
+    }
+  }
+
+  #wait(what: string, timeoutMs: number, leftMs: number): Promise<Peer> {
     const { limits, deadlines } = this.options;
     if (this.#waiters.size >= limits.maxQueuedCalls) {
       return Promise.reject(
@@ -99,7 +107,7 @@ export class Connection implements PeerOwner {
         },
       });
       this.#waiters.add(waiter);
-      deadlines.add(waiter, timeoutMs);
+      deadlines.add(waiter, leftMs);
       if (this.#state.name === 'idle') void this.#connect();
     });
   }
@@ -112,7 +120,7 @@ export class Connection implements PeerOwner {
     if (state.name === 'waiting') state.timer.cancel();
     if (state.name === 'open' || state.name === 'connecting') state.peer?.close(reason);
     for (const peer of this.#draining) peer.close(reason);
-    this.#failWaiters(
+    this.#takeWaiting().fail(
       connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
     );
     if (state.name !== 'idle') this.options.onStatus('disconnected');
@@ -222,13 +230,21 @@ export class Connection implements PeerOwner {
       return;
     }
     this.#state = { name: 'idle' };
+    const waiting = this.#takeWaiting();
     this.options.onStatus('disconnected', reason);
-    this.#failWaiters(connectionLost(reason.message, reason.cause ?? reason, 'no'));
+    waiting.fail(connectionLost(reason.message, reason.cause ?? reason, 'no'));
   }
 
-  #failWaiters(reason: Fault): void {
-    for (const call of this.#unsent.takeAll()) call.reject(reason);
-    for (const waiter of Array.from(this.#waiters)) waiter.settle(reason);
+  /** All that wait now: whoever comes while they are told may wait for the next connection. */
+  #takeWaiting(): { fail(reason: Fault): void } {
+    const calls = this.#unsent.takeAll();
+    const waiters = Array.from(this.#waiters);
+    return {
+      fail(reason) {
+        for (const call of calls) call.reject(reason);
+        for (const waiter of waiters) waiter.settle(reason);
+      },
+    };
   }
 }
 

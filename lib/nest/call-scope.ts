@@ -6,8 +6,8 @@ import type { RapSession } from './rap-session.js';
 export interface CallScope {
   /** The call or channel that a handler works on: calls made inside inherit its time and its cancellation. */
   readonly incoming?: Incoming | undefined;
-  /** The session of `withSession`. */
-  readonly session?: RapSession | undefined;
+  /** The sessions of `withSession`, the innermost first. */
+  readonly sessions?: readonly RapSession[];
 }
 
 const storage = new AsyncLocalStorage<CallScope>();
@@ -30,5 +30,17 @@ export function runInScope<T>(incoming: Incoming, work: () => T): T {
 
 /** Runs code in a session, beside what it had inherited. */
 export function runInSession<T>(session: RapSession, work: () => T): T {
-  return storage.run({ ...storage.getStore(), session }, work);
+  const outer = storage.getStore();
+  return storage.run({ ...outer, sessions: [session, ...(outer?.sessions ?? [])] }, work);
+}
+
+/** Runs code that outlives the call it happens to start in, such as a connection. */
+export function runOutside<T>(work: () => T): T {
+  return storage.exit(work);
+}
+
+/** Makes a callback run in the scope in which it was made, wherever it is called from. */
+export function inThisScope<A extends unknown[]>(callback: (...args: A) => void): (...args: A) => void {
+  const scope = storage.getStore();
+  return scope ? (...args) => storage.run(scope, callback, ...args) : callback;
 }

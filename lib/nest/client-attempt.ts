@@ -23,13 +23,17 @@ export class Attempt<T> implements ReplySink {
   #channel: Channel | undefined;
   #whenOver: (() => void) | undefined;
 
-  constructor(private readonly outcome: Outcome<T>) {
+  constructor(
+    private readonly outcome: Outcome<T>,
+    onStream?: (channel: Channel) => void,
+  ) {
     const { stream } = outcome;
     this.stream =
       stream &&
       ((channel) => {
         if (this.over) return channel.close();
         this.#channel = channel;
+        onStream?.(channel);
         channel.whenClosed(() => this.#end());
         stream(channel);
       });

@@ -15,7 +15,7 @@ import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js
 import { allowManyListeners } from '../rpc/listeners.js';
 import type { Peer } from '../rpc/peer.js';
 import { callTimeout } from '../rpc/pending-call.js';
-import { currentScope, followCallScopes, runInSession } from './call-scope.js';
+import { currentScope, followCallScopes, inThisScope, runInSession, runOutside } from './call-scope.js';
 import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
 import { endpointOf, reconnectOf, type RapCallOptions, type RapClientOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
@@ -74,12 +74,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     const endpoint = endpointOf(options);
     this.#connection = new Connection({
       dial: async () => {
-        this.#link = await dial(endpoint, {
-          tls: options.tls,
-          connectTimeoutMs: limits.connectTimeoutMs,
-          limits,
-          clock: systemClock,
-        });
+        this.#link = await runOutside(() =>
+          dial(endpoint, {
+            tls: options.tls,
+            connectTimeoutMs: limits.connectTimeoutMs,
+            limits,
+            clock: systemClock,
+          }),
+        );
         return this.#link;
       },
       where: describeEndpoint(endpoint),
@@ -157,18 +159,18 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       return throwError(() => new ParseError('the pattern is missing'));
     return new Observable<TResult>((observer) =>
       this.#start<TResult>(pattern, data, undefined, {
-        resolve(value) {
+        resolve: inThisScope((value: TResult) => {
           observer.next(value);
           observer.complete();
-        },
-        reject: (error) => observer.error(error),
-        stream: (channel) => {
+        }),
+        reject: inThisScope((error: unknown) => observer.error(error)),
+        stream: inThisScope((channel: Channel) => {
           new RapChannel<TResult>(channel).toObservable().subscribe({
             next: (value) => observer.next(this.serializeResponse(value) as TResult),
             error: (error) => observer.error(this.serializeError(error)),
             complete: () => observer.complete(),
           });
-        },
+        }),
       }),
     );
   }
@@ -360,7 +362,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /** Sends a call now, or as soon as there is a connection. Returns what cancels it. */
   #send<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
     const plan = this.#plan(packet, options);
-    const attempt = new Attempt(outcome);
+    const attempt = new Attempt(
+      outcome,
+      plan.isLimited ? (channel) => this.#limitChannel(channel, plan) : undefined,
+    );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
@@ -379,7 +384,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       if (this.serializer || this.deserializer) this.#limit(attempt, plan, started);
       const body = this.serializer ? await this.#serialize(packet) : packet.data;
       if (this.deserializer) attempt.decode = (response) => this.#deserialize<T>(response);
-      const peer = session?.connection() ?? (await this.#ready(route.target, timeoutMs));
+      const peer = session?.connection() ?? (await this.#connection.acquire(route.target, timeoutMs));
       if (attempt.over) return;
       const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
       this.#sendTo(peer, plan, body, leftMs, attempt);
@@ -395,15 +400,6 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       { target, header, encodedHeader, body, timeoutMs, tellTimeLeft: isLimited },
       attempt,
     );
-  }
-
-  /** A connection that is open now: one that was lost between its opening and its use is none. */
-  async #ready(what: string, timeoutMs: number): Promise<Peer> {
-    const until = systemClock.now() + timeoutMs;
-    for (;;) {
-      const peer = await this.#connection.acquire(what, Math.max(1, until - systemClock.now()));
-      if (peer.state === 'open') return peer;
-    }
   }
 
   /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
@@ -424,7 +420,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
-    const peer = session?.connection() ?? (await this.#ready(target, timeoutMs));
+    const peer = session?.connection() ?? (await this.#connection.acquire(target, timeoutMs));
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
     const channel = peer.openChannel({
@@ -434,22 +430,26 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       timeoutMs: leftMs,
       tellTimeLeft: isLimited,
     });
-    const limit = new ChannelLimit(channel, target, { timeoutMs, whole: isLimited });
-    this.#deadlines.add(limit, leftMs);
+    this.#limitChannel(channel, plan, leftMs);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
     channel.whenClosed(() => {
-      this.#deadlines.remove(limit);
       for (const stop of unlisten) stop();
     });
     return channel;
+  }
+
+  #limitChannel(channel: Channel, plan: CallPlan, leftMs = plan.timeoutMs): void {
+    const { timeoutMs, isLimited } = plan;
+    const limit = new ChannelLimit(channel, plan.route.target, { timeoutMs, whole: isLimited });
+    this.#deadlines.add(limit, leftMs);
+    channel.whenClosed(() => this.#deadlines.remove(limit));
   }
 
   /** What holds for a call: its own options, and what the handler or session that makes it hands down. */
   #plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
     const route = this.#routes.of(packet.pattern);
     const scope = options?.detached ? undefined : currentScope();
-    const implicit = scope?.session?.belongsTo(this) ? scope.session : undefined;
-    const session = options?.session ?? implicit;
+    const session = options?.session ?? scope?.sessions?.find((open) => open.belongsTo(this));
     const { metadata } = packet as { metadata?: Record<string, string> };
     const isPlain = !session && !metadata && !options?.header;
     const header = isPlain
@@ -487,7 +487,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
     try {
-      return await this.#ready(what, timeoutMs);
+      return await this.#connection.acquire(what, timeoutMs);
     } catch (error) {
       throw toRapError(error);
     }

@@ -1,4 +1,5 @@
 import { BaseRpcContext } from '@nestjs/microservices';
+import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { RemoteAddress } from '../protocol/link.js';
 import type { Incoming } from '../rpc/incoming.js';
@@ -13,6 +14,8 @@ type RapContextArgs = [target: string, header: Header];
 export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: Incoming;
   readonly #route: Route;
+  /** Bound when the call came: a session that is closed meanwhile does not come back. */
+  #session: Session | Fault | undefined;
   #replyHeader: Record<string, unknown> | null = null;
 
   /** @internal */
@@ -20,6 +23,8 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     super([route.target, call.header]);
     this.#call = call;
     this.#route = route;
+    const id = call.header.session_id;
+    if (id !== undefined) this.#session = sessionOf(call, id);
   }
 
   /** `/<group>/<name>` */
@@ -61,13 +66,8 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
    * @throws TooManyRequestsError where the connection has too many sessions, ProtocolError for an id that is none
    */
   get session(): Session | undefined {
-    const id = this.#call.header.session_id;
-    if (id === undefined) return undefined;
-    try {
-      return this.#call.peer.sessions.get(id);
-    } catch (error) {
-      throw toRapError(error);
-    }
+    if (this.#session instanceof Fault) throw toRapError(this.#session);
+    return this.#session;
   }
 
   /** Who calls: address, port, and the subject of a verified TLS certificate. */
@@ -117,6 +117,14 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
   failure: unknown;
+}
+
+function sessionOf({ peer }: Incoming, id: unknown): Session | Fault {
+  try {
+    return peer.sessions.get(id);
+  } catch (error) {
+    return error as Fault;
+  }
 }
 
 const RESERVED: ReadonlySet<string> = new Set([

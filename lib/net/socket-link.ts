@@ -52,7 +52,7 @@ export class SocketLink implements Link, BudgetHolder {
   #ended = false;
   #linger: Timer | undefined;
   #frameTimer: Timer | undefined;
-  #frameSince = 0;
+  #frameSince: number | undefined;
   #pausedAt = 0;
 
   constructor(
@@ -110,7 +110,7 @@ export class SocketLink implements Link, BudgetHolder {
     this.#pauses -= 1;
     if (this.#pauses > 0) return;
     // the peer could not finish its frame while nobody read
-    if (this.#frameSince > 0) this.#frameSince += this.options.clock.now() - this.#pausedAt;
+    if (this.#frameSince !== undefined) this.#frameSince += this.options.clock.now() - this.#pausedAt;
     if (!this.#delivering) this.#deliver();
   }
 
@@ -165,7 +165,7 @@ export class SocketLink implements Link, BudgetHolder {
         const frame = this.#decoder.next();
         if (frame) {
           this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
-          this.#frameSince = 0;
+          this.#frameSince = undefined;
           if (--budget > 0) continue;
           setImmediate(this.#deliver);
           return;
@@ -188,10 +188,10 @@ export class SocketLink implements Link, BudgetHolder {
   #watchTail(): void {
     const { unfinishedBytes } = this.#decoder;
     // a frame that begins behind another is the youngest
-    if (this.#frameSince === 0) this.options.budget?.set(this, 0);
+    if (this.#frameSince === undefined) this.options.budget?.set(this, 0);
     this.options.budget?.set(this, unfinishedBytes);
     if (unfinishedBytes === 0) return;
-    if (this.#frameSince === 0) this.#frameSince = this.options.clock.now();
+    this.#frameSince ??= this.options.clock.now();
     this.#frameTimer ??= this.options.clock.after(
       this.options.limits.incompleteFrameTimeoutMs,
       this.#checkTail,
@@ -201,7 +201,7 @@ export class SocketLink implements Link, BudgetHolder {
   readonly #checkTail = (): void => {
     this.#frameTimer = undefined;
     const { unfinishedBytes } = this.#decoder;
-    if (unfinishedBytes === 0 || this.#frameSince === 0) return;
+    if (unfinishedBytes === 0 || this.#frameSince === undefined) return;
     const now = this.options.clock.now();
     const blockedMs = this.#pauses > 0 ? now - this.#pausedAt : 0;
     const extraMs = (unfinishedBytes / BYTES_PER_EXTRA_SECOND) * 1000;

@@ -25,8 +25,8 @@ export interface ChannelHost {
   /** Stops and restarts the reading of the connection. */
   pauseReading(): void;
   resumeReading(): void;
-  /** The channel is over. Called once. */
-  released(byPeer: boolean): void;
+  /** The channel is over. Called once; where the peer does not know it yet, it may still send. */
+  released(peerKnows: boolean): void;
 }
 
 export interface ChannelOptions {
@@ -307,7 +307,7 @@ export class Channel {
     if (this.isClosed) {
       // both sides have ended; the peer may not know that yet, and say DROP as well
       this.#state = 'ended';
-      this.#finish(undefined, false);
+      this.#finish(undefined, true, false);
       return;
     }
     for (const reader of this.#readers.splice(0)) reader.resolve(undefined);
@@ -401,7 +401,7 @@ export class Channel {
     this.#host.resumeReading();
   }
 
-  #finish(fault: Fault | undefined, byPeer: boolean): void {
+  #finish(fault: Fault | undefined, byPeer: boolean, peerKnows = byPeer): void {
     this.#state = 'closed';
     this.#fault = fault;
     this.closedByPeer = byPeer;
@@ -415,7 +415,7 @@ export class Channel {
       else reader.resolve(undefined);
     }
     this.#controller?.abort(fault);
-    this.#host.released(byPeer);
+    this.#host.released(peerKnows);
     for (const callback of this.#onClosed.splice(0)) callback();
   }
 }

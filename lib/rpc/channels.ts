@@ -71,7 +71,7 @@ export class Channels {
         this.#pausing -= 1;
         this.link.resume();
       },
-      released: (byPeer) => this.#released(channel, byPeer),
+      released: (peerKnows) => this.#released(channel, peerKnows),
     };
     const channel: Channel = new Channel({
       id,
@@ -136,10 +136,10 @@ export class Channels {
     return false;
   }
 
-  #released(channel: Channel, byPeer: boolean): void {
+  #released(channel: Channel, peerKnows: boolean): void {
     this.#live.delete(channel.id);
     this.#blocked.delete(channel);
-    if (!byPeer) this.#remember(channel.id);
+    if (!peerKnows) this.#remember(channel.id);
     this.connection.released();
   }
 

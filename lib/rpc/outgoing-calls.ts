@@ -16,10 +16,11 @@ import {
 
 /** The calls of this side over one connection: at most `maxInFlight` at the peer, the rest in a queue. */
 export class OutgoingCalls implements PendingCallOwner {
+  /** Whether the peer understands `timeout_ms`. */
+  peerKnowsDeadlines = false;
+
   readonly #live = new Map<number, PendingCall>();
   #queue: PendingCall[] = [];
-  /** Whether the peer understands `timeout_ms`. */
-  #tellTimeLeft = false;
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
   #queuedCount = 0;
@@ -57,8 +58,7 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   /** Sends a call, or queues it. Everything that goes wrong goes to the sink. */
-  start(request: CallRequest, sink: ReplySink, deadlines = false): PendingCall {
-    this.#tellTimeLeft = deadlines;
+  start(request: CallRequest, sink: ReplySink): PendingCall {
     const call = new PendingCall(request, sink, this);
     this.#started = true;
     const refusal = this.#refusal();
@@ -167,7 +167,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   #headerOf(call: PendingCall): Header | EncodedHeader {
     const { header, encodedHeader, timeoutMs, tellTimeLeft } = call.request;
-    if (!tellTimeLeft || !this.#tellTimeLeft) return encodedHeader ?? header;
+    if (!tellTimeLeft || !this.peerKnowsDeadlines) return encodedHeader ?? header;
     // a call that waited in the queue has less left than it was given
     return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeoutMs);
   }

@@ -156,7 +156,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   /** Calls the peer. The sink hears of it exactly once. */
   call(request: CallRequest, sink: ReplySink): PendingCall {
-    return this.calls.start(request, sink, this.has(Extension.Deadline));
+    return this.calls.start(request, sink);
   }
 
   /**
@@ -277,6 +277,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#state = { name: 'open' };
     this.#agreed = agreed;
     this.channels.agree(agreed);
+    this.calls.peerKnowsDeadlines = agreed.has(Extension.Deadline);
     this.#link.admit();
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
@@ -324,8 +325,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     const call = this.role === 'client' ? this.calls.get(id) : undefined;
     if (call && this.has(Extension.StreamReply)) this.#onStreamReply(call);
     if (this.channels.receive(id, header, body, bytes)) return this.#closeIfDrained();
-    if (this.role === 'server' && !this.#rejectAllowance.take())
-      return this.close(CloseReason.ExcessiveRejects);
+    if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
     this.#send(MsgType.Channel, id, { status_code: Status.Channel }, 'channel not create');
   }
 
@@ -347,30 +347,40 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   #onEvent(type: MsgType, id: number, header: Header, body: unknown): void {
+    if (header.target === EventTarget.Ping) {
+      // {} or "", answered under the same id and type; a large body is not worth its way back
+      if (!this.#pingAllowance.take()) return this.close(CloseReason.TooManyPings);
+      const echo = typeof body === 'string' && body.length <= MAX_PING_TEXT ? body : {};
+      this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, echo);
+    } else if (this.role === 'client') this.#onServerEvent(header, body);
+    else this.#onClientEvent(id, header, body);
+  }
+
+  #onServerEvent(header: Header, body: unknown): void {
     switch (header.target) {
-      case EventTarget.Ping: // {} or "", answered under the same id and type
-        if (!this.#pingAllowance.take()) return this.close(CloseReason.TooManyPings);
-        this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, body);
-        return;
+      case EventTarget.Close: // reason
+        return this.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
+      case EventTarget.Shutdown: // {close_timeout: seconds}
+        return this.#onShutdown();
+      default: // "Server Error" belongs to no call; what is unknown is for others
+    }
+  }
+
+  #onClientEvent(id: number, header: Header, body: unknown): void {
+    switch (header.target) {
       case EventTarget.Cancel: // {id}: no answer, neither to this nor to the call
         return this.#onCancel(body);
       case EventTarget.SessionClose: // {session_id}
         return this.sessions.close((body as { session_id?: unknown } | null)?.session_id);
       case EventTarget.Drop: // the client says goodbye
-        this.#send(type, id, null, 'success');
-        return;
-      case EventTarget.Close: // reason
-        return this.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
-      case EventTarget.Shutdown: // {close_timeout: seconds}
-        return this.#onShutdown();
-      case EventTarget.ServerError: // message
+        this.#send(MsgType.ClientEvent, id, null, 'success');
         return;
       case EventTarget.Declare:
         return this.#protocolError('a second DECLARE');
       default:
-        if (this.role === 'client' || isErrorStatus(header.status_code)) return;
+        if (isErrorStatus(header.status_code)) return;
         if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
-        this.#send(type, id, { status_code: Status.Protocol }, 'unknown event');
+        this.#send(MsgType.ClientEvent, id, { status_code: Status.Protocol }, 'unknown event');
     }
   }
 
@@ -576,6 +586,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#options.owner.onClose(this, reason);
   }
 }
+
+/** Longest text of a ping that is sent back. */
+const MAX_PING_TEXT = 128;
 
 const IGNORE_REPLY: ReplySink = { resolve: () => {}, reject: () => {} };
 

@@ -4,9 +4,6 @@ import { Status } from '../protocol/status.js';
 /** Longest session id, in characters. */
 const MAX_SESSION_ID_LENGTH = 128;
 
-/** Closed sessions that are remembered. */
-const MAX_REMEMBERED = 1024;
-
 /** What a server keeps for calls that belong together: `ctx.session`. */
 export interface Session {
   readonly id: string;
@@ -19,9 +16,6 @@ export interface Session {
 /** The sessions of one connection. One exists from its first use to its end. */
 export class Sessions {
   readonly #open = new Map<string, { session: Session; controller: AbortController }>();
-
-  /** The last that were closed: calls from before may still run. */
-  readonly #closed = new Set<string>();
 
   constructor(private readonly maxSessions: number) {}
 
@@ -39,8 +33,6 @@ export class Sessions {
     }
     const known = this.#open.get(id);
     if (known) return known.session;
-    // a call of a session that was closed behind it: it gets an empty one that is over, and nothing is kept
-    if (this.#closed.has(id)) return { id, state: new Map(), signal: AbortSignal.abort() };
     if (this.#open.size >= this.maxSessions) {
       throw new Fault({ status: Status.TooManyRequests, message: `Too many sessions (${this.maxSessions})` });
     }
@@ -55,11 +47,6 @@ export class Sessions {
     if (typeof id !== 'string' || id.length > MAX_SESSION_ID_LENGTH) return;
     const entry = this.#open.get(id);
     this.#open.delete(id);
-    this.#closed.add(id);
-    for (const oldest of this.#closed) {
-      if (this.#closed.size <= MAX_REMEMBERED) break;
-      this.#closed.delete(oldest);
-    }
     entry?.controller.abort();
   }
 

@@ -32,6 +32,7 @@ export class RawSocket {
   constructor(readonly socket: net.Socket) {
     const unpack = new UnpackrStream({ useRecords: false, int64AsType: 'auto' } as object);
     socket.pipe(unpack);
+    unpack.on('error', () => {}); // the other side may break off in a frame, or send none at all
     unpack.on('data', (frame: RawFrame) => {
       this.frames.push(frame);
       this.#notify();

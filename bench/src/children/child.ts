@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { isReply } from './messages.js';
+import { isReply, isUsage, type Question, type Request, type Usage } from './messages.js';
 
 /** How long a child may be silent beyond the time that it was asked to run. */
 const PATIENCE_MS = 20_000;
@@ -9,24 +9,37 @@ const EXIT_PATIENCE_MS = 2_000;
 
 /** The bench's end of a server or client process. */
 export class Child {
+  private lastId = 0;
+
   private constructor(private readonly process: ChildProcess) {}
 
   /** Starts a process and waits until it is ready. Resolves to it and what it said on being so. */
   static async start(file: string, args: readonly string[]): Promise<{ child: Child; ready: unknown }> {
     const child = new Child(fork(fileURLToPath(new URL(file, import.meta.url)), args));
     try {
-      return { child, ready: await child.reply(PATIENCE_MS) };
+      return { child, ready: await child.reply(0, PATIENCE_MS) };
     } catch (error) {
       await child.stop();
       throw error;
     }
   }
 
-  /** Sends a question and resolves to its answer. One at a time. */
-  async ask(question: object, expectedMs = 0): Promise<unknown> {
-    const answer = this.reply(expectedMs + PATIENCE_MS);
+  /** Sends a request and resolves to its answer. */
+  async ask(request: Request, expectedMs = 0): Promise<unknown> {
+    const question: Question = { id: ++this.lastId, request };
+    const answer = this.reply(question.id, expectedMs + PATIENCE_MS);
     this.process.send(question);
     return answer;
+  }
+
+  async usage(): Promise<Usage> {
+    const usage = await this.ask({ ask: 'usage' });
+    if (!isUsage(usage)) throw new Error(`Not a usage: ${JSON.stringify(usage)}`);
+    return usage;
+  }
+
+  async liveBytes(): Promise<number> {
+    return Number(await this.ask({ ask: 'liveBytes' }));
   }
 
   /** Hangs up, which is what ends the process; kills it if that does not. */
@@ -40,7 +53,7 @@ export class Child {
     clearTimeout(timer);
   }
 
-  private reply(patienceMs: number): Promise<unknown> {
+  private reply(id: number, patienceMs: number): Promise<unknown> {
     const { process: child } = this;
     return new Promise((resolve, reject) => {
       const settle = (conclude: () => void): void => {
@@ -49,7 +62,7 @@ export class Child {
         conclude();
       };
       const onMessage = (message: unknown): void => {
-        if (!isReply(message)) return;
+        if (!isReply(message) || message.id !== id) return;
         settle(() => (message.ok ? resolve(message.value) : reject(new Error(message.error))));
       };
       const onExit = (): void => settle(() => reject(new Error('The process ended')));

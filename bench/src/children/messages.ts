@@ -1,20 +1,38 @@
-/** What the bench asks of a client process. */
-export interface RunRequest {
-  seconds: number;
+/** What the bench asks of a child. */
+export type Request =
+  /** To a client: run the scenario. The answer is a measurement. */
+  | { ask: 'run'; seconds: number }
+  /** The answer is a {@link Usage}. May be asked while a run goes on. */
+  | { ask: 'usage' }
+  /** The answer is how many bytes live objects and buffers take. It costs a garbage collection. */
+  | { ask: 'liveBytes' }
+  /** To a server: count produced items from 0. */
+  | { ask: 'reset' };
+
+/** What a child has used and done so far. */
+export interface Usage {
+  cpuUs: number;
+  /** Items that it has produced (a server) or taken (a client) in this run, where the scenario is watched. */
+  items: number;
 }
 
-export function isRunRequest(question: unknown): question is RunRequest {
-  return (
-    typeof question === 'object' &&
-    question !== null &&
-    'seconds' in question &&
-    typeof question.seconds === 'number'
-  );
+export function isUsage(value: unknown): value is Usage {
+  return typeof value === 'object' && value !== null && 'cpuUs' in value && 'items' in value;
 }
 
-/** Sent once unasked when the process is ready, then once for each question. */
-export type Reply = { ok: true; value: unknown } | { ok: false; error: string };
+/** A request under a number that its reply repeats. */
+export interface Question {
+  id: number;
+  request: Request;
+}
+
+export function isQuestion(message: unknown): message is Question {
+  return typeof message === 'object' && message !== null && 'id' in message && 'request' in message;
+}
+
+/** Sent once unasked when the process is ready, with id 0, then once for each question. */
+export type Reply = { id: number } & ({ ok: true; value: unknown } | { ok: false; error: string });
 
 export function isReply(message: unknown): message is Reply {
-  return typeof message === 'object' && message !== null && 'ok' in message;
+  return typeof message === 'object' && message !== null && 'id' in message && 'ok' in message;
 }

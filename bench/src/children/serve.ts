@@ -1,8 +1,8 @@
-import type { Reply } from './messages.js';
+import { isQuestion, type Reply, type Request } from './messages.js';
 
 interface Service {
   ready: unknown;
-  answer: (question: unknown) => unknown;
+  answer: (request: Request) => unknown;
 }
 
 /**
@@ -13,14 +13,19 @@ export async function serve(prepare: () => Promise<Service>): Promise<void> {
   process.once('disconnect', () => process.exit());
   try {
     const { ready, answer } = await prepare();
-    process.on('message', (question: unknown) => {
-      Promise.resolve(question)
+    process.on('message', (message: unknown) => {
+      if (!isQuestion(message)) return;
+      const { id, request } = message;
+      Promise.resolve(request)
         .then(answer)
-        .then((value) => send({ ok: true, value }), fail);
+        .then(
+          (value) => send({ id, ok: true, value }),
+          (error: unknown) => fail(id, error),
+        );
     });
-    send({ ok: true, value: ready });
+    send({ id: 0, ok: true, value: ready });
   } catch (error) {
-    fail(error);
+    fail(0, error);
   }
 }
 
@@ -28,6 +33,6 @@ function send(reply: Reply): void {
   process.send?.(reply);
 }
 
-function fail(error: unknown): void {
-  send({ ok: false, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+function fail(id: number, error: unknown): void {
+  send({ id, ok: false, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
 }

@@ -37,6 +37,6 @@ export class ObjectPatternController {
 // oxlint-disable-next-line typescript/no-extraneous-class -- all that a Nest module has is its decorator
 class BenchModule {}
 
-export function moduleOf(controller: Type): DynamicModule {
-  return { module: BenchModule, controllers: [controller] };
+export function moduleOf(...controllers: Type[]): DynamicModule {
+  return { module: BenchModule, controllers };
 }

@@ -5,11 +5,12 @@ import { ClientProxyFactory, type MicroserviceOptions, Transport } from '@nestjs
 import { firstValueFrom } from 'rxjs';
 import { HOST, type Peer, portOf } from '../peer.js';
 import { moduleOf, ObjectPatternController, StringPatternController } from './nest-module.js';
+import { TcpStreamController, tcpStreams } from './nest-tcp-streams.js';
 
-function tcpPeer(controller: Type, patternOf: (name: string) => string | { cmd: string }): Peer {
+function tcpPeer(controllers: Type[], patternOf: (name: string) => string | { cmd: string }): Peer {
   return {
     async startServer() {
-      const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(controller), {
+      const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(...controllers), {
         transport: Transport.TCP,
         options: { host: HOST, port: 0 },
         logger: ['error'],
@@ -21,10 +22,13 @@ function tcpPeer(controller: Type, patternOf: (name: string) => string | { cmd: 
     async connect(port) {
       const client = ClientProxyFactory.create({ transport: Transport.TCP, options: { host: HOST, port } });
       await client.connect();
-      return { unary: (name, body) => firstValueFrom(client.send<unknown>(patternOf(name), body)) };
+      return {
+        unary: (name, body) => firstValueFrom(client.send<unknown>(patternOf(name), body)),
+        ...tcpStreams(client),
+      };
     },
   };
 }
 
-export const nestTcp = tcpPeer(StringPatternController, (name) => name);
-export const nestTcpObject = tcpPeer(ObjectPatternController, (name) => ({ cmd: name }));
+export const nestTcp = tcpPeer([StringPatternController, TcpStreamController], (name) => name);
+export const nestTcpObject = tcpPeer([ObjectPatternController], (name) => ({ cmd: name }));

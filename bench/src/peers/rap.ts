@@ -1,24 +1,23 @@
+import type { Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { RapClient, RapServer } from 'nestjs-rap';
 import { firstValueFrom } from 'rxjs';
 import { HOST, type Peer, type PeerClient, portOf } from '../peer.js';
 import { moduleOf, StringPatternController } from './nest-module.js';
+import { RapStreamController, rapStreams } from './rap-streams.js';
 
 /** The widest scenario keeps 1000 calls in flight: the default limit must not be what is measured. */
 const limits = { maxInFlight: 2048 };
 
-function rapPeer(operations: (client: RapClient) => PeerClient): Peer {
+function rapPeer(controller: Type, operations: (client: RapClient) => PeerClient): Peer {
   return {
     async startServer() {
       const server = new RapServer({ host: HOST, port: 0, limits });
-      const app = await NestFactory.createMicroservice<MicroserviceOptions>(
-        moduleOf(StringPatternController),
-        {
-          strategy: server,
-          logger: ['error'],
-        },
-      );
+      const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(controller), {
+        strategy: server,
+        logger: ['error'],
+      });
       await app.listen();
       return portOf(server.address());
     },
@@ -31,7 +30,10 @@ function rapPeer(operations: (client: RapClient) => PeerClient): Peer {
   };
 }
 
-export const rapCall = rapPeer((client) => ({ unary: (name, body) => client.call(name, body) }));
-export const rapSend = rapPeer((client) => ({
+export const rapCall = rapPeer(StringPatternController, (client) => ({
+  unary: (name, body) => client.call(name, body),
+}));
+export const rapSend = rapPeer(StringPatternController, (client) => ({
   unary: (name, body) => firstValueFrom(client.send(name, body)),
 }));
+export const rap = rapPeer(RapStreamController, rapStreams);

@@ -2,11 +2,15 @@ import type { Socket } from 'node:net';
 import { Packr, Unpackr } from 'msgpackr';
 
 /** `[msg_type, correlation_id, header, body]` */
-export type Frame = [number, number, { target?: string }, unknown];
+export type Frame = [number, number, { target?: string; channel_life_cycle?: string }, unknown];
 
 /** Without `variableMapSize` even an empty header would be a map16. */
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const unpackr = new Unpackr({ useRecords: false });
+
+export function packFrame(frame: Frame): Buffer {
+  return packr.pack(frame);
+}
 
 /** Joins all frames of one tick into one write. */
 export function batchedWriter(socket: Socket): (frame: Frame) => void {
@@ -19,7 +23,7 @@ export function batchedWriter(socket: Socket): (frame: Frame) => void {
   };
   return (frame) => {
     if (queue.length === 0) process.nextTick(flush);
-    queue.push(packr.pack(frame));
+    queue.push(packFrame(frame));
   };
 }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { HOST, type Peer, portOf } from '../peer.js';
 import { batchedWriter, onFrames } from './raw-framing.js';
+import { CHANNEL, rawStreams, serveChannels } from './raw-streams.js';
 
 type Handler = (body: unknown) => unknown;
 
@@ -26,7 +27,13 @@ export const raw: Peer = {
   async startServer() {
     const server = createServer({ noDelay: true }, (socket) => {
       const write = batchedWriter(socket);
-      onFrames(socket, ([, id, header, body]) => {
+      const receiveOnChannel = serveChannels(socket, write);
+      onFrames(socket, (frame) => {
+        const [type, id, header, body] = frame;
+        if (type === CHANNEL) {
+          receiveOnChannel(frame);
+          return;
+        }
         const handler = handlers.get(header.target ?? '');
         if (!handler) throw new Error(`No handler for ${header.target}`);
         write([MSG, id, {}, handler(body)]);
@@ -42,19 +49,27 @@ export const raw: Peer = {
     await once(socket, 'connect');
     const write = batchedWriter(socket);
     const pending = new Map<number, (answer: unknown) => void>();
-    onFrames(socket, ([, id, , body]) => {
+    // Odd and below 2^32, as a rap client counts.
+    let lastId = 1;
+    const nextId = (): number => (lastId = (lastId + 2) % 2 ** 32);
+    const streams = rawStreams(socket, nextId);
+    onFrames(socket, (frame) => {
+      const [type, id, , body] = frame;
+      if (type === CHANNEL) {
+        streams.receive(frame);
+        return;
+      }
       pending.get(id)?.(body);
       pending.delete(id);
     });
 
-    let lastId = 1;
     return {
+      ...streams.operations,
       unary: (name, body) =>
         new Promise((resolve) => {
-          // Odd and below 2^32, as a rap client counts.
-          lastId = (lastId + 2) % 2 ** 32;
-          pending.set(lastId, resolve);
-          write([MSG, lastId, { target: `/default/${name}` }, body]);
+          const id = nextId();
+          pending.set(id, resolve);
+          write([MSG, id, { target: `/default/${name}` }, body]);
         }),
     };
   },

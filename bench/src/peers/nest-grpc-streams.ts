@@ -1,0 +1,145 @@
+import { once } from 'node:events';
+import {
+  type ClientDuplexStream,
+  type ClientReadableStream,
+  type ClientWritableStream,
+  Metadata,
+  type sendUnaryData,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type ServerWritableStream,
+} from '@grpc/grpc-js';
+import { Controller } from '@nestjs/common';
+import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
+import { Observable } from 'rxjs';
+import type { PeerClient, StreamParams } from '../peer.js';
+import { addTo, type Tally } from '../tally.js';
+import { produceText } from '../texts.js';
+
+/** gRPC leaves out a field that is 0. */
+interface Item {
+  value?: number;
+}
+
+interface Text {
+  text: string;
+}
+
+@Controller()
+export class GrpcStreamController {
+  @GrpcMethod('Bench', 'Count')
+  count({ n }: StreamParams, _: Metadata, call: ServerWritableStream<StreamParams, Item>): Observable<Item> {
+    return heldBack(n, call, (value) => ({ value }));
+  }
+
+  @GrpcMethod('Bench', 'Texts')
+  texts({ n }: StreamParams, _: Metadata, call: ServerWritableStream<StreamParams, Text>): Observable<Text> {
+    return heldBack(n, call, (i) => ({ text: produceText(i) }));
+  }
+
+  @GrpcStreamCall('Bench', 'Sink')
+  sink(call: ServerReadableStream<Item, Tally>, callback: sendUnaryData<Tally>): void {
+    const tally: Tally = { count: 0, sum: 0 };
+    // The client waits for it: only from then on do its writes say truly when there is room.
+    call.sendMetadata(new Metadata());
+    call.on('data', ({ value = 0 }: Item) => addTo(tally, value));
+    call.on('end', () => callback(null, tally));
+  }
+
+  @GrpcStreamCall('Bench', 'Mirror')
+  mirror(call: ServerDuplexStream<Item, Item>): void {
+    call.on('data', (item: Item) => call.write(item));
+    call.on('end', () => call.end());
+  }
+}
+
+/**
+ * Emits while the call has room: Nest writes what an Observable emits at once, and keeps what finds no room, however
+ * much. Nest has no other way for a handler that streams an answer to one request; one that writes to the call itself
+ * is no faster.
+ */
+function heldBack<T>(n: number, call: ServerWritableStream<StreamParams, T>, make: (i: number) => T) {
+  return new Observable<T>((subscriber) => {
+    let i = 0;
+    const emit = (): void => {
+      while (i < n && !subscriber.closed && !call.writableNeedDrain) subscriber.next(make(i++));
+      if (i === n) subscriber.complete();
+    };
+    call.on('drain', emit);
+    emit();
+    return () => call.off('drain', emit);
+  });
+}
+
+/** The part of the client that grpc-js makes of the contract. */
+export interface BenchStub {
+  Count(params: StreamParams): ClientReadableStream<Item>;
+  Texts(params: StreamParams): ClientReadableStream<Text>;
+  Sink(callback: (error: Error | null, tally?: Tally) => void): ClientWritableStream<Item>;
+  Mirror(): ClientDuplexStream<Item, Item>;
+}
+
+/**
+ * Plain calls of grpc-js: Nest's client wraps them in Observables, which neither let a writer wait nor a reader slow
+ * the server down.
+ */
+export function grpcStreams(stub: BenchStub): PeerClient {
+  return {
+    consume(_, params, take) {
+      const call = stub.Count(params);
+      return new Promise((resolve, reject) => {
+        let isCancelled = false;
+        call.on('data', ({ value = 0 }: Item) => {
+          if (isCancelled || take(value)) return;
+          isCancelled = true;
+          call.cancel();
+        });
+        call.on('error', (error) => (isCancelled ? resolve() : reject(error)));
+        call.on('end', resolve);
+      });
+    },
+
+    open(_, params) {
+      const call = stub.Texts(params);
+      const items: AsyncIterator<Text> = call[Symbol.asyncIterator]();
+      return {
+        async read() {
+          const { value } = await items.next();
+          return value?.text;
+        },
+        async cancel() {
+          call.on('error', () => {});
+          call.cancel();
+        },
+      };
+    },
+
+    produce(_, next) {
+      return new Promise((resolve, reject) => {
+        const call = stub.Sink((error, tally) => (error ? reject(error) : resolve(tally)));
+        void (async () => {
+          await once(call, 'metadata');
+          for (let value = next(); value !== undefined; value = next()) {
+            if (!call.write({ value })) await once(call, 'drain');
+          }
+          call.end();
+        })().catch(reject);
+      });
+    },
+
+    exchange(_, first, answer) {
+      const call = stub.Mirror();
+      let underWay = first.length;
+      return new Promise((resolve, reject) => {
+        call.on('data', ({ value: echo = 0 }: Item) => {
+          const value = answer(echo);
+          if (value !== undefined) call.write({ value });
+          else if (--underWay === 0) call.end();
+        });
+        call.on('error', reject);
+        call.on('end', resolve);
+        for (const value of first) call.write({ value });
+      });
+    },
+  };
+}

@@ -1,0 +1,34 @@
+import { performance } from 'node:perf_hooks';
+import { ownCpuUs } from './usage.js';
+
+export interface Lap {
+  seconds: number;
+  cpuUs: number;
+}
+
+/** Says when a run is over, and takes its time and the CPU time of this process. Stop it, or its timer stays. */
+export class Stopwatch {
+  /** Whether the time that was asked for is over. */
+  isOver = false;
+
+  private readonly startedAt = performance.now();
+  private readonly cpuBeforeUs = ownCpuUs();
+  private readonly timer: NodeJS.Timeout;
+  private lap: Lap | undefined;
+
+  constructor(seconds: number) {
+    this.timer = setTimeout(() => (this.isOver = true), seconds * 1000);
+  }
+
+  get elapsedMs(): number {
+    return performance.now() - this.startedAt;
+  }
+
+  /** What it took up to the first call of this. */
+  stop(): Lap {
+    clearTimeout(this.timer);
+    this.isOver = true;
+    this.lap ??= { seconds: this.elapsedMs / 1000, cpuUs: ownCpuUs() - this.cpuBeforeUs };
+    return this.lap;
+  }
+}

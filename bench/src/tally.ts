@@ -1,0 +1,14 @@
+/** What a server says about the numbers that it was sent. */
+export interface Tally {
+  count: number;
+  sum: number;
+}
+
+export function isTally(value: unknown): value is Tally {
+  return typeof value === 'object' && value !== null && 'count' in value && 'sum' in value;
+}
+
+export function addTo(tally: Tally, value: number): void {
+  tally.count += 1;
+  tally.sum += value;
+}

@@ -1,0 +1,69 @@
+import { type Lane, measure } from './measure.js';
+import type { PeerClient } from './peer.js';
+import { type PeerName, REFERENCE } from './peers.js';
+import type { Scenario } from './scenario.js';
+
+const unaryPeers: readonly PeerName[] = [
+  'rap-call',
+  'rap-send',
+  'nest-tcp',
+  'nest-tcp-object',
+  'nest-grpc',
+  'raw',
+];
+
+interface UnaryLoad {
+  /** How many calls are in flight. */
+  lanes: number;
+  /** Every how many calls of a lane the latency is taken: 1 where calls are few. */
+  sampleEvery: number;
+}
+
+interface UnaryScenario extends UnaryLoad {
+  title: string;
+  call: string;
+  body: unknown;
+  isRight: (answer: unknown) => boolean;
+}
+
+/** Calls of a function that adds two numbers. */
+export function sum(title: string, load: UnaryLoad): Scenario {
+  return unaryScenario({ title, ...load, call: 'sum', body: { a: 1, b: 2 }, isRight: isThree });
+}
+
+function isThree(answer: unknown): boolean {
+  return answer === 3;
+}
+
+/** Calls that send a string and get it back. */
+export function echo(title: string, { bytes, ...load }: UnaryLoad & { bytes: number }): Scenario {
+  // By way of a buffer: repeat() makes a tree of strings, which the first peer to send it would have to flatten.
+  const body = Buffer.from('nestjs-rap bench'.repeat(bytes / 16)).toString('latin1');
+  const isRight = (answer: unknown): boolean => typeof answer === 'string' && answer.length === bytes;
+  return unaryScenario({ title, ...load, call: 'echo', body, isRight });
+}
+
+function unaryScenario(options: UnaryScenario): Scenario {
+  return {
+    title: options.title,
+    unit: 'calls/s',
+    peers: unaryPeers,
+    base: REFERENCE,
+    async prepare(client) {
+      const lanes = Array.from({ length: options.lanes }, () => unaryLane(client, options));
+      return { run: (seconds) => measure({ lanes, seconds, sampleEvery: options.sampleEvery }) };
+    },
+  };
+}
+
+function unaryLane({ unary, unwrap }: PeerClient, { call, body, isRight }: UnaryScenario): Lane {
+  if (!unary) throw new Error('This peer has no unary calls');
+  return {
+    step: () => unary(call, body),
+    check(answer) {
+      if (!isRight(unwrap ? unwrap(answer) : answer)) {
+        throw new Error(`Wrong answer to ${call}: ${JSON.stringify(answer)?.slice(0, 100)}`);
+      }
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Child } from './children/child.js';
+
+/** How often the two are asked, and every how many times for their memory, which stops them for a moment. */
+const ASK_EVERY_MS = 20;
+const MEMORY_EVERY = 10;
+
+const MIB = 1024 * 1024;
+
+/** The most that was seen while a run went on. */
+export interface Watched {
+  /** Items that the server had produced and the client not yet taken. */
+  itemsAhead: number;
+  serverMemoryMiB: number;
+  clientMemoryMiB: number;
+}
+
+/** Watches a server and its client from outside while they stream. */
+export class Watch {
+  private constructor(
+    private readonly server: Child,
+    private readonly client: Child,
+    private readonly before: { server: number; client: number },
+  ) {}
+
+  /** Just before the run: memory is what comes on top. */
+  static async prepare(server: Child, client: Child): Promise<Watch> {
+    await server.ask({ ask: 'reset' });
+    return new Watch(server, client, {
+      server: await server.liveBytes(),
+      client: await client.liveBytes(),
+    });
+  }
+
+  async until(end: Promise<unknown>): Promise<Watched> {
+    const state = { isOver: false };
+    const over = (): void => void (state.isOver = true);
+    end.then(over, over);
+
+    const most: Watched = { itemsAhead: 0, serverMemoryMiB: 0, clientMemoryMiB: 0 };
+    for (let turn = 1; ; turn++) {
+      await sleep(ASK_EVERY_MS);
+      const [produced, taken] = await Promise.all([this.server.usage(), this.client.usage()]);
+      if (state.isOver) return most;
+      most.itemsAhead = Math.max(most.itemsAhead, produced.items - taken.items);
+      if (turn % MEMORY_EVERY !== 0) continue;
+      const server = ((await this.server.liveBytes()) - this.before.server) / MIB;
+      const client = ((await this.client.liveBytes()) - this.before.client) / MIB;
+      most.serverMemoryMiB = Math.max(most.serverMemoryMiB, server);
+      most.clientMemoryMiB = Math.max(most.clientMemoryMiB, client);
+    }
+  }
+}

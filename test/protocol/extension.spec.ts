@@ -1,0 +1,78 @@
+import { agreedExtensions, Extension, offeredExtensions, sendWindow } from '../../lib/protocol/extension.js';
+
+const own = offeredExtensions(1000);
+
+describe('offeredExtensions', () => {
+  it('are all, each a map', () => {
+    expect(Object.keys(own).toSorted()).toEqual(Object.values(Extension).toSorted());
+    for (const parameters of Object.values(own)) expect(typeof parameters).toBe('object');
+  });
+
+  it('tell how much a peer may send ahead', () => expect(own['credit']).toEqual({ window: 1000 }));
+});
+
+describe('agreedExtensions', () => {
+  it('are those that both sides named, with the peer’s parameters', () => {
+    const offered = { credit: { window: 5, more: 1 }, cancel: {}, not_known: {} };
+    expect(Object.fromEntries(agreedExtensions(own, offered))).toEqual({
+      cancel: {},
+      credit: { window: 5, more: 1 },
+    });
+    expect([...agreedExtensions({ cancel: {} }, offered)]).toEqual([['cancel', {}]]);
+    expect([...agreedExtensions({}, offered)]).toEqual([]);
+  });
+
+  it('are all, to a peer that offers the same', () => {
+    expect(Object.fromEntries(agreedExtensions(own, offeredExtensions(7)))).toEqual(offeredExtensions(7));
+  });
+
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['nil', null],
+    ['text', 'credit'],
+    ['a number', 1],
+    ['a boolean', true],
+    ['a list', ['credit']],
+    ['an empty map', {}],
+    ['bytes', Buffer.from('credit')],
+    ['a map of text', { credit: 'yes' }],
+    ['a map of nil', { credit: null }],
+    ['a map of booleans', { credit: true }],
+    ['a map of lists', { credit: [] }],
+    ['a map of bytes', { credit: Buffer.of(1) }],
+    ['other names', { CREDIT: {}, credits: {}, toString: {}, constructor: {} }],
+    ['an inherited name', Object.create({ credit: {} })],
+    ['a name in __proto__', JSON.parse('{"__proto__": {"credit": {}}}')],
+  ])('are none where the peer offers %s', (_name, offered) => {
+    expect([...agreedExtensions(own, offered)]).toEqual([]);
+  });
+});
+
+const windowOf = (parameters: unknown): number | undefined =>
+  sendWindow(agreedExtensions(own, { credit: parameters }));
+
+describe('sendWindow', () => {
+  it('is what the peer lets this side send ahead', () => {
+    expect(windowOf({ window: 1 })).toBe(1);
+    expect(windowOf({ window: 262_144 })).toBe(262_144);
+  });
+
+  it('is bounded', () => {
+    for (const window of [2 ** 31, 2 ** 31 + 1, 2 ** 53, Infinity])
+      expect(windowOf({ window })).toBe(2 ** 31);
+  });
+
+  it.each<[string, unknown]>([
+    ['no credits', undefined],
+    ['credits without a window', {}],
+    ['zero', { window: 0 }],
+    ['less than nothing', { window: -1 }],
+    ['NaN', { window: NaN }],
+    ['text', { window: '1000' }],
+    ['a bigint', { window: 2n ** 60n }],
+    ['nil', { window: null }],
+    ['a map', { window: {} }],
+  ])('is none where the peer offers %s', (_name, parameters) => {
+    expect(windowOf(parameters)).toBeUndefined();
+  });
+});

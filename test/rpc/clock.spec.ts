@@ -1,0 +1,30 @@
+import { systemClock } from '../../lib/rpc/clock.js';
+
+const turn = (ms = 0): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+
+it('counts milliseconds and never goes back', async () => {
+  const before = systemClock.now();
+  await turn(20);
+  const passed = systemClock.now() - before;
+  expect(passed).toBeGreaterThanOrEqual(19);
+  expect(passed).toBeLessThan(5_000);
+});
+
+it('fires once, and not when it was cancelled', async () => {
+  let fired = 0;
+  let cancelled = 0;
+  systemClock.after(1, () => (fired += 1));
+  const timer = systemClock.after(1, () => (cancelled += 1));
+  timer.cancel();
+  timer.cancel();
+  await turn(20);
+  expect([fired, cancelled]).toEqual([1, 0]);
+});
+
+it('does not fire at once for times that Node cannot count: 25 days, or no end', async () => {
+  let fired = 0;
+  const timers = [2 ** 31, 1e12, Infinity].map((ms) => systemClock.after(ms, () => (fired += 1)));
+  await turn(30);
+  for (const timer of timers) timer.cancel();
+  expect(fired).toBe(0);
+});

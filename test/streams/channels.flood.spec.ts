@@ -1,0 +1,245 @@
+import 'reflect-metadata';
+import { Controller } from '@nestjs/common';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import {
+  ChannelPattern,
+  ConnectionLostError,
+  RapChannel,
+  type RapClient,
+  type RapContext,
+} from '../../lib/index.js';
+import type { TestApp } from '../helpers/app.js';
+import { eventually, Gate, testScope } from '../helpers/async.js';
+import { declare, drop, end, fence, msg, openWith } from '../helpers/channel-frames.js';
+import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
+import { aborted, idle, pass, Probe } from '../helpers/streams.js';
+
+const scope = testScope();
+
+/** A raw client with all extensions, until the test ends. */
+async function connect(port: number): Promise<RawSocket> {
+  const raw = await openWith(port);
+  scope.defer(() => raw.destroy());
+  return raw;
+}
+
+let probe = new Probe();
+let gate = new Gate();
+beforeEach(() => {
+  probe = new Probe();
+  gate = new Gate();
+});
+
+@Controller()
+class FloodController {
+  @ChannelPattern('echo')
+  async echo(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+    probe.started += 1;
+    for await (const body of channel) await channel.write(body);
+    probe.ended += 1;
+  }
+
+  @ChannelPattern('untilGone')
+  async untilGone(@Payload() _: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
+    probe.started += 1;
+    await aborted(ctx.signal);
+    probe.ended += 1;
+  }
+
+  @ChannelPattern('hold')
+  async hold(@Payload() _: RapChannel): Promise<void> {
+    probe.started += 1;
+    await gate.opened;
+  }
+
+  /** Reads one message and ends the channel itself, in one of the ways there are. */
+  @ChannelPattern('selfClosing')
+  async selfClosing(@Payload() channel: RapChannel<string, unknown>): Promise<void> {
+    const how = await channel.read();
+    if (how === 'close') channel.close();
+    else if (how === 'error') channel.close(new Error('enough'));
+    else await channel.end();
+  }
+
+  @MessagePattern('count')
+  async *count(@Payload() n: number): AsyncGenerator<number> {
+    for (let i = 0; i < n; i++) yield await Promise.resolve(i);
+  }
+}
+
+async function start(
+  options: Parameters<typeof scope.serve>[1] = {},
+): Promise<TestApp & { mine: RapClient }> {
+  // a fence is a ping, and there are many
+  const limits = { pingBurst: 1e6, ...options.limits };
+  const test = await scope.serve([FloodController, NeighbourController], { ...options, limits });
+  const mine = test.client({ reconnect: false });
+  scope.defer(() => {
+    gate.open();
+    mine.close();
+    return idle(test);
+  });
+  return { ...test, mine };
+}
+
+/** Does so much, some at a time. */
+async function repeat(times: number, atOnce: number, work: (i: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      for (let i = next++; i < times; i = next++) await work(i);
+    }),
+  );
+}
+
+const MEGABYTE = 1024 * 1024;
+
+describe('10,000 channels', () => {
+  it('opened, used and ended leave nothing behind', async () => {
+    const test = await start();
+    const neighbour = await Neighbour.of(test);
+    const use = async (i: number): Promise<void> => {
+      const channel = await test.mine.channel<number, number>('echo', { metadata: { i } });
+      await channel.write(i);
+      expect(await channel.read()).toBe(i);
+      if (i % 2 === 0) channel.close();
+      else await channel.end();
+      await channel.closed;
+    };
+    await repeat(1000, 50, use);
+    const before = await heapUsed();
+    await repeat(10_000, 50, use);
+    await eventually('all handlers have ended', () => probe.ended === 11_000);
+    const grown = (await heapUsed()) - before;
+    expect(grown).toBeLessThan(6 * MEGABYTE);
+    expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
+    await neighbour.stop();
+  }, 30_000);
+
+  it('opened and dropped at once end with the connection that does it, and only that', async () => {
+    const test = await start();
+    const neighbour = await Neighbour.of(test);
+    const before = await heapUsed();
+    let connections = 0;
+    for (let dropped = 0; dropped < 10_000; connections++) {
+      const raw = await connect(test.port);
+      let id = 5;
+      for (; !raw.closed && id < 20_000; id += 200) {
+        const ids = Array.from({ length: 100 }, (_, i) => id + 2 * i);
+        raw.send(...ids.flatMap((each) => [declare(each, 'untilGone'), drop(each)]));
+        dropped += 100;
+        await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
+      }
+      expect(await raw.closeReason()).toBe('excessive resets');
+      expect(id).toBeLessThan(2500);
+      await raw.waitClosed();
+    }
+    expect(connections).toBeGreaterThan(5);
+    await idle(test).catch(() => {});
+    expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
+    expect(probe.ended).toBe(probe.started);
+    await neighbour.stop();
+  }, 30_000);
+
+  it('dropped by a client of this project at once end with its connection, in words that say why', async () => {
+    const test = await start();
+    const neighbour = await Neighbour.of(test);
+    const errors: unknown[] = [];
+    test.mine.on('disconnect', (error) => errors.push(error));
+    await test.mine.connect();
+    for (let i = 0; i < 2000 && errors.length === 0; i++) {
+      const channel = await test.mine.channel('untilGone');
+      channel.close();
+      if (i % 50 === 0) await test.mine.call('neighbour.echo', i).catch(() => {});
+    }
+    await eventually('the connection is gone', () => errors.length > 0);
+    expect(errors[0]).toBeInstanceOf(ConnectionLostError);
+    expect(errors[0]).toMatchObject({ message: expect.stringContaining('excessive resets') });
+    await neighbour.stop();
+  });
+});
+
+describe('channels that the handler ends', () => {
+  it.each(['close', 'error', 'end'])('say nothing against the client: %s', async (how) => {
+    const test = await start();
+    const lost: unknown[] = [];
+    test.mine.on('disconnect', (error) => lost.push(error));
+    await repeat(1200, 20, async () => {
+      const channel = await test.mine.channel<unknown, string>('selfClosing');
+      await channel.write(how);
+      if (how === 'end') await channel.end();
+      await channel.closed.catch(() => {});
+    });
+    expect(lost).toEqual([]);
+  });
+});
+
+describe('streams that are opened and have nothing asked of them', () => {
+  it('end with END, and leave nothing behind', async () => {
+    const test = await start();
+    const raw = await connect(test.port);
+    const batch = (from: number): RawFrame[] =>
+      Array.from({ length: 100 }, (_, i) => from + 2 * i).flatMap((id) => [
+        declare(id, 'count', { pad: 'x'.repeat(1000) }),
+        end(id),
+      ]);
+    raw.send(...batch(5));
+    await fence(raw);
+    const before = await heapUsed();
+    for (let id = 5 + 200; id < 16_000 && !raw.closed; id += 200) {
+      raw.send(...batch(id));
+      await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
+      raw.frames.length = 0;
+    }
+    expect((await heapUsed()) - before).toBeLessThan(3 * MEGABYTE);
+  });
+});
+
+describe('a peer that opens more than it may', () => {
+  it('and does not read the refusals is not served without end', async () => {
+    const test = await start({
+      limits: { maxChannels: 2, maxFrameBytes: 65_536, sendBufferSoftBytes: 65_536, framesPerTick: 1024 },
+    });
+    const neighbour = await Neighbour.of(test);
+    const raw = await connect(test.port);
+    raw.send(declare(5, 'hold'), declare(7, 'hold'));
+    await eventually('both run', () => probe.started === 2);
+    raw.socket.pause();
+    // its answers would be some 25 MB, of which the kernel takes a few
+    const frame = pack(declare(9, 'hold'));
+    const flood = Buffer.concat(Array.from({ length: 10_000 }, () => frame));
+    for (let i = 0; i < 20; i++) raw.socket.write(flood);
+    const left = (): number => (raw.closed ? 0 : raw.socket.writableLength);
+    // until it takes no more for a while: it has stopped reading, or has taken everything
+    for (let before = Infinity; left() < before; await pass(400)) {
+      before = left();
+      await neighbour.goesOn();
+    }
+    expect(raw.closed || raw.socket.writableLength > 0).toBe(true);
+    await neighbour.stop();
+  }, 30_000);
+});
+
+describe('deadlines that never come', () => {
+  it('leave nothing behind when their channels are over', async () => {
+    const test = await start();
+    const raw = await connect(test.port);
+    const use = async (from: number, count: number): Promise<void> => {
+      for (let i = 0; i < count; i += 50) {
+        const ids = Array.from({ length: 50 }, (_, j) => from + 2 * (i + j));
+        for (const id of ids) {
+          raw.send(declare(id, 'echo', {}, { timeout_ms: 1e8 + id }), msg(id, 'x'), end(id));
+        }
+        await eventually('all have ended', () => probe.started === probe.ended && probe.ended % 50 === 0);
+        await fence(raw);
+        raw.frames.length = 0;
+      }
+    };
+    await use(5, 500);
+    const before = await heapUsed();
+    await use(5 + 2 * 500, 8000);
+    const grown = (await heapUsed()) - before;
+    expect(grown).toBeLessThan(2 * MEGABYTE);
+  }, 30_000);
+});

@@ -1,0 +1,619 @@
+import 'reflect-metadata';
+import type { Socket } from 'node:net';
+import { Controller } from '@nestjs/common';
+import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
+import {
+  ChannelPattern,
+  ConnectionLostError,
+  RapChannel,
+  RapClient,
+  type RapContext,
+  type RapSession,
+  type Session,
+  TooManyRequestsError,
+} from '../../lib/index.js';
+import type { TestApp } from '../helpers/app.js';
+import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { answerDeclareWith, call, fence, openWith } from '../helpers/channel-frames.js';
+import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
+import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
+
+const scope = testScope();
+let probe = new Probe();
+let gate = new Gate();
+let sessions: (Session | undefined)[] = [];
+let events: unknown[] = [];
+beforeEach(() => {
+  probe = new Probe();
+  gate = new Gate();
+  sessions = [];
+  events = [];
+});
+
+@Controller()
+class SessionController {
+  /** Id of the caller's session, or null. */
+  @MessagePattern('whoami')
+  async whoami(@Payload() _: unknown, @Ctx() ctx: RapContext): Promise<string | null> {
+    sessions.push(ctx.session);
+    await turn();
+    return ctx.session?.id ?? null;
+  }
+
+  @MessagePattern('login')
+  login(@Payload() user: string, @Ctx() ctx: RapContext): string {
+    ctx.session?.state.set('user', user);
+    return ctx.session?.id ?? 'no session';
+  }
+
+  @MessagePattern('user')
+  user(@Payload() _: unknown, @Ctx() ctx: RapContext): unknown {
+    return ctx.session?.state.get('user') ?? null;
+  }
+
+  @MessagePattern('untouched')
+  untouched(@Payload() body: unknown): unknown {
+    return body;
+  }
+
+  @MessagePattern('ids')
+  async *ids(@Payload() n: number, @Ctx() ctx: RapContext): AsyncGenerator<string | null> {
+    sessions.push(ctx.session);
+    for (let i = 0; i < n; i++) {
+      await turn();
+      yield ctx.session?.id ?? null;
+    }
+  }
+
+  @ChannelPattern('idChannel')
+  async idChannel(
+    @Payload() channel: RapChannel<string, string | null>,
+    @Ctx() ctx: RapContext,
+  ): Promise<void> {
+    sessions.push(ctx.session);
+    for await (const _ of channel) await channel.write(ctx.session?.id ?? null);
+  }
+
+  @EventPattern('event')
+  event(@Payload() body: unknown, @Ctx() ctx: RapContext): void {
+    events.push(body, ctx.session?.id);
+  }
+
+  /** Ends with the session. */
+  @MessagePattern('untilClosed')
+  async untilClosed(@Payload() _: unknown, @Ctx() ctx: RapContext): Promise<string> {
+    const session = ctx.session as Session;
+    sessions.push(session);
+    await aborted(session.signal);
+    return 'closed';
+  }
+
+  /** Looks at its session before and after the test lets it go on. */
+  @MessagePattern('looksTwice')
+  async looksTwice(@Payload() first: boolean, @Ctx() ctx: RapContext): Promise<void> {
+    probe.begin(ctx);
+    if (first) sessions.push(ctx.session);
+    await gate.opened;
+    sessions.push(ctx.session);
+    probe.ended += 1;
+  }
+
+  @MessagePattern('gated')
+  async gated(@Payload() _: unknown, @Ctx() ctx: RapContext): Promise<string | null> {
+    probe.begin(ctx);
+    await gate.opened;
+    return ctx.session?.id ?? null;
+  }
+}
+
+async function start(
+  options: Parameters<typeof scope.serve>[1] = {},
+): Promise<TestApp & { mine: RapClient }> {
+  const test = await scope.serve([SessionController], options);
+  const mine = test.client();
+  scope.defer(() => {
+    gate.open();
+    mine.close();
+    return idle(test);
+  });
+  return { ...test, mine };
+}
+
+describe('withSession()', () => {
+  it('puts every kind of call inside into one session', async () => {
+    const { mine } = await start();
+    const id = await mine.withSession(async (session) => {
+      expect(await mine.call('whoami')).toBe(session.id);
+      expect(await collect(mine.stream('ids', 2))).toEqual([session.id, session.id]);
+      expect(await firstValueFrom(mine.send('whoami', {}))).toBe(session.id);
+      expect(await lastValueFrom(mine.send('ids', 2).pipe(toArray()))).toEqual([session.id, session.id]);
+      const channel = await mine.channel<string, string>('idChannel');
+      await channel.write('?');
+      expect(await channel.read()).toBe(session.id);
+      channel.close();
+      await lastValueFrom(mine.emit('event', 1), { defaultValue: undefined });
+      await eventually('the event', () => events.length === 2);
+      expect(events).toEqual([1, session.id]);
+      return session.id;
+    });
+    expect(id).toMatch(/^[\w-]{8,}$/);
+    expect(new Set(sessions).size).toBe(1);
+    expect(await mine.call('whoami')).toBeNull();
+  });
+
+  it('holds at any depth: after awaits, in timers, in functions that know nothing of it', async () => {
+    const { mine } = await start();
+    const helper = async (): Promise<unknown> => {
+      await turn();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return mine.call('whoami');
+    };
+    await mine.withSession(async (session) => {
+      await turn();
+      const inTimer = new Promise((resolve) => setTimeout(() => resolve(mine.call('whoami')), 1));
+      const inMicrotask = Promise.resolve().then(() => mine.call('whoami'));
+      const all = await Promise.all([helper(), helper(), inTimer, inMicrotask, mine.call('whoami')]);
+      expect(new Set(all)).toEqual(new Set([session.id]));
+    });
+  });
+
+  it('gives back what its work returns, and its error', async () => {
+    const { mine } = await start();
+    expect(await mine.withSession(() => 42)).toBe(42);
+    const boom = new Error('boom');
+    expect(await rejection(mine.withSession(() => Promise.reject(boom)))).toBe(boom);
+    expect(
+      await rejection(
+        mine.withSession(() => {
+          throw boom;
+        }),
+      ),
+    ).toBe(boom);
+    expect(await mine.call('whoami')).toBeNull();
+  });
+
+  it('nests: inside holds the inner one, and after it the outer one', async () => {
+    const { mine } = await start();
+    await mine.withSession(async (outer) => {
+      expect(await mine.call('whoami')).toBe(outer.id);
+      await mine.withSession(async (inner) => {
+        expect(inner.id).not.toBe(outer.id);
+        expect(await mine.call('whoami')).toBe(inner.id);
+        expect(await outer.call('whoami')).toBe(outer.id);
+      });
+      expect(await mine.call('whoami')).toBe(outer.id);
+    });
+  });
+
+  it('keeps parallel ones apart', async () => {
+    const { mine } = await start();
+    const rounds = await Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        mine.withSession(async (session) => {
+          await mine.call('login', `user ${i}`);
+          for (let j = 0; j < 5; j++) {
+            expect(await mine.call('whoami')).toBe(session.id);
+            expect(await mine.call('user')).toBe(`user ${i}`);
+            if (j % 2) await turn();
+          }
+          return session.id;
+        }),
+      ),
+    );
+    expect(new Set(rounds).size).toBe(20);
+  });
+
+  it('leaves calls alone that run beside it', async () => {
+    const { mine } = await start();
+    let outside: unknown;
+    const inside = mine.withSession(async () => {
+      await gate.opened;
+      return mine.call('whoami');
+    });
+    outside = await mine.call('whoami');
+    gate.open();
+    expect(outside).toBeNull();
+    expect(await inside).not.toBeNull();
+  });
+
+  it('lets a call go on that nobody awaited, in the session it began in', async () => {
+    const { mine } = await start();
+    let late: Promise<unknown> | undefined;
+    const id = await mine.withSession(async (session) => {
+      late = mine.call('gated');
+      await mine.call('whoami');
+      return session.id;
+    });
+    gate.open();
+    expect(await late).toBe(id);
+  });
+});
+
+describe('openSession()', () => {
+  it('is explicit: only what goes through it belongs to it', async () => {
+    const { mine } = await start();
+    const session = await mine.openSession();
+    expect(await session.call('whoami')).toBe(session.id);
+    expect(await mine.call('whoami')).toBeNull();
+    expect(await mine.call('whoami', undefined, { session })).toBe(session.id);
+    expect(await collect(session.stream('ids', 2))).toEqual([session.id, session.id]);
+    expect(await collect(mine.stream('ids', 1, { session }))).toEqual([session.id]);
+    const channel = await session.channel<string, string>('idChannel', { metadata: { a: 1 } });
+    await channel.write('?');
+    expect([await channel.read(), channel.metadata]).toEqual([session.id, { a: 1 }]);
+    channel.close();
+    session.close();
+  });
+
+  it('wins over the session around it', async () => {
+    const { mine } = await start();
+    const explicit = await mine.openSession();
+    await mine.withSession(async () => {
+      expect(await explicit.call('whoami')).toBe(explicit.id);
+      expect(await mine.call('whoami', {}, { session: explicit })).toBe(explicit.id);
+      expect(await collect(explicit.stream('ids', 1))).toEqual([explicit.id]);
+    });
+    explicit.close();
+  });
+
+  it('takes the other options of a call', async () => {
+    const { mine } = await start();
+    const session = await mine.openSession();
+    expect(await rejection(session.call('gated', {}, { timeoutMs: 20 }))).toMatchObject({
+      phase: 'response',
+    });
+    await session.call('whoami', {}, { header: { trace: 'x' } });
+    gate.open();
+    session.close();
+  });
+
+  it('ends with `await using`', async () => {
+    const { mine } = await start();
+    let kept: RapSession | undefined;
+    {
+      await using session = await mine.openSession();
+      expect(await session.call('login', 'me')).toBe(session.id);
+      await session.call('whoami');
+      kept = session;
+    }
+    await eventually('it is closed on the server', () => sessions[0]?.signal.aborted);
+    expect((await rejection(kept.call('whoami'))).message).toBe('the session is closed');
+  });
+});
+
+describe('session.execute()', () => {
+  it('gives a value where the function answers with one, and a stream where it streams', async () => {
+    const { mine } = await start();
+    const session = await mine.openSession();
+    expect(await session.execute('whoami')).toBe(session.id);
+    const items = await session.execute<string>('ids', 3);
+    expect(await collect(items as AsyncIterable<string>)).toEqual([session.id, session.id, session.id]);
+    const none = await session.execute<string>('ids', 0);
+    expect(await collect(none as AsyncIterable<string>)).toEqual([]);
+    expect(await rejection(session.execute('nope'))).toMatchObject({ status: 404 });
+    session.close();
+  });
+
+  it('cancels the stream when its loop is left', async () => {
+    const { mine, server } = await start();
+    const session = await mine.openSession();
+    const items = (await session.execute('ids', 1e9)) as AsyncIterable<string>;
+    for await (const id of items) {
+      expect(id).toBe(session.id);
+      break;
+    }
+    await idle({ server });
+    session.close();
+  });
+});
+
+describe('ctx.session', () => {
+  it('is the same object for every call, its state too', async () => {
+    const { mine } = await start();
+    await mine.withSession(async () => {
+      await mine.call('whoami');
+      await collect(mine.stream('ids', 1));
+      const channel = await mine.channel<string, string>('idChannel');
+      await channel.write('?');
+      await channel.read();
+      channel.close();
+      await mine.call('login', 'someone');
+      expect(await mine.call('user')).toBe('someone');
+    });
+    const [first] = sessions;
+    expect(sessions).toHaveLength(3);
+    expect(sessions.every((session) => session === first)).toBe(true);
+    expect(first?.state).toBe(sessions[1]?.state);
+  });
+
+  it('is undefined without a session', async () => {
+    const { mine } = await start();
+    await mine.call('whoami');
+    expect(sessions).toEqual([undefined]);
+  });
+
+  it('ends when the client closes the session: its signal is aborted, its state is gone', async () => {
+    const { mine } = await start();
+    const session = await mine.openSession();
+    await session.call('login', 'me');
+    const waiting = session.call('untilClosed');
+    await eventually('it waits', () => sessions.length === 1);
+    expect(sessions[0]?.signal.aborted).toBe(false);
+    session.close();
+    session.close();
+    expect(await waiting).toBe('closed');
+    expect(sessions[0]?.signal.aborted).toBe(true);
+    const again = await mine.openSession();
+    expect(await again.call('user')).toBeNull();
+    again.close();
+  });
+
+  it('ends with its connection', async () => {
+    const test = await start();
+    const client = test.client({ reconnect: false });
+    const session = await client.openSession();
+    await session.call('whoami');
+    client.close();
+    await eventually('its signal is aborted', () => sessions[0]?.signal.aborted);
+    expect(sessions[0]?.signal.reason).toBeInstanceOf(Error);
+  });
+
+  it('stays the same object in a handler that outlives the session', async () => {
+    const { mine } = await start();
+    const session = await mine.openSession();
+    const waiting = session.call('looksTwice', true);
+    await eventually('it runs', () => probe.started === 1);
+    session.close();
+    await eventually('it is closed', () => sessions[0]?.signal.aborted);
+    gate.open();
+    await waiting;
+    expect(sessions[1] === sessions[0]).toBe(true);
+  });
+
+  it('that is closed is not opened again by a handler that looks late', async () => {
+    const test = await start({ limits: { maxSessions: 2 } });
+    const calls = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const session = await test.mine.openSession();
+        const call = session.call('looksTwice', false).catch(() => {});
+        return { session, call };
+      }),
+    );
+    await eventually('all run', () => probe.started === 4);
+    for (const { session } of calls) session.close();
+    await test.mine.call('untouched', 1);
+    gate.open();
+    await Promise.all(calls.map(({ call: each }) => each));
+    // the places are free for sessions that are open
+    expect(await test.mine.withSession(() => test.mine.call('login', 'me'))).toEqual(expect.any(String));
+  });
+
+  it('of two clients with the same id is not the same', async () => {
+    const test = await start();
+    const [a, b] = await Promise.all([openWith(test.port), openWith(test.port)]);
+    scope.defer(() => [a.destroy(), b.destroy()]);
+    a.send(call(5, 'login', 'a', { session_id: 'same' }));
+    b.send(call(5, 'login', 'b', { session_id: 'same' }));
+    await Promise.all([a.answer(5), b.answer(5)]);
+    a.send(call(7, 'user', null, { session_id: 'same' }));
+    b.send(call(7, 'user', null, { session_id: 'same' }));
+    expect([(await a.answer(7))[3], (await b.answer(7))[3]]).toEqual(['a', 'b']);
+  });
+
+  it('of two clients do not mix, implicitly or explicitly', async () => {
+    const test = await start();
+    const other = test.client();
+    await test.mine.withSession(async (mineSession) => {
+      expect(await other.call('whoami')).toBeNull();
+      await other.withSession(async (otherSession) => {
+        expect(await other.call('whoami')).toBe(otherSession.id);
+        expect(await otherSession.call('whoami')).toBe(otherSession.id);
+        expect(await mineSession.call('whoami')).toBe(mineSession.id);
+      });
+    });
+  });
+
+  it('of one client holds inside a session of another', async () => {
+    const test = await start();
+    const other = test.client();
+    await test.mine.withSession((mineSession) =>
+      other.withSession(async (otherSession) => {
+        expect(await other.call('whoami')).toBe(otherSession.id);
+        expect(await test.mine.call('whoami')).toBe(mineSession.id);
+      }),
+    );
+  });
+
+  it('is not that of the caller in calls that its handler makes', async () => {
+    const back = await start();
+    @Controller()
+    class FrontController {
+      @MessagePattern('front')
+      front(@Payload() _: unknown): Promise<unknown> {
+        return back.mine.call('whoami');
+      }
+    }
+    const front = await scope.serve([FrontController]);
+    const client = front.client();
+    expect(await client.withSession(() => client.call('front'))).toBeNull();
+    expect(await back.mine.withSession(() => client.call('front'))).toBeNull();
+  });
+});
+
+describe('limits', () => {
+  it('bound the sessions of a connection, for handlers that look at them', async () => {
+    const test = await start({ limits: { maxSessions: 3 } });
+    const open = await Promise.all(Array.from({ length: 3 }, () => test.mine.openSession()));
+    for (const session of open) await session.call('login', 'x');
+    const fourth = await test.mine.openSession();
+    const error = await rejection(fourth.call('whoami'));
+    expect(error).toBeInstanceOf(TooManyRequestsError);
+    expect(error.message).toContain('3');
+    expect(await fourth.call('untouched', 1)).toBe(1);
+    expect(await open[0]?.call('user')).toBe('x');
+    expect(await test.client().withSession(() => 'others')).toBe('others');
+    open[1]?.close();
+    expect(await fourth.call('whoami')).toBe(fourth.id);
+  });
+
+  it('refuse an id that is none', async () => {
+    const test = await start();
+    const raw = await openWith(test.port);
+    scope.defer(() => raw.destroy());
+    const bad = ['', 'x'.repeat(129), 5, null, ['a'], {}];
+    raw.send(...bad.map((session_id, i) => call(5 + 2 * i, 'whoami', {}, { session_id })));
+    for (let i = 0; i < bad.length; i++) {
+      const answer = await raw.answer(5 + 2 * i);
+      expect([answer[0], answer[2]['status_code']]).toEqual([101, 1003]);
+    }
+    raw.send([103, 101, { target: '/_event/session_close' }, { session_id: {} }]);
+    raw.send([103, 103, { target: '/_event/session_close' }, 'nonsense']);
+    raw.send([103, 105, { target: '/_event/session_close' }, null]);
+    await fence(raw);
+    expect(raw.closed).toBe(false);
+  });
+
+  it('let sessions come and go without end', async () => {
+    const test = await start({ limits: { maxSessions: 4 } });
+    for (let i = 0; i < 300; i++) {
+      await test.mine.withSession(() => test.mine.call('login', i));
+    }
+    expect(await test.mine.withSession(() => test.mine.call('user'))).toBeNull();
+  });
+});
+
+describe('a lost connection', () => {
+  it('fails the next call of the session, which says that it is gone; nothing moves to another connection', async () => {
+    const test = await start();
+    const client = test.client();
+    const session = await client.openSession();
+    await session.call('login', 'me');
+    const pending = rejection(session.call('gated'));
+    await eventually('it runs', () => probe.started === 1);
+    client.unwrap<Socket>().destroy();
+    expect(await pending).toBeInstanceOf(ConnectionLostError);
+    expect(await client.call('whoami')).toBeNull();
+    for (const failing of [
+      session.call('whoami'),
+      collect(session.stream('ids', 1)),
+      session.channel('idChannel'),
+      session.execute('whoami'),
+      client.call('whoami', {}, { session }),
+    ]) {
+      const error = await rejection(failing);
+      expect(error).toBeInstanceOf(ConnectionLostError);
+      expect(error).toMatchObject({ message: expect.stringContaining('the session is gone'), sent: 'no' });
+    }
+    gate.open();
+    // only the call outside has come to the server since
+    expect(sessions).toEqual([undefined]);
+    const fresh = await client.openSession();
+    expect(await fresh.call('user')).toBeNull();
+    fresh.close();
+  });
+
+  it('fails the calls inside withSession, and withSession can be tried again', async () => {
+    const test = await start();
+    const client = test.client();
+    let runs = 0;
+    const work = (): Promise<unknown> =>
+      client.withSession(async (session) => {
+        await client.call('login', 'me');
+        if (runs++ === 0) client.unwrap<Socket>().destroy();
+        if (runs === 1) await turn();
+        return (await client.call<string>('whoami')) === session.id;
+      });
+    expect(await rejection(work())).toBeInstanceOf(ConnectionLostError);
+    expect(await work()).toBe(true);
+  });
+
+  it('is not waited for by an event in the session', async () => {
+    const test = await start();
+    const client = test.client();
+    await rejection(
+      client.withSession(async () => {
+        await client.call('whoami');
+        client.unwrap<Socket>().destroy();
+        await eventually('it is gone', () => {
+          try {
+            client.unwrap();
+            return false;
+          } catch {
+            return true;
+          }
+        });
+        await lastValueFrom(client.emit('event', 'lost'), { defaultValue: undefined });
+      }),
+    );
+    await client.call('whoami');
+    expect(events).toEqual([]);
+  });
+});
+
+describe('on the wire', () => {
+  async function record(
+    declare: typeof answerDeclareWith,
+  ): Promise<{ client: (port: number) => RapClient; frames: RawFrame[]; port: number; close(): void }> {
+    const frames: RawFrame[] = [];
+    const scripted = await scriptedServer(async (peer) => {
+      await declare(peer);
+      for (;;) {
+        const frame = await peer.next(undefined, 60_000);
+        frames.push(frame);
+        if (frame[0] === 101) peer.send([101, frame[1], {}, 'ok']);
+        if (frame[2]['channel_life_cycle'] === 'DECLARE') {
+          peer.send([102, frame[1], { channel_life_cycle: 'DECLARE' }, null]);
+          peer.send([102, frame[1], { channel_life_cycle: 'DROP' }, null]);
+        }
+      }
+    });
+    scope.defer(() => scripted.close());
+    return {
+      client: (port) => {
+        const client = new RapClient({ host: '127.0.0.1', port });
+        scope.defer(() => client.close());
+        return client;
+      },
+      frames,
+      port: scripted.port,
+      close: () => void scripted.close(),
+    };
+  }
+
+  it('every call, stream and channel carries the id, and session_close ends it', async () => {
+    const wire = await record(answerDeclareWith);
+    const client = wire.client(wire.port);
+    const id = await client.withSession(async (session) => {
+      await client.call('a');
+      await collect(client.stream('b'));
+      await (
+        await client.channel('c')
+      ).closed;
+      await firstValueFrom(client.send('d', {}));
+      await lastValueFrom(client.emit('e', {}), { defaultValue: undefined });
+      return session.id;
+    });
+    await eventually('session_close', () =>
+      wire.frames.some((frame) => frame[2]['target'] === '/_event/session_close'),
+    );
+    const calls = wire.frames.filter(([, , header]) => String(header['target']).startsWith('/default/'));
+    expect(calls.map(([, , header]) => header['target'])).toEqual(
+      ['a', 'b', 'c', 'd', 'e'].map((name) => `/default/${name}`),
+    );
+    expect(calls.every(([, , header]) => header['session_id'] === id)).toBe(true);
+    expect(wire.frames.at(-1)?.[3]).toEqual({ session_id: id });
+    await client.call('after');
+    expect(wire.frames.at(-1)?.[2]).toEqual({ target: '/default/after' });
+  });
+
+  it('a Python server gets the id and no session_close', async () => {
+    const wire = await record(answerDeclare);
+    const client = wire.client(wire.port);
+    await client.withSession(() => client.call('a'));
+    await client.call('b');
+    expect(wire.frames.map(([, , header]) => header['target'])).toEqual(['/default/a', '/default/b']);
+    expect(wire.frames[0]?.[2]['session_id']).toEqual(expect.any(String));
+    expect(wire.frames[1]?.[2]['session_id']).toBeUndefined();
+  });
+});
