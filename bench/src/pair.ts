@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Child } from './children/child.js';
 import { isClientMeasurement } from './measurement.js';
 import type { PeerName } from './peers.js';
@@ -17,6 +18,11 @@ export interface Measurement {
   serverMemoryMiB?: number;
   clientMemoryMiB?: number;
 }
+
+/** A server is at rest when it uses less than a fifth of a processor for as long. */
+const REST_MS = 50;
+const REST_CPU_US = 10_000;
+const REST_PATIENCE_MS = 5_000;
 
 /** A peer's server and client process, ready to run one scenario. */
 export class Pair {
@@ -44,14 +50,28 @@ export class Pair {
     const [client, watched] = await Promise.all([running, watch?.until(running)]);
     if (!isClientMeasurement(client)) throw new Error(`Not a measurement: ${JSON.stringify(client)}`);
     const { itemsAhead, ...memory } = watched ?? {};
+    const after = await this.server.usage();
+    await this.rest(after.cpuUs);
     return {
       result: itemsAhead ?? client.steps / client.seconds,
       p50Us: client.p50Us,
       p99Us: client.p99Us,
-      serverCpuUs: ((await this.server.usage()).cpuUs - before.cpuUs) / client.steps,
+      serverCpuUs: (after.cpuUs - before.cpuUs) / client.steps,
       clientCpuUs: client.cpuUs / client.steps,
       ...memory,
     };
+  }
+
+  /** What a server sends until it learns that the client has cancelled must not fall into the next run. */
+  private async rest(lastCpuUs: number): Promise<void> {
+    let before = lastCpuUs;
+    for (let waitedMs = 0; waitedMs < REST_PATIENCE_MS; waitedMs += REST_MS) {
+      await sleep(REST_MS);
+      const { cpuUs } = await this.server.usage();
+      if (cpuUs - before < REST_CPU_US) return;
+      before = cpuUs;
+    }
+    throw new Error(`The server was still busy ${REST_PATIENCE_MS / 1000} s after the run`);
   }
 
   /** The client first, so that no server sees its connection break. */

@@ -18,6 +18,6 @@ export interface Scenario {
 
 export interface Runner {
   run(seconds: number): Promise<ClientMeasurement>;
-  /** Items taken so far in this run, where the scenario is watched. */
+  /** Items taken so far, where the scenario is watched and the reader is at it. */
   readonly itemsRead?: number;
 }

@@ -40,9 +40,12 @@ export class Watch {
     const most: Watched = { itemsAhead: 0, serverMemoryMiB: 0, clientMemoryMiB: 0 };
     for (let turn = 1; ; turn++) {
       await sleep(ASK_EVERY_MS);
-      const [produced, taken] = await Promise.all([this.server.usage(), this.client.usage()]);
+      // In this order: if the client was still reading then, the server had not been cancelled.
+      const { items: produced } = await this.server.usage();
+      const { items: taken } = await this.client.usage();
       if (state.isOver) return most;
-      most.itemsAhead = Math.max(most.itemsAhead, produced.items - taken.items);
+      if (produced === null || taken === null) continue;
+      most.itemsAhead = Math.max(most.itemsAhead, produced - taken);
       if (turn % MEMORY_EVERY !== 0) continue;
       const server = ((await this.server.liveBytes()) - this.before.server) / MIB;
       const client = ((await this.client.liveBytes()) - this.before.client) / MIB;

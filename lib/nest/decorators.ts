@@ -1,9 +1,11 @@
 import 'reflect-metadata';
 import { MessagePattern } from '@nestjs/microservices';
+import { RapChannel } from './rap-channel.js';
 import type { RapPatternExtras } from './handler-registry.js';
 
 /** Keys under which Nest's decorators file what they were told. Nest 11 does not export them. */
 const PATTERN_METADATA = 'microservices:pattern';
+const PARAM_TYPES_METADATA = 'design:paramtypes';
 const PATTERN_EXTRAS_METADATA = 'microservices:pattern_extras';
 
 /**
@@ -19,7 +21,19 @@ export function ChannelPattern(
   pattern: unknown,
   extras: Omit<RapPatternExtras, 'kind'> = {},
 ): MethodDecorator {
-  return MessagePattern(pattern as string, { ...extras, kind: 'channel' });
+  const decorate = MessagePattern(pattern as string, { ...extras, kind: 'channel' });
+  return (target, key, descriptor) => {
+    hideChannelType(target, key);
+    return decorate(target, key, descriptor as never) as never;
+  };
+}
+
+/** A pipe that builds instances of the declared type, as Nest's `ValidationPipe` does, must leave a channel alone. */
+function hideChannelType(target: object, key: string | symbol): void {
+  const types = Reflect.getMetadata(PARAM_TYPES_METADATA, target, key) as unknown[] | undefined;
+  if (!types) return;
+  const hidden = types.map((type) => (type === RapChannel ? Object : type));
+  Reflect.defineMetadata(PARAM_TYPES_METADATA, hidden, target, key);
 }
 
 /**

@@ -206,7 +206,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   onFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
-    if (this.#state.name === 'opening') return this.#onOpeningFrame(frame);
+    if (this.#state.name === 'opening') return this.#onOpeningFrame(frame, bytes);
     if (this.#state.name === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
@@ -214,9 +214,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       case MsgType.Channel: // [102, id, {channel_life_cycle}, body]
         return this.#onChannelFrame(id, header, body, bytes);
       case MsgType.ClientEvent: // [103, id, {target}, body] and [103, id, {}, answer]
-        return this.role === 'server' ? this.#onEvent(type, id, header, body) : this.#pings.answered(id);
+        return this.role === 'server' ? this.#onEvent(frame, bytes) : this.#pings.answered(id);
       case MsgType.ServerEvent: // [203, id, {target}, body], answered by the same
-        return this.role === 'client' ? this.#onEvent(type, id, header, body) : this.#pings.answered(id);
+        return this.role === 'client' ? this.#onEvent(frame, bytes) : this.#pings.answered(id);
     }
   }
 
@@ -241,14 +241,15 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }
 
-  #onOpeningFrame([type, id, header, body]: Frame): void {
+  #onOpeningFrame(frame: Frame, bytes: number): void {
+    const [type, id, header, body] = frame;
     if (this.role === 'server') {
       if (type === MsgType.ClientEvent && header.target === EventTarget.Declare)
         this.#acceptDeclare(id, body);
       else this.#protocolError('the first frame must be DECLARE');
       return;
     }
-    if (type === MsgType.ServerEvent) this.#onEvent(type, id, header, body);
+    if (type === MsgType.ServerEvent) this.#onEvent(frame, bytes);
     else if (type !== MsgType.ClientEvent) this.#protocolError('the first frame must answer DECLARE');
     else if (id !== this.#declareId)
       return; // answers nothing that was asked
@@ -346,11 +347,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
   }
 
-  #onEvent(type: MsgType, id: number, header: Header, body: unknown): void {
+  #onEvent([type, id, header, body]: Frame, bytes: number): void {
     if (header.target === EventTarget.Ping) {
       // {} or "", answered under the same id and type; a large body is not worth its way back
       if (!this.#pingAllowance.take()) return this.close(CloseReason.TooManyPings);
-      const echo = typeof body === 'string' && body.length <= MAX_PING_TEXT ? body : {};
+      const echo = bytes <= MAX_PING_BYTES ? body : {};
       this.#send(type, id, this.role === 'client' ? { target: EventTarget.Ping } : null, echo);
     } else if (this.role === 'client') this.#onServerEvent(header, body);
     else this.#onClientEvent(id, header, body);
@@ -587,8 +588,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 }
 
-/** Longest text of a ping that is sent back. */
-const MAX_PING_TEXT = 128;
+/** Largest ping whose body is sent back. */
+const MAX_PING_BYTES = 1024;
 
 const IGNORE_REPLY: ReplySink = { resolve: () => {}, reject: () => {} };
 

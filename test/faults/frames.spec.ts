@@ -309,9 +309,9 @@ describe('a server with small limits', () => {
   });
 
   it('T6 takes many slow frames, each in time, on one connection', async () => {
-    await start({ limits: { incompleteFrameTimeoutMs: 400 } });
+    await start({ limits: { incompleteFrameTimeoutMs: 1000 } });
     const raw = await openRaw(app);
-    const end = performance.now() + 1000;
+    const end = performance.now() + 1500;
     for (let id = 5; performance.now() < end; id += 2) {
       const bytes = echoOf('a3616263', id);
       // each frame begins in the write that ends the one before: there is always one that is unfinished

@@ -171,7 +171,7 @@ describe('T21 a server that stops', () => {
     stop.abort();
     await Promise.all(lanes);
     expect(failures).toEqual([]);
-  }, 20_000);
+  });
 
   it('loses no call that runs, nor those that wait for a slot behind it', async () => {
     const app = await startApp({ closeTimeoutMs: 5000 });

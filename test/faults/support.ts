@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
 import net from 'node:net';
+import { jest } from '@jest/globals';
 import { Controller, type Type } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { RapClient, type RapClientOptions, type RapContext, type RapServerOptions } from '../../lib/index.js';
@@ -13,6 +14,9 @@ import {
   RawSocket,
   scriptedServer,
 } from '../helpers/raw-socket.js';
+
+/** Nothing here takes long; on a machine that does other things as well, it may. */
+jest.setTimeout(30_000);
 
 /** What the handlers of {@link Handlers} have seen; fresh for each test that calls {@link resetHandlers}. */
 export const seen = {
@@ -63,7 +67,7 @@ export class Handlers {
 }
 
 /** Waits until `condition` holds, and fails with `what` where it does not in time. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 4000): Promise<void> {
+export async function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`not in time: ${what}`);

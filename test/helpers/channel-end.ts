@@ -8,6 +8,7 @@ export const STEPS = [
   'tryWrite',
   'unsendable',
   'read',
+  'leave',
   'poll',
   'end',
   'close',
@@ -35,11 +36,14 @@ export class End {
   readonly writes: { readonly place: number; readonly outcome: Outcome<void> }[] = [];
   /** What was read, in order; a number is a message that was there already. */
   readonly reads: (Outcome<ChannelMessage | undefined> | number)[] = [];
+  /** Reads that were given up before anything came. */
+  readonly left = new Set<unknown>();
   readonly ends: Outcome<void>[] = [];
   /** How this side ended the channel, where it did. */
   act: 'close' | 'fail' | 'cancel' | undefined;
   closedTimes = 0;
   #places = 0;
+  #leave = (): void => {};
 
   constructor(readonly name: string) {}
 
@@ -71,6 +75,17 @@ export class End {
       case 'read':
         this.reads.push(outcomeOf(channel.read()));
         return;
+      case 'leave': {
+        this.#leave();
+        const read = outcomeOf(this.#leavableRead(channel));
+        this.reads.push(read);
+        const leave = this.#leave;
+        this.#leave = () => {
+          leave();
+          this.left.add(read);
+        };
+        return;
+      }
       case 'poll':
         this.poll();
         return;
@@ -86,6 +101,19 @@ export class End {
         else if (kind === 'fail') channel.close(failure, 'ServerError');
         else channel.close();
     }
+  }
+
+  #leavableRead(channel: Channel): Promise<ChannelMessage | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#leave = channel.readInto({ resolve, reject });
+    });
+  }
+
+  /** Whether a read waits whose reader has not left. */
+  get isReading(): boolean {
+    return this.reads.some(
+      (read) => typeof read !== 'number' && read.state === 'pending' && !this.left.has(read),
+    );
   }
 
   poll(): boolean {

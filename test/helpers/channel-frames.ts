@@ -31,10 +31,10 @@ export async function answerDeclareWith(
   peer: RawSocket,
   extensions: Readonly<Record<string, unknown>> = EXTENSIONS,
 ): Promise<RawFrame> {
-  const declare = await peer.next((frame) => frame[2]['target'] === '/_event/DECLARE');
+  const asked = await peer.next((frame) => frame[2]['target'] === '/_event/DECLARE');
   const server_info = { host: ['127.0.0.1', 1], version: '0.1', user_agent: 'test' };
-  peer.send([103, declare[1], {}, { conn_id: '1', server_info, extensions }]);
-  return declare;
+  peer.send([103, asked[1], {}, { conn_id: '1', server_info, extensions }]);
+  return asked;
 }
 
 /** `[102, id, {channel_life_cycle: DECLARE, target}, metadata]` */
@@ -80,8 +80,8 @@ export function call(
 
 /** What a channel's frame says it is; for an error frame its status too. */
 export function lifeCycle([, , header]: RawFrame): string {
-  const { channel_life_cycle: name, status_code: status } = header;
-  return status === undefined ? String(name) : `${String(name)} ${String(status)}`;
+  const { channel_life_cycle: name, status_code: status } = header as Record<string, string | number>;
+  return status === undefined ? String(name) : `${String(name)} ${status}`;
 }
 
 /** All frames under an id up to DROP, or up to an error. */

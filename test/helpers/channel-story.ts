@@ -26,6 +26,16 @@ export interface Setup {
 /** What a server does with a channel that it has not accepted: it refuses it. */
 const REFUSALS: ReadonlySet<Step[0]> = new Set(['close', 'fail', 'cancel']);
 
+/** How a side ends a conversation; both end it in order, or wait for the end of the connection. */
+const ENDINGS: readonly (readonly Step[0][])[] = [
+  ['close'],
+  ['fail'],
+  ['cancel'],
+  ['end'],
+  ['end', 'close'],
+  [],
+];
+
 const IGNORE = (): void => {};
 const lost = new Fault({ status: 1006, code: LocalCode.ConnectionLost, message: 'gone', sent: 'unknown' });
 
@@ -168,10 +178,11 @@ export class ChannelStory {
   #end(talk: Talk | undefined, how: number): void {
     if (!talk) return;
     const { client, server } = talk;
-    const by = how % 2 === 0 ? client : server;
-    const kind = (['close', 'fail', 'cancel', 'end', 'poll'] as const)[how % 5] ?? 'poll';
-    by.take([kind, 0, true, 0]);
-    if (kind === 'end') (by === client ? server : client).take([kind, 0, true, 0]);
+    const [by, other] = how % 2 === 0 ? [client, server] : [server, client];
+    for (const kind of ENDINGS[Math.floor(how / 2) % ENDINGS.length] ?? []) {
+      by.take([kind, 0, true, 0]);
+      if (kind === 'end') other.take([kind, 0, true, 0]);
+    }
   }
 
   /** Everything arrives and is read, until nothing moves any more. */
@@ -194,13 +205,12 @@ export class ChannelStory {
   /** Whatever happened: once everything was delivered and read, no write and no end waits. */
   #checkWrites(): void {
     for (const talk of this.#talks) {
-      for (const { channel, name, writes, ends, reads } of [talk.client, talk.server]) {
+      for (const { channel, name, writes, ends, isReading } of [talk.client, talk.server]) {
         const waiting = [...writes.map(({ outcome }) => outcome), ...ends].filter(
           ({ state }) => state === 'pending',
         );
         if (waiting.length > 0) throw new Error(`${waiting.length} writes of the ${name} wait for ever`);
-        const reading = reads.some((read) => typeof read !== 'number' && read.state === 'pending');
-        if (reading && (channel?.isClosed || channel?.state === 'peerEnded')) {
+        if (isReading && (channel?.isClosed || channel?.state === 'peerEnded')) {
           throw new Error(`a read of the ${name} waits for ever`);
         }
       }
@@ -241,9 +251,9 @@ export class ChannelStory {
         if (!channel.isClosed || own.closedTimes !== 1 || !signal.aborted) {
           throw new Error(`the ${name} was told of the end ${own.closedTimes} times`);
         }
+        if (own.isReading) throw new Error(`a read of the ${name} waits for ever`);
         for (const read of own.reads) {
-          if (typeof read === 'number' || read.state === 'resolved') continue;
-          if (read.state === 'pending') throw new Error(`a read of the ${name} waits for ever`);
+          if (typeof read === 'number' || read.state !== 'rejected') continue;
           if (read.error !== fault)
             throw new Error(`a read of the ${name} rejects with ${String(read.error)}`);
         }

@@ -18,7 +18,7 @@ export class FakeChannelHost implements ChannelHost {
   /** Pauses that no resume has followed, and pauses ever. */
   pauses = 0;
   pausedTimes = 0;
-  /** `byPeer` of each release. */
+  /** `peerKnows` of each release. */
   readonly releases: boolean[] = [];
 
   /** A frame is as large as its body, where that is a number; else one byte. */
@@ -43,8 +43,8 @@ export class FakeChannelHost implements ChannelHost {
     if (this.pauses < 0) throw new Error('reading was resumed that was not paused');
   }
 
-  released(byPeer: boolean): void {
-    this.releases.push(byPeer);
+  released(peerKnows: boolean): void {
+    this.releases.push(peerKnows);
   }
 
   /** Bodies of the frames with a life cycle. */

@@ -3,7 +3,7 @@ import { MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapClient } from '../../lib/index.js';
 import type { TestApp } from './app.js';
 import { eventually } from './async.js';
-import { turn } from './streams.js';
+import { pass, turn } from './streams.js';
 
 /** What a {@link Neighbour} uses of the server that it shares. */
 @Controller()
@@ -19,7 +19,7 @@ export class NeighbourController {
   }
 
   @ChannelPattern('neighbour.channel')
-  async channel(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async channel(@Payload() channel: RapChannel): Promise<void> {
     for await (const body of channel) await channel.write(body);
   }
 }
@@ -85,7 +85,7 @@ export class Neighbour {
       same(lost, 0);
       this.rounds += 1;
       this.slowest = Math.max(this.slowest, performance.now() - began);
-      await turn();
+      await pass(2); // a client with something else to do, too
     }
     await channel.end();
     same(await channel.read(), undefined);

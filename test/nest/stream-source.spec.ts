@@ -238,35 +238,31 @@ describe('pumpIterable', () => {
     expect([source.asked.length, source.returns, sink.values]).toEqual([0, 1, []]);
   });
 
-  it.each([[new Error('boom')], ['text'], [undefined], [null], [0], [{ status: 301 }]])(
-    'fails with what the source throws, as no filter has seen it: %p',
-    async (thrown) => {
-      for (const source of [
-        (async function* () {
-          yield 1;
-          throw thrown;
-        })(),
-        (function* () {
-          yield 1;
-          throw thrown;
-        })(),
-      ]) {
-        const sink = new FakeSink();
-        const error = await rejection(pumpIterable(source, sink));
-        expect(error).toBeInstanceOf(UnfilteredError);
-        expect(error['error']).toBe(thrown);
-        expect(sink.values).toEqual([1]);
-      }
-    },
-  );
-
-  it('fails with a fault that the source throws as it is', async () => {
-    const fault = new Fault({ status: 429, message: 'enough' });
-    async function* source(): AsyncGenerator<number> {
-      yield 1;
-      throw fault;
+  it.each([
+    [new Error('boom')],
+    ['text'],
+    [undefined],
+    [null],
+    [0],
+    [{ status: 301 }],
+    [new Fault({ status: 429, message: 'enough' })],
+  ])('fails with what the source throws, as no filter has seen it: %p', async (thrown) => {
+    for (const source of [
+      (async function* () {
+        yield 1;
+        throw thrown;
+      })(),
+      (function* () {
+        yield 1;
+        throw thrown;
+      })(),
+    ]) {
+      const sink = new FakeSink();
+      const error = await rejection(pumpIterable(source, sink));
+      expect(error).toBeInstanceOf(UnfilteredError);
+      expect(error['error']).toBe(thrown);
+      expect(sink.values).toEqual([1]);
     }
-    expect(await rejection(pumpIterable(source(), new FakeSink()))).toBe(fault);
   });
 
   it('fails with what a Readable fails with', async () => {
@@ -732,7 +728,22 @@ describe('pumpObservable', () => {
       expect([isWorking, pump.state]).toEqual([false, 'resolved']);
     });
 
-    it('ends it when the Observable fails meanwhile', async () => {
+    it('writes it to its end where the Observable fails meanwhile, and fails then', async () => {
+      const counter = new Counter(6);
+      const sink = new FakeSink(3);
+      const source = new Subject<unknown>();
+      const pump = outcomeOf(pumpObservable(source, sink));
+      source.next(counter.async());
+      await settled();
+      source.error(new Error('boom'));
+      await settled();
+      expect([pump.state, sink.values]).toEqual(['pending', [0, 1, 2]]);
+      sink.take(10);
+      await settled();
+      expect([sink.values, counter.stopped, (pump.error as Error).message]).toEqual([numbers(6), 1, 'boom']);
+    });
+
+    it('ends it when its reader leaves after the Observable has failed', async () => {
       const counter = new Counter();
       const sink = new FakeSink(3);
       const source = new Subject<unknown>();
@@ -740,9 +751,19 @@ describe('pumpObservable', () => {
       source.next(counter.async());
       await settled();
       source.error(new Error('boom'));
-      sink.close(); // as whoever called does with a stream that failed
+      sink.close();
       await settled();
-      expect([pump.state, counter.stopped]).toEqual(['rejected', 1]);
+      expect([pump.state === 'pending', counter.stopped]).toEqual([false, 1]);
+    });
+
+    it('ends those that wait for their turn when the reader leaves', async () => {
+      const waiting = new Readable({ objectMode: true, read: () => {} });
+      const sink = new FakeSink(1);
+      const pump = outcomeOf(pumpObservable(of(new Counter().async(), waiting), sink));
+      await settled();
+      sink.close();
+      await settled();
+      expect([pump.state, waiting.destroyed]).toEqual(['resolved', true]);
     });
   });
 });

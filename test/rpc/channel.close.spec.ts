@@ -210,6 +210,39 @@ describe('close with a fault', () => {
   });
 });
 
+describe('a connection that ends while the channel sends its last frame', () => {
+  const lost = new Fault({ status: 1006, message: 'the peer does not read' });
+  const lasts: readonly [string, (lab: ChannelLab) => void][] = [
+    ['close', ({ channel }) => channel.close()],
+    ['close with a fault', ({ channel }) => channel.close(fault)],
+    ['cancel', ({ channel }) => channel.cancel(fault)],
+    ['violated', ({ channel }) => channel.violated(fault)],
+    ['end', ({ channel }) => void channel.end().catch(() => {})],
+    ['write', ({ channel }) => void channel.write(1).catch(() => {})],
+    ['the credit for what was read', ({ channel }) => void channel.poll()],
+  ];
+
+  it.each(lasts)('ends it once: %s', async (_, last) => {
+    for (const peerHasEnded of [false, true]) {
+      const lab = new ChannelLab({ receiveWindow: 10 });
+      const { channel, host } = lab;
+      if (last === lasts.at(-1)?.[1]) lab.message(9);
+      else if (peerHasEnded) lab.receive(LifeCycle.End);
+      let closed = 0;
+      channel.whenClosed(() => closed++);
+      const { signal } = channel;
+      host.send = () => {
+        channel.peerGone(lost);
+        return 1;
+      };
+      last(lab);
+      await settled();
+      expect([channel.state, closed, host.releases.length, signal.aborted]).toEqual(['closed', 1, 1, true]);
+      expect(channel.fault).toBe(signal.reason);
+    }
+  });
+});
+
 describe('signal', () => {
   it('is the same at each look, and aborted where it is first asked for after the end', () => {
     const { channel } = new ChannelLab();

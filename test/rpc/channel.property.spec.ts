@@ -10,6 +10,7 @@ const WEIGHTS: Readonly<Record<Step[0], number>> = {
   tryWrite: 5,
   unsendable: 2,
   read: 15,
+  leave: 3,
   poll: 10,
   end: 2,
   close: 1,
@@ -34,7 +35,7 @@ function setups(without: readonly string[]): fc.Arbitrary<Setup> {
     window: fc.constantFrom(1, 60, 250, 1000, 100_000),
     talks: fc.array(fc.constantFrom('channel', 'channel', 'reply'), { minLength: 1, maxLength: 3 }),
     steps: fc.array(step, { maxLength: 60, size: 'max' }),
-    endings: fc.array(fc.nat(9), { minLength: 3, maxLength: 3 }),
+    endings: fc.array(fc.nat(11), { minLength: 3, maxLength: 3 }),
   });
 }
 

@@ -1,5 +1,6 @@
 import { Fault } from '../../lib/protocol/fault.js';
 import { LifeCycle } from '../../lib/protocol/life-cycle.js';
+import type { WaitingRead } from '../../lib/rpc/channel.js';
 import { ChannelLab } from '../helpers/fake-channel-host.js';
 import { outcomeOf, settled } from '../helpers/outcome.js';
 
@@ -128,6 +129,54 @@ describe('read', () => {
     lab.channel.peerGone(fault);
     await settled();
     expect(read.error).toBe(fault);
+  });
+});
+
+/** A reader that keeps what it gets. */
+function reader(): WaitingRead & { readonly got: unknown[] } {
+  const got: unknown[] = [];
+  return { got, resolve: (message) => got.push(message?.body), reject: (error) => got.push(error) };
+}
+
+describe('readInto', () => {
+  it('gives what is there, what comes, the end and the fault, as read does', () => {
+    const lab = new ChannelLab();
+    lab.message(1);
+    const readers = [reader(), reader(), reader()] as const;
+    for (const each of readers) lab.channel.readInto(each);
+    lab.message(2);
+    lab.channel.peerGone(fault);
+    lab.channel.readInto(readers[0]);
+    expect(readers.map(({ got }) => got)).toEqual([[1, fault], [2], [fault]]);
+    const ended = reader();
+    const other = new ChannelLab();
+    other.channel.readInto(ended);
+    other.receive(LifeCycle.End);
+    other.channel.readInto(ended);
+    expect(ended.got).toEqual([undefined, undefined]);
+  });
+
+  it('gives its place away: the next reader gets the message', async () => {
+    const lab = new ChannelLab();
+    const gone = reader();
+    const leave = lab.channel.readInto(gone);
+    const read = lab.channel.read();
+    leave();
+    leave();
+    lab.message(1);
+    lab.channel.close();
+    expect([gone.got, (await read)?.body]).toEqual([[], 1]);
+  });
+
+  it('does nothing where the message has come', () => {
+    const lab = new ChannelLab();
+    const [first, second] = [reader(), reader()];
+    const leave = lab.channel.readInto(first);
+    lab.message(1);
+    lab.channel.readInto(second);
+    leave();
+    lab.message(2);
+    expect([first.got, second.got]).toEqual([[1], [2]]);
   });
 });
 

@@ -221,7 +221,7 @@ describe('end', () => {
     await channel.end();
     receive(LifeCycle.End);
     expect([channel.state, channel.fault, channel.closedByPeer]).toEqual(['closed', undefined, true]);
-    expect([host.sent, host.releases]).toEqual([[[LifeCycle.End, null]], [true]]);
+    expect([host.sent, host.releases]).toEqual([[[LifeCycle.End, null]], [false]]);
     expect(await channel.read()).toBeUndefined();
   });
 

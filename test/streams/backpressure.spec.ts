@@ -17,7 +17,7 @@ const ITEM = KIBIBYTE + 40;
 const scope = testScope();
 let probe = new Probe();
 let gate = new Gate();
-let serverChannels: RapChannel<unknown, unknown>[] = [];
+let serverChannels: RapChannel[] = [];
 beforeEach(() => {
   probe = new Probe();
   gate = new Gate();
@@ -59,7 +59,7 @@ class PressureController {
   }
 
   @ChannelPattern('echo')
-  async echo(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async echo(@Payload() channel: RapChannel): Promise<void> {
     for await (const body of channel) await channel.write(body);
   }
 
@@ -249,10 +249,10 @@ describe('credits on the wire', () => {
 describe('on one connection', () => {
   it('a channel that is not read stops neither calls, streams nor other channels', async () => {
     const { mine } = await start();
-    const slow = await mine.channel<Uint8Array, unknown>('pour');
+    const slow = await mine.channel<Uint8Array>('pour');
     await slow.read();
     await settled(() => probe.produced);
-    const echo = await mine.channel<unknown, unknown>('echo');
+    const echo = await mine.channel('echo');
     for (let i = 0; i < 50; i++) {
       expect(await within('a call', mine.call('echo1', i))).toBe(i);
       await echo.write(i);
@@ -273,7 +273,7 @@ describe('on one connection', () => {
       await slow.end();
     })();
     expect(await settled(() => written)).toBeLessThanOrEqual(WINDOW / KIBIBYTE + 1);
-    const echo = await mine.channel<unknown, unknown>('echo');
+    const echo = await mine.channel('echo');
     for (let i = 0; i < 50; i++) {
       expect(await within('a call', mine.call('echo1', i))).toBe(i);
       await echo.write(i);
@@ -287,11 +287,9 @@ describe('on one connection', () => {
 
   it('1 slow channel of 100 holds up none of the 99', async () => {
     const { mine } = await start();
-    const slow = await mine.channel<Uint8Array, unknown>('pour');
+    const slow = await mine.channel<Uint8Array>('pour');
     await settled(() => probe.produced);
-    const others = await Promise.all(
-      Array.from({ length: 99 }, () => mine.channel<unknown, unknown>('echo')),
-    );
+    const others = await Promise.all(Array.from({ length: 99 }, () => mine.channel('echo')));
     const body = Buffer.alloc(4 * KIBIBYTE, 1);
     await within(
       'all of the 99',

@@ -34,7 +34,7 @@ beforeEach(() => {
 @Controller()
 class FloodController {
   @ChannelPattern('echo')
-  async echo(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async echo(@Payload() channel: RapChannel): Promise<void> {
     probe.started += 1;
     for await (const body of channel) await channel.write(body);
     probe.ended += 1;
@@ -48,14 +48,14 @@ class FloodController {
   }
 
   @ChannelPattern('hold')
-  async hold(@Payload() _: RapChannel): Promise<void> {
+  async hold(): Promise<void> {
     probe.started += 1;
     await gate.opened;
   }
 
   /** Reads one message and ends the channel itself, in one of the ways there are. */
   @ChannelPattern('selfClosing')
-  async selfClosing(@Payload() channel: RapChannel<string, unknown>): Promise<void> {
+  async selfClosing(@Payload() channel: RapChannel<string>): Promise<void> {
     const how = await channel.read();
     if (how === 'close') channel.close();
     else if (how === 'error') channel.close(new Error('enough'));
@@ -175,15 +175,16 @@ describe('channels that the handler ends', () => {
   });
 });
 
+const batch = (from: number): RawFrame[] =>
+  Array.from({ length: 100 }, (_, i) => from + 2 * i).flatMap((id) => [
+    declare(id, 'count', { pad: 'x'.repeat(1000) }),
+    end(id),
+  ]);
+
 describe('streams that are opened and have nothing asked of them', () => {
   it('end with END, and leave nothing behind', async () => {
     const test = await start();
     const raw = await connect(test.port);
-    const batch = (from: number): RawFrame[] =>
-      Array.from({ length: 100 }, (_, i) => from + 2 * i).flatMap((id) => [
-        declare(id, 'count', { pad: 'x'.repeat(1000) }),
-        end(id),
-      ]);
     raw.send(...batch(5));
     await fence(raw);
     const before = await heapUsed();

@@ -25,7 +25,7 @@ const scope = testScope();
 let probe = new Probe();
 let gate = new Gate();
 /** The server's side of the channels of a test, and what its handlers met. */
-let channels: RapChannel<unknown, unknown>[] = [];
+let channels: RapChannel[] = [];
 let notes: unknown[] = [];
 beforeEach(() => {
   probe = new Probe();
@@ -37,7 +37,7 @@ beforeEach(() => {
 @Controller()
 class ChannelController {
   @ChannelPattern('echo')
-  async echo(@Payload() channel: RapChannel<unknown, unknown>, @Ctx() ctx: RapContext): Promise<void> {
+  async echo(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
     probe.begin(ctx);
     channels.push(channel);
     for await (const body of channel) await channel.write(body);
@@ -46,7 +46,7 @@ class ChannelController {
 
   /** Writes back each message with its own header, and what it can see of the caller's. */
   @ChannelPattern('headers')
-  async headers(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async headers(@Payload() channel: RapChannel): Promise<void> {
     for await (const { header, body } of channel.messages()) {
       await channel.write({ header, body }, { trace: `re ${String(header['trace'])}`, n: 1 });
     }
@@ -76,7 +76,7 @@ class ChannelController {
 
   /** Keeps the channel for the test, until the test lets go. */
   @ChannelPattern('hold')
-  async hold(@Payload() channel: RapChannel<unknown, unknown>, @Ctx() ctx: RapContext): Promise<void> {
+  async hold(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
     probe.begin(ctx);
     channels.push(channel);
     await gate.opened;
@@ -84,7 +84,7 @@ class ChannelController {
   }
 
   @ChannelPattern('returns')
-  async returns(@Payload() channel: RapChannel<unknown, unknown>): Promise<string> {
+  async returns(@Payload() channel: RapChannel): Promise<string> {
     await channel.write('last words');
     return 'this goes nowhere';
   }
@@ -162,7 +162,7 @@ class ChannelController {
   }
 
   @ChannelPattern('toObservable')
-  async toObservable(@Payload() channel: RapChannel<number, unknown>): Promise<void> {
+  async toObservable(@Payload() channel: RapChannel<number>): Promise<void> {
     const lines = await lastValueFrom(channel.toObservable().pipe(take(2), toArray()));
     await channel.write(lines);
     for await (const line of channel) await channel.write(line);
@@ -194,9 +194,9 @@ async function start(
 }
 
 /** The server's side of the last channel. */
-async function serverSide(): Promise<RapChannel<unknown, unknown>> {
+async function serverSide(): Promise<RapChannel> {
   await eventually('the handler has its channel', () => channels.length > 0);
-  return channels.at(-1) as RapChannel<unknown, unknown>;
+  return channels.at(-1) as RapChannel;
 }
 
 describe('reading and writing', () => {
@@ -216,7 +216,7 @@ describe('reading and writing', () => {
 
   it('carries whatever msgpack can', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('echo');
+    const channel = await mine.channel('echo');
     for (const body of [
       0,
       '',
@@ -298,7 +298,7 @@ describe('reading and writing', () => {
 describe('messages()', () => {
   it("shows headers both ways, and the life cycle stays the channel's own", async () => {
     const { mine } = await start();
-    const channel = await mine.channel<{ header: object; body: unknown }, unknown>('headers');
+    const channel = await mine.channel<{ header: object; body: unknown }>('headers');
     await channel.write('a', { trace: 't1', channel_life_cycle: 'DROP', deep: { er: [1] } });
     await channel.write('b');
     await channel.end();
@@ -344,7 +344,7 @@ describe('write()', () => {
 
   it('fails for a body that cannot be sent, and the channel goes on', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('echo');
+    const channel = await mine.channel('echo');
     const circular: unknown[] = [];
     circular.push(circular);
     for (const body of [circular, 2n ** 70n, Buffer.alloc(5 << 20)]) {
@@ -358,7 +358,7 @@ describe('write()', () => {
 
   it('fails for a body that cannot be sent also where it had to wait', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('hold');
+    const channel = await mine.channel('hold');
     const filling = Array.from({ length: 300 }, () => channel.write(Buffer.alloc(1024)));
     const bad = channel.write(2n ** 70n);
     const last = channel.write('last');
@@ -375,7 +375,7 @@ describe('write()', () => {
 
   it('that nobody awaits waits in a bounded line, and then fails', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<Uint8Array, unknown>('rude');
+    const channel = await mine.channel<Uint8Array>('rude');
     const got = await collect(channel);
     await channel.closed;
     const written = notes.filter((note) => note === 'written').length;
@@ -424,7 +424,7 @@ describe('end()', () => {
     const writes = Array.from({ length: 400 }, (_, i) => channel.write(Buffer.alloc(1024, i)));
     const ended = channel.end();
     const other = await serverSide();
-    const got = await collect(other as RapChannel<Uint8Array, unknown>);
+    const got = await collect(other as RapChannel<Uint8Array>);
     expect(got.map((body) => body[0])).toEqual(Array.from({ length: 400 }, (_, i) => i % 256));
     await Promise.all([...writes, ended]);
     gate.open();
@@ -445,7 +445,7 @@ describe('end()', () => {
 
   it('allows no write after it, and no second end', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('hold');
+    const channel = await mine.channel('hold');
     await channel.end();
     const error = await rejection(channel.write(1));
     expect(error).toBeInstanceOf(ChannelLifecycleError);
@@ -466,7 +466,7 @@ describe('end()', () => {
 
   it('without a parameter ends a stream that was opened as a channel', async () => {
     const test = await start();
-    const channel = await test.mine.channel<number, unknown>('count');
+    const channel = await test.mine.channel<number>('count');
     await channel.end();
     await within(
       'the channel is over',
@@ -610,7 +610,7 @@ describe('a handler', () => {
 
   it('that ends its side has its signal left alone until the client is done', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('hold');
+    const channel = await mine.channel('hold');
     const other = await serverSide();
     await other.end();
     await channel.read();
@@ -666,7 +666,7 @@ describe('what a channel knows', () => {
 
   it('is its signal: aborted at the end, with the error where there is one', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('hold');
+    const channel = await mine.channel('hold');
     const other = await serverSide();
     expect([channel.signal.aborted, other.signal.aborted]).toEqual([false, false]);
     expect(channel.signal).toBe(channel.signal);
@@ -824,7 +824,7 @@ describe('opening', () => {
 
   it('of a unary function as a channel is refused in words that name both kinds', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<unknown, unknown>('sum');
+    const channel = await mine.channel('sum');
     await channel.write({ a: 1, b: 2 });
     const error = await rejection(channel.read());
     expect(error).toBeInstanceOf(ChannelError);
@@ -849,7 +849,7 @@ describe('opening', () => {
 
   it('of a stream as a channel gives its items', async () => {
     const { mine } = await start();
-    const channel = await mine.channel<number, unknown>('count');
+    const channel = await mine.channel<number>('count');
     await channel.write({ n: 3 });
     expect(await collect(channel)).toEqual([0, 1, 2]);
     await channel.closed;
@@ -876,7 +876,7 @@ describe('opening', () => {
 describe('many channels', () => {
   it('at once keep their messages apart', async () => {
     const { mine } = await start();
-    const open = await Promise.all(Array.from({ length: 60 }, () => mine.channel<unknown, unknown>('echo')));
+    const open = await Promise.all(Array.from({ length: 60 }, () => mine.channel('echo')));
     await Promise.all(
       open.map(async (channel, c) => {
         for (let i = 0; i < 30; i++) {

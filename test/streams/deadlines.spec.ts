@@ -147,6 +147,8 @@ function expectLeft(left: unknown, ms: number): void {
   expect(left).toBeLessThanOrEqual(ms);
 }
 
+const at = (ms: number): Record<string, number> => ({ 'X-rap-deadline': (Date.now() + ms) / 1000 });
+
 describe('ctx.deadline', () => {
   it('is what the caller has left, for every kind of call', async () => {
     const { mine } = await start({ runTimeoutMs: 60_000 });
@@ -164,10 +166,11 @@ describe('ctx.deadline', () => {
   });
 
   it('is the limit of the server where the caller has more, or has none', async () => {
-    const { mine, port, client } = await start({ runTimeoutMs: 3000 });
+    const test = await start({ runTimeoutMs: 3000 });
+    const { mine, port } = test;
     expectLeft(await mine.call('left'), 3000);
     expectLeft(await mine.call('left', {}, { timeoutMs: 60_000 }), 3000);
-    expectLeft(await client({ callTimeoutMs: 2000 }).call('left'), 2000);
+    expectLeft(await test.client({ callTimeoutMs: 2000 }).call('left'), 2000);
     const raw = await connect(port, {});
     raw.send(call(5, 'left', {}));
     expectLeft((await raw.answer(5))[3], 3000);
@@ -185,7 +188,6 @@ describe('ctx.deadline', () => {
     const { port } = await start();
     const raw = await RawSocket.open(port, DECLARE);
     scope.defer(() => raw.destroy());
-    const at = (ms: number): Record<string, number> => ({ 'X-rap-deadline': (Date.now() + ms) / 1000 });
     raw.send(call(5, 'left', {}, at(2000)));
     expectLeft((await raw.answer(5))[3], 2000);
     raw.send(declare(7, 'leftStream', {}, at(2000)), msg(7, {}));
@@ -419,13 +421,13 @@ class MiddleController {
   constructor(@Inject(NEXT) private readonly next: RapClient) {}
 
   @MessagePattern('left')
-  left(@Payload() _: unknown): Promise<unknown> {
+  left(): Promise<unknown> {
     return this.next.call('left');
   }
 
   /** What each kind of call inside inherits. */
   @MessagePattern('leftOfEach')
-  async leftOfEach(@Payload() _: unknown): Promise<unknown[]> {
+  async leftOfEach(): Promise<unknown[]> {
     await pass(1);
     const channel = await this.next.channel<number>('leftChannel');
     const fromChannel = await channel.read();
@@ -445,7 +447,7 @@ class MiddleController {
   }
 
   @MessagePattern('detached')
-  async detached(@Payload() _: unknown): Promise<unknown[]> {
+  async detached(): Promise<unknown[]> {
     return [
       await this.next.call('left', {}, { detached: true }),
       ...(await collect(this.next.stream('leftStream', {}, { detached: true }))),
@@ -462,12 +464,12 @@ class MiddleController {
 
   /** The leaf notes its own start and end; this one only passes on what it meets. */
   @MessagePattern('wait')
-  wait(@Payload() _: unknown): Promise<unknown> {
+  wait(): Promise<unknown> {
     return this.next.call('wait');
   }
 
   @MessagePattern('waitAll')
-  async waitAll(@Payload() _: unknown): Promise<void> {
+  async waitAll(): Promise<void> {
     const channel = await this.next.channel('leftChannel');
     await Promise.allSettled([
       this.next.call('wait'),
@@ -478,29 +480,29 @@ class MiddleController {
   }
 
   @MessagePattern('relay')
-  async *relay(@Payload() _: unknown): AsyncGenerator<unknown> {
+  async *relay(): AsyncGenerator {
     for await (const item of this.next.stream('waitStream')) yield item;
   }
 
   @MessagePattern('relayObservable')
-  relayObservable(@Payload() _: unknown): Observable<unknown> {
+  relayObservable(): Observable<unknown> {
     return this.next.send('waitStream', {}).pipe(map((item) => ({ item })));
   }
 
   @ChannelPattern('relayChannel')
-  async relayChannel(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async relayChannel(@Payload() channel: RapChannel): Promise<void> {
     for await (const item of this.next.stream('waitStream')) await channel.write(item);
   }
 
   /** The second call is made where the answer of the first arrives: in a callback. */
   @MessagePattern('twoSteps')
-  twoSteps(@Payload() _: unknown): Observable<unknown> {
+  twoSteps(): Observable<unknown> {
     return this.next.send('echo', 1).pipe(mergeMap(() => this.next.send('left', {})));
   }
 
   /** Begins what goes on after it has answered. */
   @MessagePattern('afterwards')
-  afterwards(@Payload() _: unknown): string {
+  afterwards(): string {
     void gate.opened.then(() => this.next.call('left')).then((left) => lefts.push(left));
     return 'answered';
   }
@@ -508,35 +510,35 @@ class MiddleController {
 
 let lefts: unknown[] = [];
 
+/** A -> B -> C: two that ask the next one, and the one at the end. */
+async function chain(runTimeoutMs = 60_000): Promise<{ a: TestApp & { mine: RapClient }; c: TestApp }> {
+  const c = await startAll([DeadlineController], { runTimeoutMs });
+  const b = await startAll([MiddleController], {
+    runTimeoutMs,
+    providers: [{ provide: NEXT, useValue: c.client() }],
+  });
+  const a = await startAll([MiddleController], {
+    runTimeoutMs,
+    providers: [{ provide: NEXT, useValue: b.client() }],
+  });
+  return { a, c };
+}
+
+/** B -> C. */
+async function pair(
+  options: Parameters<typeof scope.serve>[1] = {},
+): Promise<{ b: TestApp & { mine: RapClient }; c: TestApp; next: RapClient }> {
+  const c = await startAll([DeadlineController], { runTimeoutMs: 60_000, ...options });
+  const next = c.client();
+  const b = await startAll([MiddleController], {
+    runTimeoutMs: 60_000,
+    ...options,
+    providers: [{ provide: NEXT, useValue: next }],
+  });
+  return { b, c, next };
+}
+
 describe('calls that a handler makes', () => {
-  /** A -> B -> C: two that ask the next one, and the one at the end. */
-  async function chain(runTimeoutMs = 60_000): Promise<{ a: TestApp & { mine: RapClient }; c: TestApp }> {
-    const c = await startAll([DeadlineController], { runTimeoutMs });
-    const b = await startAll([MiddleController], {
-      runTimeoutMs,
-      providers: [{ provide: NEXT, useValue: c.client() }],
-    });
-    const a = await startAll([MiddleController], {
-      runTimeoutMs,
-      providers: [{ provide: NEXT, useValue: b.client() }],
-    });
-    return { a, c };
-  }
-
-  /** B -> C. */
-  async function pair(
-    options: Parameters<typeof scope.serve>[1] = {},
-  ): Promise<{ b: TestApp & { mine: RapClient }; c: TestApp; next: RapClient }> {
-    const c = await startAll([DeadlineController], { runTimeoutMs: 60_000, ...options });
-    const next = c.client();
-    const b = await startAll([MiddleController], {
-      runTimeoutMs: 60_000,
-      ...options,
-      providers: [{ provide: NEXT, useValue: next }],
-    });
-    return { b, c, next };
-  }
-
   it('have the time that the handler has left, all the way down', async () => {
     const { a } = await chain();
     expectLeft(await a.mine.call('left', {}, { timeoutMs: 4000 }), 4000);
@@ -555,9 +557,9 @@ describe('calls that a handler makes', () => {
 
   it('inherit it whatever their kind', async () => {
     const { b } = await pair();
-    const lefts = (await b.mine.call('leftOfEach', {}, { timeoutMs: 4000 })) as number[];
-    expect(lefts).toHaveLength(5);
-    for (const left of lefts) expectLeft(left, 4000);
+    const inherited = (await b.mine.call('leftOfEach', {}, { timeoutMs: 4000 })) as number[];
+    expect(inherited).toHaveLength(5);
+    for (const left of inherited) expectLeft(left, 4000);
   });
 
   it('inherit it in a callback of an Observable', async () => {

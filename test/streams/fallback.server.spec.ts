@@ -38,7 +38,7 @@ beforeEach(() => {
 @Controller()
 class FallbackController {
   @ChannelPattern('echo')
-  async echo(@Payload() channel: RapChannel<unknown, unknown>, @Ctx() ctx: RapContext): Promise<void> {
+  async echo(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
     probe.begin(ctx);
     try {
       for await (const body of channel) await channel.write(body);
@@ -49,27 +49,27 @@ class FallbackController {
   }
 
   @ChannelPattern('ends')
-  async ends(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async ends(@Payload() channel: RapChannel): Promise<void> {
     notes.push(await rejection(channel.end()));
     await channel.write('still open');
   }
 
   @ChannelPattern('endsForGood')
-  async endsForGood(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async endsForGood(@Payload() channel: RapChannel): Promise<void> {
     await channel.end();
     for await (const body of channel) notes.push(body);
     probe.ended += 1;
   }
 
   @ChannelPattern('fails')
-  async fails(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  async fails(@Payload() channel: RapChannel): Promise<void> {
     await channel.write('before');
     throw new RapError('no more', { status: 1005 });
   }
 
   /** Waits until the test lets it, then reads everything. */
   @ChannelPattern('later')
-  async later(@Payload() channel: RapChannel<unknown, unknown>, @Ctx() ctx: RapContext): Promise<void> {
+  async later(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
     probe.begin(ctx);
     await gate.opened;
     try {
@@ -112,12 +112,12 @@ class FallbackController {
   }
 
   @MessagePattern('one')
-  one(@Payload() _: unknown): Observable<string> {
+  one(): Observable<string> {
     return of('one');
   }
 
   @MessagePattern('readable')
-  readable(@Payload() _: unknown): Readable {
+  readable(): Readable {
     return new Readable({
       objectMode: true,
       read() {},
@@ -288,22 +288,22 @@ describe('a Python client', () => {
   });
 });
 
-describe('a Python client that floods a channel', () => {
-  /** Sends so many messages, until the server takes no more. Returns the bytes that it took. */
-  async function flood(raw: RawSocket, id: number, count: number, size = 1024): Promise<number> {
-    const message = pack(msg(id, Buffer.alloc(size)));
-    const batch = Buffer.concat(Array.from({ length: Math.min(count, 1000) }, () => message));
-    const before = raw.socket.bytesWritten;
-    for (let sent = 0; sent < count; sent += 1000) raw.socket.write(batch);
-    const total = raw.socket.bytesWritten - before;
-    let left = -1;
-    while (left !== raw.socket.writableLength) {
-      left = raw.socket.writableLength;
-      await pass(100);
-    }
-    return total - left;
+/** Sends so many messages, until the server takes no more. Returns the bytes that it took. */
+async function flood(raw: RawSocket, id: number, count: number, size = 1024): Promise<number> {
+  const message = pack(msg(id, Buffer.alloc(size)));
+  const batch = Buffer.concat(Array.from({ length: Math.min(count, 1000) }, () => message));
+  const before = raw.socket.bytesWritten;
+  for (let sent = 0; sent < count; sent += 1000) raw.socket.write(batch);
+  const total = raw.socket.bytesWritten - before;
+  let left = -1;
+  while (left !== raw.socket.writableLength) {
+    left = raw.socket.writableLength;
+    await pass(100);
   }
+  return total - left;
+}
 
+describe('a Python client that floods a channel', () => {
   it('is read no further while the handler does not read; other connections notice nothing', async () => {
     const test = await start();
     const neighbour = await Neighbour.of(test);

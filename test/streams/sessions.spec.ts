@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import type { Socket } from 'node:net';
 import { Controller } from '@nestjs/common';
-import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
 import {
   ChannelPattern,
@@ -16,6 +16,7 @@ import {
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
 import { answerDeclareWith, call, fence, openWith } from '../helpers/channel-frames.js';
+import { EventPattern } from '../helpers/event-pattern.js';
 import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
 import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
 
@@ -376,15 +377,14 @@ describe('ctx.session', () => {
     const calls = await Promise.all(
       Array.from({ length: 4 }, async () => {
         const session = await test.mine.openSession();
-        const call = session.call('looksTwice', false).catch(() => {});
-        return { session, call };
+        return { session, calling: session.call('looksTwice', false).catch(() => {}) };
       }),
     );
     await eventually('all run', () => probe.started === 4);
     for (const { session } of calls) session.close();
     await test.mine.call('untouched', 1);
     gate.open();
-    await Promise.all(calls.map(({ call: each }) => each));
+    await Promise.all(calls.map(({ calling }) => calling));
     // the places are free for sessions that are open
     expect(await test.mine.withSession(() => test.mine.call('login', 'me'))).toEqual(expect.any(String));
   });
@@ -430,7 +430,7 @@ describe('ctx.session', () => {
     @Controller()
     class FrontController {
       @MessagePattern('front')
-      front(@Payload() _: unknown): Promise<unknown> {
+      front(): Promise<unknown> {
         return back.mine.call('whoami');
       }
     }
@@ -551,36 +551,36 @@ describe('a lost connection', () => {
   });
 });
 
-describe('on the wire', () => {
-  async function record(
-    declare: typeof answerDeclareWith,
-  ): Promise<{ client: (port: number) => RapClient; frames: RawFrame[]; port: number; close(): void }> {
-    const frames: RawFrame[] = [];
-    const scripted = await scriptedServer(async (peer) => {
-      await declare(peer);
-      for (;;) {
-        const frame = await peer.next(undefined, 60_000);
-        frames.push(frame);
-        if (frame[0] === 101) peer.send([101, frame[1], {}, 'ok']);
-        if (frame[2]['channel_life_cycle'] === 'DECLARE') {
-          peer.send([102, frame[1], { channel_life_cycle: 'DECLARE' }, null]);
-          peer.send([102, frame[1], { channel_life_cycle: 'DROP' }, null]);
-        }
+async function record(
+  declare: typeof answerDeclareWith,
+): Promise<{ client: (port: number) => RapClient; frames: RawFrame[]; port: number; close(): void }> {
+  const frames: RawFrame[] = [];
+  const scripted = await scriptedServer(async (peer) => {
+    await declare(peer);
+    for (;;) {
+      const frame = await peer.next(undefined, 60_000);
+      frames.push(frame);
+      if (frame[0] === 101) peer.send([101, frame[1], {}, 'ok']);
+      if (frame[2]['channel_life_cycle'] === 'DECLARE') {
+        peer.send([102, frame[1], { channel_life_cycle: 'DECLARE' }, null]);
+        peer.send([102, frame[1], { channel_life_cycle: 'DROP' }, null]);
       }
-    });
-    scope.defer(() => scripted.close());
-    return {
-      client: (port) => {
-        const client = new RapClient({ host: '127.0.0.1', port });
-        scope.defer(() => client.close());
-        return client;
-      },
-      frames,
-      port: scripted.port,
-      close: () => void scripted.close(),
-    };
-  }
+    }
+  });
+  scope.defer(() => scripted.close());
+  return {
+    client: (port) => {
+      const client = new RapClient({ host: '127.0.0.1', port });
+      scope.defer(() => client.close());
+      return client;
+    },
+    frames,
+    port: scripted.port,
+    close: () => void scripted.close(),
+  };
+}
 
+describe('on the wire', () => {
   it('every call, stream and channel carries the id, and session_close ends it', async () => {
     const wire = await record(answerDeclareWith);
     const client = wire.client(wire.port);

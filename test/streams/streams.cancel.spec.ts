@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { interval, map, Observable } from 'rxjs';
+import { interval, Observable, tap } from 'rxjs';
 import {
   CallCancelledError,
   CallTimeoutError,
@@ -90,7 +90,7 @@ class CancelController {
     probe.begin(ctx);
     return new Observable((observer) => {
       const inner = interval(1)
-        .pipe(map((i) => (probe.produced += 1) * 0 + i))
+        .pipe(tap(() => (probe.produced += 1)))
         .subscribe(observer);
       return () => {
         inner.unsubscribe();
@@ -177,9 +177,10 @@ class CancelController {
   }
 
   @MessagePattern('badTeardown')
-  badTeardown(@Payload() _: unknown): Observable<number> {
+  badTeardown(): Observable<number> {
     return new Observable((observer) => {
       observer.next(0);
+      observer.next(1);
       return () => {
         throw new Error('while leaving');
       };
@@ -187,7 +188,7 @@ class CancelController {
   }
 
   @MessagePattern('badReturn')
-  badReturn(@Payload() _: unknown): AsyncIterable<number> {
+  badReturn(): AsyncIterable<number> {
     return {
       [Symbol.asyncIterator]: () => ({
         next: () => Promise.resolve({ done: false as const, value: 0 }),
@@ -243,6 +244,22 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
         error: reject,
       });
     }),
+  'a loop over session.execute() that is left': async ({ mine }, pattern) => {
+    const session = await mine.openSession();
+    const items = (await session.execute(pattern, {})) as AsyncIterable<number>;
+    expect(await takeItems(items, 1)).toEqual([0]);
+    session.close();
+  },
+  'an AbortSignal of session.execute()': async ({ mine }, pattern) => {
+    const session = await mine.openSession();
+    const controller = new AbortController();
+    const items = await session.execute<number>(pattern, {}, { signal: controller.signal });
+    const iterator = (items as AsyncIterable<number>)[Symbol.asyncIterator]();
+    await iterator.next();
+    controller.abort();
+    expect(await rejection(drainIterator(iterator))).toBeInstanceOf(CallCancelledError);
+    session.close();
+  },
   timeoutMs: async ({ mine }, pattern) => {
     const { error } = await collectFailing(mine.stream(pattern, {}, { timeoutMs: 60 }));
     expectTimeout(error);
@@ -255,15 +272,15 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
     const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: new Date(Date.now() + 60) }));
     expectTimeout(error);
   },
-  'client.close()': async ({ client }, pattern) => {
-    const leaving = client();
+  'client.close()': async (test, pattern) => {
+    const leaving = test.client();
     const iterator = leaving.stream(pattern, {})[Symbol.asyncIterator]();
     await iterator.next();
     leaving.close();
     expect(await rejection(drainIterator(iterator))).toBeInstanceOf(ConnectionLostError);
   },
-  'loss of the connection': async ({ client }, pattern) => {
-    const leaving = client({ reconnect: false });
+  'loss of the connection': async (test, pattern) => {
+    const leaving = test.client({ reconnect: false });
     const iterator = leaving.stream(pattern, {})[Symbol.asyncIterator]();
     await iterator.next();
     leaving.unwrap<import('node:net').Socket>().resetAndDestroy();
@@ -346,7 +363,7 @@ describe('the signal of a handler', () => {
     await idle(test);
     const [signal] = probe.signals;
     expect(signal?.reason).toBeInstanceOf(Error);
-    expect((signal?.reason as Error).message).toMatch(/cancel/);
+    expect(signal?.reason).toMatchObject({ message: expect.stringMatching(/cancel/) });
   });
 
   it('is aborted when the client is gone before the handler has looked at it', async () => {
@@ -373,6 +390,22 @@ describe('the signal of a handler', () => {
     gate.open();
     await idle(test);
     expect(probe.unsubscribed).toBe(probe.produced);
+  });
+});
+
+describe('a subscription that is left before its first value', () => {
+  it.each(['generator', 'observable'])('cancels the call: %s', async (kind) => {
+    const test = await start();
+    const subscription = test.mine.send('lateStart', kind).subscribe();
+    await eventually('it has started', () => probe.started === 1);
+    subscription.unsubscribe();
+    await eventually('the signal is aborted', () => probe.aborted === 1);
+    expect(test.mine.stats().inFlight).toBe(0);
+    gate.open();
+    await idle(test);
+    expect(probe.unsubscribed).toBe(probe.produced);
+    expect(await test.mine.call('echo', 'alive')).toBe('alive');
+    expect(test.mine.stats().lateAnswers).toBe(0);
   });
 });
 

@@ -102,7 +102,7 @@ class FailingController {
 
   /** Fails when it is over, not in between. */
   @MessagePattern('inFinally')
-  async *inFinally(@Payload() _: unknown): AsyncGenerator<number> {
+  async *inFinally(): AsyncGenerator<number> {
     try {
       yield await Promise.resolve(1);
     } finally {
@@ -113,7 +113,7 @@ class FailingController {
   }
 
   @MessagePattern('syncFinally')
-  *syncFinally(@Payload() _: unknown): Generator<number> {
+  *syncFinally(): Generator<number> {
     try {
       for (let i = 0; ; i++) yield i;
     } finally {
@@ -125,7 +125,7 @@ class FailingController {
 
   /** An item that no wire can carry, with items before and after it. */
   @MessagePattern('unsendable')
-  async *unsendable(@Payload() kind: 'circular' | 'large' | 'bigint'): AsyncGenerator<unknown> {
+  async *unsendable(@Payload() kind: 'circular' | 'large' | 'bigint'): AsyncGenerator {
     const circular: Record<string, unknown> = {};
     circular['self'] = circular;
     try {
@@ -138,7 +138,7 @@ class FailingController {
   }
 
   @MessagePattern('unsendableObservable')
-  unsendableObservable(@Payload() _: unknown): Observable<unknown> {
+  unsendableObservable(): Observable<unknown> {
     return new Observable((observer) => {
       observer.next('good');
       observer.next(2n ** 70n);
@@ -169,7 +169,7 @@ class FailingController {
   }
 
   @MessagePattern('gatedFailure')
-  async *gatedFailure(@Payload() _: unknown): AsyncGenerator<number> {
+  async *gatedFailure(): AsyncGenerator<number> {
     yield 1;
     await gate.opened;
     throw new Error('too late for anybody');
@@ -318,13 +318,14 @@ describe('an error on leaving', () => {
   });
 
   it('harms nobody where the connection is lost', async () => {
-    const { server, client, port } = await start();
-    const leaving = client({ port });
+    const test = await start();
+    const { server } = test;
+    const leaving = test.client();
     const iterator = leaving.stream('syncFinally')[Symbol.asyncIterator]();
     await iterator.next();
     leaving.close();
     await idle({ server });
-    expect(await client().call('echo', 'alive')).toBe('alive');
+    expect(await test.client().call('echo', 'alive')).toBe('alive');
   });
 
   it('reaches nobody who has left long ago', async () => {

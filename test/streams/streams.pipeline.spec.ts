@@ -21,7 +21,7 @@ import {
 } from '@nestjs/common';
 import { CONTEXT, Ctx, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { IsInt, Max } from 'class-validator';
-import { concatMap, from, map, Observable, of, range, tap, throwError } from 'rxjs';
+import { concatMap, from, lastValueFrom, map, Observable, of, range, tap, throwError, toArray } from 'rxjs';
 import { AuthError, ChannelPattern, ParseError, RapChannel, RapContext, RapError } from '../../lib/index.js';
 import { rejection, testScope } from '../helpers/async.js';
 import { collect, collectFailing, idle, Probe } from '../helpers/streams.js';
@@ -53,13 +53,12 @@ class Double implements NestInterceptor {
 
 /** Writes down what goes by. */
 class Log implements NestInterceptor {
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+  intercept(context: ExecutionContext, next: CallHandler<number | string | object>): Observable<unknown> {
     const { target } = context.switchToRpc().getContext<RapContext>();
     trace.push(`before ${target}`);
     return next.handle().pipe(
       tap({
-        next: (value: unknown) =>
-          trace.push(typeof value === 'object' ? 'a generator' : `saw ${String(value)}`),
+        next: (value) => trace.push(typeof value === 'object' ? 'a generator' : `saw ${value}`),
         complete: () => trace.push('complete'),
       }),
     );
@@ -138,14 +137,14 @@ class PipelineController {
 
   @UseGuards(Deny)
   @MessagePattern('denied')
-  async *denied(@Payload() _: unknown): AsyncGenerator<number> {
+  async *denied(): AsyncGenerator<number> {
     probe.begin();
     yield await Promise.resolve(1);
   }
 
   @UseGuards(Deny)
   @ChannelPattern('deniedChannel')
-  async deniedChannel(@Payload() _: RapChannel): Promise<void> {
+  async deniedChannel(): Promise<void> {
     probe.begin();
     await Promise.resolve();
   }
@@ -177,7 +176,7 @@ class PipelineController {
 
   @UseFilters(Translate)
   @MessagePattern('filteredObservable')
-  filteredObservable(@Payload() _: unknown): Observable<number> {
+  filteredObservable(): Observable<number> {
     return new Observable((observer) => {
       observer.next(1);
       observer.error(new Error('boom'));
@@ -186,7 +185,7 @@ class PipelineController {
 
   @UseFilters(Translate)
   @MessagePattern('filteredStart')
-  filteredStart(@Payload() _: unknown): AsyncGenerator<number> {
+  filteredStart(): AsyncGenerator<number> {
     throw new RpcException('boom');
   }
 
@@ -351,6 +350,19 @@ describe('pipes', () => {
     channel.close();
   });
 });
+
+const wrap = (
+  key: string,
+  by: string,
+): { serialize: (packet: object) => object } & Record<string, unknown> => {
+  const work = (packet: object): object => ({
+    ...packet,
+    [key]: `${by}(${JSON.stringify((packet as Record<string, unknown>)[key])})`,
+  });
+  return { serialize: work, deserialize: work };
+};
+
+describe("Nest's serializers", () => {});
 
 describe('filters', () => {
   it('see the error of an Observable, after its values', async () => {

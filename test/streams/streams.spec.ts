@@ -2,9 +2,9 @@ import 'reflect-metadata';
 import { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { from, lastValueFrom, Observable, of, range, toArray } from 'rxjs';
+import { from, lastValueFrom, Observable, of, range, tap, toArray } from 'rxjs';
 import { ChannelError, type RapClient, type RapContext } from '../../lib/index.js';
-import { Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
 import { call, lifeCycle, openWith, untilDrop } from '../helpers/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { collect, idle, Probe, takeItems, turn } from '../helpers/streams.js';
@@ -105,12 +105,12 @@ class Sources {
   }
 
   @MessagePattern('falsy')
-  *falsy(@Payload() _: unknown): Generator<unknown> {
+  *falsy(): Generator {
     yield* FALSY;
   }
 
   @MessagePattern('falsyObservable')
-  falsyObservable(@Payload() _: unknown): Observable<unknown> {
+  falsyObservable(): Observable<unknown> {
     return from(FALSY);
   }
 
@@ -120,46 +120,58 @@ class Sources {
   }
 
   @MessagePattern('chunks')
-  chunks(@Payload() _: unknown): Readable {
+  chunks(): Readable {
     return Readable.from([Buffer.from('ab'), Buffer.from('c')], { objectMode: false });
   }
 
   @MessagePattern('array')
-  array(@Payload() _: unknown): number[] {
+  array(): number[] {
     return [1, 2, 3];
   }
 
   @MessagePattern('map')
-  map(@Payload() _: unknown): Map<string, number> {
+  map(): Map<string, number> {
     return new Map([['a', 1]]);
   }
 
   @MessagePattern('set')
-  set(@Payload() _: unknown): Set<number> {
+  set(): Set<number> {
     return new Set([1, 2]);
   }
 
   @MessagePattern('text')
-  text(@Payload() _: unknown): string {
+  text(): string {
     return 'text';
   }
 
   @MessagePattern('buffer')
-  buffer(@Payload() _: unknown): Buffer {
+  buffer(): Buffer {
     return Buffer.from([1, 2]);
   }
 
   @MessagePattern('typed')
-  typed(@Payload() _: unknown): Float64Array {
+  typed(): Float64Array {
     return new Float64Array([0.5, 1.5]);
   }
 
   @MessagePattern('nothing')
-  nothing(@Payload() _: unknown): void {}
+  nothing(): void {}
 
   @MessagePattern('one')
-  one(@Payload() _: unknown): Observable<string> {
+  one(): Observable<string> {
     return of('one');
+  }
+
+  /** The state of now, and later what changes: the most common live query. */
+  @MessagePattern('live')
+  live(): Observable<string> {
+    return new Observable((observer) => {
+      observer.next('now');
+      void gate.opened.then(() => {
+        observer.next('later');
+        observer.complete();
+      });
+    });
   }
 
   @MessagePattern('gated')
@@ -375,6 +387,28 @@ describe('client.stream()', () => {
   it('gives a part of an endless stream', async () => {
     expect(await takeItems(client.stream('generator', { n: Number.MAX_SAFE_INTEGER }), 3)).toEqual([0, 1, 2]);
     expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });
+  });
+});
+
+describe('a value that comes alone at first', () => {
+  it('is not held back until the next one, over stream()', async () => {
+    const iterator = client.stream('live')[Symbol.asyncIterator]();
+    expect(await within('the first value', iterator.next(), 1500)).toEqual({ done: false, value: 'now' });
+    gate.open();
+    expect(await iterator.next()).toEqual({ done: false, value: 'later' });
+    expect((await iterator.next()).done).toBe(true);
+  });
+
+  it('is not held back until the next one, over send()', async () => {
+    const seen: string[] = [];
+    const all = lastValueFrom(client.send<string>('live', {}).pipe(tap((value) => seen.push(value))));
+    try {
+      await eventually('the first value', () => seen.length === 1, 1500);
+    } finally {
+      gate.open();
+      await all;
+    }
+    expect(seen).toEqual(['now', 'later']);
   });
 });
 

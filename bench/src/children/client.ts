@@ -22,7 +22,7 @@ await serve(async () => {
         case 'run':
           return runner.run(request.seconds);
         case 'usage':
-          return { cpuUs: ownCpuUs(), items: runner.itemsRead ?? 0 } satisfies Usage;
+          return { cpuUs: ownCpuUs(), items: runner.itemsRead ?? null } satisfies Usage;
         case 'liveBytes':
           return liveBytes();
         default:

@@ -12,8 +12,8 @@ export type Request =
 /** What a child has used and done so far. */
 export interface Usage {
   cpuUs: number;
-  /** Items that it has produced (a server) or taken (a client) in this run, where the scenario is watched. */
-  items: number;
+  /** Items that it has produced (a server) or taken (a client) in this run; null for a client that takes none. */
+  items: number | null;
 }
 
 export function isUsage(value: unknown): value is Usage {
