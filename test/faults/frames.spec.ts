@@ -312,16 +312,15 @@ describe('a server with small limits', () => {
     await start({ limits: { incompleteFrameTimeoutMs: 1000 } });
     const raw = await openRaw(app);
     const end = performance.now() + 1500;
-    for (let id = 5; performance.now() < end; id += 2) {
+    raw.bytes('94');
+    for (let n = 0; performance.now() < end; n++) {
+      const id = 5 + 2 * (n % 50);
       const bytes = echoOf('a3616263', id);
-      // each frame begins in the write that ends the one before: there is always one that is unfinished
-      raw.bytes(bytes.subarray(0, 10));
+      raw.bytes(bytes.subarray(1, 10));
       await pass(20);
+      // the next frame begins in the write that ends this one: there is always one that is unfinished
       raw.bytes(Buffer.concat([bytes.subarray(10), hex('94')]));
       expect(await raw.answer(id)).toEqual([101, id, {}, 'abc']);
-      id += 2;
-      raw.bytes(echoOf('01', id).subarray(1));
-      expect(await raw.answer(id)).toEqual([101, id, {}, 1]);
     }
   });
 

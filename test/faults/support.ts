@@ -221,7 +221,7 @@ export async function expectAnswers(raw: RawSocket, id = 999_001): Promise<void>
   expect(await raw.answer(id)).toEqual([101, id, {}, 'still here']);
 }
 
-/** The bytes of a call of `echo` whose body is given as bytes. */
+/** The bytes of a call of `echo` whose body is given as bytes; the id is below 128. */
 export function echoOf(body: string | Buffer, id = 5, header: unknown = { target: '/default/echo' }): Buffer {
   return Buffer.concat([Buffer.from([0x94, 101, id]), pack(header), hex(body)]);
 }

@@ -107,9 +107,9 @@ describe('10,000 channels', () => {
       else await channel.end();
       await channel.closed;
     };
-    await repeat(1000, 50, use);
+    await repeat(1000, 100, use);
     const before = await heapUsed();
-    await repeat(10_000, 50, use);
+    await repeat(10_000, 100, use);
     await eventually('all handlers have ended', () => probe.ended === 11_000);
     const grown = (await heapUsed()) - before;
     expect(grown).toBeLessThan(6 * MEGABYTE);
@@ -121,24 +121,23 @@ describe('10,000 channels', () => {
     const test = await start();
     const neighbour = await Neighbour.of(test);
     const before = await heapUsed();
-    let connections = 0;
-    for (let dropped = 0; dropped < 10_000; connections++) {
+    let dropped = 0;
+    await repeat(20, 5, async () => {
       const raw = await connect(test.port);
       let id = 5;
-      for (; !raw.closed && id < 20_000; id += 200) {
-        const ids = Array.from({ length: 100 }, (_, i) => id + 2 * i);
+      for (; !raw.closed && id < 20_000; id += 1000) {
+        const ids = Array.from({ length: 500 }, (_, i) => id + 2 * i);
         raw.send(...ids.flatMap((each) => [declare(each, 'untilGone'), drop(each)]));
-        dropped += 100;
+        dropped += 500;
         await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
       }
       expect(await raw.closeReason()).toBe('excessive resets');
       expect(id).toBeLessThan(2500);
       await raw.waitClosed();
-    }
-    expect(connections).toBeGreaterThan(5);
-    await idle(test).catch(() => {});
+    });
+    expect(dropped).toBeGreaterThanOrEqual(10_000);
+    await eventually('all handlers have ended', () => probe.ended === probe.started);
     expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
-    expect(probe.ended).toBe(probe.started);
     await neighbour.stop();
   }, 30_000);
 
@@ -188,7 +187,7 @@ describe('streams that are opened and have nothing asked of them', () => {
     raw.send(...batch(5));
     await fence(raw);
     const before = await heapUsed();
-    for (let id = 5 + 200; id < 16_000 && !raw.closed; id += 200) {
+    for (let id = 5 + 200; id < 8000 && !raw.closed; id += 200) {
       raw.send(...batch(id));
       await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
       raw.frames.length = 0;
@@ -239,8 +238,8 @@ describe('deadlines that never come', () => {
     };
     await use(5, 500);
     const before = await heapUsed();
-    await use(5 + 2 * 500, 8000);
+    await use(5 + 2 * 500, 4000);
     const grown = (await heapUsed()) - before;
-    expect(grown).toBeLessThan(2 * MEGABYTE);
+    expect(grown).toBeLessThan(MEGABYTE);
   }, 30_000);
 });

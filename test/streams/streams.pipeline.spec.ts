@@ -21,7 +21,7 @@ import {
 } from '@nestjs/common';
 import { CONTEXT, Ctx, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { IsInt, Max } from 'class-validator';
-import { concatMap, from, lastValueFrom, map, Observable, of, range, tap, throwError, toArray } from 'rxjs';
+import { concatMap, from, map, Observable, of, range, tap, throwError } from 'rxjs';
 import { AuthError, ChannelPattern, ParseError, RapChannel, RapContext, RapError } from '../../lib/index.js';
 import { rejection, testScope } from '../helpers/async.js';
 import { collect, collectFailing, idle, Probe } from '../helpers/streams.js';
@@ -350,19 +350,6 @@ describe('pipes', () => {
     channel.close();
   });
 });
-
-const wrap = (
-  key: string,
-  by: string,
-): { serialize: (packet: object) => object } & Record<string, unknown> => {
-  const work = (packet: object): object => ({
-    ...packet,
-    [key]: `${by}(${JSON.stringify((packet as Record<string, unknown>)[key])})`,
-  });
-  return { serialize: work, deserialize: work };
-};
-
-describe("Nest's serializers", () => {});
 
 describe('filters', () => {
   it('see the error of an Observable, after its values', async () => {
