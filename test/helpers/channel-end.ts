@@ -42,6 +42,8 @@ export class End {
   /** How this side ended the channel, where it did. */
   act: 'close' | 'fail' | 'cancel' | undefined;
   closedTimes = 0;
+  /** What went wrong, seen as it happened. */
+  defect: string | undefined;
   #places = 0;
   #leave = (): void => {};
 
@@ -75,17 +77,10 @@ export class End {
       case 'read':
         this.reads.push(outcomeOf(channel.read()));
         return;
-      case 'leave': {
+      case 'leave':
         this.#leave();
-        const read = outcomeOf(this.#leavableRead(channel));
-        this.reads.push(read);
-        const leave = this.#leave;
-        this.#leave = () => {
-          leave();
-          this.left.add(read);
-        };
+        this.reads.push(this.#leavableRead(channel));
         return;
-      }
       case 'poll':
         this.poll();
         return;
@@ -103,10 +98,26 @@ export class End {
     }
   }
 
-  #leavableRead(channel: Channel): Promise<ChannelMessage | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#leave = channel.readInto({ resolve, reject });
-    });
+  /** A read whose reader leaves with the next one of its kind, if nothing has come by then. */
+  #leavableRead(channel: Channel): Outcome<ChannelMessage | undefined> {
+    let hasLeft = false;
+    const read = outcomeOf(
+      new Promise<ChannelMessage | undefined>((resolve, reject) => {
+        const leave = channel.readInto({
+          resolve: (message) => {
+            if (hasLeft) this.defect = 'a reader that has left gets a message';
+            resolve(message);
+          },
+          reject,
+        });
+        this.#leave = () => {
+          leave();
+          hasLeft = true;
+          this.left.add(read);
+        };
+      }),
+    );
+    return read;
   }
 
   /** Whether a read waits whose reader has not left. */

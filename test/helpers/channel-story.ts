@@ -205,7 +205,8 @@ export class ChannelStory {
   /** Whatever happened: once everything was delivered and read, no write and no end waits. */
   #checkWrites(): void {
     for (const talk of this.#talks) {
-      for (const { channel, name, writes, ends, isReading } of [talk.client, talk.server]) {
+      for (const { channel, name, writes, ends, isReading, defect } of [talk.client, talk.server]) {
+        if (defect) throw new Error(`${name}: ${defect}`);
         const waiting = [...writes.map(({ outcome }) => outcome), ...ends].filter(
           ({ state }) => state === 'pending',
         );

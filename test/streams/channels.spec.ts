@@ -855,6 +855,15 @@ describe('opening', () => {
     await channel.closed;
   });
 
+  it('of a stream as a channel goes on when this side has ended', async () => {
+    const { mine } = await start();
+    const channel = await mine.channel<number>('count');
+    await channel.write({ n: 1000 });
+    await channel.end();
+    expect(await collect(channel)).toHaveLength(1000);
+    await channel.closed;
+  });
+
   it('of a channel as a stream gives its messages', async () => {
     const { mine } = await start();
     expect(await collect(mine.stream('returns'))).toEqual(['last words']);

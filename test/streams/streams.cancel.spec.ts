@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { getEventListeners } from 'node:events';
 import { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
@@ -406,6 +407,48 @@ describe('a subscription that is left before its first value', () => {
     expect(probe.unsubscribed).toBe(probe.produced);
     expect(await test.mine.call('echo', 'alive')).toBe('alive');
     expect(test.mine.stats().lateAnswers).toBe(0);
+  });
+});
+
+describe('a signal that lives long', () => {
+  it('keeps no listener of calls, streams and channels that are over', async () => {
+    const test = await start();
+    const { signal } = new AbortController();
+    const session = await test.mine.openSession();
+    for (let i = 0; i < 20; i++) {
+      await test.mine.call('echo', i, { signal });
+      await rejection(test.mine.call('idle', i, { signal }));
+      await rejection(test.mine.call('idle', i, { signal, timeoutMs: 1 }));
+      await takeItems(test.mine.stream('idle', i, { signal }), 1);
+      await rejection(collect(test.mine.stream('nope', i, { signal })));
+      expect(await session.execute('echo', i, { signal })).toBe(i);
+      await takeItems((await session.execute('idle', i, { signal })) as AsyncIterable<number>, 1);
+      const channel = await test.mine.channel('nope', { signal });
+      await rejection(channel.closed);
+    }
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    session.close();
+  });
+
+  it('of a handler keeps none either', async () => {
+    @Controller()
+    class FrontController {
+      static listeners: number[] = [];
+
+      @MessagePattern('front')
+      async front(@Payload() n: number, @Ctx() ctx: RapContext): Promise<void> {
+        for (let i = 0; i < n; i++) {
+          await back.mine.call('echo', i);
+          await takeItems(back.mine.stream('idle', i), 1);
+        }
+        FrontController.listeners.push(getEventListeners(ctx.signal, 'abort').length);
+      }
+    }
+    const back = await start();
+    const front = await scope.serve([FrontController]);
+    await front.client().call('front', 20);
+    expect(FrontController.listeners).toEqual([0]);
+    await idle(back);
   });
 });
 
