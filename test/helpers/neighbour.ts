@@ -27,8 +27,6 @@ export class NeighbourController {
 /** A well-behaved client on a connection of its own: calls, streams and a channel, and none may notice the others. */
 export class Neighbour {
   rounds = 0;
-  /** Longest round, in milliseconds. */
-  slowest = 0;
   #stopped = false;
   #failure: unknown;
   readonly #running: Promise<void>;
@@ -74,7 +72,6 @@ export class Neighbour {
     this.client.on('disconnect', () => (lost += 1));
     const channel = await this.client.channel<number, number>('neighbour.channel');
     while (!this.#stopped) {
-      const began = performance.now();
       const n = this.rounds;
       same(await this.client.call('neighbour.echo', `call ${n}`), `call ${n}`);
       await channel.write(n);
@@ -84,7 +81,6 @@ export class Neighbour {
       same(next, 5);
       same(lost, 0);
       this.rounds += 1;
-      this.slowest = Math.max(this.slowest, performance.now() - began);
       await pass(2); // a client with something else to do, too
     }
     await channel.end();
