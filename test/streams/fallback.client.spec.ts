@@ -304,31 +304,6 @@ describe('a client of a Python server', () => {
     expect(got).toBe(count);
   });
 
-  it('does not take its own slow reader for a dead server', async () => {
-    const { client, peer } = await against(undefined, undefined, {
-      keepAlive: { intervalMs: 60, timeoutMs: 60, maxMissed: 1 },
-      reconnect: false,
-    });
-    const lost: unknown[] = [];
-    client.on('disconnect', (error) => lost.push(error));
-    const answering = (async () => {
-      for (;;) {
-        const ping = await peer.next((frame) => frame[2]['target'] === '/_event/ping', 60_000);
-        peer.send([103, ping[1], {}, ping[3]]);
-      }
-    })().catch(() => {});
-    const iterator = client.stream<number>('gen', {})[Symbol.asyncIterator]();
-    const first = iterator.next();
-    const [, id] = await peer.next((frame) => frame[0] === 102);
-    peer.send(declared(id), ...Array.from({ length: 1000 }, (_, i) => msg(id, i)));
-    await first;
-    await pass(400);
-    expect(lost).toEqual([]);
-    for (let i = 1; i < 1000; i++) expect((await iterator.next()).value).toBe(i);
-    client.close();
-    await answering;
-  });
-
   it('lets a channel that is left make room for the others', async () => {
     const { client, peer } = await against(undefined);
     const channel = await client.channel<number>('chat');
