@@ -375,12 +375,10 @@ export class Channel {
     this.#ending = undefined;
     this.#host.send(LIFE_CYCLE_HEADER.END, null);
     this.wroteAny = true;
-    this.#step('end');
     ending.resolve();
-    if (this.isClosed) {
-      this.#state = 'peerEnded';
-      this.#finish(undefined, false);
-    }
+    if (this.isClosed) return; // the frame was one too many for the connection
+    this.#step('end');
+    if (this.isClosed) this.#finish(undefined, false);
   }
 
   /** Takes a step of the table; says why where it is refused. */

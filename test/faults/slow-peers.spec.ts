@@ -191,20 +191,6 @@ describe('T14', () => {
     await until(() => raw.frames.length === 16, 'all answers');
     await expectAnswers(raw);
   });
-
-  it.each([
-    [12, 24, MIB / 2],
-    [40, 40, MIB],
-  ])('calls that end all at once, with %d MiB of answers, all end', async (_mib, count, size) => {
-    await start({});
-    const client = startClient(app.port);
-    const body = Buffer.alloc(size, 1);
-    const calls = Array.from({ length: count }, () => client.call<Buffer>('hold', body));
-    await until(() => seen.started === count, 'the calls to run');
-    release();
-    for (const answer of await Promise.all(calls)) expect(answer).toHaveLength(size);
-    expect(ends).toEqual([]);
-  });
 });
 
 describe('T20 a server', () => {
