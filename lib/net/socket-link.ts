@@ -18,6 +18,13 @@ const LINGER_MS = 100;
 /** A frame whose time is up while nobody reads is looked at again so often. */
 const MIN_CHECK_MS = 100;
 
+/**
+ * Frames of a chunk are handed on in shares of a quarter, so that the peer works on one share of answers while the next
+ * is made; a share is at least so many frames, since each costs a write, and at most `framesPerTick`.
+ */
+const MIN_SHARE_FRAMES = 16;
+const SHARES = 4;
+
 /** A frame may take one second longer for each of these. */
 const BYTES_PER_EXTRA_SECOND = 64 * 1024;
 
@@ -47,6 +54,8 @@ export class SocketLink implements Link, BudgetHolder {
   #error: Error | undefined;
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
+  /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
+  #shareBytes = 0;
   #delivering = false;
   #pauses = 0;
   #ended = false;
@@ -152,27 +161,36 @@ export class SocketLink implements Link, BudgetHolder {
       this.socket.pause();
       return;
     }
-    this.#decoder.push(chunk);
+    this.#push(chunk);
     this.#deliver();
   }
 
-  /** Hands on frames; after `framesPerTick` of them, other connections have their turn first. */
+  #push(chunk: Buffer): void {
+    this.#shareBytes = chunk.length / SHARES;
+    this.#decoder.push(chunk);
+  }
+
+  /** Hands on a share of the frames that came; then other connections have their turn. */
   readonly #deliver = (): void => {
     this.#delivering = true;
-    let budget = this.options.limits.framesPerTick;
+    const { framesPerTick } = this.options.limits;
+    let frames = 0;
+    let bytes = 0;
     try {
       while (!this.#ended && this.#pauses === 0) {
         const frame = this.#decoder.next();
         if (frame) {
           this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
           this.#frameSince = undefined;
-          if (--budget > 0) continue;
+          frames += 1;
+          bytes += this.#decoder.frameBytes;
+          if (frames < framesPerTick && (frames < MIN_SHARE_FRAMES || bytes < this.#shareBytes)) continue;
           setImmediate(this.#deliver);
           return;
         }
         const chunk = this.#backlog.shift();
         if (!chunk) break;
-        this.#decoder.push(chunk);
+        this.#push(chunk);
       }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;

@@ -73,6 +73,7 @@ export class SocketWriter {
     }
     while (this.#piecesBytes > 0 && !this.#blocked) this.#writeBatch();
     if (this.#blocked) return;
+    this.#outbox.release();
     if (this.#ending) this.socket.end();
     else this.options.onDrain();
   }

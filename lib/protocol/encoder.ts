@@ -27,6 +27,28 @@ export class EncodedHeader {
   ) {}
 }
 
+/** Memory of frames. It is written from its start again as soon as everything in it has been sent. */
+export class Slab {
+  readonly buffer: Buffer;
+  /** Connections that have frames in it to send. */
+  #users = 0;
+  /** Everything in it has been sent since it was last written to. */
+  isFree = false;
+
+  constructor(bytes = SLAB_BYTES) {
+    this.buffer = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  retain(): void {
+    this.#users += 1;
+  }
+
+  release(): void {
+    this.#users -= 1;
+    this.isFree = this.#users === 0;
+  }
+}
+
 /** A byte array that goes between the encoded bytes at `at`. */
 export interface Splice {
   readonly at: number;
@@ -36,6 +58,8 @@ export interface Splice {
 /** Where the last frame was written: `buffer` from `start` to `end`, with `splices` in between. */
 export interface EncodedFrame {
   readonly buffer: Buffer;
+  /** Whose memory `buffer` is: retain it while the frame waits. */
+  readonly slab: Slab;
   readonly start: number;
   readonly end: number;
   /** Size on the wire, splices included. */
@@ -64,7 +88,8 @@ const NO_SPLICES: readonly Splice[] = [];
  * One instance serves the process: a frame is written without interruption.
  */
 export class Encoder {
-  buffer: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  slab = new Slab();
+  buffer = this.slab.buffer;
   start = 0;
   end = 0;
   size = 0;
@@ -98,9 +123,10 @@ export class Encoder {
     this.#begin(limits);
     if (this.buffer.length > SLAB_BYTES) {
       // a small frame that waits must not keep the memory of a large one
-      this.buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#take(new Slab());
       this.end = 0;
-    }
+    } else if (this.slab.isFree) this.end = 0;
+    this.slab.isFree = false;
     this.start = this.end;
     try {
       this.#reserve(16);
@@ -182,14 +208,19 @@ export class Encoder {
     const { maxFrameBytes } = this.#limits;
     // short texts ask for more than they need
     if (used + this.#spliced + bytes > maxFrameBytes + RESERVE_SLACK) throw tooLarge(maxFrameBytes);
-    const next = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, used * 2 + bytes));
-    this.buffer.copy(next, 0, this.start, this.end);
+    const next = new Slab(Math.max(SLAB_BYTES, used * 2 + bytes));
+    this.buffer.copy(next.buffer, 0, this.start, this.end);
     if (this.#spliced > 0) {
       this.splices = this.splices.map(({ at, bytes: spliced }) => ({ at: at - this.start, bytes: spliced }));
     }
-    this.buffer = next;
+    this.#take(next);
     this.start = 0;
     this.end = used;
+  }
+
+  #take(slab: Slab): void {
+    this.slab = slab;
+    this.buffer = slab.buffer;
   }
 
   #raw(bytes: Uint8Array): void {

@@ -1,4 +1,4 @@
-import type { EncodedFrame } from './encoder.js';
+import type { EncodedFrame, Slab } from './encoder.js';
 
 /**
  * What waits to be written to one connection, as few and as large pieces as can be: frames that lie next to each
@@ -12,9 +12,15 @@ export class Outbox {
   #buffer: Buffer | undefined;
   #start = 0;
   #end = 0;
+  /** Memory that was handed over, or waits. */
+  #slabs: Slab[] = [];
 
   append(frame: EncodedFrame): void {
     this.bytes += frame.size;
+    if (this.#slabs.at(-1) !== frame.slab) {
+      this.#slabs.push(frame.slab);
+      frame.slab.retain();
+    }
     let { start } = frame;
     for (const { at, bytes } of frame.splices) {
       this.#extend(frame.buffer, start, at);
@@ -32,6 +38,12 @@ export class Outbox {
     this.#pieces = [];
     this.bytes = 0;
     return pieces;
+  }
+
+  /** Everything that was handed over has been sent, and nothing waits: its memory may be written again. */
+  release(): void {
+    for (const slab of this.#slabs) slab.release();
+    this.#slabs = [];
   }
 
   #extend(buffer: Buffer, start: number, end: number): void {

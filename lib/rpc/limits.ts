@@ -36,7 +36,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxRejectedFrames: number;
   /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
-  /** Frames handled of one connection before others have their turn. Default 16: the peer works on one batch of answers while the next is made. */
+  /** The most frames handled of one connection before others have their turn. Default 64, as Envoy bounds requests per I/O cycle. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
@@ -66,7 +66,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   channelWindowBytes: 256 * 1024,
   maxRejectedFrames: 100,
   maxQueuedCalls: 16_384,
-  framesPerTick: 16,
+  framesPerTick: 64,
   sendBufferSoftBytes: 1024 * 1024,
   sendBufferHardBytes: 16 * 1024 * 1024,
   writeStallTimeoutMs: 10_000,

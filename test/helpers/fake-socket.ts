@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 
+/** Memory that frames are written into is no larger; a larger one is sent from where it is, and tests look for it. */
+const SLAB_BYTES = 64 * 1024;
+
 /** A socket without a network: it shows each write that reaches the kernel, and takes as much as the test lets it. */
 export class FakeSocket extends Duplex {
   readonly remoteAddress = '127.0.0.1';
@@ -74,9 +77,14 @@ export class FakeSocket extends Duplex {
   }
 
   #take(pieces: Buffer[], done: () => void): void {
-    this.writes.push(pieces);
-    if (this.#blocked) this.#waiting.push(done);
-    else done();
+    const write = this.writes.push(pieces) - 1;
+    // what was taken is the kernel's: the memory that it came from may be written again
+    const taken = (): void => {
+      this.writes[write] = pieces.map((piece) => (piece.buffer.byteLength > SLAB_BYTES ? piece : Buffer.from(piece)));
+      done();
+    };
+    if (this.#blocked) this.#waiting.push(taken);
+    else taken();
   }
 }
 

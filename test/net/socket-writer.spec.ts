@@ -86,7 +86,7 @@ it('joins small frames into one piece of memory', async () => {
 });
 
 it('sends a large byte array from where it lies, between its frame and the next ones', async () => {
-  const large = Buffer.alloc(BATCH, 7);
+  const large = Buffer.alloc(2 * BATCH, 7);
   write({ before: 1, large, after: 2 });
   write('next');
   await turn();
@@ -322,5 +322,44 @@ describe('after the socket is gone', () => {
     expect(clock.pending).toBe(0);
     clock.advance(STALL_MS);
     expect(log).toEqual([]);
+  });
+});
+
+describe('memory that frames are written into', () => {
+  const slabOf = (): unknown => encodeFrame(101, 3, null, null, DEFAULT_FRAME_LIMITS).slab;
+
+  it('is written again once it was sent, however much goes through it', async () => {
+    const send = async (ticks: number): Promise<void> => {
+      for (let i = 0; i < ticks; i++) {
+        for (let n = 0; n < 10; n++) write('x'.repeat(1000));
+        await turn();
+      }
+    };
+    await send(20); // past the memory in which frames of earlier tests were never sent
+    const before = slabOf();
+    await send(200);
+    expect(slabOf() === before).toBe(true);
+    expect(sent()).toBe(true);
+  });
+
+  it('is not written again while a socket has not taken it', async () => {
+    socket.block();
+    write('first '.repeat(100));
+    await turn();
+    const other = new FakeSocket();
+    const others = new SocketWriter(other.asSocket, {
+      clock,
+      stallTimeoutMs: STALL_MS,
+      onDrain: () => {},
+      onStall: () => {},
+    });
+    for (let i = 0; i < 100; i++) {
+      others.write(encodeFrame(101, 5, null, 'y'.repeat(1000), DEFAULT_FRAME_LIMITS));
+      await turn();
+    }
+    socket.unblock();
+    await turn();
+    expect(sent()).toBe(true);
+    other.destroy();
   });
 });
