@@ -61,6 +61,11 @@ export class FrameDecoder {
     return this.#tail.length;
   }
 
+  /** Memory that these bytes keep alive, for tests. */
+  get heldBytes(): number {
+    return this.#tail.heldBytes;
+  }
+
   /** Bytes that were looked at to find the ends of frames, for tests. */
   get scannedBytes(): number {
     return this.#scanner.scannedBytes;
@@ -170,6 +175,13 @@ export class FrameDecoder {
   }
 }
 
+/** A copy in memory of its own, none of a pool's. */
+function ownCopy(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
+}
+
 /** Entries that the header map of the frame at `start` declares. */
 function headerEntries(bytes: Buffer, start: number): number {
   let pos = start + 1;
@@ -196,6 +208,10 @@ class Tail {
   #pieces: Buffer[] = [];
   #small: Buffer | undefined;
   #smallUsed = 0;
+
+  get heldBytes(): number {
+    return this.#pieces.reduce((sum, { buffer }) => sum + buffer.byteLength, this.#small?.length ?? 0);
+  }
 
   add(piece: Buffer): void {
     this.length += piece.length;
@@ -232,7 +248,7 @@ class Tail {
     if (this.#small && this.#smallUsed > 0) {
       const used = this.#small.subarray(0, this.#smallUsed);
       // one that stayed mostly empty gives its memory back
-      this.#pieces.push(used.length * 2 < this.#small.length ? Buffer.from(used) : used);
+      this.#pieces.push(used.length * 2 < this.#small.length ? ownCopy(used) : used);
     }
     this.#small = undefined;
     this.#smallUsed = 0;

@@ -80,7 +80,9 @@ export class FakeSocket extends Duplex {
     const write = this.writes.push(pieces) - 1;
     // what was taken is the kernel's: the memory that it came from may be written again
     const taken = (): void => {
-      this.writes[write] = pieces.map((piece) => (piece.buffer.byteLength > SLAB_BYTES ? piece : Buffer.from(piece)));
+      this.writes[write] = pieces.map((piece) =>
+        piece.buffer.byteLength > SLAB_BYTES ? piece : Buffer.from(piece),
+      );
       done();
     };
     if (this.#blocked) this.#waiting.push(taken);
