@@ -12,7 +12,9 @@ const barColors: Record<PeerName, Shades> = {
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
   'nest-tcp': { light: '#57606a', dark: '#c9d1d9' },
   'nest-tcp-object': { light: '#1a7f7a', dark: '#39c5bb' },
+  'nest-tcp-batched': { light: '#1a7f7a', dark: '#39c5bb' },
   'nest-grpc': { light: '#bc4c00', dark: '#f0883e' },
+  'nest-grpc-tuned': { light: '#953800', dark: '#db6d28' },
   raw: { light: '#8c959f', dark: '#6e7681' },
 };
 

@@ -12,6 +12,11 @@ export interface PeerClient {
    * Resolves when the stream is over, for this side.
    */
   readonly consume?: (name: string, params: StreamParams, take: (item: unknown) => boolean) => Promise<void>;
+  /**
+   * Items that a stream of this peer has at most: it cannot be endless where nothing slows its server down. Such a
+   * stream is taken to its end.
+   */
+  readonly longestStream?: number;
   /** Opens a server's stream for a reader that asks for each item. */
   readonly open?: (name: string, params: StreamParams) => ItemSource;
   /**

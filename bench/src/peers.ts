@@ -29,9 +29,17 @@ export const peers = {
     description: 'Nest TCP, object pattern',
     load: async () => (await import('./peers/nest-tcp.js')).nestTcpObject,
   },
+  'nest-tcp-batched': {
+    description: 'Nest TCP, the producer tuned by hand to the socket',
+    load: async () => (await import('./peers/nest-tcp.js')).nestTcpBatched,
+  },
   'nest-grpc': {
     description: 'Nest gRPC',
     load: async () => (await import('./peers/nest-grpc.js')).nestGrpc,
+  },
+  'nest-grpc-tuned': {
+    description: 'Nest gRPC, streams tuned by hand to grpc-js',
+    load: async () => (await import('./peers/nest-grpc.js')).nestGrpcTuned,
   },
   raw: {
     description: 'bare sockets and msgpackr, no framework',

@@ -9,10 +9,8 @@ import type { Runner, Scenario } from './scenario.js';
 import { Stopwatch } from './stopwatch.js';
 import { TEXT_COUNT, textIndex } from './texts.js';
 
-const streamPeers: readonly PeerName[] = ['rap', 'nest-tcp', 'nest-grpc', 'raw'];
-
 /** Nest TCP streams from the server to the client only. */
-const duplexPeers: readonly PeerName[] = ['rap', 'nest-grpc', 'raw'];
+const duplexPeers: readonly PeerName[] = ['rap', 'nest-grpc', 'nest-grpc-tuned', 'raw'];
 
 /** More items than any run takes: the client cancels. */
 const ENDLESS = 1e9;
@@ -22,25 +20,29 @@ export function stream(title: string): Scenario {
   return {
     title,
     unit: 'items/s',
-    peers: streamPeers,
+    peers: ['rap', 'nest-tcp', 'nest-tcp-batched', 'nest-grpc', 'nest-grpc-tuned', 'raw'],
     base: REFERENCE,
     alsoToGrpc: true,
     async prepare(client) {
       const consume = required(client, 'consume');
+      const { longestStream } = client;
       return {
         async run(seconds) {
           const meter = new ItemMeter();
           const watch = new Stopwatch(seconds);
           const checked = new Checked();
-          await consume('count', { n: ENDLESS }, (item) => {
-            if (checked.isWrong(item, meter.items)) return false;
-            meter.tick();
-            if (!watch.isOver) return true;
-            watch.stop();
-            return false;
-          });
-          checked.assert();
-          if (!watch.isOver) throw new Error(`The stream ended after ${meter.items} items`);
+          while (!watch.isOver) {
+            let expected = 0;
+            await consume('count', { n: longestStream ?? ENDLESS }, (item) => {
+              if (checked.isWrong(item, expected)) return false;
+              expected += 1;
+              meter.tick();
+              return !watch.isOver || longestStream !== undefined;
+            });
+            checked.assert();
+            if (!watch.isOver && expected !== longestStream)
+              throw new Error(`The stream ended after ${expected} items`);
+          }
           return { steps: meter.items, ...watch.stop(), ...meter.summaryUs() };
         },
       };
@@ -130,7 +132,7 @@ export function slowReader(title: string): Scenario {
   return {
     title,
     unit: 'items ahead',
-    peers: streamPeers,
+    peers: ['rap', 'nest-tcp', 'nest-grpc-tuned', 'raw'],
     base: null,
     isWatched: true,
     prepare: async (client) => new SlowReader(client),

@@ -10,8 +10,9 @@ import {
   type ServerWritableStream,
 } from '@grpc/grpc-js';
 import { Controller } from '@nestjs/common';
-import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
-import { Observable } from 'rxjs';
+import { GrpcMethod, GrpcStreamCall, GrpcStreamMethod } from '@nestjs/microservices';
+import { firstValueFrom, from, last, map, Observable, Subject, tap } from 'rxjs';
+import { countUp } from '../count.js';
 import type { PeerClient, StreamParams } from '../peer.js';
 import { addTo, type Tally } from '../tally.js';
 import { produceText } from '../texts.js';
@@ -28,7 +29,31 @@ interface Text {
 @Controller()
 export class GrpcStreamController {
   @GrpcMethod('Bench', 'Count')
-  count({ n }: StreamParams, _: Metadata, call: ServerWritableStream<StreamParams, Item>): Observable<Item> {
+  count({ n }: StreamParams): Observable<Item> {
+    return from(countUp(n)).pipe(map((value) => ({ value })));
+  }
+
+  @GrpcStreamMethod('Bench', 'Sink')
+  sink(items: Observable<Item>): Observable<Tally> {
+    const tally: Tally = { count: 0, sum: 0 };
+    return items.pipe(
+      tap(({ value = 0 }) => addTo(tally, value)),
+      last(),
+      map(() => tally),
+    );
+  }
+
+  @GrpcStreamMethod('Bench', 'Mirror')
+  mirror(items: Observable<Item>): Observable<Item> {
+    return items;
+  }
+
+  @GrpcMethod('Bench', 'CountTuned')
+  countTuned(
+    { n }: StreamParams,
+    _: Metadata,
+    call: ServerWritableStream<StreamParams, Item>,
+  ): Observable<Item> {
     return heldBack(n, call, (value) => ({ value }));
   }
 
@@ -37,8 +62,8 @@ export class GrpcStreamController {
     return heldBack(n, call, (i) => ({ text: produceText(i) }));
   }
 
-  @GrpcStreamCall('Bench', 'Sink')
-  sink(call: ServerReadableStream<Item, Tally>, callback: sendUnaryData<Tally>): void {
+  @GrpcStreamCall('Bench', 'SinkTuned')
+  sinkTuned(call: ServerReadableStream<Item, Tally>, callback: sendUnaryData<Tally>): void {
     const tally: Tally = { count: 0, sum: 0 };
     // The client waits for it: only from then on do its writes say truly when there is room.
     call.sendMetadata(new Metadata());
@@ -46,8 +71,8 @@ export class GrpcStreamController {
     call.on('end', () => callback(null, tally));
   }
 
-  @GrpcStreamCall('Bench', 'Mirror')
-  mirror(call: ServerDuplexStream<Item, Item>): void {
+  @GrpcStreamCall('Bench', 'MirrorTuned')
+  mirrorTuned(call: ServerDuplexStream<Item, Item>): void {
     call.on('data', (item: Item) => call.write(item));
     call.on('end', () => call.end());
   }
@@ -73,20 +98,82 @@ function heldBack<T>(n: number, call: ServerWritableStream<StreamParams, T>, mak
 
 /** The part of the client that grpc-js makes of the contract. */
 export interface BenchStub {
-  Count(params: StreamParams): ClientReadableStream<Item>;
+  CountTuned(params: StreamParams): ClientReadableStream<Item>;
   Texts(params: StreamParams): ClientReadableStream<Text>;
-  Sink(callback: (error: Error | null, tally?: Tally) => void): ClientWritableStream<Item>;
-  Mirror(): ClientDuplexStream<Item, Item>;
+  SinkTuned(callback: (error: Error | null, tally?: Tally) => void): ClientWritableStream<Item>;
+  MirrorTuned(): ClientDuplexStream<Item, Item>;
+}
+
+/** All items of an Observable wait in memory before the first is sent; more of them are slower still. */
+const LONGEST_STREAM = 50_000;
+
+/** The contract as Nest's client offers it. */
+export interface BenchStreams {
+  Count(params: StreamParams): Observable<Item>;
+  Sink(items: Observable<Item>): Observable<Tally>;
+  Mirror(items: Observable<Item>): Observable<Item>;
+}
+
+/** What a user of Nest writes: Observables on both sides. */
+export function grpcStreams(service: BenchStreams): PeerClient {
+  return {
+    longestStream: LONGEST_STREAM,
+
+    consume(_, params, take) {
+      return new Promise((resolve, reject) => {
+        const subscription = service.Count(params).subscribe({
+          next({ value = 0 }) {
+            if (take(value)) return;
+            subscription.unsubscribe();
+            resolve();
+          },
+          error: reject,
+          complete: resolve,
+        });
+      });
+    },
+
+    produce(_, next) {
+      return firstValueFrom(service.Sink(from(batches(next))));
+    },
+
+    exchange(_, first, answer) {
+      const outgoing = new Subject<Item>();
+      let underWay = first.length;
+      return new Promise((resolve, reject) => {
+        service.Mirror(outgoing).subscribe({
+          next({ value: echo = 0 }) {
+            const value = answer(echo);
+            if (value !== undefined) outgoing.next({ value });
+            else if (--underWay === 0) outgoing.complete();
+          },
+          error: reject,
+          complete: resolve,
+        });
+        for (const value of first) outgoing.next({ value });
+      });
+    },
+  };
+}
+
+/** Nothing slows an Observable down, so it gives the event loop a turn now and then, or nothing would be sent. */
+async function* batches(next: () => number | undefined): AsyncGenerator<Item> {
+  for (let i = 1; i <= LONGEST_STREAM; i++) {
+    const value = next();
+    if (value === undefined) return;
+    yield { value };
+    if (i % 250 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 /**
  * Plain calls of grpc-js: Nest's client wraps them in Observables, which neither let a writer wait nor a reader slow
  * the server down.
  */
-export function grpcStreams(stub: BenchStub): PeerClient {
+export function tunedGrpcStreams(stub: BenchStub): PeerClient {
   return {
     consume(_, params, take) {
-      const call = stub.Count(params);
+      const call = stub.CountTuned(params);
       return new Promise((resolve, reject) => {
         let isCancelled = false;
         call.on('data', ({ value = 0 }: Item) => {
@@ -116,7 +203,7 @@ export function grpcStreams(stub: BenchStub): PeerClient {
 
     produce(_, next) {
       return new Promise((resolve, reject) => {
-        const call = stub.Sink((error, tally) => (error ? reject(error) : resolve(tally)));
+        const call = stub.SinkTuned((error, tally) => (error ? reject(error) : resolve(tally)));
         void (async () => {
           await once(call, 'metadata');
           for (let value = next(); value !== undefined; value = next()) {
@@ -128,7 +215,7 @@ export function grpcStreams(stub: BenchStub): PeerClient {
     },
 
     exchange(_, first, answer) {
-      const call = stub.Mirror();
+      const call = stub.MirrorTuned();
       let underWay = first.length;
       return new Promise((resolve, reject) => {
         call.on('data', ({ value: echo = 0 }: Item) => {

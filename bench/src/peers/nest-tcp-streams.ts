@@ -1,7 +1,8 @@
 import { Controller } from '@nestjs/common';
 import { type ClientProxy, Ctx, MessagePattern, Payload, TcpContext } from '@nestjs/microservices';
-import { firstValueFrom, Observable } from 'rxjs';
-import type { PeerClient, StreamParams } from '../peer.js';
+import { firstValueFrom, from, Observable } from 'rxjs';
+import type { ItemSource, PeerClient, StreamParams } from '../peer.js';
+import { countUp } from '../count.js';
 import { produceText } from '../texts.js';
 import { ItemQueue } from './item-queue.js';
 
@@ -14,12 +15,21 @@ const ITEMS_PER_TURN = 250;
  */
 const MOST_TEXTS = 50_000;
 
+/** All items of an Observable wait in the server's memory before the first is sent; more of them are slower still. */
+const LONGEST_STREAM = 50_000;
+
 @Controller()
 export class TcpStreamController {
   private readonly running = new Set<() => void>();
 
+  /** What a user of Nest writes: the generator, in the Observable that Nest TCP wants. */
   @MessagePattern('count')
-  count(@Payload() { n }: StreamParams, @Ctx() context: TcpContext): Observable<number> {
+  count({ n }: StreamParams): Observable<number> {
+    return from(countUp(n));
+  }
+
+  @MessagePattern('count-batched')
+  countBatched(@Payload() { n }: StreamParams, @Ctx() context: TcpContext): Observable<number> {
     return this.emit(n, context, (i) => i);
   }
 
@@ -64,37 +74,58 @@ export class TcpStreamController {
 }
 
 export function tcpStreams(client: ClientProxy): PeerClient {
-  const stop = async (): Promise<void> => void (await firstValueFrom(client.send<number>('stop', {})));
+  return {
+    longestStream: LONGEST_STREAM,
+    consume: (name, params, take) => consume(client, name, params, take),
+    open: (name, params) => open(client, name, params),
+  };
+}
+
+/** The fastest stream that can be written for Nest TCP, by someone who has read its source. */
+export function batchedTcpStreams(client: ClientProxy): PeerClient {
   return {
     async consume(name, params, take) {
-      await new Promise<void>((resolve, reject) => {
-        const subscription = client.send<unknown>(name, params).subscribe({
-          next(item) {
-            if (take(item)) return;
-            subscription.unsubscribe();
-            resolve();
-          },
-          error: reject,
-          complete: resolve,
-        });
-      });
-      await stop();
+      await consume(client, `${name}-batched`, params, take);
+      await stop(client);
     },
+  };
+}
 
-    open(name, { n }) {
-      const queue = new ItemQueue();
-      const subscription = client.send<unknown>(name, { n: Math.min(n, MOST_TEXTS) }).subscribe({
-        next: (item) => queue.push(item),
-        error: (error: unknown) => queue.push(error),
-        complete: () => queue.push(undefined),
-      });
-      return {
-        read: () => queue.read(),
-        async cancel() {
-          subscription.unsubscribe();
-          await stop();
-        },
-      };
+async function stop(client: ClientProxy): Promise<void> {
+  await firstValueFrom(client.send<number>('stop', {}));
+}
+
+function consume(
+  client: ClientProxy,
+  name: string,
+  params: StreamParams,
+  take: (item: unknown) => boolean,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const subscription = client.send<unknown>(name, params).subscribe({
+      next(item) {
+        if (take(item)) return;
+        subscription.unsubscribe();
+        resolve();
+      },
+      error: reject,
+      complete: resolve,
+    });
+  });
+}
+
+function open(client: ClientProxy, name: string, { n }: StreamParams): ItemSource {
+  const queue = new ItemQueue();
+  const subscription = client.send<unknown>(name, { n: Math.min(n, MOST_TEXTS) }).subscribe({
+    next: (item) => queue.push(item),
+    error: (error: unknown) => queue.push(error),
+    complete: () => queue.push(undefined),
+  });
+  return {
+    read: () => queue.read(),
+    async cancel() {
+      subscription.unsubscribe();
+      await stop(client);
     },
   };
 }

@@ -5,9 +5,13 @@ import { ClientProxyFactory, type MicroserviceOptions, Transport } from '@nestjs
 import { firstValueFrom } from 'rxjs';
 import { HOST, type Peer, portOf } from '../peer.js';
 import { moduleOf, ObjectPatternController, StringPatternController } from './nest-module.js';
-import { TcpStreamController, tcpStreams } from './nest-tcp-streams.js';
+import { batchedTcpStreams, TcpStreamController, tcpStreams } from './nest-tcp-streams.js';
 
-function tcpPeer(controllers: Type[], patternOf: (name: string) => string | { cmd: string }): Peer {
+function tcpPeer(
+  controllers: Type[],
+  patternOf: (name: string) => string | { cmd: string },
+  streams = tcpStreams,
+): Peer {
   return {
     async startServer() {
       const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(...controllers), {
@@ -24,7 +28,7 @@ function tcpPeer(controllers: Type[], patternOf: (name: string) => string | { cm
       await client.connect();
       return {
         unary: (name, body) => firstValueFrom(client.send<unknown>(patternOf(name), body)),
-        ...tcpStreams(client),
+        ...streams(client),
       };
     },
   };
@@ -32,3 +36,4 @@ function tcpPeer(controllers: Type[], patternOf: (name: string) => string | { cm
 
 export const nestTcp = tcpPeer([StringPatternController, TcpStreamController], (name) => name);
 export const nestTcpObject = tcpPeer([ObjectPatternController], (name) => ({ cmd: name }));
+export const nestTcpBatched = tcpPeer([TcpStreamController], (name) => name, batchedTcpStreams);

@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapClient } from 'nestjs-rap';
+import { countUp } from '../count.js';
 import type { PeerClient, StreamParams } from '../peer.js';
 import { addTo, type Tally } from '../tally.js';
 import { produceText } from '../texts.js';
@@ -8,8 +9,8 @@ import { produceText } from '../texts.js';
 @Controller()
 export class RapStreamController {
   @MessagePattern('count')
-  async *count({ n }: StreamParams): AsyncGenerator<number> {
-    for (let i = 0; i < n; i++) yield i;
+  count({ n }: StreamParams): AsyncGenerator<number> {
+    return countUp(n);
   }
 
   @MessagePattern('texts')
