@@ -7,12 +7,14 @@ import type { StreamSink } from './stream-source.js';
 
 /**
  * Where the values go that a unary call is answered with: one value is the answer, none is a void answer; with the
- * second, or where a stream begins, the answer becomes a stream.
+ * second, or where a stream begins, the answer becomes a stream. To a caller that takes either, the first value goes at
+ * once where no end comes with it: a feed is seen from its first value on.
  */
 export class AnswerSink implements StreamSink {
   #first: unknown;
   #count = 0;
   #stream: Channel | undefined;
+  #ended = false;
 
   constructor(
     private readonly call: IncomingCall,
@@ -29,12 +31,17 @@ export class AnswerSink implements StreamSink {
     else signal.addEventListener('abort', callback, { once: true });
   }
 
-  /** @throws Fault 1008 where the caller's side knows no such answers. */
+  close(fault: Fault): void {
+    this.call.fail(fault, 'ChannelError');
+  }
+
+  /** @throws Fault 1008 where the caller's side knows no such answers; that of a first value that cannot be sent. */
   begin(): void {
     if (this.call.oneWay || this.#stream) return;
     this.#stream = this.call.turnIntoStream();
     if (!this.#stream) throw kindFault(this.route, 'a stream', 'stream()', 'call()');
-    if (this.#count > 0) void this.#stream.write(this.#first).catch(() => {});
+    if (this.#count === 0 || this.#stream.tryWrite(this.#first)) return;
+    this.#stream.write(this.#first).catch((fault: Fault) => this.close(fault));
   }
 
   tryWrite(value: unknown): boolean {
@@ -42,6 +49,7 @@ export class AnswerSink implements StreamSink {
     if (this.#stream) return this.#stream.tryWrite(value);
     if (this.#count++ === 0) {
       this.#first = value;
+      if (this.call.acceptsStream) setImmediate(() => this.#beginUnlessEnded());
       return true;
     }
     this.begin();
@@ -60,9 +68,19 @@ export class AnswerSink implements StreamSink {
 
   /** The source has ended. Returns the one value where there was no stream. */
   end(): { readonly value: unknown } | undefined {
+    this.#ended = true;
     if (!this.#stream) return { value: this.#first };
     this.#stream.close();
     return undefined;
+  }
+
+  #beginUnlessEnded(): void {
+    if (this.#ended || this.isClosed) return;
+    try {
+      this.begin();
+    } catch (error) {
+      this.close(error as Fault);
+    }
   }
 }
 

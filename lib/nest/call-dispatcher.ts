@@ -9,9 +9,10 @@ import { runInScope } from './call-scope.js';
 import { ServerError } from './errors.js';
 import { handlerFault, isHttpException, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
+import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
-import { isStream, pumpIterable, pumpObservable, UnfilteredError } from './stream-source.js';
+import { isStream, pumpIterable, UnfilteredError } from './stream-source.js';
 
 /** Nest's processing hooks, which instrumentation sets on a server. */
 export interface ProcessingHooks {
@@ -229,4 +230,5 @@ const NOWHERE = {
   tryWrite: () => true,
   write: () => Promise.resolve(),
   whenClosed: () => {},
+  close: () => {},
 };

@@ -10,6 +10,8 @@ export interface ClientRoute {
   readonly target: string;
   readonly header: { readonly target: string };
   readonly encodedHeader: EncodedHeader;
+  /** The header of a plain call that takes a stream as well as one value. */
+  readonly acceptingHeader: EncodedHeader;
 }
 
 /** Finds the target of a pattern once. */
@@ -26,7 +28,12 @@ export class ClientRoutes {
     if (known) return known;
     const target = targetOf(pattern, this.normalize);
     const header = { target };
-    const route = { target, header, encodedHeader: encodeHeader(header) };
+    const route = {
+      target,
+      header,
+      encodedHeader: encodeHeader(header),
+      acceptingHeader: encodeHeader({ ...header, accept_stream: true }),
+    };
     if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
     this.#routes.set(key, route);
     return route;

@@ -6,6 +6,7 @@ import { describeEndpoint } from '../net/address.js';
 import { dial } from '../net/dial.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { EncodedHeader } from '../protocol/encoder.js';
+import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { Channel } from '../rpc/channel.js';
@@ -394,10 +395,17 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   #sendTo<T>(peer: Peer, plan: CallPlan, body: unknown, timeoutMs: number, attempt: Attempt<T>): void {
-    const { route, header, encodedHeader, isLimited } = plan;
-    const { target } = route;
+    const { route, isLimited } = plan;
+    const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
     attempt.pending = peer.call(
-      { target, header, encodedHeader, body, timeoutMs, tellTimeLeft: isLimited },
+      {
+        target: route.target,
+        header: headers.header,
+        encodedHeader: headers.encodedHeader,
+        body,
+        timeoutMs,
+        tellTimeLeft: isLimited,
+      },
       attempt,
     );
   }
@@ -532,6 +540,14 @@ class AttemptLimit extends Expiring {
   constructor(override readonly expire: () => void) {
     super();
   }
+}
+
+/** The headers of a call whose caller takes a stream as well as one value. */
+function acceptingStream({ route, header, encodedHeader }: CallPlan): Pick<CallPlan, 'header' | 'encodedHeader'> {
+  return {
+    header: { ...header, accept_stream: true },
+    encodedHeader: encodedHeader && route.acceptingHeader,
+  };
 }
 
 function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {

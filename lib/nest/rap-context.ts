@@ -135,6 +135,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'session_id',
   'timeout_ms',
   'one_way',
+  'accept_stream',
   '__proto__',
   'constructor',
   'prototype',

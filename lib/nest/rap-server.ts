@@ -247,6 +247,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (!route) return this.#refuse(call, call.oneWay ? 'event' : 'function');
     if (route.isChannel)
       return this.#fail(call, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
+    call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
     const runMs = route.timeoutMs ?? this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
     if (this.#limit(call, runMs)) this.#dispatcher.dispatch(call, route);
   }

@@ -1,11 +1,4 @@
-import { takeWhile, type Observable, type Subscription } from 'rxjs';
-import { Encoder } from '../protocol/encoder.js';
-import { Fault } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
-
-/** Values of a push source that wait for the reader. */
-const MAX_BUFFERED_ITEMS = 1024;
-const MAX_BUFFERED_BYTES = 1024 * 1024;
+import type { Fault } from '../protocol/fault.js';
 
 /** Items of a source that never waits are written so many at a time; then calls and other streams have their turn. */
 const ITEMS_PER_TURN = 256;
@@ -20,6 +13,8 @@ export interface StreamSink {
   write(value: unknown): Promise<void>;
   /** Calls back once when the stream is over and nobody wants more. */
   whenClosed(callback: () => void): void;
+  /** Ends the stream with an error, whatever is being written. */
+  close(fault: Fault): void;
   readonly isClosed: boolean;
 }
 
@@ -49,6 +44,8 @@ export async function pumpIterable(
   sink: StreamSink,
 ): Promise<void> {
   const iterator = iteratorOf(source);
+  const isAsync = Symbol.asyncIterator in source;
+  let asking = false;
   let ended = false; // by the source itself
   let leaving: Promise<unknown> | undefined;
   const leave = (): void => {
@@ -58,8 +55,11 @@ export async function pumpIterable(
   try {
     sink.begin?.();
     for (let turn = 1; !sink.isClosed; turn++) {
-      const value = await nextOf(iterator);
-      if (value === ENDED) {
+      asking = true;
+      const answer = iterator.next();
+      const { done, value } = (isAsync ? await answer : answer) as IteratorResult<unknown>;
+      asking = false;
+      if (done) {
         ended = true;
         return;
       }
@@ -67,11 +67,20 @@ export async function pumpIterable(
       if (turn % ITEMS_PER_TURN === 0) await nextTurn();
     }
   } catch (error) {
-    if (error instanceof UnfilteredError) ended = true;
-    if (!sink.isClosed) throw error;
+    ended ||= asking;
+    if (!sink.isClosed) throw asking ? new UnfilteredError(error) : error;
   } finally {
     leave();
     await leaving;
+  }
+}
+
+/** Ends a source that nobody has begun to read. */
+export async function abandon(source: AsyncIterable<unknown> | Iterable<unknown>): Promise<void> {
+  try {
+    await leaveEarly(source, iteratorOf(source));
+  } catch {
+    // it has nothing to end
   }
 }
 
@@ -80,17 +89,6 @@ function iteratorOf(
 ): AsyncIterator<unknown> | Iterator<unknown> {
   try {
     return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
-  } catch (error) {
-    throw new UnfilteredError(error);
-  }
-}
-
-const ENDED = Symbol('ended');
-
-async function nextOf(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<unknown> {
-  try {
-    const { done, value } = await iterator.next();
-    return done ? ENDED : value;
   } catch (error) {
     throw new UnfilteredError(error);
   }
@@ -110,74 +108,8 @@ async function leaveEarly(
   }
 }
 
-/**
- * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept, up to 1024 values or
- * 1 MiB, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
- * around a generator makes one of these.
- *
- * @throws what the source fails with
- */
-export function pumpObservable(source: Observable<unknown>, sink: StreamSink): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const buffer: unknown[] = [];
-    let bytes = 0;
-    let writing = false;
-    let completed = false;
-    let failure: unknown;
-    let over = false;
-    let subscription: Subscription | undefined;
-    const finish = (error?: unknown): void => {
-      over = true;
-      try {
-        subscription?.unsubscribe();
-      } catch {
-        // what its clean-up fails with is for nobody
-      }
-      if (error === undefined) resolve();
-      else reject(error);
-    };
-    const isOver = (): boolean => over || sink.isClosed;
-    const drain = async (): Promise<void> => {
-      writing = true;
-      while (buffer.length > 0 && !isOver()) {
-        const value = buffer.shift();
-        bytes -= sizeOf(value);
-        if (isStream(value)) await pumpIterable(value, sink);
-        else await sink.write(value).catch(rethrowUnlessClosed(sink));
-      }
-      writing = false;
-      if (completed || sink.isClosed) finish(failure);
-    };
-    // a source that never pauses sees between two values that it is over
-    subscription = source.pipe(takeWhile(() => !isOver())).subscribe({
-      next(value) {
-        try {
-          if (!writing && !isStream(value) && sink.tryWrite(value)) return;
-        } catch (error) {
-          return finish(error);
-        }
-        buffer.push(value);
-        bytes += sizeOf(value);
-        if (buffer.length > MAX_BUFFERED_ITEMS || bytes > MAX_BUFFERED_BYTES) finish(overflow());
-        else if (!writing) drain().catch(finish);
-      },
-      error(error: unknown) {
-        // what came before the error goes first
-        failure = error ?? new Error('the Observable failed');
-        completed = true;
-        if (!writing) finish(failure);
-      },
-      complete() {
-        completed = true;
-        if (!writing) finish();
-      },
-    });
-    sink.whenClosed(() => finish());
-    if (over) finish();
-  });
-}
-
-function rethrowUnlessClosed(sink: StreamSink): (error: unknown) => void {
+/** What fails because nobody wants it any more has not failed. */
+export function rethrowUnlessClosed(sink: StreamSink): (error: unknown) => void {
   return (error) => {
     if (!sink.isClosed) throw error;
   };
@@ -186,21 +118,4 @@ function rethrowUnlessClosed(sink: StreamSink): (error: unknown) => void {
 /** Lets everything else that is due work first. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** What a value holds: its size on the wire. One that has none is found out when its turn comes. */
-function sizeOf(value: unknown): number {
-  if (isStream(value)) return 0;
-  try {
-    return new Encoder().encode(value).length;
-  } catch {
-    return 0;
-  }
-}
-
-function overflow(): Fault {
-  return new Fault({
-    status: Status.Channel,
-    message: `the reader is too slow: more than ${MAX_BUFFERED_ITEMS} values or ${MAX_BUFFERED_BYTES} bytes wait`,
-  });
 }

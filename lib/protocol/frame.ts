@@ -25,6 +25,7 @@ export interface Header {
   readonly session_id?: string;
   readonly timeout_ms?: number;
   readonly one_way?: boolean;
+  readonly accept_stream?: boolean;
   readonly [key: string]: unknown;
 }
 

@@ -1,3 +1,4 @@
+import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
@@ -9,6 +10,8 @@ import type { Peer } from './peer.js';
 export class IncomingCall extends Incoming {
   /** The stream that the call was turned into. */
   stream: Channel | undefined;
+  /** Its time was asked for, by the handler or the caller, and holds for a stream, too. */
+  keepsLimit = false;
 
   constructor(
     peer: Peer,
@@ -19,6 +22,11 @@ export class IncomingCall extends Incoming {
     readonly oneWay: boolean,
   ) {
     super(peer, id, header);
+  }
+
+  /** Whether the caller takes a stream as well as one value. */
+  get acceptsStream(): boolean {
+    return this.header.accept_stream === true && this.peer.has(Extension.AcceptStream);
   }
 
   /** Answers with a value. A second answer, or one that nobody waits for, is dropped. */
@@ -40,8 +48,8 @@ export class IncomingCall extends Incoming {
     const channel = this.peer.turnIntoStream(this);
     if (!channel) return undefined;
     this.stream = channel;
-    // the run timeout is for answers; a stream lasts as long as both sides want, unless the caller said otherwise
-    if (this.header.timeout_ms === undefined) this.peer.deadlines.remove(this);
+    // the run timeout is for answers; a stream lasts as long as both sides want, unless one of them said otherwise
+    if (!this.keepsLimit) this.peer.deadlines.remove(this);
     channel.whenClosed(() => {
       if (channel.fault) this.abort(channel.fault);
       else if (channel.closedByPeer) this.abort(cancelled());

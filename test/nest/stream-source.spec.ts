@@ -4,7 +4,8 @@ import { MessagePattern } from '@nestjs/microservices';
 import { concat, concatMap, defer, from, NEVER, Observable, of, range, Subject, throwError } from 'rxjs';
 import { AnswerSink } from '../../lib/nest/answer-sink.js';
 import type { Route } from '../../lib/nest/handler-registry.js';
-import { isStream, pumpIterable, pumpObservable, UnfilteredError } from '../../lib/nest/stream-source.js';
+import { pumpObservable } from '../../lib/nest/observable-source.js';
+import { isStream, pumpIterable, UnfilteredError } from '../../lib/nest/stream-source.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
 import { ChannelPair, readable } from '../helpers/channel-pair.js';
@@ -708,6 +709,26 @@ describe('pumpObservable', () => {
       expect(pump.state).toBe('resolved');
     });
 
+    it('holds its slot until the generator has ended, not until the reader has left', async () => {
+      const gate = new Gate();
+      let isWorking = false;
+      async function* source(): AsyncGenerator<number> {
+        isWorking = true;
+        await gate.opened; // a query that takes its time
+        isWorking = false;
+        yield 1;
+      }
+      const sink = new FakeSink();
+      const pump = outcomeOf(pumpObservable(of(source()), sink));
+      await settled();
+      sink.close();
+      await settled();
+      expect([isWorking, pump.state]).toEqual([true, 'pending']);
+      gate.open();
+      await settled();
+      expect([isWorking, pump.state]).toEqual([false, 'resolved']);
+    });
+
     it('writes it to its end where the Observable fails meanwhile, and fails then', async () => {
       const counter = new Counter(6);
       const sink = new FakeSink(3);
@@ -734,6 +755,16 @@ describe('pumpObservable', () => {
       sink.close();
       await settled();
       expect([pump.state === 'pending', counter.stopped]).toEqual([false, 1]);
+    });
+
+    it('ends those that wait for their turn when the reader leaves', async () => {
+      const waiting = new Readable({ objectMode: true, read: () => {} });
+      const sink = new FakeSink(1);
+      const pump = outcomeOf(pumpObservable(of(new Counter().async(), waiting), sink));
+      await settled();
+      sink.close();
+      await settled();
+      expect([pump.state, waiting.destroyed]).toEqual(['resolved', true]);
     });
   });
 });
@@ -796,6 +827,14 @@ describe('the values of a call', () => {
     expect(await answer(of(new Counter(1).async()))).toEqual({ items: [0], outcome: 'stream' });
     expect(await answer(of(new Counter(0).async()))).toEqual({ items: [], outcome: 'stream' });
     expect(await answer(of(5, new Counter(2).async()))).toEqual({ items: [5, 0, 1], outcome: 'stream' });
+  });
+
+  it('are an error where one cannot be sent, the first like any other', async () => {
+    for (const values of [[1, circular, 2], [circular, 1, 2], [circular]]) {
+      const { items, outcome } = await answer(from(values));
+      expect(outcome).toBeInstanceOf(Fault);
+      expect(items).toEqual(values.slice(0, values.indexOf(circular)));
+    }
   });
 });
 

@@ -2,9 +2,9 @@ import 'reflect-metadata';
 import { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { from, lastValueFrom, Observable, of, range, toArray } from 'rxjs';
+import { from, lastValueFrom, Observable, of, range, tap, toArray } from 'rxjs';
 import { ChannelError, type RapClient, type RapContext } from '../../lib/index.js';
-import { Gate, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
 import { call, lifeCycle, openWith, untilDrop } from '../helpers/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { collect, idle, Probe, takeItems, turn } from '../helpers/streams.js';
@@ -397,6 +397,18 @@ describe('a value that comes alone at first', () => {
     gate.open();
     expect(await iterator.next()).toEqual({ done: false, value: 'later' });
     expect((await iterator.next()).done).toBe(true);
+  });
+
+  it('is not held back until the next one, over send()', async () => {
+    const seen: string[] = [];
+    const all = lastValueFrom(client.send<string>('live', {}).pipe(tap((value) => seen.push(value))));
+    try {
+      await eventually('the first value', () => seen.length === 1, 1500);
+    } finally {
+      gate.open();
+      await all;
+    }
+    expect(seen).toEqual(['now', 'later']);
   });
 });
 

@@ -1,0 +1,148 @@
+import { takeWhile, type Observable, type Subscription } from 'rxjs';
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import { roughSize } from './rough-size.js';
+import { abandon, isStream, pumpIterable, rethrowUnlessClosed, type StreamSink } from './stream-source.js';
+
+/** Values of an Observable that wait for the reader. */
+const MAX_WAITING_ITEMS = 1024;
+const MAX_WAITING_BYTES = 1024 * 1024;
+
+/**
+ * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept, up to 1024 values or
+ * 1 MiB, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
+ * around a generator makes one of these. Resolves when the Observable, and every stream that it emitted, has ended.
+ *
+ * @throws what the source fails with
+ */
+export async function pumpObservable(source: Observable<unknown>, sink: StreamSink): Promise<void> {
+  const inbox = new Inbox(source, sink);
+  try {
+    for (let item = await inbox.next(); item && !sink.isClosed; item = await inbox.next()) {
+      const { value } = item;
+      if (isStream(value)) await pumpIterable(value, sink);
+      else await sink.write(value).catch(rethrowUnlessClosed(sink));
+    }
+    inbox.assertNoOverflow();
+  } finally {
+    await inbox.leave();
+  }
+}
+
+/** A value that waits, and what it holds. */
+interface Item {
+  readonly value: unknown;
+  readonly bytes: number;
+}
+
+/** Takes what an Observable emits: straight to the reader where nothing waits, else in a line. */
+class Inbox {
+  #items: Item[] = [];
+  #bytes = 0;
+  /** The writer waits for the next value. */
+  #idle = true;
+  /** The first of the line is with the writer already: it waits no more. */
+  #handedOver = 0;
+  /** Nothing more comes, or is wanted. */
+  #over = false;
+  #failure: { readonly error: unknown } | undefined;
+  #overflow: Fault | undefined;
+  #wake: (() => void) | undefined;
+  #subscription: Subscription | undefined;
+
+  constructor(
+    source: Observable<unknown>,
+    private readonly sink: StreamSink,
+  ) {
+    // a source that never pauses sees between two values that it is over
+    this.#subscription = source.pipe(takeWhile(() => !this.#over && !sink.isClosed)).subscribe({
+      next: (value) => this.#take(value),
+      error: (error: unknown) => this.#end({ error: error ?? new Error('the Observable failed') }),
+      complete: () => this.#end(),
+    });
+    sink.whenClosed(() => this.#stop());
+    if (this.#over) this.#unsubscribe();
+  }
+
+  /** The next value that waits; `undefined` when all were taken, or nobody wants more. @throws what the source failed with */
+  async next(): Promise<Item | undefined> {
+    if (this.#items.length === 0 && !this.#over) {
+      this.#idle = true;
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    if (this.#items.length === 0 && this.#failure) throw this.#failure.error;
+    if (this.sink.isClosed) return undefined;
+    const item = this.#items.shift();
+    this.#handedOver = 0;
+    if (item) this.#bytes -= item.bytes;
+    return item;
+  }
+
+  /** @throws Fault 1008 where more waited than may */
+  assertNoOverflow(): void {
+    if (this.#overflow) throw this.#overflow;
+  }
+
+  /** Unsubscribes, and ends the streams whose turn has not come. */
+  async leave(): Promise<void> {
+    this.#stop();
+    const streams = this.#items.splice(0).map(({ value }) => (isStream(value) ? abandon(value) : undefined));
+    await Promise.all(streams);
+  }
+
+  #take(value: unknown): void {
+    if (this.#over) return;
+    const stream = isStream(value);
+    try {
+      if (this.#idle && !stream && this.sink.tryWrite(value)) return;
+    } catch (error) {
+      this.#end({ error });
+      return this.#unsubscribe();
+    }
+    if (this.#idle) this.#handedOver = 1;
+    const bytes = stream || this.#idle ? 0 : roughSize(value);
+    this.#items.push({ value, bytes });
+    this.#bytes += bytes;
+    this.#idle = false;
+    this.#rouse();
+    if (this.#items.length - this.#handedOver <= MAX_WAITING_ITEMS && this.#bytes <= MAX_WAITING_BYTES) return;
+    this.#overflow = overflow();
+    this.#stop();
+    this.sink.close(this.#overflow);
+  }
+
+  #end(failure?: { readonly error: unknown }): void {
+    if (this.#over) return;
+    // what came before an error goes first
+    this.#failure = failure;
+    this.#over = true;
+    this.#rouse();
+  }
+
+  #stop(): void {
+    this.#over = true;
+    this.#unsubscribe();
+    this.#rouse();
+  }
+
+  #unsubscribe(): void {
+    try {
+      this.#subscription?.unsubscribe();
+    } catch {
+      // what its clean-up fails with is for nobody
+    }
+  }
+
+  #rouse(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}
+
+function overflow(): Fault {
+  return new Fault({
+    status: Status.Channel,
+    message: `the reader is too slow: more than ${MAX_WAITING_ITEMS} values or ${MAX_WAITING_BYTES} bytes wait`,
+  });
+}
