@@ -86,8 +86,8 @@ class Inbox {
   /** Unsubscribes, and ends the streams whose turn has not come. */
   async leave(): Promise<void> {
     this.#stop();
-    const streams = this.#items.splice(0).map(({ value }) => (isStream(value) ? abandon(value) : undefined));
-    await Promise.all(streams);
+    const streams = this.#items.splice(0).flatMap(({ value }) => (isStream(value) ? [value] : []));
+    await Promise.all(streams.map(abandon));
   }
 
   #take(value: unknown): void {
@@ -105,7 +105,8 @@ class Inbox {
     this.#bytes += bytes;
     this.#idle = false;
     this.#rouse();
-    if (this.#items.length - this.#handedOver <= MAX_WAITING_ITEMS && this.#bytes <= MAX_WAITING_BYTES) return;
+    if (this.#items.length - this.#handedOver <= MAX_WAITING_ITEMS && this.#bytes <= MAX_WAITING_BYTES)
+      return;
     this.#overflow = overflow();
     this.#stop();
     this.sink.close(this.#overflow);

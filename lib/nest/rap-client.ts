@@ -543,7 +543,11 @@ class AttemptLimit extends Expiring {
 }
 
 /** The headers of a call whose caller takes a stream as well as one value. */
-function acceptingStream({ route, header, encodedHeader }: CallPlan): Pick<CallPlan, 'header' | 'encodedHeader'> {
+function acceptingStream({
+  route,
+  header,
+  encodedHeader,
+}: CallPlan): Pick<CallPlan, 'header' | 'encodedHeader'> {
   return {
     header: { ...header, accept_stream: true },
     encodedHeader: encodedHeader && route.acceptingHeader,

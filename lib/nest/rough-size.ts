@@ -18,7 +18,9 @@ export function roughSize(value: unknown): number {
 function pushParts(object: object, parts: unknown[]): void {
   try {
     // not by spreading: a long list is too many arguments
-    for (const part of object instanceof Map || object instanceof Set ? object.values() : Object.values(object))
+    for (const part of object instanceof Map || object instanceof Set
+      ? object.values()
+      : Object.values(object))
       parts.push(part);
   } catch {
     // a getter or a proxy throws: that it cannot be sent is found out when its turn comes

@@ -90,6 +90,10 @@ export class SocketLink implements Link, BudgetHolder {
     return this.#writer.pendingBytes;
   }
 
+  get blockedMs(): number {
+    return this.#writer.blockedMs;
+  }
+
   /** Node's socket. */
   unwrap(): Socket {
     return this.socket;
@@ -120,6 +124,8 @@ export class SocketLink implements Link, BudgetHolder {
     if (this.#pauses > 0) return;
     // the peer could not finish its frame while nobody read
     if (this.#frameSince !== undefined) this.#frameSince += this.options.clock.now() - this.#pausedAt;
+    // whoever was not read could not be heard
+    this.#receiver?.onBytes();
     if (!this.#delivering) this.#deliver();
   }
 

@@ -27,6 +27,7 @@ export class SocketWriter {
   #piecesBytes = 0;
   #scheduled = false;
   #blocked = false;
+  #blockedSince = 0;
   #ending = false;
   #stall: Timer | undefined;
   readonly #flushSoon = (): void => this.#flush();
@@ -39,6 +40,11 @@ export class SocketWriter {
   /** Bytes that the kernel has not taken. */
   get pendingBytes(): number {
     return this.#outbox.bytes + this.#piecesBytes + this.socket.writableLength;
+  }
+
+  /** Time since the kernel took something last, while it has more to take. */
+  get blockedMs(): number {
+    return this.#blocked ? this.options.clock.now() - this.#blockedSince : 0;
   }
 
   write(frame: EncodedFrame): void {
@@ -90,6 +96,7 @@ export class SocketWriter {
     }
     if (this.socket.writableLength === 0) return;
     this.#blocked = true;
+    this.#blockedSince = this.options.clock.now();
     this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.options.onStall);
   }
 

@@ -22,6 +22,8 @@ export interface Link {
   readonly local: RemoteAddress;
   /** Bytes that were sent and wait for the kernel. */
   readonly pendingBytes: number;
+  /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
+  readonly blockedMs: number;
 
   /** Starts reading. Called once. */
   start(receiver: LinkReceiver): void;

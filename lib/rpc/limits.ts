@@ -40,7 +40,7 @@ export interface RapLimits extends FrameLimits {
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
-  /** Unsent bytes at which a server drops the connection, and a client refuses whatever it cannot queue. Default 16 MiB. */
+  /** Unsent bytes at which a server drops a connection that takes nothing for a second, and a client refuses whatever it cannot queue. Default 16 MiB. */
   readonly sendBufferHardBytes: number;
   /** Time in which a blocked connection must take some bytes. Default 10 s, as NATS. */
   readonly writeStallTimeoutMs: number;

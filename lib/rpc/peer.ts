@@ -102,6 +102,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #agreed: AgreedExtensions = new Map();
   #state: State;
   #readingPaused = false;
+  #readTimer: Timer | undefined;
   #declareId = 0;
 
   constructor(link: Link, options: PeerOptions) {
@@ -398,7 +399,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   answer(call: IncomingCall, header: Header | null, body: unknown): void {
     if (call.oneWay) return;
     try {
-      this.#send(MsgType.Msg, call.id, header, body);
+      this.#link.send(MsgType.Msg, call.id, header, body);
+      this.#watchSendBuffer(true);
     } catch (error) {
       this.answerError(call, error as Fault, 'ServerError');
     }
@@ -440,18 +442,28 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     return size;
   }
 
-  /** A client that does not read what it asked for is asked nothing more of, and then left. */
-  #watchSendBuffer(): void {
+  /**
+   * A client that does not read what it asked for is asked nothing more of, and then left. Many large answers may end in
+   * one moment: one that reads them has a moment for them.
+   */
+  #watchSendBuffer(isAnswer = false): void {
     const { pendingBytes } = this.#link;
     const { sendBufferHardBytes, sendBufferSoftBytes } = this.#options.limits;
     if (pendingBytes <= sendBufferSoftBytes) return;
-    if (pendingBytes > sendBufferHardBytes) {
+    if (!this.#readingPaused) {
+      this.#readingPaused = true;
+      this.#link.pause();
+    }
+    if (pendingBytes <= sendBufferHardBytes) return;
+    if (!isAnswer || this.#link.blockedMs >= READING_GRACE_MS) {
       this.abort(
         connectionLost(`the peer does not read: ${pendingBytes} bytes wait (limits.sendBufferHardBytes)`),
       );
-    } else if (!this.#readingPaused) {
-      this.#readingPaused = true;
-      this.#link.pause();
+    } else if (this.#state.name !== 'closed') {
+      this.#readTimer ??= this.clock.after(READING_GRACE_MS, () => {
+        this.#readTimer = undefined;
+        this.#watchSendBuffer(true);
+      });
     }
   }
 
@@ -578,6 +590,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
     this.#keepAlive.stop();
+    this.#readTimer?.cancel();
     const lost = reason.code === LocalCode.ConnectionLost;
     this.calls.failAll(reason, lost ? connectionLost(reason.message, reason.cause, 'no') : reason);
     this.channels.failAll(reason);
@@ -587,6 +600,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#options.owner.onClose(this, reason);
   }
 }
+
+/** Beyond the hard limit, a peer that has read nothing for so long is left. */
+const READING_GRACE_MS = 1000;
 
 /** Largest ping whose body is sent back. */
 const MAX_PING_BYTES = 1024;

@@ -179,6 +179,18 @@ describe('T14', () => {
     expect(ends).toEqual([]);
   });
 
+  it.each([12, 40, 100])('%d MiB of answers that end in one moment all arrive', async (count) => {
+    await start({});
+    const client = startClient(app.port, { callTimeoutMs: 20_000 });
+    const body = Buffer.alloc(MIB, 7);
+    const answers = Array.from({ length: count }, () => client.call<Buffer>('hold', body));
+    await until(() => seen.started === count, 'the calls to run');
+    release();
+    for (const answer of await Promise.all(answers)) expect(answer.equals(body)).toBe(true);
+    expect(ends).toEqual([]);
+    await bystander.goesOn();
+  });
+
   it('a peer that writes all its calls before it reads gets all its answers', async () => {
     await start({});
     const raw = await openRaw(app);

@@ -221,6 +221,16 @@ describe('pause', () => {
     expect(receiver.ids).toEqual(range(3, 10));
   });
 
+  it('counts as a sign of life when it ends: whoever was not read could not be heard', async () => {
+    const { link, receiver } = open();
+    link.pause();
+    link.pause();
+    link.resume();
+    expect(receiver.log).not.toContain('bytes');
+    link.resume();
+    expect(receiver.log).toContain('bytes');
+  });
+
   it('stops the reading after one more chunk', async () => {
     const { socket, link, receiver } = open();
     link.pause();

@@ -325,16 +325,19 @@ describe('after the socket is gone', () => {
   });
 });
 
-describe('memory that frames are written into', () => {
-  const slabOf = (): unknown => encodeFrame(101, 3, null, null, DEFAULT_FRAME_LIMITS).slab;
+/** Memory that the next frame would be written into. */
+const slabOf = (): unknown => encodeFrame(101, 3, null, null, DEFAULT_FRAME_LIMITS).slab;
 
+/** Writes 10 kB a tick. */
+async function send(ticks: number): Promise<void> {
+  for (let i = 0; i < ticks; i++) {
+    for (let n = 0; n < 10; n++) write('x'.repeat(1000));
+    await turn();
+  }
+}
+
+describe('memory that frames are written into', () => {
   it('is written again once it was sent, however much goes through it', async () => {
-    const send = async (ticks: number): Promise<void> => {
-      for (let i = 0; i < ticks; i++) {
-        for (let n = 0; n < 10; n++) write('x'.repeat(1000));
-        await turn();
-      }
-    };
     await send(20); // past the memory in which frames of earlier tests were never sent
     const before = slabOf();
     await send(200);

@@ -237,10 +237,34 @@ describe('a peer that does not read', () => {
     const [first] = pair.serverOwner.calls;
     const { signal } = first as NonNullable<typeof first>;
     for (const call of pair.serverOwner.calls.slice(1)) call.reply(Buffer.alloc(6_000));
+    expect([pair.server.state, pair.links.server.paused]).toEqual(['open', true]);
+    pair.links.server.blockedMs = 1000;
+    pair.pass(1000);
     expect(pair.server.state).toBe('closed');
     expect(pair.serverOwner.reason?.message).toContain('sendBufferHardBytes');
     expect(signal.aborted).toBe(true);
     expect(timers()).toBeLessThanOrEqual(1); // the client's own keep-alive
+  });
+
+  it('is kept beyond the hard limit as long as it reads', () => {
+    open({ limits: LIMITS });
+    const calls = Array.from({ length: 15 }, (_, i) => pair.call(i));
+    pair.flow();
+    pair.links.toClient.hold();
+    for (const call of pair.serverOwner.calls) {
+      call.reply(Buffer.alloc(6_000));
+      call.ended();
+    }
+    for (let i = 0; i < 5; i++) {
+      pair.links.server.blockedMs = 999;
+      pair.pass(1000);
+    }
+    expect(pair.server.state).toBe('open');
+    pair.links.toClient.release();
+    pair.flow();
+    expect(calls.every(({ sink }) => sink.settled)).toBe(true);
+    pair.pass(1000);
+    expect(pair.server.state).toBe('open');
   });
 
   it('does not stop a client from reading, however much the client has to send', () => {
