@@ -95,7 +95,7 @@ async function repeat(times: number, atOnce: number, work: (i: number) => Promis
 
 const MEGABYTE = 1024 * 1024;
 
-describe('10,000 channels', () => {
+describe('a flood of channels', () => {
   it('opened, used and ended leave nothing behind', async () => {
     const test = await start();
     const neighbour = await Neighbour.of(test);
@@ -115,14 +115,14 @@ describe('10,000 channels', () => {
     expect(grown).toBeLessThan(6 * MEGABYTE);
     expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
     await neighbour.stop();
-  }, 30_000);
+  }, 60_000);
 
   it('opened and dropped at once end with the connection that does it, and only that', async () => {
     const test = await start();
     const neighbour = await Neighbour.of(test);
     const before = await heapUsed();
     let dropped = 0;
-    await repeat(20, 5, async () => {
+    await repeat(200, 5, async () => {
       const raw = await connect(test.port);
       let id = 5;
       for (; !raw.closed && id < 20_000; id += 1000) {
@@ -134,12 +134,13 @@ describe('10,000 channels', () => {
       expect(await raw.closeReason()).toBe('excessive resets');
       expect(id).toBeLessThan(2500);
       await raw.waitClosed();
+      raw.frames.length = 0; // this side's own memory of it
     });
-    expect(dropped).toBeGreaterThanOrEqual(10_000);
+    expect(dropped).toBeGreaterThanOrEqual(100_000);
     await eventually('all handlers have ended', () => probe.ended === probe.started);
     expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
     await neighbour.stop();
-  }, 30_000);
+  }, 60_000);
 
   it('dropped by a client of this project at once end with its connection, in words that say why', async () => {
     const test = await start();
