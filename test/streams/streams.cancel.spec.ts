@@ -262,15 +262,18 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
     session.close();
   },
   timeoutMs: async ({ mine }, pattern) => {
-    const { error } = await collectFailing(mine.stream(pattern, {}, { timeoutMs: 60 }));
+    await mine.connect();
+    const { error } = await collectFailing(mine.stream(pattern, {}, { timeoutMs: 200 }));
     expectTimeout(error);
   },
   deadline: async ({ mine }, pattern) => {
-    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: Date.now() + 60 }));
+    await mine.connect();
+    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: Date.now() + 200 }));
     expectTimeout(error);
   },
   'a deadline as Date': async ({ mine }, pattern) => {
-    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: new Date(Date.now() + 60) }));
+    await mine.connect();
+    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: new Date(Date.now() + 200) }));
     expectTimeout(error);
   },
   'client.close()': async (test, pattern) => {
