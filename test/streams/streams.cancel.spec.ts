@@ -273,7 +273,9 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
   },
   'a deadline as Date': async ({ mine }, pattern) => {
     await mine.connect();
-    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: new Date(Date.now() + 200) }));
+    const { error } = await collectFailing(
+      mine.stream(pattern, {}, { deadline: new Date(Date.now() + 200) }),
+    );
     expectTimeout(error);
   },
   'client.close()': async (test, pattern) => {
