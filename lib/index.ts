@@ -42,6 +42,10 @@ export {
   TooManyRequestsError,
   type RapErrorOptions,
 } from './nest/errors.js';
+export { registerError } from './nest/register-error.js';
+export { toHttpStatus } from './nest/http-status.js';
+export { RapExceptionFilter, type RapExceptionFilterOptions } from './nest/rap-exception.filter.js';
+export type { RapErrorFields, RegistrableError } from './nest/registered-errors.js';
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';

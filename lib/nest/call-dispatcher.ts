@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { RpcException } from '@nestjs/microservices';
 import { isObservable } from 'rxjs';
+import { detailsTravel } from '../protocol/error-details.js';
 import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
@@ -33,10 +34,14 @@ export interface DispatcherOptions {
   /** Turns a request's body into what the handler gets, and a result into what is sent; `undefined` leaves both alone. */
   readonly codec: () => BodyCodec | undefined;
   readonly onError: (error: unknown) => void;
+  readonly onWarning: (message: string) => void;
 }
 
 /** Takes calls and channels through Nest's pipeline (guards, pipes, interceptors, filters) to their answers. */
 export class CallDispatcher {
+  /** Handlers whose lost details the developer knows of. */
+  readonly #warned = new Set<string>();
+
   constructor(private readonly options: DispatcherOptions) {}
 
   /** A unary call, or an event. */
@@ -181,8 +186,16 @@ export class CallDispatcher {
     if (isEvent && isMeantForCaller(seen) && seen === context.failure)
       this.#guarded(() => this.options.onError(seen));
     const { fault, name } = handlerFault(seen);
+    if (fault.details !== undefined) this.#checkDetails(fault.details, context);
     incoming.fail(fault, name);
     incoming.ended();
+  }
+
+  /** Once for each handler: what a caller does not get is found at the server or nowhere. */
+  #checkDetails(details: unknown, { target }: RapContext): void {
+    if (this.#warned.has(target) || detailsTravel(details)) return;
+    this.#warned.add(target);
+    this.#guarded(() => this.options.onWarning(`${target}: details of an error ${DETAILS_CUT}`));
   }
 
   /** Does for an error that came after the handler had returned what Nest's last filter does. */
@@ -198,6 +211,8 @@ export class CallDispatcher {
     return this.options.exposeErrors || isMeantForCaller(failure) ? failure : error;
   }
 }
+
+const DETAILS_CUT = 'are too large (4 KiB) or have no form on the wire; they were cut or left out';
 
 /** Nest's handlers never reject: what does was added by hand, or is a filter that failed. */
 async function unfiltered(result: unknown): Promise<unknown> {

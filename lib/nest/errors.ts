@@ -1,6 +1,8 @@
 import { RpcException } from '@nestjs/microservices';
 import { Fault, LocalCode, type Sent, type TimeoutPhase } from '../protocol/fault.js';
 import { CODE_BY_STATUS, Status } from '../protocol/status.js';
+import { isHttpErrorStatus } from '../protocol/wire-error.js';
+import { registeredErrorOf } from './registered-errors.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {
@@ -8,13 +10,15 @@ export interface RapErrorOptions {
   status?: number | undefined;
   /** Stable code, `'ERR_RAP_...'` by default; an own one travels as it is. */
   code?: string | undefined;
-  /** More for the caller's program: at most 4 KiB and two levels deep, else it is left out. */
+  /** More for the caller's program: at most 4 KiB. Deeper than two levels it travels as JSON. */
   details?: unknown;
+  /** The status with which an HTTP gateway answers, 400 to 599. Default: what `RapExceptionFilter` makes of the class. */
+  httpStatus?: number | undefined;
   /** What caused it; stays on this side. */
   cause?: unknown;
   /** For {@link InvokeError}: name of the exception that the function raised. */
   remoteName?: string | undefined;
-  /** For {@link ConnectionLostError}: whether the call may have reached the server. */
+  /** For {@link ConnectionLostError} and {@link OverloadError}: whether the call may have reached the server. */
   sent?: Sent | undefined;
   /** For {@link CallTimeoutError}: what the call was waiting for. */
   phase?: TimeoutPhase | undefined;
@@ -31,19 +35,31 @@ export class RapError extends RpcException {
   /** Stable code for programs: `'ERR_RAP_...'`. */
   readonly code: string;
   readonly details: unknown;
+  /** The status by which HTTP says the same, where the one who threw it knew; else `undefined`. */
+  readonly httpStatus: number | undefined;
   override readonly cause?: unknown;
 
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message);
+    const { name } = new.target;
+    // a class of its own tells its own name, unless it sets another one
+    if (typeof name === 'string' && name !== '') this.name = name;
     this.status = options.status ?? Status.RpcCall;
     this.code = options.code ?? CODE_BY_STATUS[this.status] ?? 'ERR_RAP_UNKNOWN';
     this.details = options.details;
+    this.httpStatus = isHttpErrorStatus(options.httpStatus) ? options.httpStatus : undefined;
     if (options.cause !== undefined) this.cause = options.cause;
   }
 
   /** Itself: Nest's filters hand on what this returns, and nothing of the error gets lost. */
   override getError(): this {
     return this;
+  }
+
+  /** What logs and other transports of Nest show: no stack, no cause. */
+  toJSON(): object {
+    const { name, status, code, message, details, httpStatus } = this;
+    return { name, status, code, message, details, httpStatus };
   }
 }
 
@@ -192,15 +208,19 @@ export class CallCancelledError extends RapError {
   }
 }
 
-/** Local: too much waits already; the call was not sent. */
+/** Local: too much waits already; the call was not sent. `sent: 'unknown'` where a server's own call met that. */
 export class OverloadError extends RapError {
   override name = 'OverloadError';
+  readonly sent: Sent;
+
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message, { status: Status.TooManyRequests, code: LocalCode.Overload, ...options });
+    this.sent = options.sent ?? 'unknown';
   }
 }
 
-type RapErrorClass = new (message: string, options?: RapErrorOptions) => RapError;
+/** A class of this package, and one of an application that is built the same way. */
+export type RapErrorClass = new (message: string, options?: RapErrorOptions) => RapError;
 
 const LOCAL_CLASSES: ReadonlyMap<string, readonly [status: number, Class: RapErrorClass]> = new Map([
   [LocalCode.ConnectionLost, [Status.RpcCall, ConnectionLostError]],
@@ -226,11 +246,23 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
   [Status.ChannelLifeCycle, ChannelLifecycleError],
 ] satisfies [number, RapErrorClass][]);
 
-/** The public error of a fault: the class of its local code, else of its status. Anything else stays as it is. */
+/** Classes that come with the package, by name: no other class may have it. */
+export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map(
+  [RapError, ...CLASS_BY_STATUS.values(), ...Array.from(LOCAL_CLASSES.values(), ([, Class]) => Class)].map(
+    (Class) => [Class.name, Class],
+  ),
+);
+
+/**
+ * The public error of a fault: the class that was registered under the name it came with, else the class of its local
+ * code, else of its status. Anything else stays as it is.
+ */
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
-  const { status, code, details, remoteName, sent, phase, cause } = error;
+  const registered = registeredErrorOf(error);
+  if (registered) return registered;
+  const { status, code, details, httpStatus, remoteName, sent, phase, cause } = error;
   const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
   const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;
-  return new Class(error.message, { status, code, details, remoteName, sent, phase, cause });
+  return new Class(error.message, { status, code, details, httpStatus, remoteName, sent, phase, cause });
 }

@@ -1,12 +1,14 @@
 import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { InvokeError, RapError } from './errors.js';
+import { InvokeError, RapError, toRapError } from './errors.js';
+import { registeredName } from './registered-errors.js';
 
 /** The text by which Nest masks an error that no filter knows. */
 export const MASKED_MESSAGE = 'Internal server error';
-/** The text of the `RpcException` by which Nest refuses what a guard does not let through. */
+/** The text of the `RpcException` by which Nest refuses what a guard does not let through. Over HTTP it is a 403. */
 const FORBIDDEN_MESSAGE = 'Forbidden resource';
+const HTTP_FORBIDDEN = 403;
 
 /** What a handler failed with, as the wire has it, and the class name that a peer of this project sees. */
 export interface HandlerFault {
@@ -27,43 +29,68 @@ export function handlerFault(error: unknown): HandlerFault {
   }
 }
 
-function masked(): HandlerFault {
-  return { fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE }), name: 'ServerError' };
+/** What a handler failed with, as the error that its caller gets. */
+export function callerError(error: unknown): RapError {
+  const { fault, name } = handlerFault(error);
+  const { status, code, message, details, httpStatus, remoteName } = fault;
+  const asReceived = { status, code, message, details, httpStatus, remoteName, errorName: name };
+  return error instanceof RapError ? error : (toRapError(new Fault(asReceived)) as RapError);
+}
+
+function masked(httpStatus?: number): HandlerFault {
+  return {
+    fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE, httpStatus }),
+    name: 'ServerError',
+  };
 }
 
 function read(error: unknown): HandlerFault {
   if (error instanceof RapError) {
-    const { code, message, details, name } = error;
+    const { code, message, details, httpStatus } = error;
+    const name = registeredName(error.constructor) ?? error.name;
     const status =
       Number.isInteger(error.status) && isErrorStatus(error.status) ? error.status : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     return {
-      fault: new Fault({ status, code: textOf(code), message: textOf(message), details, remoteName }),
+      fault: new Fault({
+        status,
+        code: textOf(code),
+        message: textOf(message),
+        details,
+        remoteName,
+        httpStatus,
+      }),
       name: textOf(name),
     };
   }
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
   if (error instanceof RpcException) return read(error.getError());
   if (isHttpException(error)) return httpFault(error);
-  if (error instanceof Error) return invokeFault(error.name, error.message);
-  if (typeof error === 'string') return invokeFault('RpcException', error);
-  if (typeof error !== 'object' || error === null) return invokeFault('Error', String(error));
+  if (error instanceof Error) return invokeFault({ remoteName: error.name, message: error.message });
+  if (typeof error === 'string') return invokeFault({ remoteName: 'RpcException', message: error });
+  if (typeof error !== 'object' || error === null) {
+    return invokeFault({ remoteName: 'Error', message: String(error) });
+  }
   const { message, name } = error as { message?: unknown; name?: unknown };
   const text = typeof message === 'string' ? message : 'the function failed';
   if (isNestError(error)) {
     if (text === MASKED_MESSAGE) return masked();
     if (text === FORBIDDEN_MESSAGE) {
-      return { fault: new Fault({ status: Status.Auth, message: text }), name: 'AuthError' };
+      const fault = new Fault({ status: Status.Auth, message: text, httpStatus: HTTP_FORBIDDEN });
+      return { fault, name: 'AuthError' };
     }
-    return invokeFault('RpcException', text);
+    return invokeFault({ remoteName: 'RpcException', message: text });
   }
-  return invokeFault(typeof name === 'string' ? name : 'RpcException', text, error);
+  const remoteName = typeof name === 'string' ? name : 'RpcException';
+  return invokeFault({ remoteName, message: text, details: error });
 }
 
 /** Nest's `HttpException`, which shared guards, pipes and services throw. */
 interface HttpExceptionLike extends Error {
   getStatus(): number;
   getResponse(): string | object;
+  /** Nest 12 */
+  errorCode?: unknown;
 }
 
 /** By its methods: an application may have more than one copy of `@nestjs/common`. */
@@ -83,15 +110,29 @@ const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string
   [500, [Status.Server, 'ServerError']],
 ]);
 
+/** Keys of the body that Nest makes of a text; a body with others is the application's own. */
+const STANDARD_KEYS: ReadonlySet<string> = new Set(['statusCode', 'message', 'error', 'errorCode']);
+
 function httpFault(error: HttpExceptionLike): HandlerFault {
+  const httpStatus = error.getStatus();
   const response = error.getResponse();
-  const reasons = typeof response === 'object' ? (response as { message?: unknown }).message : undefined;
-  // a validation pipe lists its reasons
-  const details = Array.isArray(reasons) ? reasons : undefined;
-  const message = details ? details.join('; ') : error.message;
-  const [status, name] = STATUS_OF_HTTP.get(error.getStatus()) ?? [];
-  if (status === undefined || name === undefined) return invokeFault(error.name, message, details);
-  return { fault: new Fault({ status, message, details }), name };
+  // an Error in place of a body is not for the caller
+  if (response instanceof Error) return masked(httpStatus);
+  const details = typeof response === 'object' ? bodyDetails(response) : undefined;
+  const message = Array.isArray(details) ? details.join('; ') : error.message;
+  const code = typeof error.errorCode === 'string' ? error.errorCode : undefined;
+  const [status, name] = STATUS_OF_HTTP.get(httpStatus) ?? [];
+  if (status === undefined || name === undefined) {
+    return invokeFault({ remoteName: error.name, message, details, code, httpStatus });
+  }
+  return { fault: new Fault({ status, message, details, code, httpStatus }), name };
+}
+
+/** The reasons that a validation pipe lists, or a body of the application's own. */
+function bodyDetails(response: object): unknown {
+  const { message } = response as { message?: unknown };
+  if (Array.isArray(message)) return message;
+  return Object.keys(response).every((key) => STANDARD_KEYS.has(key)) ? undefined : response;
 }
 
 /** `{ status: 'error', message }`: what Nest makes of an `RpcException` with a text, and of everything it masks. */
@@ -104,14 +145,15 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : String(value);
 }
 
-function invokeFault(remoteName: string, message: string, details?: unknown): HandlerFault {
-  return {
-    fault: new Fault({
-      status: Status.Invoke,
-      message: textOf(message),
-      remoteName: textOf(remoteName),
-      details,
-    }),
-    name: 'InvokeError',
-  };
+interface InvokeFault {
+  readonly remoteName: string;
+  readonly message: string;
+  readonly details?: unknown;
+  readonly code?: string | undefined;
+  readonly httpStatus?: number;
+}
+
+function invokeFault({ remoteName, message, ...rest }: InvokeFault): HandlerFault {
+  const texts = { remoteName: textOf(remoteName), message: textOf(message) };
+  return { fault: new Fault({ status: Status.Invoke, ...texts, ...rest }), name: 'InvokeError' };
 }

@@ -76,6 +76,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       exposeErrors: options.exposeErrors ?? false,
       codec: () => this.#nestCodec(),
       onError: (error) => this.handleError(error as string),
+      onWarning: (message) => this.logger.warn(message),
     });
   }
 

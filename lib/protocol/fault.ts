@@ -23,6 +23,8 @@ export interface FaultInit {
   sent?: Sent | undefined;
   phase?: TimeoutPhase | undefined;
   cause?: unknown;
+  errorName?: string | undefined;
+  httpStatus?: number | undefined;
 }
 
 /**
@@ -37,6 +39,10 @@ export class Fault extends Error {
   readonly remoteName: string | undefined;
   readonly sent: Sent | undefined;
   readonly phase: TimeoutPhase | undefined;
+  /** Name of the class that the peer threw; compared with known ones, and nothing else. */
+  readonly errorName: string | undefined;
+  /** The status by which HTTP says the same, where the peer knew one. */
+  readonly httpStatus: number | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -47,5 +53,7 @@ export class Fault extends Error {
     this.remoteName = init.remoteName;
     this.sent = init.sent;
     this.phase = init.phase;
+    this.errorName = init.errorName;
+    this.httpStatus = init.httpStatus;
   }
 }

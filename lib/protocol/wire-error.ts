@@ -1,15 +1,12 @@
-import { Encoder } from './encoder.js';
+import { packDetails, unpackDetails } from './error-details.js';
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
-import { DEFAULT_FRAME_LIMITS } from './limits.js';
 import { Status, isErrorStatus } from './status.js';
 
 /** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
 const MAX_TEXT_BYTES = 1024;
 /** Longest exception name and code. */
 const MAX_NAME_BYTES = 128;
-/** Largest `details`: they share the header with other things. */
-const MAX_DETAILS_BYTES = 4096;
 
 /** An error as header and body of a frame. */
 export interface ErrorFrame {
@@ -26,8 +23,9 @@ export function toErrorFrame(fault: Fault, name: string): ErrorFrame {
   const error: Record<string, unknown> = {
     name: boundedText(name, MAX_NAME_BYTES),
     code: boundedText(fault.code, MAX_NAME_BYTES),
+    ...packDetails(fault.details),
   };
-  if (fits(fault.details)) error['details'] = fault.details;
+  if (isHttpErrorStatus(fault.httpStatus)) error['http'] = fault.httpStatus;
   const body =
     fault.status === Status.Invoke
       ? [boundedText(fault.remoteName ?? 'Error', MAX_NAME_BYTES), message]
@@ -49,8 +47,15 @@ export function fromErrorFrame(header: Header, body: unknown): Fault | undefined
     code: text(error['code'], MAX_NAME_BYTES),
     message: text(named ? body[1] : body, MAX_TEXT_BYTES) ?? `status ${status}`,
     remoteName: named ? text(body[0], MAX_NAME_BYTES) : undefined,
-    details: error['details'],
+    details: unpackDetails(error),
+    errorName: text(error['name'], MAX_NAME_BYTES),
+    httpStatus: isHttpErrorStatus(error['http']) ? error['http'] : undefined,
   });
+}
+
+/** Whether it is a status by which HTTP tells of an error. */
+export function isHttpErrorStatus(status: unknown): status is number {
+  return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599;
 }
 
 /** Cuts a text to so many UTF-8 bytes, never inside a character. */
@@ -62,16 +67,4 @@ export function boundedText(value: string, maxBytes: number): string {
 
 function text(value: unknown, maxBytes: number): string | undefined {
   return typeof value === 'string' ? boundedText(value, maxBytes) : undefined;
-}
-
-/** Whether details can go into a header: small and shallow enough, and of values that have a form on the wire. */
-function fits(details: unknown): boolean {
-  if (details === undefined) return false;
-  try {
-    const encoder = new Encoder();
-    encoder.header({ error: { details } }, DEFAULT_FRAME_LIMITS);
-    return encoder.encode(details).length <= MAX_DETAILS_BYTES;
-  } catch {
-    return false;
-  }
 }

@@ -127,14 +127,21 @@ describe('3.7 ValidationPipe with a class-validator DTO', () => {
     expect(seen).toEqual([user.email]);
   });
 
-  it('with an exceptionFactory that makes RpcExceptions, the message arrives; an object of more than two levels does not', async () => {
+  it('with an exceptionFactory that makes RpcExceptions, the message arrives, and the object, however deep', async () => {
     const { client } = await scope.serve([UserController], {
       prepare: (app) => app.useGlobalPipes(new ValidationPipe({ exceptionFactory: rpcExceptionOf })),
     });
 
     const error = await rejection(client().call('create', { ...user, email: 'nobody' }));
 
-    expect(error).toMatchObject({ status: 301, message: 'Validation failed', details: undefined });
+    expect(error).toMatchObject({
+      status: 301,
+      message: 'Validation failed',
+      details: {
+        message: 'Validation failed',
+        errors: [{ property: 'email', constraints: { isEmail: 'email must be an email' } }],
+      },
+    });
   });
 
   it('with an exceptionFactory that makes rap errors, they arrive as they are', async () => {
