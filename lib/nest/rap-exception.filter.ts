@@ -68,7 +68,7 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     // a RapContext remembers what Nest's filter masks, and knows HTTP exceptions
     const isRap = host.switchToRpc().getContext<unknown>() instanceof RapContext;
     if (!isRap && isHttpException(exception)) return throwError(() => callerError(exception));
-    return this.#rpcFilter.catch(exception as never, host);
+    return this.#rpcFilter.catch(exception, host);
   }
 }
 

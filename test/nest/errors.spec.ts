@@ -302,3 +302,56 @@ describe('1.13 unknown errors', () => {
     await eventually('no call left', () => server.stats().inFlight === 0);
   });
 });
+
+const lost = (lines: readonly string[]): string[] =>
+  lines.filter((line) => line.includes('details of an error'));
+
+describe('details that do not arrive whole', () => {
+  it('are a line in the log, once for each handler', async () => {
+    const { client, log } = await scope.serve([ThrowingController]);
+    const caller = client();
+    thrown = new rap.ParseError('text', { details: Array.from({ length: 1000 }, (_, i) => `reason ${i}`) });
+
+    const error = await rejection(caller.call('throw'));
+    await rejection(caller.call('throw'));
+    await rejection(caller.call('throw-later'));
+
+    expect((error['details'] as string[]).slice(0, 2)).toEqual(['reason 0', 'reason 1']);
+    expect(lost(log.lines)).toEqual([
+      expect.stringMatching(/warn RapServer: \/default\/throw: details of an error are too large/) as string,
+      expect.stringMatching(/warn RapServer: \/default\/throw-later: /) as string,
+    ]);
+  });
+
+  it('and none for those that do', async () => {
+    const { client, log } = await scope.serve([ThrowingController]);
+    thrown = new rap.ParseError('text', { details: { a: { b: { c: { d: 1 } } } } });
+
+    expect(await rejection(client().call('throw'))).toMatchObject({ details: { a: { b: { c: { d: 1 } } } } });
+    expect(lost(log.lines)).toEqual([]);
+  });
+});
+
+it("what a handler's own call fails with reaches the outer caller with class and code, as something that may have run", async () => {
+  const inner = new rap.RapClient({ path: '/nonexistent/rap.sock' });
+  scope.defer(() => inner.close());
+  let seen: unknown;
+  @Controller()
+  class OuterController {
+    @MessagePattern('outer') async outer(): Promise<unknown> {
+      try {
+        return await inner.call('inner');
+      } catch (error) {
+        seen = error;
+        throw error;
+      }
+    }
+  }
+  const { client } = await scope.serve([OuterController]);
+
+  const error = await rejection(client().call('outer'));
+
+  expect(seen).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
+  expect(error).toBeInstanceOf(rap.ConnectionLostError);
+  expect(error).toMatchObject({ code: 'ERR_RAP_CONNECTION_LOST', status: 1006, sent: 'unknown' });
+});

@@ -221,6 +221,9 @@ describe('a class of its own tells its name', () => {
   });
 });
 
+/** Another class of this name. */
+const named = (name: string): unknown => ({ [name]: class extends RapError {} })[name];
+
 describe('registerError refuses', () => {
   class Known extends RapError {}
   beforeAll(() => void registerError(Known));
@@ -231,7 +234,7 @@ describe('registerError refuses', () => {
     ['another class', class Other extends Error {}, undefined, /Other is no class that extends RapError/],
     ['RapError itself', RapError, undefined, /RapError is no class that extends/],
     ['a class of the package', AuthError, undefined, /AuthError is the name of a class of nestjs-rap/],
-    ['the name of one', class AuthError extends RapError {}, undefined, /AuthError is the name of a class/],
+    ['the name of one', named('AuthError'), undefined, /AuthError is the name of a class/],
     [
       'a class without a name',
       class extends RapError {},
@@ -241,12 +244,7 @@ describe('registerError refuses', () => {
     ['an empty name', Known, { name: '' }, /needs one/],
     ['a name that is no text', Known, { name: 7 }, /needs one/],
     ['a long name', class X extends RapError {}, { name: 'x'.repeat(129) }, /more than 128 bytes/],
-    [
-      'a name twice',
-      class Known extends RapError {},
-      undefined,
-      /another class is registered as Known already/,
-    ],
+    ['a name twice', named('Known'), undefined, /another class is registered as Known already/],
     ['a class under two names', Known, { name: 'Second' }, /class Second is registered as Known already/],
   ])('%s', (_name, Class, options, message) => {
     const register = (): unknown => registerError(Class as RegistrableError, options as { name?: string });

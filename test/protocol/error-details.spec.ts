@@ -18,6 +18,8 @@ function travelled(details: unknown): unknown {
   return unpackDetails(frames[0][2].error as WireDetails);
 }
 
+const deep = (value: unknown): unknown => ({ a: { b: { c: value } } });
+
 describe('details of an error', () => {
   it.each<[string, unknown]>([
     ['a text', 'why'],
@@ -38,7 +40,6 @@ describe('details of an error', () => {
   });
 
   it('that JSON has no form for come as near as it gets', () => {
-    const deep = (value: unknown): unknown => ({ a: { b: { c: value } } });
     expect(travelled(deep(2n ** 60n))).toEqual(deep(String(2n ** 60n)));
     expect(travelled(deep(new Map([['k', 1]])))).toEqual(deep({ k: 1 }));
     expect(travelled(deep(new Set([1, 2])))).toEqual(deep([1, 2]));
