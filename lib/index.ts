@@ -10,6 +10,8 @@ export {
 export { RapChannel, type RapMessage } from './nest/rap-channel.js';
 export { RapSession } from './nest/rap-session.js';
 export { ChannelPattern, RapGroup } from './nest/decorators.js';
+export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/run-in-worker.js';
+export { configureWorkers, type WorkerOptions } from './nest/worker-pool.js';
 export { RAP_TRANSPORT } from './nest/transport.js';
 export {
   RapStatus,

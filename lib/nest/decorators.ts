@@ -77,9 +77,14 @@ function ownMethod(prototype: Record<string, unknown>, key: string): object {
       return method.apply(this, args);
     },
   }[key] as object;
-  for (const metadataKey of Reflect.getMetadataKeys(method) as unknown[]) {
-    Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, method), double);
-  }
+  copyMetadata(method, double);
   Object.defineProperty(prototype, key, { value: double, writable: true, configurable: true });
   return double;
+}
+
+/** Gives a method that stands in for another one what Nest's decorators filed on that. */
+export function copyMetadata(from: object, to: object): void {
+  for (const key of Reflect.getMetadataKeys(from) as unknown[]) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, from), to);
+  }
 }

@@ -25,6 +25,7 @@ import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import type { LifecycleListeners, RapServerOptions } from './server-options.js';
 import { RAP_TRANSPORT } from './transport.js';
+import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
 const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
@@ -199,6 +200,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     });
     this.#connections.reopen();
     this.#socketServer = server;
+    retainWorkers();
     this._status$.next(RapStatus.Connected);
     this.#emit('listening', address);
     try {
@@ -227,6 +229,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     await this.drain();
     await server.close();
     this.#socketServer = undefined;
+    await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
     this.#emit('close');
   }

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,13 +33,17 @@ export async function compile(files: readonly string[]): Promise<Compiled> {
     sourceMap: false,
   };
   const library = (await readdir(join(root, 'lib'), { recursive: true, withFileTypes: true }))
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .filter((entry) => entry.isFile() && /\.m?[tj]s$/.test(entry.name))
     .map((entry) => relative(root, join(entry.parentPath, entry.name)));
   await symlink(join(root, 'node_modules'), join(out, 'node_modules'), 'junction');
   await writeFile(join(out, 'package.json'), JSON.stringify({ type: 'module' }));
   const path = (source: string): string => join(out, source.replace(/\.ts$/, '.js'));
   await Promise.all(
     [...library, ...files].map(async (file) => {
+      if (file.endsWith('.mjs')) {
+        await mkdir(dirname(path(file)), { recursive: true });
+        return copyFile(join(root, file), path(file));
+      }
       const source = await readFile(join(root, file), 'utf8');
       const { outputText } = ts.transpileModule(source, { fileName: join(root, file), compilerOptions });
       await mkdir(dirname(path(file)), { recursive: true });
