@@ -2,6 +2,7 @@ import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { InvokeError, RapError } from './errors.js';
+import { areValidationErrors, validationDetails } from './validation-details.js';
 
 /** The text by which Nest masks an error that no filter knows. */
 export const MASKED_MESSAGE = 'Internal server error';
@@ -48,6 +49,7 @@ function read(error: unknown): HandlerFault {
   if (error instanceof Error) return invokeFault(error.name, error.message);
   if (typeof error === 'string') return invokeFault('RpcException', error);
   if (typeof error !== 'object' || error === null) return invokeFault('Error', String(error));
+  if (areValidationErrors(error)) return validationFault(error);
   const { message, name } = error as { message?: unknown; name?: unknown };
   const text = typeof message === 'string' ? message : 'the function failed';
   if (isNestError(error)) {
@@ -87,11 +89,20 @@ function httpFault(error: HttpExceptionLike): HandlerFault {
   const response = error.getResponse();
   const reasons = typeof response === 'object' ? (response as { message?: unknown }).message : undefined;
   // a validation pipe lists its reasons
+  if (areValidationErrors(reasons)) return validationFault(reasons);
   const details = Array.isArray(reasons) ? reasons : undefined;
   const message = details ? details.join('; ') : error.message;
   const [status, name] = STATUS_OF_HTTP.get(error.getStatus()) ?? [];
   if (status === undefined || name === undefined) return invokeFault(error.name, message, details);
-  return { fault: new Fault({ status, message, details }), name };
+  const known = status === Status.Parse && details ? validationDetails(details) : undefined;
+  return { fault: new Fault({ status, message, details: known ?? details }), name };
+}
+
+/** class-validator's own errors, which an `exceptionFactory` handed on. */
+function validationFault(errors: readonly unknown[]): HandlerFault {
+  const details = validationDetails(errors) ?? [];
+  const message = details.map((detail) => detail.message).join('; ');
+  return { fault: new Fault({ status: Status.Parse, message, details }), name: 'ParseError' };
 }
 
 /** `{ status: 'error', message }`: what Nest makes of an `RpcException` with a text, and of everything it masks. */

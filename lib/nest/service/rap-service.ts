@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { MessagePattern } from '@nestjs/microservices';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import type { RapPatternExtras } from '../handler-registry.js';
 import {
   hideChannelType,
@@ -22,6 +22,7 @@ export interface RapServiceOptions {
 /** Keys under which Nest's decorators file what they were told. */
 const CONTROLLER_METADATA = '__controller__';
 const GUARDS_METADATA = '__guards__';
+const PARAMETERS_METADATA = '__routeArguments__';
 
 /** The service that a class itself was made the controller of. */
 const bindings = new WeakMap<object, ServiceBinding>();
@@ -91,6 +92,11 @@ function register(prototype: object, service: ServiceMethod): void {
   if (method.input && !isChannel(method)) own.push(new InputGuard(method.input));
   if (own.length > 0 || guards.length > 0) Reflect.defineMetadata(GUARDS_METADATA, own, handler);
   if (isChannel(method)) hideChannelType(prototype, name);
+  // Nest gives a method whose parameters have no decorators its data alone
+  if (!Reflect.hasMetadata(PARAMETERS_METADATA, prototype.constructor, name)) {
+    Payload()(prototype, name, 0);
+    Ctx()(prototype, name, 1);
+  }
   const descriptor = Object.getOwnPropertyDescriptor(prototype, name) as TypedPropertyDescriptor<unknown>;
   MessagePattern([...targets] as never, RAP_TRANSPORT, extrasOf(service))(
     prototype,
