@@ -24,20 +24,25 @@ export interface RapMethodOptions {
   aliases?: readonly string[];
 }
 
-/** A method of a contract. The schemas are there at run time, the types only for the compiler. */
+/** A method of a contract, as it is at run time. */
+export interface AnyRapMethod extends Readonly<RapMethodOptions> {
+  readonly kind: RapMethodKind;
+  /** For what the caller sends: the parameters, or each item. */
+  readonly input?: StandardSchema | undefined;
+  /** For what the handler gives: the result, or each item. */
+  readonly output?: StandardSchema | undefined;
+}
+
+/** A method of a contract with its types. */
 export interface RapMethod<
   Kind extends RapMethodKind,
   Sent,
   Received,
   Returned,
   Answered,
-> extends Readonly<RapMethodOptions> {
+> extends AnyRapMethod {
   readonly kind: Kind;
-  /** For what the caller sends: the parameters, or each item. */
-  readonly input?: StandardSchema | undefined;
-  /** For what the handler gives: the result, or each item. */
-  readonly output?: StandardSchema | undefined;
-  /** Only for types. */
+  /** Nothing is there: this is for the compiler. */
   readonly '~types'?: {
     /** What the caller sends. */
     readonly sent: Sent;
@@ -49,8 +54,6 @@ export interface RapMethod<
     readonly answered: Answered;
   };
 }
-
-export type AnyRapMethod = RapMethod<RapMethodKind, unknown, unknown, unknown, unknown>;
 
 /** A service: a group and its methods, known to both sides. Made by {@link defineService}. */
 export interface RapServiceDefinition<

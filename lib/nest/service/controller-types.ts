@@ -1,9 +1,14 @@
 import type { Observable } from 'rxjs';
 import type { RapChannel } from '../rap-channel.js';
+import type { RapContext } from '../rap-context.js';
 import type { CallParameters, ChannelOptions } from './service-types.js';
 
-/** What the first parameter of a method stands for: the payload. */
-type PayloadOf<M> = M extends (...args: infer A) => unknown ? (A extends [] ? void : A[0]) : never;
+/** What the first parameter of a method stands for: the payload, unless it is the context already. */
+type PayloadOf<M> = M extends (...args: infer A) => unknown
+  ? A extends [] | [RapContext]
+    ? void
+    : A[0]
+  : never;
 type ResultOf<M> = M extends (...args: never[]) => infer R ? Awaited<R> : never;
 type ItemOf<R> = R extends AsyncIterable<infer I> | IterableIterator<infer I> | Observable<infer I>
   ? I

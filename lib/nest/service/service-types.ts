@@ -4,7 +4,16 @@ import type { RapChannel } from '../rap-channel.js';
 import type { RapContext } from '../rap-context.js';
 import type { AnyRapMethod, RapServiceDefinition } from './contract.js';
 
-type TypesOf<M extends AnyRapMethod> = NonNullable<M['~types']>;
+interface MethodTypes {
+  readonly sent: unknown;
+  readonly received: unknown;
+  readonly returned: unknown;
+  readonly answered: unknown;
+}
+
+type TypesOf<M extends AnyRapMethod> = M extends { readonly '~types'?: infer T extends MethodTypes }
+  ? T
+  : MethodTypes;
 
 /** A result, now or later. */
 export type RapResult<T> = T | Promise<T> | Observable<T>;
