@@ -268,13 +268,13 @@ describe('private functions', () => {
       client.close();
     }
 
-    const answer = (name: string): unknown => [
+    const expected = ['list', 'lost', 'sum', 'count'].map((name) => [
       `Not found func. name: ${name}`,
       404,
       'ERR_RAP_FUNC_NOT_FOUND',
       undefined,
-    ];
-    expect(answers).toEqual(['list', 'lost', 'sum', 'count'].map(answer));
+    ]);
+    expect(answers).toEqual(expected);
     const warnings = log.lines.filter((line) => line.includes('no handler for function'));
     expect(warnings.length).toBe(4);
     for (const target of ['/registry/list', '/math/count']) {
@@ -296,10 +296,10 @@ describe('private functions', () => {
   });
 });
 
-describe('authorize', () => {
-  const serve = (authorize: Authorize): ReturnType<typeof scope.serve> =>
-    scope.serve([MathController, PlainController], { authorize });
+const serve = (authorize: Authorize): ReturnType<typeof scope.serve> =>
+  scope.serve([MathController, PlainController], { authorize });
 
+describe('authorize', () => {
   it('sees who asks for what, and the handler', async () => {
     const asked: [RapAuthorizeRequest, RapHandlerInfo][] = [];
     const { client } = await serve((request, handler) => {
@@ -351,7 +351,7 @@ describe('authorize', () => {
       },
     ],
     ['a rejection', () => Promise.reject(new Error('secret'))],
-    ['a rejection with nothing', () => Promise.reject(undefined as unknown as Error)],
+    ['a rejection with nothing', () => Promise.reject(undefined)],
   ];
   it.each(refusals)('that gives %s makes the function unknown, whatever its kind', async (_, authorize) => {
     const { client } = await serve(authorize);

@@ -97,7 +97,7 @@ describe('a service and its proxy', () => {
 
   it('takes the options of a call', async () => {
     const seen: unknown[] = [];
-    const S = defineService('options', { see: unary<string, void>(), wait: unary<void, void>() });
+    const S = defineService('options', { see: unary<string>(), wait: unary() });
     @RapService(S)
     class SeeController implements RapHandlers<typeof S> {
       see(@Payload() text: string, @Ctx() ctx: RapContext): void {
@@ -203,7 +203,7 @@ describe('a service and its proxy', () => {
 
 describe('timeoutMs of a contract', () => {
   const S = defineService('timed', {
-    hangs: unary<void, void>({ timeoutMs: 60 }),
+    hangs: unary({ timeoutMs: 60 }),
     asked: unary<void, number>({ timeoutMs: 5000 }),
   });
   @RapService(S)
@@ -234,12 +234,26 @@ describe('timeoutMs of a contract', () => {
   });
 });
 
+function* endless(): Generator<number> {
+  for (;;) yield 1;
+}
+
+function* broken(): Generator<number> {
+  yield 1;
+  throw new RangeError('no more disk');
+}
+
+async function* waits(): AsyncGenerator<number> {
+  yield 1;
+  await new Promise(() => {});
+}
+
 describe('an upload', () => {
   const Upload = defineService('upload', {
     first: clientStream<number, number>(),
     fail: clientStream<number, number>(),
     slow: clientStream<number, number>(),
-    nothing: clientStream<number, void>(),
+    nothing: clientStream<number>(),
   });
   let ended: Gate;
   let failure: Gate<unknown>;
@@ -320,9 +334,6 @@ describe('an upload', () => {
 
   it('fails with what the handler throws', async () => {
     const { client } = await scope.serve([UploadController]);
-    const endless = function* (): Generator<number> {
-      for (;;) yield 1;
-    };
 
     const error = await rejection(client().service(Upload).fail(endless()));
 
@@ -332,10 +343,6 @@ describe('an upload', () => {
 
   it('fails with what its source throws, and the handler hears of it', async () => {
     const { client } = await scope.serve([UploadController]);
-    const broken = function* (): Generator<number> {
-      yield 1;
-      throw new RangeError('no more disk');
-    };
 
     const error = await rejection(client().service(Upload).slow(broken()));
 
@@ -349,10 +356,6 @@ describe('an upload', () => {
 
   it('is cancelled by its signal and its time, on both sides', async () => {
     const { client } = await scope.serve([UploadController]);
-    const waits = async function* (): AsyncGenerator<number> {
-      yield 1;
-      await new Promise(() => {});
-    };
     const controller = new AbortController();
     const upload = client().service(Upload).slow(waits(), { signal: controller.signal });
     upload.catch(() => {});
@@ -479,7 +482,8 @@ describe('beside the rest of Nest', () => {
     expect(await rap.service(S).who('ann')).toBe('one ann');
     expect(await rap.service(T).who('ann')).toBe('two ann');
     expect(await rejection(rap.service(T).who('nobody'))).toMatchObject({ status: 401 });
-    expect(Reflect.getMetadataKeys(Base.prototype.who)).not.toContain('microservices:pattern');
+    const method = Object.getOwnPropertyDescriptor(Base.prototype, 'who')?.value as object;
+    expect(Reflect.getMetadataKeys(method)).not.toContain('microservices:pattern');
   });
 
   it('a subclass implements another version of the service of its base', async () => {

@@ -130,7 +130,7 @@ describe('a controller that is not the service it says', () => {
   });
 
   it('fails where a class is bound to two services', async () => {
-    const T = defineService('other', { sum: unary<void, void>() });
+    const T = defineService('other', { sum: unary() });
     @RapService(T)
     @RapService(S)
     class TwoController {
@@ -149,7 +149,7 @@ describe('a controller that is not the service it says', () => {
       sum(): void {}
       count(): void {}
     }
-    @RapService(defineService('math', { sum: unary<void, void>() }))
+    @RapService(defineService('math', { sum: unary() }))
     class OtherController {
       sum(): void {}
     }
@@ -317,6 +317,7 @@ describe('defineService refuses, and names service and method', () => {
       () => defineService('math', { ['x'.repeat(10_000)]: unary() }),
       'longer than 256 bytes',
     ],
+    // oxlint-disable-next-line unicorn/no-thenable -- that is why
     ['then', () => defineService('math', { then: unary() }), 'method "then"'],
     ['a hook of Nest', () => defineService('math', { onModuleInit: unary() }), 'method "onModuleInit"'],
     ['constructor', () => defineService('math', { constructor: unary() }), 'method "constructor"'],

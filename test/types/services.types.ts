@@ -30,7 +30,7 @@ const S = defineService('math', {
   inferred: unary({ input: z.object({ n: z.number().default(1) }), output: z.date().transform(String) }),
   inOnly: unary({ input: v.object({ n: v.number() }) }),
   outOnly: unary({ output: z.string() }),
-  optional: unary<string | undefined, void>(),
+  optional: unary<string | undefined>(),
   count: serverStream<{ n: number }, number>(),
   total: clientStream<number, { total: number }>(),
   chat: duplex<string, number>(),
@@ -72,34 +72,31 @@ export function whatTheHandlersGetAndGive(): void {
 }
 
 /** Wrong calls do not compile. */
-export function wrongCallsDoNotCompile(): void {
-  const calls = (math: Client): void => {
-    // @ts-expect-error -- no parameters
-    void math.sum();
-    // @ts-expect-error -- a parameter of the wrong type
-    void math.sum({ a: 1, b: 'x' });
-    // @ts-expect-error -- a missing parameter
-    void math.sum({ a: 1 });
-    // @ts-expect-error -- an extra parameter
-    void math.sum({ a: 1, b: 2, c: 3 });
-    // @ts-expect-error -- a method that is not there
-    void math.multiply({ a: 1, b: 2 });
-    // @ts-expect-error -- parameters where there are none
-    void math.ping(5);
-    // @ts-expect-error -- an option that is none
-    void math.sum({ a: 1, b: 2 }, { timeout: 5 });
-    // @ts-expect-error -- a stream is no promise
-    void math.count({ n: 1 }).then();
-    // @ts-expect-error -- an item of the wrong type
-    void math.total(['x']);
-    // @ts-expect-error -- what is written to the channel has the wrong type
-    void math.chat().then((chat) => chat.write(5));
-    // @ts-expect-error -- the result is another
-    math.sum({ a: 1, b: 2 }).then((result: string) => result);
-    // @ts-expect-error -- the proxy is not to be changed
-    math.ping = (): Promise<void> => Promise.resolve();
-  };
-  unused(calls);
+export function wrongCallsDoNotCompile(math: Client): void {
+  // @ts-expect-error -- no parameters
+  void math.sum();
+  // @ts-expect-error -- a parameter of the wrong type
+  void math.sum({ a: 1, b: 'x' });
+  // @ts-expect-error -- a missing parameter
+  void math.sum({ a: 1 });
+  // @ts-expect-error -- an extra parameter
+  void math.sum({ a: 1, b: 2, c: 3 });
+  // @ts-expect-error -- a method that is not there
+  void math.multiply({ a: 1, b: 2 });
+  // @ts-expect-error -- parameters where there are none
+  void math.ping(5);
+  // @ts-expect-error -- an option that is none
+  void math.sum({ a: 1, b: 2 }, { timeout: 5 });
+  // @ts-expect-error -- a stream is no promise
+  void math.count({ n: 1 }).then();
+  // @ts-expect-error -- an item of the wrong type
+  void math.total(['x']);
+  // @ts-expect-error -- what is written to the channel has the wrong type
+  void math.chat().then((chat) => chat.write(5));
+  // @ts-expect-error -- the result is another
+  void math.sum({ a: 1, b: 2 }).then((result: string) => result);
+  // @ts-expect-error -- the proxy is not to be changed
+  math.ping = (): Promise<void> => Promise.resolve();
 }
 
 /** Right controllers compile. */
@@ -225,19 +222,16 @@ export function wrongControllersDoNotCompile(): void {
 
 /** Wrong contracts do not compile. */
 export function wrongContractsDoNotCompile(): void {
-  const contracts = (): void => {
-    // @ts-expect-error -- the schema gives something else than the types say
-    unary<{ a: string }, number>({ input: SumSchema });
-    // @ts-expect-error -- the same for what it answers
-    unary<Terms, string>({ output: z.number() });
-    // @ts-expect-error -- no schema
-    unary({ input: { type: 'object' } });
-    // @ts-expect-error -- an option that is none
-    unary<Terms, number>({ timeout: 5 });
-    // @ts-expect-error -- a method that is none
-    defineService('x', { sum: () => 1 });
-  };
-  unused(contracts);
+  // @ts-expect-error -- the schema gives something else than the types say
+  unary<{ a: string }, number>({ input: SumSchema });
+  // @ts-expect-error -- the same for what it answers
+  unary<Terms, string>({ output: z.number() });
+  // @ts-expect-error -- no schema
+  unary({ input: { type: 'object' } });
+  // @ts-expect-error -- an option that is none
+  unary<Terms, number>({ timeout: 5 });
+  // @ts-expect-error -- a method that is none
+  defineService('x', { sum: () => 1 });
 }
 
 /** The proxy of a controller has the types of its methods. */

@@ -78,6 +78,7 @@ function register(prototype: object, service: ServiceMethod): void {
   const { binding, name, method, targets } = service;
   standInWhereMissing(prototype, service);
   const isOwn = Object.hasOwn(prototype, name);
+  const { length } = lookUp(prototype, name) as { length: number };
   const handler = ownMethod(prototype, name);
   const known = patternMetadata(handler);
   if (known && isOwn) {
@@ -92,8 +93,8 @@ function register(prototype: object, service: ServiceMethod): void {
   if (method.input && !isChannel(method)) own.push(new InputGuard(method.input));
   if (own.length > 0 || guards.length > 0) Reflect.defineMetadata(GUARDS_METADATA, own, handler);
   if (isChannel(method)) hideChannelType(prototype, name);
-  // Nest gives a method whose parameters have no decorators its data alone
-  if (!Reflect.hasMetadata(PARAMETERS_METADATA, prototype.constructor, name)) {
+  // Nest gives a method whose parameters have no decorators its data alone, and is quicker at that
+  if (length > 1 && !Reflect.hasMetadata(PARAMETERS_METADATA, prototype.constructor, name)) {
     Payload()(prototype, name, 0);
     Ctx()(prototype, name, 1);
   }
