@@ -271,9 +271,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (!route) return this.#refuse(incoming);
     // streams and channels live as long as their two sides want, unless one of them says how long that is
     if (!this.#limit(incoming, route.timeoutMs ?? Infinity)) return;
-    const dispatch = (): void => this.#dispatcher.dispatchChannel(incoming, route);
-    if (this.#options.authorize) this.#ask(incoming, route, dispatch);
-    else dispatch();
+    if (this.#options.authorize)
+      this.#ask(incoming, route, () => this.#dispatcher.dispatchChannel(incoming, route));
+    else this.#dispatcher.dispatchChannel(incoming, route);
   }
 
   /** The user's `authorize` decides, now or later. */
