@@ -218,6 +218,7 @@ describe('the items of a channel', () => {
     messages: duplex<string, string>({ input: z.string() }),
     observe: duplex<string, string>({ input: z.string() }),
     swallow: duplex<string, string>({ input: z.string(), output: z.string().max(5) }),
+    forgive: duplex<string, string>({ input: z.string() }),
   });
   const seen: unknown[] = [];
   @RapService(S)
@@ -247,6 +248,10 @@ describe('the items of a channel', () => {
       await channel.write('much too long').catch((error: unknown) => seen.push(error));
       seen.push(await channel.read());
     }
+    async forgive(channel: RapChannel<string, string>): Promise<void> {
+      await channel.read().catch((error: unknown) => seen.push(error));
+      await channel.write('never mind').catch(() => {});
+    }
   }
   beforeEach(() => {
     seen.length = 0;
@@ -275,6 +280,17 @@ describe('the items of a channel', () => {
 
     expect(error).toBeInstanceOf(ParseError);
     expect(seen).not.toContain(5);
+  });
+
+  it('end it also where the handler forgives', async () => {
+    const { client } = await scope.serve([ItemController]);
+    const channel = await client().service(S).forgive();
+
+    await channel.write(5 as never);
+
+    expect(await rejection(channel.read())).toBeInstanceOf(ParseError);
+    await eventually('the handler', () => seen.length === 1);
+    expect(seen[0]).toBeInstanceOf(ParseError);
   });
 
   it('that the handler writes are checked, too: 500, logged, masked', async () => {
@@ -321,6 +337,7 @@ describe('the output of a call', () => {
     rx: serverStream<number, number>({ output: Small }),
     one: unary<number, number>({ output: Small }),
     known: unary({ output: z.object({ name: z.string() }) }),
+    last: clientStream<number, number>({ output: Small }),
   });
   let left = 0;
   @RapService(S)
@@ -343,6 +360,9 @@ describe('the output of a call', () => {
     }
     known(): { name: string } {
       return { name: 'ann', password: 'secret' } as { name: string };
+    }
+    last(): Observable<number> {
+      return of(1, 4);
     }
   }
 
@@ -384,6 +404,15 @@ describe('the output of a call', () => {
       expect(left).toBe(name === 'items' ? 1 : 0);
     },
   );
+
+  it('of an upload that is an Observable is its last value, and is checked', async () => {
+    const { client, log } = await scope.serve([OutController]);
+
+    const error = await rejection(client().service(S).last([]));
+
+    expect(error).toMatchObject({ status: 500, message: 'Internal server error' });
+    expect(log.lines.join('\n')).toContain('the output of /out/last does not fit its schema');
+  });
 
   it('with exposeErrors, says what was wrong', async () => {
     const { client } = await scope.serve([OutController], { exposeErrors: true });
@@ -448,7 +477,23 @@ describe('a schema that fails itself', () => {
     expect(ran).toBe(0);
   });
 
-  it('is a fault of the server: one whose issues are hostile', async () => {
+  it('with long texts in all of its issues: those that fit arrive', async () => {
+    const issues = Array.from({ length: 40 }, () => ({ message: 'ü'.repeat(500), path: ['p'.repeat(500)] }));
+    const S = defineService('long', { call: unary({ input: schemaOf(() => ({ issues })) }) });
+    @RapService(S)
+    class LongController implements RapHandlers<typeof S> {
+      call(): void {}
+    }
+    const { client } = await scope.serve([LongController]);
+
+    const error = await rejection(client().service(S).call());
+
+    expect(details(error).length).toBeGreaterThan(3);
+    expect(details(error)[0]).toEqual({ path: 'p'.repeat(256), message: 'ü'.repeat(128) });
+    expect(error.message).toMatch(/\(and 3\d more\)$/);
+  });
+
+  it('whose issues are hostile still refuses', async () => {
     const hostile = {
       get message(): string {
         throw new Error('gotcha');
@@ -608,7 +653,9 @@ describe('schemas in the extras of a plain handler', () => {
     rap.emit('done', 'no number');
     rap.emit('done', 7);
     await eventually('the event', () => calls.includes(7));
-    await eventually('the log', () => log.lines.some((line) => line.includes('expected number')));
+    await eventually('the log', () =>
+      log.lines.some((line) => line.includes('expected number, received string')),
+    );
     expect(calls).not.toContain('no number');
   });
 });
