@@ -12,6 +12,23 @@ export { RapSession } from './nest/rap-session.js';
 export { ChannelPattern, RapGroup } from './nest/decorators.js';
 export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/run-in-worker.js';
 export { configureWorkers, type WorkerOptions } from './nest/worker-pool.js';
+export {
+  clientStream,
+  defineService,
+  duplex,
+  serverStream,
+  unary,
+  type AnyRapMethod,
+  type RapMethod,
+  type RapMethodKind,
+  type RapMethodOptions,
+  type RapServiceDefinition,
+} from './nest/service/contract.js';
+export { RapService, type RapServiceOptions } from './nest/service/rap-service.js';
+export type { RapHandlers, RapResult, RapServiceClient, RapStream } from './nest/service/service-types.js';
+export type { RapControllerClient } from './nest/service/controller-types.js';
+export type { ValidationDetail } from './nest/service/issues.js';
+export type { StandardSchema } from './nest/service/standard-schema.js';
 export { RAP_TRANSPORT } from './nest/transport.js';
 export {
   RapStatus,
@@ -21,7 +38,9 @@ export {
 } from './nest/rap-events.js';
 export type { LifecycleListeners, RapServerOptions } from './nest/server-options.js';
 export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client-options.js';
-export type { RapPatternExtras } from './nest/handler-registry.js';
+export type { RapHandlerInfo, RapPatternExtras } from './nest/handler-registry.js';
+export type { Authorize, RapAuthorizeRequest } from './nest/authorize.js';
+export type { RapRegistryEntry } from './nest/registry-list.js';
 export {
   AuthError,
   CallCancelledError,

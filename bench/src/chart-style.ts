@@ -9,6 +9,7 @@ interface Shades {
 const barColors: Record<PeerName, Shades> = {
   rap: { light: '#0550ae', dark: '#58a6ff' },
   'rap-call': { light: '#0550ae', dark: '#58a6ff' },
+  'rap-service': { light: '#033d8b', dark: '#a5d6ff' },
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
   'nest-tcp': { light: '#57606a', dark: '#c9d1d9' },
   'nest-tcp-object': { light: '#1a7f7a', dark: '#39c5bb' },

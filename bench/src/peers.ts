@@ -13,6 +13,10 @@ export const peers = {
     description: 'rap, client.call(): a Promise',
     load: async () => (await import('./peers/rap.js')).rapCall,
   },
+  'rap-service': {
+    description: "rap, a contract's proxy: client.service(S).sum()",
+    load: async () => (await import('./peers/rap.js')).rapService,
+  },
   'rap-send': {
     description: 'rap, client.send(): an Observable',
     load: async () => (await import('./peers/rap.js')).rapSend,

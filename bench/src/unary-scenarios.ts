@@ -5,6 +5,7 @@ import type { Scenario } from './scenario.js';
 
 const unaryPeers: readonly PeerName[] = [
   'rap-call',
+  'rap-service',
   'rap-send',
   'nest-tcp',
   'nest-tcp-object',

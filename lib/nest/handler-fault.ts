@@ -3,6 +3,7 @@ import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { InvokeError, RapError, toRapError } from './errors.js';
 import { registeredName } from './registered-errors.js';
+import { areValidationErrors, validationDetails } from './validation-details.js';
 
 /** The text by which Nest masks an error that no filter knows. */
 export const MASKED_MESSAGE = 'Internal server error';
@@ -71,6 +72,7 @@ function read(error: unknown): HandlerFault {
   if (typeof error !== 'object' || error === null) {
     return invokeFault({ remoteName: 'Error', message: String(error) });
   }
+  if (areValidationErrors(error)) return validationFault(error);
   const { message, name } = error as { message?: unknown; name?: unknown };
   const text = typeof message === 'string' ? message : 'the function failed';
   if (isNestError(error)) {
@@ -118,14 +120,25 @@ function httpFault(error: HttpExceptionLike): HandlerFault {
   const response = error.getResponse();
   // an Error in place of a body is not for the caller
   if (response instanceof Error) return masked(httpStatus);
-  const details = typeof response === 'object' ? bodyDetails(response) : undefined;
-  const message = Array.isArray(details) ? details.join('; ') : error.message;
+  const reasons = typeof response === 'object' ? bodyDetails(response) : undefined;
+  if (areValidationErrors(reasons)) return validationFault(reasons, httpStatus);
+  const known = STATUS_OF_HTTP.get(httpStatus);
+  const details =
+    (known?.[0] === Status.Parse && Array.isArray(reasons) && validationDetails(reasons)) || reasons;
+  const message = Array.isArray(reasons) ? reasons.join('; ') : error.message;
   const code = typeof error.errorCode === 'string' ? error.errorCode : undefined;
-  const [status, name] = STATUS_OF_HTTP.get(httpStatus) ?? [];
+  const [status, name] = known ?? [];
   if (status === undefined || name === undefined) {
     return invokeFault({ remoteName: error.name, message, details, code, httpStatus });
   }
   return { fault: new Fault({ status, message, details, code, httpStatus }), name };
+}
+
+/** class-validator's own errors, which an `exceptionFactory` handed on. */
+function validationFault(errors: readonly unknown[], httpStatus?: number): HandlerFault {
+  const details = validationDetails(errors) ?? [];
+  const message = details.map((detail) => detail.message).join('; ');
+  return { fault: new Fault({ status: Status.Parse, message, details, httpStatus }), name: 'ParseError' };
 }
 
 /** The reasons that a validation pipe lists, or a body of the application's own. */

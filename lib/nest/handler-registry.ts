@@ -2,6 +2,8 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import { RegisteredError } from './errors.js';
 import { allOf } from './event-handlers.js';
+import type { ServiceBinding, ServiceMethod } from './service/service-binding.js';
+import type { StandardSchema } from './service/standard-schema.js';
 
 /** What a handler may say of itself in the third argument of `@MessagePattern` and `@EventPattern`. */
 export interface RapPatternExtras {
@@ -11,8 +13,21 @@ export interface RapPatternExtras {
   private?: boolean;
   /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
   timeoutMs?: number;
-  /** `channel` for `@ChannelPattern`; anything else is found out by what the handler returns. */
-  kind?: 'channel';
+  /**
+   * `channel` for `@ChannelPattern`. Else what the registry tells of it, and `client.controller()` goes by: `stream` for a
+   * method that is no generator itself and returns one. How it is answered is found out by what it returns.
+   */
+  kind?: 'unary' | 'stream' | 'channel';
+  /** What it is for, in the registry. */
+  doc?: string;
+  /** A second call does no harm. For tools that read the registry. */
+  idempotent?: boolean;
+  /** What the caller sends must fit this Standard Schema: checked before Nest, and so before guards. A channel's messages, too. */
+  input?: StandardSchema;
+  /** What the handler gives must fit this one: a result, or each item. */
+  output?: StandardSchema;
+  /** @internal The contract that it fulfils, set by `@RapService`. */
+  service?: ServiceMethod;
   /** @internal `Class.method`, set by the decorators of this package. */
   handlerName?: string;
   /** @internal The group comes from `@RapGroup`: that of a subclass comes before it. */
@@ -21,31 +36,55 @@ export interface RapPatternExtras {
   rap?: boolean;
 }
 
-/** A handler and where it is found. */
-export interface Route {
+/** A handler as others may see it: `authorize`, and whoever reads the registry. */
+export interface RapHandlerInfo {
+  /** `/<group>/<name>` */
   readonly target: string;
   readonly group: string;
   readonly name: string;
+  readonly kind: 'unary' | 'stream' | 'channel' | 'event';
+  readonly isPrivate: boolean;
+  readonly timeoutMs: number | undefined;
+  readonly idempotent: boolean;
+  readonly doc: string;
+}
+
+/** A handler and where it is found. */
+export interface Route extends RapHandlerInfo {
   /** The pattern as Nest normalises it. */
   readonly pattern: string;
   readonly handler: MessageHandler;
-  readonly isPrivate: boolean;
-  readonly timeoutMs: number | undefined;
-  /** Registered with `@ChannelPattern`. */
+  /** Registered with `@ChannelPattern`, or a contract's channel. */
   readonly isChannel: boolean;
   /** `Class.method`, where a decorator of this package has seen it. */
   readonly owner: string | undefined;
+  readonly input: StandardSchema | undefined;
+  readonly output: StandardSchema | undefined;
 }
 
-/** Handlers by target. Requests and events of one name do not meet. */
+/** Handlers by target. Calls, channels and events of one name do not meet. */
 export class HandlerRegistry {
   readonly #requests = new Map<string, Route>();
+  readonly #channels = new Map<string, Route>();
   readonly #events = new Map<string, Route>();
   readonly #eventHandlers = new Map<string, MessageHandler[]>();
+  readonly #services = new Map<ServiceBinding, Set<string>>();
   readonly #conflicts: string[] = [];
+  readonly #problems: string[] = [];
 
+  /** All of them, in the order of their registration within a kind. */
+  get routes(): Route[] {
+    return [this.#requests, this.#channels, this.#events].flatMap((routes) => [...routes.values()]);
+  }
+
+  /** The handler of a call: not of a channel, unless there is no other. */
   request(target: string): Route | undefined {
-    return this.#requests.get(target);
+    return this.#requests.get(target) ?? this.#channels.get(target);
+  }
+
+  /** The handler of what is opened as a channel: a stream's, where no channel has the name. */
+  channel(target: string): Route | undefined {
+    return this.#channels.get(target) ?? this.#requests.get(target);
   }
 
   event(target: string): Route | undefined {
@@ -53,10 +92,25 @@ export class HandlerRegistry {
   }
 
   addRequest(route: Route): void {
-    const other = this.#requests.get(route.target);
+    const routes = route.isChannel ? this.#channels : this.#requests;
+    // a stream is opened as a channel is: of the two, one could never be reached
+    const opposite = (route.isChannel ? this.#requests : this.#channels).get(route.target);
+    const other =
+      routes.get(route.target) ?? ([opposite?.kind, route.kind].includes('stream') ? opposite : undefined);
     if (other) {
       this.#conflicts.push(`${route.target} is handled by ${describe(other)} and by ${describe(route)}`);
-    } else this.#requests.set(route.target, route);
+    } else routes.set(route.target, route);
+  }
+
+  /** Notes which methods of a contract Nest has handed over. */
+  addService({ binding, name }: ServiceMethod): void {
+    const names = this.#services.get(binding) ?? new Set();
+    this.#services.set(binding, names.add(name));
+  }
+
+  /** Something that must be told at the start. */
+  addProblem(problem: string): void {
+    this.#problems.push(problem);
   }
 
   /** Several handlers of one event run all. */
@@ -67,18 +121,33 @@ export class HandlerRegistry {
     if (handlers.length === 1) this.#events.set(route.target, { ...route, handler: allOf(handlers) });
   }
 
-  /** @throws {@link RegisteredError} that names all handlers which claim the same target. */
-  assertNoConflicts(): void {
+  /** @throws {@link RegisteredError} that names all handlers which claim the same target, and all services that are not whole. */
+  assertSound(): void {
+    const problems = [...this.#problems, ...this.#serviceProblems()];
     if (this.#conflicts.length > 0) {
-      throw new RegisteredError(`Two request handlers for one target: ${this.#conflicts.join('; ')}`);
+      problems.push(`Two request handlers for one target: ${this.#conflicts.join('; ')}`);
     }
+    if (problems.length > 0) throw new RegisteredError(problems.join('; '));
+  }
+
+  #serviceProblems(): string[] {
+    return [...this.#services].flatMap(([binding, names]) => {
+      const lost = Object.keys(binding.service.methods).filter((name) => !names.has(name));
+      return [
+        ...binding.problems,
+        ...lost.map(
+          (name) => `${binding.name}: the method "${name}" is overridden by a class that has no @RapService`,
+        ),
+      ];
+    });
   }
 
   /** The known target that looks most like this one, for whoever reads the log. */
   nearest(target: string): string | undefined {
     const asked = (parseTarget(target)?.name ?? target).slice(0, 64);
     let best: { target: string; distance: number } | undefined;
-    for (const route of [...this.#requests.values(), ...this.#events.values()]) {
+    for (const route of this.routes) {
+      if (route.target === target) continue; // a private one is not given away, not even to the log
       const distance = editDistance(asked, route.name.slice(0, 64));
       if (!best || distance < best.distance) best = { target: route.target, distance };
     }

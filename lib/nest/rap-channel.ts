@@ -24,6 +24,11 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     this.#channel = channel;
   }
 
+  /** @internal */
+  get inner(): Channel {
+    return this.#channel;
+  }
+
   /** Correlation id of the channel on its connection. */
   get id(): number {
     return this.#channel.id;

@@ -1,4 +1,4 @@
-import { Logger } from '@nestjs/common';
+import { Logger, type Type } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable, throwError } from 'rxjs';
 import { Connection, type ConnectionStatus } from '../cluster/connection.js';
@@ -24,6 +24,11 @@ import { ParseError, toRapError } from './errors.js';
 import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
 import { RapSession, type SessionClient } from './rap-session.js';
+import type { RapServiceDefinition } from './service/contract.js';
+import { controllerProxy } from './service/controller-proxy.js';
+import type { RapControllerClient } from './service/controller-types.js';
+import { serviceProxy } from './service/service-proxy.js';
+import type { RapServiceClient } from './service/service-types.js';
 import { streamOf } from './rap-stream.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
@@ -59,6 +64,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #deadlines = new DeadlineQueue(systemClock);
   readonly #routes = new ClientRoutes((pattern) => this.normalizePattern(pattern));
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
+  /** Proxies by their contracts and controller classes. */
+  readonly #proxies = new WeakMap<object, unknown>();
   #link: SocketLink | undefined;
 
   /** @throws RangeError for an option that is no option, or out of range. */
@@ -193,6 +200,46 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       (error: unknown) => done.error(this.serializeError(toRapError(error))),
     );
     return done.asObservable();
+  }
+
+  // --- typed proxies ------------------------------------------------------------------------------------------
+
+  /**
+   * The methods of a contract as functions: `await client.service(MathService).sum({ a: 1, b: 2 })`. Made once for each
+   * contract; a call costs what `call` costs.
+   */
+  service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
+    return this.#proxy(definition, () => serviceProxy(this, definition));
+  }
+
+  /**
+   * The handlers of a controller class as functions, for whoever has the class at hand, as in a monorepo: types are those
+   * of its methods, targets and kinds those of its decorators. A method that is no generator itself and returns one must
+   * say so: `@MessagePattern('orders', { kind: 'stream' })`.
+   *
+   * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
+   */
+  controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
+    return this.#proxy(controller, () =>
+      controllerProxy(
+        {
+          call: (...args) => this.call(...args),
+          stream: (...args) => this.stream(...args),
+          channel: (...args) => this.channel(...args),
+          emit: (...args) => this.emit(...args),
+          normalize: (pattern) => this.normalizePattern(pattern),
+        },
+        controller,
+      ),
+    );
+  }
+
+  #proxy<T>(key: object, make: () => T): T {
+    const known = this.#proxies.get(key) as T | undefined;
+    if (known) return known;
+    const made = make();
+    this.#proxies.set(key, made);
+    return made;
   }
 
   // --- sessions -----------------------------------------------------------------------------------------------

@@ -11,13 +11,17 @@ import { parseTarget } from '../protocol/target.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
 import type { Incoming } from '../rpc/incoming.js';
-import type { IncomingCall } from '../rpc/incoming-call.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import { kindFault } from './answer-sink.js';
+import { askWhetherAllowed } from './authorize.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
+import { toRapError } from './errors.js';
 import { rememberMaskedErrors } from './expose-errors.js';
 import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
+import { listRoute } from './registry-list.js';
+import { extrasProblem, routeOf } from './route.js';
 import { nestCodec } from './nest-codec.js';
 import { targetOf } from './pattern.js';
 import type { RapContext } from './rap-context.js';
@@ -31,7 +35,7 @@ const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
 /** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
-const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind'];
+const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
 
 /**
  * The transport strategy: serves the controllers of a Nest microservice over rap.
@@ -62,6 +66,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
+    const { registry = 'private' } = options;
+    if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
     this.#connections = new ServerConnections({
       limits: this.#limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
@@ -92,21 +98,24 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (!this.#binds(pattern, extras)) return;
     handler.isEventHandler = isEventHandler;
     handler.extras = extras;
-    const target = targetOf(pattern, (it) => this.normalizePattern(it), extras.group);
-    const parts = parseTarget(target) as { group: string; name: string };
-    const route: Route = {
-      ...parts,
-      target,
-      pattern: this.normalizePattern(pattern as never),
-      handler,
-      isPrivate: extras.private === true,
-      timeoutMs: extras.timeoutMs,
-      isChannel: extras.kind === 'channel',
-      owner: typeof extras['handlerName'] === 'string' ? extras['handlerName'] : undefined,
-    };
+    const target = this.#targetOf(pattern, extras);
+    const normalized = this.normalizePattern(pattern as never);
+    const problem = extrasProblem(extras);
+    if (problem) this.#registry.addProblem(`${target}, pattern "${normalized}": ${problem}`);
+    const route = routeOf({ target, pattern: normalized, handler, isEvent: isEventHandler, extras });
     if (isEventHandler) this.#registry.addEvent(route);
     else this.#registry.addRequest(route);
+    if (extras.service) this.#registry.addService(extras.service);
     if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
+  }
+
+  /** @throws RegisteredError where the pattern gives no valid target */
+  #targetOf(pattern: unknown, { group }: RapPatternExtras): string {
+    try {
+      return targetOf(pattern, (it) => this.normalizePattern(it), group);
+    } catch (error) {
+      throw toRapError(error);
+    }
   }
 
   override getHandlerByPattern(pattern: string): MessageHandler | null {
@@ -180,7 +189,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #open(): Promise<AddressInfo | string> {
-    this.#registry.assertNoConflicts();
+    this.#registry.assertSound();
     const { host, port, path, tls, events } = this.#options;
     await runAll(events?.beforeStart);
     const server = new SocketServer({
@@ -247,20 +256,41 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   // --- calls --------------------------------------------------------------------------------------------------
 
   #onCall(call: IncomingCall): void {
-    const route = this.#route(call, call.oneWay);
-    if (!route) return this.#refuse(call, call.oneWay ? 'event' : 'function');
-    if (route.isChannel)
-      return this.#fail(call, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
+    const route = this.#route(call);
+    if (!route) return this.#refuse(call);
     call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
     const runMs = route.timeoutMs ?? this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
-    if (this.#limit(call, runMs)) this.#dispatcher.dispatch(call, route);
+    if (!this.#limit(call, runMs)) return;
+    if (this.#options.authorize) this.#ask(call, route, () => this.#dispatch(call, route));
+    else this.#dispatch(call, route);
+  }
+
+  #dispatch(call: IncomingCall, route: Route): void {
+    if (!route.isChannel) return this.#dispatcher.dispatch(call, route);
+    this.#fail(call, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
   }
 
   #onChannel(incoming: IncomingChannel): void {
-    const route = this.#route(incoming, false);
-    if (!route) return this.#refuse(incoming, 'function');
+    const route = this.#route(incoming);
+    if (!route) return this.#refuse(incoming);
     // streams and channels live as long as their two sides want, unless one of them says how long that is
-    if (this.#limit(incoming, route.timeoutMs ?? Infinity)) this.#dispatcher.dispatchChannel(incoming, route);
+    if (!this.#limit(incoming, route.timeoutMs ?? Infinity)) return;
+    if (this.#options.authorize)
+      this.#ask(incoming, route, () => this.#dispatcher.dispatchChannel(incoming, route));
+    else this.#dispatcher.dispatchChannel(incoming, route);
+  }
+
+  /** The user's `authorize` decides, now or later. */
+  #ask(incoming: Incoming, route: Route, dispatch: () => void): void {
+    const { authorize } = this.#options;
+    if (!authorize) return dispatch();
+    askWhetherAllowed(authorize, incoming, route, (allowed, error) => {
+      if (incoming.settled) return incoming.ended(); // nobody waits for it any more
+      if (allowed) return dispatch();
+      if (error !== undefined)
+        this.#connections.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+      this.#refuse(incoming);
+    });
   }
 
   /** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
@@ -275,16 +305,19 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     return true;
   }
 
-  #route(incoming: Incoming, isEvent: boolean): Route | undefined {
+  #route(incoming: Incoming): Route | undefined {
     const { target } = incoming.header;
     if (typeof target !== 'string') return undefined;
-    const request = this.#registry.request(target);
+    const isCall = incoming instanceof IncomingCall;
+    const request = isCall ? this.#registry.request(target) : this.#registry.channel(target);
     const event = this.#registry.event(target);
-    const route = isEvent ? (event ?? request) : (request ?? event);
-    return route?.isPrivate && !isLocal(incoming.peer.remote) ? undefined : route;
+    const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
+    if (!route?.isPrivate || this.#options.authorize || isLocal(incoming.peer.remote)) return route;
+    return undefined;
   }
 
-  #refuse(incoming: Incoming, kind: string): void {
+  #refuse(incoming: Incoming): void {
+    const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
     const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
@@ -331,6 +364,14 @@ function callerTimeLeftMs({ header, peer }: Incoming): number {
     isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
     isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
   );
+}
+
+function textOf(error: unknown): string {
+  try {
+    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
+  } catch {
+    return 'it cannot be shown';
+  }
 }
 
 function isTime(value: unknown): value is number {

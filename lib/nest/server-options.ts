@@ -1,6 +1,7 @@
 import type { TlsOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import type { Authorize } from './authorize.js';
 import type { RapPatternExtras } from './handler-registry.js';
 
 /** A function, or several, that run one after the other. */
@@ -31,6 +32,16 @@ export interface RapServerOptions {
    */
   bindUntagged?:
     boolean | ((pattern: unknown, extras: RapPatternExtras & Record<string, unknown>) => boolean);
+  /**
+   * Who may list the functions of this server (`/registry/list`): `private` callers on this machine, `public` all, false
+   * nobody. Default `private`, as Python's rap.
+   */
+  registry?: 'private' | 'public' | false;
+  /**
+   * Decides for each call, event and channel whether the caller finds the function, instead of the rule that private ones
+   * are for callers on this machine. Unless it says true, or where it throws, the caller gets what an unknown function gets.
+   */
+  authorize?: Authorize;
   /** Called around start and stop, awaited in order. An error of `beforeStart` fails the start. */
   events?: {
     beforeStart?: LifecycleListeners;

@@ -95,7 +95,7 @@ function iteratorOf(
 }
 
 /** Lets a source clean up. What it fails with on leaving is for nobody. */
-async function leaveEarly(
+export async function leaveEarly(
   source: object,
   iterator: AsyncIterator<unknown> | Iterator<unknown>,
 ): Promise<void> {

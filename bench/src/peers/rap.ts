@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
-import { RapClient, RapServer } from 'nestjs-rap';
+import { defineService, RapClient, type RapHandlers, RapServer, RapService, unary } from 'nestjs-rap';
 import { firstValueFrom } from 'rxjs';
 import { HOST, type Peer, type PeerClient, portOf } from '../peer.js';
 import { moduleOf, StringPatternController } from './nest-module.js';
@@ -37,3 +37,27 @@ export const rapSend = rapPeer(StringPatternController, (client) => ({
   unary: (name, body) => firstValueFrom(client.send(name, body)),
 }));
 export const rap = rapPeer(RapStreamController, rapStreams);
+
+const BenchService = defineService('bench', {
+  sum: unary<{ a: number; b: number }, number>(),
+  echo: unary<string, string>(),
+});
+
+@RapService(BenchService)
+class ServiceController implements RapHandlers<typeof BenchService> {
+  sum({ a, b }: { a: number; b: number }): number {
+    return a + b;
+  }
+
+  echo(text: string): string {
+    return text;
+  }
+}
+
+/** The same calls, by a contract's proxy. */
+export const rapService = rapPeer(ServiceController, (client) => {
+  const { sum, echo } = client.service(BenchService);
+  return {
+    unary: (name, body) => (name === 'sum' ? sum(body as { a: number; b: number }) : echo(body as string)),
+  };
+});

@@ -1,0 +1,57 @@
+import { isLocal } from '../net/address.js';
+import type { Header } from '../protocol/frame.js';
+import type { RemoteAddress } from '../protocol/link.js';
+import type { Incoming } from '../rpc/incoming.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
+import type { RapHandlerInfo } from './handler-registry.js';
+
+/** A call, event or channel as `authorize` sees it, before anything of Nest runs. */
+export interface RapAuthorizeRequest {
+  readonly kind: 'call' | 'event' | 'channel';
+  /** The target that was asked for. */
+  readonly target: string;
+  readonly header: Header;
+  /** Address, port, and the subject of a verified TLS certificate. */
+  readonly peer: RemoteAddress;
+  /** What the client said about itself when it connected. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** Whether the caller is on this machine: loopback or a Unix socket. The rule that `authorize` replaces asks no more. */
+  readonly isLocal: boolean;
+}
+
+/** Says true where the caller may use the handler. */
+export type Authorize = (request: RapAuthorizeRequest, handler: RapHandlerInfo) => boolean | Promise<boolean>;
+
+/** Asks the user's function. `answer` is called once; at once where the function answers at once. */
+export function askWhetherAllowed(
+  authorize: Authorize,
+  incoming: Incoming,
+  handler: RapHandlerInfo,
+  answer: (allowed: boolean, error?: unknown) => void,
+): void {
+  let verdict: unknown;
+  try {
+    verdict = authorize(requestOf(incoming, handler.target), handler);
+  } catch (error) {
+    return answer(false, error ?? 'it threw nothing');
+  }
+  // a forgotten `return` must not open a door: true, and nothing else
+  if (typeof verdict === 'boolean' || verdict === undefined) return answer(verdict === true);
+  Promise.resolve(verdict).then(
+    (allowed) => answer(allowed === true),
+    (error: unknown) => answer(false, error ?? 'it rejected with nothing'),
+  );
+}
+
+function requestOf(incoming: Incoming, target: string): RapAuthorizeRequest {
+  const { header, peer } = incoming;
+  const isCall = incoming instanceof IncomingCall;
+  return {
+    kind: isCall ? (incoming.oneWay ? 'event' : 'call') : 'channel',
+    target,
+    header,
+    peer: peer.remote,
+    metadata: peer.metadata,
+    isLocal: isLocal(peer.remote),
+  };
+}

@@ -1,0 +1,69 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import { parseTarget } from '../protocol/target.js';
+import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry.js';
+import { checkedHandler } from './service/checked-handler.js';
+import { isStandardSchema } from './service/standard-schema.js';
+
+interface RouteInit {
+  readonly target: string;
+  /** As Nest normalises it. */
+  readonly pattern: string;
+  readonly handler: MessageHandler;
+  readonly isEvent: boolean;
+  readonly extras: RapPatternExtras & Record<string, unknown>;
+}
+
+/** What is registered for a handler that Nest hands over. */
+export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit): Route {
+  const { service, kind, timeoutMs, doc, handlerName } = extras;
+  const { input, output } = service?.method ?? extras;
+  const isChannel = kind === 'channel';
+  return {
+    ...(parseTarget(target) as { group: string; name: string }),
+    target,
+    pattern,
+    handler: checkedHandler(handler, {
+      target,
+      isChannel,
+      returnsResult: service?.method.kind === 'clientStream',
+      // parameters of a contract's method are checked after its guards, by the last of them
+      input: service && !isChannel ? undefined : schemaOf(input),
+      output: schemaOf(output),
+    }),
+    kind: kindOf(kind, isEvent),
+    isPrivate: extras.private === true,
+    timeoutMs,
+    idempotent: extras.idempotent === true,
+    doc: typeof doc === 'string' ? doc : '',
+    isChannel,
+    owner: typeof handlerName === 'string' ? handlerName : undefined,
+    input: schemaOf(input),
+    output: schemaOf(output),
+  };
+}
+
+function kindOf(kind: RapPatternExtras['kind'], isEvent: boolean): RapHandlerInfo['kind'] {
+  if (isEvent) return 'event';
+  return kind === 'channel' || kind === 'stream' ? kind : 'unary';
+}
+
+function schemaOf(schema: unknown): RouteInit['extras']['input'] {
+  return isStandardSchema(schema) ? schema : undefined;
+}
+
+/** What is wrong with a handler's extras; they may come from JavaScript. */
+export function extrasProblem({ kind, timeoutMs, input, output }: RapPatternExtras): string | undefined {
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0))
+    return `timeoutMs must be a number above 0, got ${shown(timeoutMs)}`;
+  if (kind !== undefined && !KINDS.has(kind))
+    return `kind must be unary, stream or channel, got ${shown(kind)}`;
+  if (input !== undefined && !isStandardSchema(input)) return 'input is no Standard Schema';
+  if (output !== undefined && !isStandardSchema(output)) return 'output is no Standard Schema';
+  return undefined;
+}
+
+function shown(value: unknown): string {
+  return String(value).slice(0, 80);
+}
+
+const KINDS: ReadonlySet<unknown> = new Set(['unary', 'stream', 'channel']);

@@ -1,0 +1,97 @@
+import { Logger } from '@nestjs/common';
+import { concatMap, from, type Observable, of } from 'rxjs';
+import type { Header } from '../../protocol/frame.js';
+import { ServerError } from '../errors.js';
+import { MASKED_MESSAGE } from '../handler-fault.js';
+import { RapChannel, type RapMessage } from '../rap-channel.js';
+import { type Check, checked, isThenable } from './standard-schema.js';
+
+/** What the messages of a channel must be. */
+export interface ChannelChecks {
+  readonly input: Check | undefined;
+  readonly output: Check | undefined;
+}
+
+const logger = new Logger('RapServer');
+
+/** The channel of a handler whose messages have schemas. One that does not fit ends the channel, and is handed to nobody. */
+export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, Out> {
+  readonly #checks: ChannelChecks;
+
+  constructor(channel: RapChannel<In, Out>, checks: ChannelChecks) {
+    super(channel.inner);
+    this.#checks = checks;
+  }
+
+  override async read(): Promise<In | undefined> {
+    const body = await super.read();
+    return body === undefined ? undefined : ((await this.#received(body)) as In);
+  }
+
+  override [Symbol.asyncIterator](): AsyncIterator<In, undefined> {
+    return mapped(super[Symbol.asyncIterator](), async (body) => (await this.#received(body)) as In);
+  }
+
+  override messages(): AsyncIterable<RapMessage<In>> {
+    const source = super.messages();
+    const map = async ({ header, body }: RapMessage<In>): Promise<RapMessage<In>> => ({
+      header,
+      body: (await this.#received(body)) as In,
+    });
+    return { [Symbol.asyncIterator]: () => mapped(source[Symbol.asyncIterator](), map) };
+  }
+
+  override toObservable(): Observable<In> {
+    const check = (body: In): Observable<In> => {
+      const value = this.#received(body);
+      return isThenable(value) ? from(value as PromiseLike<In>) : of(value as In);
+    };
+    return super.toObservable().pipe(concatMap(check));
+  }
+
+  override async write(body: Out, header?: Header): Promise<void> {
+    const { output } = this.#checks;
+    if (!output) return super.write(body, header);
+    let value: unknown;
+    try {
+      value = await checked(output, body);
+    } catch (error) {
+      if (!this.isClosed) logger.error(error);
+      const masked = new ServerError(MASKED_MESSAGE, { cause: error });
+      this.close(masked);
+      throw masked;
+    }
+    return super.write(value as Out, header);
+  }
+
+  #received(body: unknown): unknown {
+    const { input } = this.#checks;
+    if (!input) return body;
+    const refuse = (error: unknown): never => {
+      this.close(error);
+      throw error;
+    };
+    try {
+      const value = checked(input, body);
+      return isThenable(value) ? Promise.resolve(value).catch(refuse) : value;
+    } catch (error) {
+      return refuse(error);
+    }
+  }
+}
+
+function mapped<T>(
+  source: AsyncIterator<T, unknown>,
+  map: (value: T) => Promise<T>,
+): AsyncIterator<T, undefined> {
+  return {
+    async next() {
+      const { done, value } = await source.next();
+      return done ? { done, value: undefined } : { done: false, value: await map(value) };
+    },
+    async return() {
+      await source.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+}

@@ -1,0 +1,75 @@
+import type { Type } from '@nestjs/common';
+import { firstValueFrom, Observable } from 'rxjs';
+import { Readable } from 'node:stream';
+import { RegisteredError, toRapError } from '../errors.js';
+import { isGenerator, methodNames, patternMetadata, type PatternMetadata } from '../method-metadata.js';
+import { targetOf } from '../pattern.js';
+import type { RapMethodKind } from './contract.js';
+import type { RapControllerClient } from './controller-types.js';
+import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+
+/** What a controller's proxy asks of its client. */
+export interface ControllerCaller extends ServiceCaller {
+  emit(pattern: unknown, data: unknown): Observable<unknown>;
+  /** Nest's own form of a pattern. */
+  normalize(pattern: never): string;
+}
+
+/** What TypeScript says a method returns, where it emits that. */
+const RETURN_TYPE_METADATA = 'design:returntype';
+
+/** Makes a proxy of what the decorators of a controller class say. */
+export function controllerProxy<T extends object>(
+  client: ControllerCaller,
+  controller: Type<T>,
+): RapControllerClient<T> {
+  const prototype = controller.prototype as Record<string, object>;
+  const proxy: Record<string, MethodCaller> = {};
+  let count = 0;
+  for (const name of methodNames(prototype)) {
+    const pattern = patternMetadata(prototype[name] as object);
+    if (pattern) count += 1;
+    proxy[name] = pattern
+      ? callerOf(client, pattern, kindOf(prototype, name, pattern))
+      : refusal(`${controller.name}.${name} handles no pattern: it cannot be called from afar`);
+  }
+  if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
+  return Object.freeze(proxy) as unknown as RapControllerClient<T>;
+}
+
+function callerOf(
+  client: ControllerCaller,
+  { patterns, extras, isEvent }: PatternMetadata,
+  kind: RapMethodKind,
+): MethodCaller {
+  const target = rapTarget(client, patterns[0], extras.group);
+  if (isEvent)
+    return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
+  return methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+}
+
+function rapTarget(client: ControllerCaller, pattern: unknown, group: string | undefined): string {
+  try {
+    return targetOf(pattern, (it) => client.normalize(it), group);
+  } catch (error) {
+    throw toRapError(error);
+  }
+}
+
+function kindOf(prototype: Record<string, object>, name: string, { extras }: PatternMetadata): RapMethodKind {
+  if (extras.service) return extras.service.method.kind;
+  if (extras.kind === 'channel') return 'duplex';
+  if (extras.kind !== undefined) return extras.kind === 'stream' ? 'serverStream' : 'unary';
+  const returned: unknown = Reflect.getMetadata(RETURN_TYPE_METADATA, prototype, name);
+  const streams =
+    isGenerator(prototype[name] as object) ||
+    returned === Observable ||
+    (typeof returned === 'function' && (returned === Readable || returned.prototype instanceof Readable));
+  return streams ? 'serverStream' : 'unary';
+}
+
+function refusal(message: string): MethodCaller {
+  return () => {
+    throw new RegisteredError(message);
+  };
+}

@@ -1,0 +1,40 @@
+import type { Observable } from 'rxjs';
+import type { RapChannel } from '../rap-channel.js';
+import type { RapContext } from '../rap-context.js';
+import type { CallParameters, ChannelOptions } from './service-types.js';
+
+/** What the first parameter of a method stands for: the payload, unless it is the context already. */
+type PayloadOf<M> = M extends (...args: infer A) => unknown
+  ? A extends [] | [RapContext]
+    ? void
+    : A[0]
+  : never;
+type ResultOf<M> = M extends (...args: never[]) => infer R ? Awaited<R> : never;
+type ItemOf<R> = R extends AsyncIterable<infer I> | IterableIterator<infer I> | Observable<infer I>
+  ? I
+  : never;
+type IsNever<T> = [T] extends [never] ? true : false;
+
+type CallOf<M> =
+  IsNever<ItemOf<ResultOf<M>>> extends true
+    ? (...args: CallParameters<PayloadOf<M>>) => Promise<ResultOf<M>>
+    : (...args: CallParameters<PayloadOf<M>>) => AsyncIterable<ItemOf<ResultOf<M>>>;
+
+type UploadOf<Item, M> = (
+  items: AsyncIterable<Item> | Iterable<Item>,
+  options?: ChannelOptions,
+) => Promise<ResultOf<M> extends Observable<infer R> ? R : ResultOf<M>>;
+
+type CallerOf<M> =
+  PayloadOf<M> extends RapChannel<infer In, infer Out>
+    ? IsNever<Out> extends true
+      ? UploadOf<In, M>
+      : (options?: ChannelOptions) => Promise<RapChannel<Out, In>>
+    : PayloadOf<M> extends AsyncIterable<infer Item>
+      ? UploadOf<Item, M>
+      : CallOf<M>;
+
+/** What `client.controller(C)` gives: a function for each method of the class, without its context. */
+export type RapControllerClient<T extends object> = {
+  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: CallerOf<T[K]>;
+};

@@ -1,0 +1,71 @@
+import { boundedText } from '../../protocol/wire-error.js';
+import type { StandardIssue } from './standard-schema.js';
+
+/** Where a value is wrong, and why: the `details` of a `ParseError`. */
+export interface ValidationDetail {
+  /** Such as `items[0].name`; empty where it is about the value as a whole. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** Details travel in a header. The list is cut so that they fit. */
+const MAX_DETAILS = 32;
+const MAX_DETAILS_BYTES = 3 * 1024;
+const MAX_PATH_BYTES = 256;
+const MAX_MESSAGE_BYTES = 256;
+/** What keys and the list itself take of a detail's bytes. */
+const BYTES_AROUND = 24;
+/** A path that is longer says no more. */
+const MAX_SEGMENTS = 64;
+
+const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
+
+/** The first of the issues, as many as fit. Nothing of an issue is trusted: the value under test may speak in it. */
+export function detailsOf(issues: readonly StandardIssue[]): ValidationDetail[] {
+  return bounded(issues.slice(0, MAX_DETAILS).map(detailOf));
+}
+
+/** Cuts texts and list to what a header takes. */
+export function bounded(details: readonly ValidationDetail[]): ValidationDetail[] {
+  const kept: ValidationDetail[] = [];
+  let bytes = 0;
+  for (const detail of details.slice(0, MAX_DETAILS)) {
+    const path = boundedText(detail.path, MAX_PATH_BYTES);
+    const message = boundedText(detail.message, MAX_MESSAGE_BYTES);
+    bytes += Buffer.byteLength(path) + Buffer.byteLength(message) + BYTES_AROUND;
+    if (bytes > MAX_DETAILS_BYTES) break;
+    kept.push({ path, message });
+  }
+  return kept;
+}
+
+/** The details as one line, with a word of those that were cut. */
+export function summaryOf(details: readonly ValidationDetail[], total: number): string {
+  const lines = details.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+  const more = total > details.length ? ` (and ${total - details.length} more)` : '';
+  const text = lines.length > 0 ? lines.join('; ') : 'the value is not valid';
+  return boundedText(text, 900) + more;
+}
+
+/** `items[0].name`, `["a key"].b`. */
+export function pathText(segments: readonly unknown[]): string {
+  let text = '';
+  for (const segment of segments.slice(0, MAX_SEGMENTS)) {
+    const key =
+      typeof segment === 'object' && segment !== null ? (segment as { key?: unknown }).key : segment;
+    if (typeof key === 'number') text += `[${key}]`;
+    else if (typeof key !== 'string') text += `[${String(key)}]`;
+    else if (IDENTIFIER.test(key)) text += text === '' ? key : `.${key}`;
+    else text += `[${JSON.stringify(key.slice(0, MAX_PATH_BYTES))}]`;
+  }
+  return text;
+}
+
+function detailOf(issue: StandardIssue): ValidationDetail {
+  try {
+    const { path, message }: { path?: unknown; message: unknown } = issue;
+    return { path: Array.isArray(path) ? pathText(path) : '', message: String(message) };
+  } catch {
+    return { path: '', message: 'not valid' };
+  }
+}

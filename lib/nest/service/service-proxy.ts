@@ -1,0 +1,16 @@
+import { formatTarget } from '../../protocol/target.js';
+import type { RapServiceDefinition } from './contract.js';
+import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+import type { RapServiceClient } from './service-types.js';
+
+/** Makes a proxy: an object with one function for each method of the contract. */
+export function serviceProxy<S extends RapServiceDefinition>(
+  client: ServiceCaller,
+  { group, methods }: S,
+): RapServiceClient<S> {
+  const proxy: Record<string, MethodCaller> = {};
+  for (const [name, { kind, timeoutMs }] of Object.entries(methods)) {
+    proxy[name] = methodCaller(client, formatTarget(group, name), kind, timeoutMs);
+  }
+  return Object.freeze(proxy) as unknown as RapServiceClient<S>;
+}

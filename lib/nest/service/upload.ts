@@ -1,0 +1,57 @@
+import { ChannelError } from '../errors.js';
+import type { RapChannel } from '../rap-channel.js';
+
+/** What an upload sends. */
+export type Items<T> = AsyncIterable<T> | Iterable<T>;
+
+/**
+ * Sends items over a channel, never faster than the server reads, and returns the one message that comes back. The source
+ * is left early where the server has its result before the last item, or the channel ends.
+ *
+ * @throws what the source throws, which the server hears of, too; what ended the channel
+ */
+export async function upload<Item, Result>(
+  channel: RapChannel<Result, Item>,
+  items: Items<Item>,
+  target: string,
+): Promise<Result> {
+  let failure: { readonly error: unknown } | undefined;
+  const sending = send(channel, items).catch((error: unknown) => {
+    if (channel.isClosed) return; // the reader below knows why
+    failure = { error };
+    channel.close(error);
+  });
+  try {
+    const result = await channel.read();
+    if (result !== undefined) return result;
+  } catch (error) {
+    if (!failure) throw error;
+  }
+  await sending;
+  if (failure) throw failure.error;
+  throw new ChannelError(`${target} ended without a result`);
+}
+
+async function send<Item>(channel: RapChannel<unknown, Item>, items: Items<Item>): Promise<void> {
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const leave = (): void => {
+    try {
+      // what a source fails with that nobody wants any more is for nobody
+      Promise.resolve(iterator.return?.()).catch(() => {});
+    } catch {
+      // the same
+    }
+  };
+  channel.signal.addEventListener('abort', leave, { once: true });
+  try {
+    if (channel.isClosed) return leave();
+    for (;;) {
+      const next = await iterator.next();
+      if (next.done || channel.isClosed) break;
+      await channel.write(next.value);
+    }
+  } finally {
+    channel.signal.removeEventListener('abort', leave);
+  }
+  if (!channel.isClosed) await channel.end();
+}

@@ -1,0 +1,169 @@
+import 'reflect-metadata';
+import { Readable } from 'node:stream';
+import { Controller } from '@nestjs/common';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import { Observable, of, range } from 'rxjs';
+import {
+  ChannelPattern,
+  clientStream,
+  defineService,
+  duplex,
+  RapChannel,
+  type RapContext,
+  RapGroup,
+  type RapHandlers,
+  RapService,
+  RegisteredError,
+  serverStream,
+  unary,
+} from '../../lib/index.js';
+import { EventPattern } from '../helpers/event-pattern.js';
+import { eventually, rejection, testScope } from '../helpers/async.js';
+
+const scope = testScope();
+
+const all = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
+  const found: T[] = [];
+  for await (const item of items) found.push(item);
+  return found;
+};
+
+const events: unknown[] = [];
+
+@RapGroup('math')
+@Controller()
+class MathController {
+  @MessagePattern('sum') sum(@Payload() { a, b }: { a: number; b: number }, @Ctx() ctx: RapContext): string {
+    return `${ctx.target} ${a + b}`;
+  }
+  @MessagePattern({ cmd: 'object' }) async byObject(@Payload() text: string): Promise<string> {
+    return Promise.resolve(text);
+  }
+  @MessagePattern(['first', 'second']) named(@Ctx() ctx: RapContext): string {
+    return ctx.target;
+  }
+  @MessagePattern('/other/own') own(@Ctx() ctx: RapContext): string {
+    return ctx.target;
+  }
+  @MessagePattern('grouped', { group: 'third' }) grouped(@Ctx() ctx: RapContext): string {
+    return ctx.target;
+  }
+  @MessagePattern('generate') async *generate(@Payload() n: number): AsyncGenerator<number> {
+    for (let i = 0; i < n; i++) yield i;
+  }
+  @MessagePattern('observe') observe(@Payload() n: number): Observable<number> {
+    return range(0, n);
+  }
+  @MessagePattern('read') read(): Readable {
+    return Readable.from(['a', 'b']);
+  }
+  @MessagePattern('returned', { kind: 'stream' }) returned(@Payload() n: number): AsyncGenerator<number> {
+    return this.generate(n);
+  }
+  @ChannelPattern('echo') async echo(@Payload() channel: RapChannel<string, number>): Promise<void> {
+    for await (const line of channel) await channel.write(line.length);
+  }
+  @EventPattern('done') done(@Payload() value: string): void {
+    events.push(value);
+  }
+  helper(): number {
+    return 1;
+  }
+}
+
+describe('client.controller', () => {
+  it('calls what the decorators say: groups, patterns and kinds', async () => {
+    const { client } = await scope.serve([MathController]);
+    const math = client().controller(MathController);
+
+    expect(await math.sum({ a: 1, b: 2 })).toBe('/math/sum 3');
+    expect(await math.byObject('x')).toBe('x');
+    expect(await math.named()).toBe('/math/first');
+    expect(await math.own()).toBe('/other/own');
+    expect(await math.grouped()).toBe('/third/grouped');
+    expect(await all(math.generate(2))).toEqual([0, 1]);
+    expect(await all(math.observe(3))).toEqual([0, 1, 2]);
+    expect(await all(math.read())).toEqual(['a', 'b']);
+    expect(await all(math.returned(2))).toEqual([0, 1]);
+    const echo = await math.echo();
+    await echo.write('four');
+    expect(await echo.read()).toBe(4);
+    echo.close();
+    await math.done('event');
+    await eventually('the event', () => events.length > 0);
+    expect(events).toEqual(['event']);
+  });
+
+  it('works for the controller of a service, and for inherited handlers', async () => {
+    const S = defineService('svc', {
+      sum: unary<number[], number>(),
+      count: serverStream<number, number>(),
+      total: clientStream<number, number>(),
+      chat: duplex<string, string>(),
+    });
+    class Base {
+      sum(numbers: number[]): number {
+        return numbers.length;
+      }
+    }
+    @RapService(S)
+    class SvcController extends Base implements RapHandlers<typeof S> {
+      count(n: number): Observable<number> {
+        return range(0, n);
+      }
+      async total(items: AsyncIterable<number>): Promise<number> {
+        return (await all(items)).length;
+      }
+      async chat(channel: RapChannel<string, string>): Promise<void> {
+        await channel.write(String(await channel.read()));
+      }
+    }
+    const { client } = await scope.serve([SvcController]);
+    const svc = client().controller(SvcController);
+
+    expect(await svc.sum([1, 2])).toBe(2);
+    expect(await all(svc.count(2))).toEqual([0, 1]);
+    expect(await svc.total([7, 8, 9])).toBe(3);
+    const chat = await svc.chat();
+    await chat.write('x');
+    expect(await chat.read()).toBe('x');
+    await chat.closed;
+  });
+
+  it('refuses a method that handles no pattern, and a class without any, by name', async () => {
+    const { client } = await scope.serve([MathController]);
+    const rap = client();
+    class NoController {
+      helper(): void {}
+    }
+
+    expect(() => rap.controller(MathController).helper()).toThrow(
+      new RegisteredError('MathController.helper handles no pattern: it cannot be called from afar'),
+    );
+    expect(() => rap.controller(NoController)).toThrow(
+      new RegisteredError('NoController has no method that handles a pattern'),
+    );
+  });
+
+  it('is the same proxy each time, and awaiting it is no call', async () => {
+    const { client } = await scope.serve([MathController]);
+    const rap = client();
+    const math = rap.controller(MathController);
+
+    expect(rap.controller(MathController)).toBe(math);
+    expect(await Promise.resolve(math)).toBe(math);
+  });
+
+  it('fails with ChannelError where a method streams without a word', async () => {
+    @Controller()
+    class SilentController {
+      @MessagePattern('silent') silent(): Iterable<number> {
+        return [of(1)].values() as never;
+      }
+    }
+    const { client } = await scope.serve([SilentController]);
+    const silent = client().controller(SilentController) as unknown as { silent(): Promise<unknown> };
+
+    expect((await rejection(silent.silent())).message).toContain('use stream(), not call()');
+  });
+});

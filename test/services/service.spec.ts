@@ -1,0 +1,543 @@
+import 'reflect-metadata';
+import {
+  type CallHandler,
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+  type PipeTransform,
+  Scope,
+  UseGuards,
+  UseInterceptors,
+  UsePipes,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { CONTEXT, Ctx, MessagePattern, Payload, type RequestContext, Transport } from '@nestjs/microservices';
+import { map, type Observable, of, range } from 'rxjs';
+import {
+  CallCancelledError,
+  CallTimeoutError,
+  clientStream,
+  defineService,
+  duplex,
+  FuncNotFoundError,
+  InvokeError,
+  ParseError,
+  RapChannel,
+  type RapContext,
+  type RapHandlers,
+  RapServer,
+  RapService,
+  serverStream,
+  unary,
+} from '../../lib/index.js';
+import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+
+const scope = testScope();
+
+interface Terms {
+  a: number;
+  b: number;
+}
+
+const MathService = defineService('math', {
+  sum: unary<Terms, number>({ aliases: ['add', '/other/sum'] }),
+  reset: unary(),
+  count: serverStream<{ n: number }, number>(),
+  total: clientStream<number, { total: number }>(),
+  chat: duplex<string, string>(),
+});
+
+@RapService(MathService)
+class MathController implements RapHandlers<typeof MathService> {
+  resets = 0;
+
+  sum(@Payload() { a, b }: Terms): number {
+    return a + b;
+  }
+  reset(): void {
+    this.resets += 1;
+  }
+  async *count(@Payload() { n }: { n: number }, @Ctx() ctx: RapContext): AsyncGenerator<number> {
+    for (let i = 0; i < n && !ctx.signal.aborted; i++) yield i;
+  }
+  async total(@Payload() items: RapChannel<number, never>): Promise<{ total: number }> {
+    let total = 0;
+    for await (const item of items) total += item;
+    return { total };
+  }
+  async chat(@Payload() channel: RapChannel<string, string>, @Ctx() ctx: RapContext): Promise<void> {
+    for await (const line of channel) await channel.write(`${String(ctx.channelMetadata)}: ${line}`);
+  }
+}
+
+const all = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
+  const found: T[] = [];
+  for await (const item of items) found.push(item);
+  return found;
+};
+
+describe('a service and its proxy', () => {
+  it('calls each of the four kinds', async () => {
+    const { client } = await scope.serve([MathController]);
+    const math = client().service(MathService);
+
+    expect(await math.sum({ a: 1, b: 2 })).toBe(3);
+    expect(await math.reset()).toBeNull();
+    expect(await all(math.count({ n: 3 }))).toEqual([0, 1, 2]);
+    expect(await math.total([1, 2, 3])).toEqual({ total: 6 });
+    const chat = await math.chat({ metadata: 'lobby' });
+    await chat.write('hi');
+    expect(await chat.read()).toBe('lobby: hi');
+    await chat.end();
+    await chat.closed;
+  });
+
+  it('takes the options of a call', async () => {
+    const seen: unknown[] = [];
+    const S = defineService('options', { see: unary<string>(), wait: unary() });
+    @RapService(S)
+    class SeeController implements RapHandlers<typeof S> {
+      see(@Payload() text: string, @Ctx() ctx: RapContext): void {
+        seen.push(text, ctx.header['x-tag']);
+      }
+      wait(@Payload() _: void, @Ctx() ctx: RapContext): Promise<void> {
+        return new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve()));
+      }
+    }
+    const { client } = await scope.serve([SeeController]);
+    const service = client().service(S);
+
+    await service.see('x', { header: { 'x-tag': 7 } });
+
+    expect(seen).toEqual(['x', 7]);
+    expect(await rejection(service.wait(undefined, { timeoutMs: 20 }))).toBeInstanceOf(CallTimeoutError);
+    const aborted = service.wait(undefined, { signal: AbortSignal.abort() });
+    expect(await rejection(aborted)).toBeInstanceOf(CallCancelledError);
+  });
+
+  it('gets its data and context also without decorators on the parameters', async () => {
+    const S = defineService('bare', {
+      sum: unary<Terms, string>(),
+      count: serverStream<{ n: number }, string>(),
+      total: clientStream<number, string>(),
+      echo: duplex<string, string>(),
+    });
+    @RapService(S)
+    class BareController implements RapHandlers<typeof S> {
+      sum({ a, b }: Terms, ctx: RapContext): string {
+        return `${ctx.target} ${a + b}`;
+      }
+      *count({ n }: { n: number }, ctx: RapContext): Generator<string> {
+        for (let i = 0; i < n; i++) yield `${ctx.name} ${i}`;
+      }
+      async total(items: AsyncIterable<number>, ctx: RapContext): Promise<string> {
+        let total = 0;
+        for await (const item of items) total += item;
+        return `${ctx.name} ${total}`;
+      }
+      async echo(channel: RapChannel<string, string>, ctx: RapContext): Promise<void> {
+        for await (const line of channel) await channel.write(`${ctx.name} ${line}`);
+      }
+    }
+    const { client } = await scope.serve([BareController]);
+    const bare = client().service(S);
+
+    expect(await bare.sum({ a: 1, b: 2 })).toBe('/bare/sum 3');
+    expect(await all(bare.count({ n: 2 }))).toEqual(['count 0', 'count 1']);
+    expect(await bare.total([4, 5])).toBe('total 9');
+    const echo = await bare.echo();
+    await echo.write('x');
+    await echo.end();
+    expect(await all(echo)).toEqual(['echo x']);
+  });
+
+  it('answers under its aliases, in its group and in others', async () => {
+    const { client } = await scope.serve([MathController]);
+    const rap = client();
+
+    expect(await rap.call('/math/add', { a: 1, b: 2 })).toBe(3);
+    expect(await rap.call('/other/sum', { a: 1, b: 2 })).toBe(3);
+    expect(await rejection(rap.call('/default/sum', { a: 1, b: 2 }))).toBeInstanceOf(FuncNotFoundError);
+  });
+
+  it('is the same proxy each time, which cannot be changed, and awaiting it is no call', async () => {
+    const { client } = await scope.serve([MathController]);
+    const rap = client();
+    const math = rap.service(MathService);
+
+    expect(rap.service(MathService)).toBe(math);
+    expect(await Promise.resolve(math)).toBe(math);
+    expect(Object.isFrozen(math)).toBe(true);
+    expect(rap.service(defineService('math', { sum: unary<Terms, number>() }))).not.toBe(math);
+  });
+
+  it('of an Observable: a value, a stream and the result of an upload', async () => {
+    const S = defineService('rx', {
+      one: unary<void, number>(),
+      many: serverStream<void, number>(),
+      last: clientStream<number, number>(),
+    });
+    @RapService(S)
+    class RxController implements RapHandlers<typeof S> {
+      one(): Observable<number> {
+        return of(1);
+      }
+      many(): Observable<number> {
+        return range(0, 3);
+      }
+      last(): Observable<number> {
+        return range(0, 3);
+      }
+    }
+    const { client } = await scope.serve([RxController]);
+    const rx = client().service(S);
+
+    expect(await rx.one()).toBe(1);
+    expect(await all(rx.many())).toEqual([0, 1, 2]);
+    expect(await rx.last([])).toBe(2);
+  });
+});
+
+describe('timeoutMs of a contract', () => {
+  const S = defineService('timed', {
+    hangs: unary({ timeoutMs: 60 }),
+    asked: unary<void, number>({ timeoutMs: 5000 }),
+  });
+  @RapService(S)
+  class TimedController implements RapHandlers<typeof S> {
+    hangs(_: void, ctx: RapContext): Promise<void> {
+      return new Promise((resolve) => ctx.signal.addEventListener('abort', () => resolve()));
+    }
+    asked(_: void, ctx: RapContext): number {
+      return ctx.header.timeout_ms ?? -1;
+    }
+  }
+
+  it('is the limit of the handler, also for whoever calls without the proxy', async () => {
+    const { client } = await scope.serve([TimedController]);
+    expect(await rejection(client().call('/timed/hangs'))).toMatchObject({ remoteName: 'RpcRunTimeError' });
+  });
+
+  it('is the default of the proxy, which the caller may change', async () => {
+    const { client } = await scope.serve([TimedController]);
+    const rap = client();
+    await rap.connect();
+    const { asked } = rap.service(S);
+
+    expect(await asked()).toBe(5000);
+    expect(await asked(undefined, { timeoutMs: 4000 })).toBe(4000);
+    expect(await asked(undefined, { header: { x: 1 } })).toBe(5000);
+    expect(await rap.call('/timed/asked')).toBe(-1);
+  });
+});
+
+function* endless(): Generator<number> {
+  for (;;) yield 1;
+}
+
+function* broken(): Generator<number> {
+  yield 1;
+  throw new RangeError('no more disk');
+}
+
+async function* waits(): AsyncGenerator<number> {
+  yield 1;
+  await new Promise(() => {});
+}
+
+describe('an upload', () => {
+  const Upload = defineService('upload', {
+    first: clientStream<number, number>(),
+    fail: clientStream<number, number>(),
+    slow: clientStream<number, number>(),
+    nothing: clientStream<number>(),
+  });
+  let ended: Gate;
+  let failure: Gate<unknown>;
+  @RapService(Upload)
+  class UploadController implements RapHandlers<typeof Upload> {
+    async first(items: RapChannel<number, never>): Promise<number> {
+      return (await items.read()) ?? -1;
+    }
+    async fail(items: RapChannel<number, never>): Promise<number> {
+      await items.read();
+      throw new ParseError('the first item is wrong');
+    }
+    async slow(items: RapChannel<number, never>): Promise<number> {
+      try {
+        for await (const item of items) if (item < 0) return item;
+        return 0;
+      } catch (error) {
+        failure.open(error);
+        throw error;
+      } finally {
+        ended.open();
+      }
+    }
+    nothing(): void {}
+  }
+  beforeEach(() => {
+    ended = new Gate();
+    failure = new Gate();
+  });
+
+  it('leaves its source where the result comes before the last item, also while that one is awaited', async () => {
+    const { client } = await scope.serve([UploadController]);
+    const left = new Gate();
+    let asked = 0;
+    const source: AsyncIterable<number> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () =>
+          ++asked === 1 ? Promise.resolve({ done: false, value: 7 }) : new Promise<never>(() => {}),
+        return: () => {
+          left.open();
+          return Promise.resolve({ done: true, value: undefined });
+        },
+      }),
+    };
+
+    expect(await client().service(Upload).first(source)).toBe(7);
+    await within('the source is left', left.opened);
+  });
+
+  it('takes a generator, and never runs ahead of a server that does not read', async () => {
+    const release = new Gate();
+    const S = defineService('held', { take: clientStream<string, number>() });
+    @RapService(S)
+    class HeldController implements RapHandlers<typeof S> {
+      async take(items: RapChannel<string, never>): Promise<number> {
+        await release.opened;
+        return (await all(items)).length;
+      }
+    }
+    const { client } = await scope.serve([HeldController], { limits: { channelWindowBytes: 4096 } });
+    let made = 0;
+    const source = function* (): Generator<string> {
+      while (made < 64) {
+        made += 1;
+        yield 'x'.repeat(1024);
+      }
+    };
+
+    const result = client().service(S).take(source());
+    await eventually('the window is full', () => made >= 4);
+    await new Promise((resolve) => setImmediate(resolve));
+    const ahead = made;
+    release.open();
+
+    expect(await result).toBe(64);
+    expect(ahead).toBeLessThan(16);
+  });
+
+  it('fails with what the handler throws', async () => {
+    const { client } = await scope.serve([UploadController]);
+
+    const error = await rejection(client().service(Upload).fail(endless()));
+
+    expect(error).toBeInstanceOf(ParseError);
+    expect(error.message).toBe('the first item is wrong');
+  });
+
+  it('fails with what its source throws, and the handler hears of it', async () => {
+    const { client } = await scope.serve([UploadController]);
+
+    const error = await rejection(client().service(Upload).slow(broken()));
+
+    expect(error).toBeInstanceOf(RangeError);
+    expect(await within('the handler', failure.opened)).toMatchObject({
+      constructor: InvokeError,
+      remoteName: 'RangeError',
+      message: 'no more disk',
+    });
+  });
+
+  it('is cancelled by its signal and its time, on both sides', async () => {
+    const { client } = await scope.serve([UploadController]);
+    const controller = new AbortController();
+    const upload = client().service(Upload).slow(waits(), { signal: controller.signal });
+    upload.catch(() => {});
+    const timed = client().service(Upload).slow(waits(), { timeoutMs: 30 });
+
+    expect(await rejection(timed)).toBeInstanceOf(CallTimeoutError);
+    controller.abort();
+    expect(await rejection(upload)).toBeInstanceOf(CallCancelledError);
+    await within('the handler ends', ended.opened);
+  });
+
+  it('of no items, or without a result, is answered', async () => {
+    const { client } = await scope.serve([UploadController]);
+    const upload = client().service(Upload);
+
+    expect(await upload.first([])).toBe(-1);
+    expect(await upload.nothing([1, 2])).toBeNull();
+  });
+
+  it('of a function that is no upload fails with a clear error', async () => {
+    @Controller()
+    class OtherController {
+      @MessagePattern('/upload/first') first(): number {
+        return 1;
+      }
+    }
+    const { client } = await scope.serve([OtherController]);
+
+    const error = await rejection(client().service(Upload).first([1]));
+
+    expect(error.message).toContain('/upload/first is unary: use call()');
+  });
+});
+
+describe('beside the rest of Nest', () => {
+  const S = defineService('deep', { who: unary<string, string>() });
+  const log: string[] = [];
+  beforeEach(() => {
+    log.length = 0;
+  });
+
+  @Injectable()
+  class Names {
+    of(name: string): string {
+      return `<${name}>`;
+    }
+  }
+  class Guard implements CanActivate {
+    canActivate(context: ExecutionContext): boolean {
+      log.push('guard');
+      return context.switchToRpc().getData<string>() !== 'nobody';
+    }
+  }
+  class Interceptor implements NestInterceptor {
+    intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+      log.push('interceptor');
+      return next.handle().pipe(map((value) => `[${String(value)}]`));
+    }
+  }
+  class Pipe implements PipeTransform {
+    transform(value: unknown, { type }: { type: string }): unknown {
+      if (type === 'body') log.push('pipe');
+      return type === 'body' ? String(value).toUpperCase() : value;
+    }
+  }
+
+  it('guards, interceptors and pipes of class and method, and injection', async () => {
+    @UseInterceptors(Interceptor)
+    @RapService(S)
+    class WhoController implements RapHandlers<typeof S> {
+      constructor(private readonly names: Names) {}
+      @UseGuards(Guard)
+      @UsePipes(Pipe)
+      who(@Payload() name: string): string {
+        return this.names.of(name);
+      }
+    }
+    const { client } = await scope.serve([WhoController], { providers: [Names] });
+    const deep = client().service(S);
+
+    expect(await deep.who('ann')).toBe('[<ANN>]');
+    expect(log).toEqual(['guard', 'interceptor', 'pipe']);
+    expect(await rejection(deep.who('nobody'))).toMatchObject({ status: 401 });
+  });
+
+  it('request scope, by @Controller below', async () => {
+    let made = 0;
+    @RapService(S)
+    @Controller({ scope: Scope.REQUEST })
+    class ScopedController implements RapHandlers<typeof S> {
+      constructor(@Inject(CONTEXT) private readonly request: RequestContext<string>) {
+        made += 1;
+      }
+      who(): string {
+        return `${made} ${this.request.data}`;
+      }
+    }
+    const { client } = await scope.serve([ScopedController]);
+    const deep = client().service(S);
+
+    expect([await deep.who('ann'), await deep.who('bob')]).toEqual(['1 ann', '2 bob']);
+  });
+
+  it('inherited methods, whose base class stays as it is', async () => {
+    class Base {
+      readonly greeting: string = 'base';
+      @UseGuards(Guard)
+      who(@Payload() name: string): string {
+        return `${this.greeting} ${name}`;
+      }
+    }
+    const T = defineService('second', { who: unary<string, string>() });
+    @RapService(S)
+    class OneController extends Base {
+      override readonly greeting = 'one';
+    }
+    @RapService(T)
+    class TwoController extends Base {
+      override readonly greeting = 'two';
+    }
+    const { client } = await scope.serve([OneController, TwoController]);
+    const rap = client();
+
+    expect(await rap.service(S).who('ann')).toBe('one ann');
+    expect(await rap.service(T).who('ann')).toBe('two ann');
+    expect(await rejection(rap.service(T).who('nobody'))).toMatchObject({ status: 401 });
+    const method = Object.getOwnPropertyDescriptor(Base.prototype, 'who')?.value as object;
+    expect(Reflect.getMetadataKeys(method)).not.toContain('microservices:pattern');
+  });
+
+  it('a subclass implements another version of the service of its base', async () => {
+    const V1 = defineService('v1', { who: unary<string, string>({ private: true }) });
+    const V2 = defineService('v2', { who: unary<string, string>(), more: unary<void, string>() });
+    @RapService(V1)
+    class OneController implements RapHandlers<typeof V1> {
+      who(name: string): string {
+        return `one ${name}`;
+      }
+    }
+    @RapService(V2)
+    class TwoController extends OneController implements RapHandlers<typeof V2> {
+      more(): string {
+        return 'more';
+      }
+    }
+    const { client, server } = await scope.serve([OneController, TwoController]);
+    const rap = client();
+
+    expect(await rap.service(V1).who('x')).toBe('one x');
+    expect(await rap.service(V2).who('x')).toBe('one x');
+    expect(await rap.service(V2).more()).toBe('more');
+    expect(server.getHandlerByPattern('/v2/who')?.extras).not.toHaveProperty('private');
+  });
+
+  it('is served with bindUntagged false, and by no other transport of a hybrid application', async () => {
+    const { Module } = await import('@nestjs/common');
+    @RapService(S)
+    class WhoController implements RapHandlers<typeof S> {
+      who(name: string): string {
+        return name;
+      }
+    }
+    class HybridModule {}
+    Module({ controllers: [WhoController] })(HybridModule);
+    const app = await NestFactory.create(HybridModule, { logger: false });
+    const server = new RapServer({ host: '127.0.0.1', port: 0, bindUntagged: false });
+    app.connectMicroservice({ strategy: server });
+    const tcp = app.connectMicroservice({
+      transport: Transport.TCP,
+      options: { host: '127.0.0.1', port: 0 },
+    });
+    scope.defer(() => app.close());
+    await app.init();
+    await app.startAllMicroservices();
+    const { RapClient } = await import('../../lib/index.js');
+    const client = new RapClient({ host: '127.0.0.1', port: (server.address() as { port: number }).port });
+    scope.defer(() => client.close());
+
+    expect(await client.service(S).who('ann')).toBe('ann');
+    const { messageHandlers } = (
+      tcp as unknown as { serverInstance: { messageHandlers: Map<string, unknown> } }
+    ).serverInstance;
+    expect([...messageHandlers.keys()]).toEqual([]);
+  });
+});
