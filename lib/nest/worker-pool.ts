@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Logger } from '@nestjs/common';
-import { CallCancelledError, TooManyRequestsError } from './errors.js';
+import { CallCancelledError } from './errors.js';
 import { prepareForThread } from './transferables.mjs';
+import { WorkerTurns } from './worker-turns.js';
 import { revive, type WorkerAnswer, type WorkerTask } from './worker-task.js';
 
 /** How the threads of `@RunInWorker` are kept. */
@@ -33,19 +34,18 @@ interface Threads {
   destroy(): Promise<void>;
 }
 
-/**
- * The threads of the process. Calls wait here, not in piscina: one of its threads that is stopped is replaced only when
- * the next call comes.
- */
+/** The threads of the process. */
 class WorkerPool {
+  readonly #turns: WorkerTurns;
   #threads: Promise<Threads> | undefined;
-  #running = 0;
-  readonly #waiting = new Set<() => void>();
 
-  constructor(private readonly options: WorkerOptions) {}
+  constructor(private readonly options: WorkerOptions) {
+    const { maxThreads = defaultThreads(), maxQueue = DEFAULT_MAX_QUEUE } = options;
+    this.#turns = new WorkerTurns(maxThreads, maxQueue);
+  }
 
   get isIdle(): boolean {
-    return this.#running === 0 && this.#waiting.size === 0;
+    return this.#turns.isIdle;
   }
 
   get isOpen(): boolean {
@@ -53,25 +53,20 @@ class WorkerPool {
   }
 
   async run(task: WorkerTask, signal: AbortSignal | undefined): Promise<unknown> {
-    await this.#turn(task, signal);
+    if (isAborted(signal)) throw cancelled(task, signal);
+    await this.#turns.take(signal);
     try {
       const threads = await (this.#threads ??= this.#open());
       const moved = new Set<ArrayBuffer>();
       const args = task.transfer ? task.args.map((arg) => prepareForThread(arg, moved)) : task.args;
-      const answer = (await threads.run(
-        { ...task, args },
-        { transferList: [...moved], ...(signal && { signal }) },
-      )) as WorkerAnswer;
+      const options = { transferList: [...moved], ...(signal && { signal }) };
+      const answer = (await threads.run({ ...task, args }, options)) as WorkerAnswer;
       if ('error' in answer) throw revive(answer.error);
       return answer.value;
     } catch (error) {
-      throw signal?.aborted === true ? cancelled(task, signal) : explained(task, error);
+      throw isAborted(signal) ? cancelled(task, signal) : explained(task, error);
     } finally {
-      this.#running -= 1;
-      for (const next of this.#waiting) {
-        next();
-        break;
-      }
+      this.#turns.giveBack();
     }
   }
 
@@ -82,33 +77,6 @@ class WorkerPool {
       (open) => open.destroy(),
       () => {},
     );
-  }
-
-  /** Waits for a free thread. */
-  #turn(task: WorkerTask, signal: AbortSignal | undefined): Promise<void> | void {
-    if (signal?.aborted === true) throw cancelled(task, signal);
-    const { maxThreads = defaultThreads(), maxQueue = DEFAULT_MAX_QUEUE } = this.options;
-    if (this.#running < maxThreads) {
-      this.#running += 1;
-      return;
-    }
-    if (this.#waiting.size >= maxQueue) {
-      throw new TooManyRequestsError(`${maxQueue} calls wait for a worker thread`);
-    }
-    return new Promise((resolve, reject) => {
-      const next = (): void => {
-        this.#waiting.delete(next);
-        signal?.removeEventListener('abort', giveUp);
-        this.#running += 1;
-        resolve();
-      };
-      const giveUp = (): void => {
-        this.#waiting.delete(next);
-        reject(cancelled(task, signal));
-      };
-      this.#waiting.add(next);
-      signal?.addEventListener('abort', giveUp, { once: true });
-    });
   }
 
   async #open(): Promise<Threads> {
@@ -190,6 +158,10 @@ function explained({ name }: WorkerTask, error: unknown): unknown {
   if (kind !== 'DataCloneError' && typeof message === 'string') return error;
   const why = typeof message === 'string' ? message : 'what the thread gave back has no form';
   return new TypeError(`arguments and result of ${name}() must be plain data: ${why}`, { cause: error });
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
 }
 
 function cancelled({ name }: WorkerTask, signal: AbortSignal | undefined): CallCancelledError {

@@ -6,9 +6,9 @@ const client = new RapClient({ host: 'localhost', port: Number(process.argv[2] ?
 /** Calls `ping` every 5 ms until the work is done, and says how long the slowest took. */
 async function pingBeside(what: string, work: Promise<unknown>): Promise<void> {
   const times: number[] = [];
-  let isDone = false;
-  const done = work.finally(() => (isDone = true));
-  while (!isDone) {
+  const state = { isDone: false };
+  const done = work.finally(() => (state.isDone = true));
+  while (!state.isDone) {
     const started = performance.now();
     await client.call('ping');
     times.push(performance.now() - started);
