@@ -43,6 +43,19 @@ export {
   type RapErrorOptions,
 } from './nest/errors.js';
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
+export {
+  ConnectionMiddleware,
+  MessageMiddleware,
+  RapProcessor,
+  type MessageKind,
+  type ProcessorContext,
+  type RapConnection,
+  type RapFault,
+  type RapMessageView,
+  type RapMiddleware,
+  type RapRequest,
+  type RapResponse,
+} from './rpc/pipeline.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/sessions.js';

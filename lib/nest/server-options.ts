@@ -1,6 +1,7 @@
 import type { TlsOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import type { RapMiddleware, RapProcessor } from '../rpc/pipeline.js';
 import type { RapPatternExtras } from './handler-registry.js';
 
 /** A function, or several, that run one after the other. */
@@ -31,6 +32,10 @@ export interface RapServerOptions {
    */
   bindUntagged?:
     boolean | ((pattern: unknown, extras: RapPatternExtras & Record<string, unknown>) => boolean);
+  /** Around connections and around unary calls, the first outermost. */
+  middleware?: readonly RapMiddleware[];
+  /** Work on each message: requests in this order, responses in reverse. */
+  processors?: readonly RapProcessor[];
   /** Called around start and stop, awaited in order. An error of `beforeStart` fails the start. */
   events?: {
     beforeStart?: LifecycleListeners;
