@@ -17,7 +17,8 @@ export {
   type RapConnectionInfo,
   type RapServerEvents,
 } from './nest/rap-events.js';
-export type { LifecycleListeners, RapServerOptions } from './nest/server-options.js';
+export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle.js';
+export type { RapServerOptions } from './nest/server-options.js';
 export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client-options.js';
 export type { RapPatternExtras } from './nest/handler-registry.js';
 export {

@@ -1,6 +1,7 @@
 import { RpcException } from '@nestjs/microservices';
 import { Fault, LocalCode, type Sent, type TimeoutPhase } from '../protocol/fault.js';
 import { CODE_BY_STATUS, Status } from '../protocol/status.js';
+import { ThrownFault } from '../rpc/processors.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {
@@ -226,9 +227,13 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
   [Status.ChannelLifeCycle, ChannelLifecycleError],
 ] satisfies [number, RapErrorClass][]);
 
-/** The public error of a fault: the class of its local code, else of its status. Anything else stays as it is. */
+/**
+ * The public error of a fault: what an own processor has thrown, else the class of its local code, else of its status.
+ * Anything else stays as it is.
+ */
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
+  if (error instanceof ThrownFault) return error.thrown;
   const { status, code, details, remoteName, sent, phase, cause } = error;
   const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
   const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;

@@ -3,9 +3,7 @@ import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import type { RapMiddleware, RapProcessor } from '../rpc/pipeline.js';
 import type { RapPatternExtras } from './handler-registry.js';
-
-/** A function, or several, that run one after the other. */
-export type LifecycleListeners = (() => unknown) | readonly (() => unknown)[];
+import type { LifecycleEvents } from './lifecycle.js';
 
 export interface RapServerOptions {
   /** Host name or address to listen on. Default `localhost`, as Python's rap. */
@@ -36,13 +34,11 @@ export interface RapServerOptions {
   middleware?: readonly RapMiddleware[];
   /** Work on each message: requests in this order, responses in reverse. */
   processors?: readonly RapProcessor[];
-  /** Called around start and stop, awaited in order. An error of `beforeStart` fails the start. */
-  events?: {
-    beforeStart?: LifecycleListeners;
-    afterStart?: LifecycleListeners;
-    beforeStop?: LifecycleListeners;
-    afterStop?: LifecycleListeners;
-  };
+  /**
+   * Called around start and stop, awaited in order. An error of `beforeStart` fails the start. Middleware and processors
+   * start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
+   */
+  events?: LifecycleEvents;
   /** Nest's serializer: gets `{ id, response, isDisposed }`, and its `response` is sent. */
   serializer?: Serializer;
   /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */

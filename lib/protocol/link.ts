@@ -25,6 +25,8 @@ export interface Link {
   /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
   readonly blockedMs: number;
 
+  /** Tells `receiver` of the end of the connection; nothing is read before `start`. */
+  attach(receiver: LinkReceiver): void;
   /** Starts reading. Called once. */
   start(receiver: LinkReceiver): void;
   /** The handshake is done: frames may be as large as the limits allow. */
