@@ -51,6 +51,7 @@ export class CallDispatcher {
   /** A channel: the handler of a channel gets it as its payload, a stream's gets the first message. */
   dispatchChannel(incoming: IncomingChannel, route: Route): void {
     incoming.peer.acceptChannel(incoming);
+    if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
     if (route.isChannel) {
       this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
       return;

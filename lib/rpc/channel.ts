@@ -564,7 +564,7 @@ export class Channel {
 
   /** Ends the channel once the processors have seen the error that ends it, if one does. `own`: what this side gets. */
   #closeProcessed(error: NamedFault | undefined, own?: Fault): void {
-    if (this.#over) return;
+    if (this.#over) return this.#failLate(own);
     this.#closing = { error };
     const end = (last: NamedFault | undefined): void => {
       if (this.#over) return;
@@ -579,9 +579,18 @@ export class Channel {
 
   /** Ends the channel with an error that both sides get, and the processors have seen. */
   #endWith(fault: Fault, name = 'RapError'): void {
-    if (this.#over) return;
+    if (this.#over) return this.#failLate(fault);
     this.#sendDrop(fault, name);
     this.#finish(fault, false);
+  }
+
+  /** A message failed that came before the peer's own end: whoever reads gets the fault instead of the rest. */
+  #failLate(fault: Fault | undefined): void {
+    if (!this.closedByPeer || !fault) return;
+    this.#processing?.stop();
+    this.#fault ??= fault;
+    this.#settleReaders();
+    this.#processing?.exchange.exit(fault);
   }
 }
 

@@ -543,11 +543,16 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   /** @internal Says that a channel is open. */
   acceptChannel({ id, channel, exchange }: IncomingChannel): void {
     const header: Header = { channel_life_cycle: LifeCycle.Declare };
-    if (!exchange) this.#send(MsgType.Channel, id, header, null);
-    else {
+    if (!exchange) {
+      this.#send(MsgType.Channel, id, header, null);
+      return;
+    }
+    try {
       channel.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
         this.#send(MsgType.Channel, id, view.outcome, view.body),
       );
+    } catch {
+      // the channel has ended with it
     }
   }
 
