@@ -61,4 +61,4 @@ export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/sessions.js';
 export type { Header } from './protocol/frame.js';
-export type { RemoteAddress } from './protocol/link.js';
+export type { RemoteAddress, TlsPeer } from './protocol/link.js';

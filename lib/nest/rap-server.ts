@@ -1,7 +1,8 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
+import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
-import { SocketServer } from '../net/socket-server.js';
+import { assertSecureContext, SocketServer } from '../net/socket-server.js';
 import { isLocal } from '../net/address.js';
 import type { SocketLink } from '../net/socket-link.js';
 import { Extension } from '../protocol/extension.js';
@@ -56,6 +57,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #lifecycle: Lifecycle;
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   readonly #limits;
+  #tls: TlsOptions | undefined;
   #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
   #opening: Promise<AddressInfo | string> | undefined;
@@ -65,6 +67,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   constructor(options: RapServerOptions = {}) {
     super();
     this.#options = options;
+    this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
@@ -166,6 +169,21 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     return this.#socketServer?.server.listening ? this.#socketServer.server.address() : null;
   }
 
+  /**
+   * Serves new connections with another certificate, without a restart; connections that are open go on with theirs.
+   * What is not given stays as it was. Before `listen`, and over restarts, it holds as well.
+   *
+   * @param options Node's: `key` and `cert`, and `ca` where clients show certificates, too
+   * @throws Error where the server has no `tls`, or key and certificate do not fit; then nothing changes
+   */
+  setSecureContext(options: SecureContextOptions): void {
+    if (!this.#tls) throw new Error('the server speaks no TLS: give it the option tls');
+    const tls = { ...this.#tls, ...options };
+    assertSecureContext(tls);
+    this.#socketServer?.setSecureContext(tls);
+    this.#tls = tls;
+  }
+
   /** Connections and calls now, and what was refused since the start. */
   stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
     return this.#connections.stats();
@@ -205,7 +223,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #serve(): Promise<AddressInfo | string> {
-    const { host, port, path, tls } = this.#options;
+    const { host, port, path } = this.#options;
+    const tls = this.#tls;
     const server = new SocketServer({
       endpoint: { host, port, path },
       tls,

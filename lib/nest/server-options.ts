@@ -12,7 +12,7 @@ export interface RapServerOptions {
   port?: number;
   /** Path of a Unix socket, instead of host and port. */
   path?: string;
-  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tlsSubject`. */
+  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. TLS 1.2 is the least. */
   tls?: TlsOptions;
   /** Time that a handler has, in milliseconds. Default 9000, rap's own. A handler may set its own in its extras. */
   runTimeoutMs?: number;

@@ -10,6 +10,8 @@ export interface CertificateRequest {
   readonly commonName: string;
   /** Host names and IPv4 addresses that the certificate is for. */
   readonly names?: readonly string[];
+  /** Its time was over a year ago. */
+  readonly expired?: boolean;
 }
 
 /**
@@ -35,7 +37,7 @@ export class TestAuthority {
 
   #certificate(
     publicKey: KeyObject,
-    { commonName, names = [] }: CertificateRequest,
+    { commonName, names = [], expired = false }: CertificateRequest,
     isAuthority: boolean,
   ): string {
     const extensions = [extension('551d13', isAuthority ? sequence(BOOLEAN_TRUE) : sequence())];
@@ -45,7 +47,7 @@ export class TestAuthority {
       der(0x02, Buffer.concat([Buffer.from([0x01]), randomBytes(8)])),
       ECDSA_WITH_SHA256,
       distinguishedName(this.name),
-      sequence(utcTime(-1), utcTime(1)),
+      expired ? sequence(utcTime(-2), utcTime(-1)) : sequence(utcTime(-1), utcTime(1)),
       distinguishedName(commonName),
       publicKey.export({ type: 'spki', format: 'der' }),
       der(0xa3, sequence(...extensions)),
