@@ -55,10 +55,10 @@ function addressOf(
 
 function tlsPeer(socket: TLSSocket): TlsPeer {
   const { authorized } = socket;
-  const error = socket.authorizationError as unknown; // text, whatever Node's types say
+  const error = socket.authorizationError as unknown as string | null; // whatever Node's types say
   const connection = {
     authorized,
-    authorizationError: authorized || !error ? undefined : String(error),
+    authorizationError: authorized ? undefined : (error ?? undefined),
     protocol: socket.getProtocol() ?? undefined,
   };
   const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | null;

@@ -122,18 +122,20 @@ describe('a client verifies by default', () => {
   });
 });
 
+/** The name in the certificate that a new client gets. */
+const nameOf = async (test: ServedApp, options: RapClientOptions = {}): Promise<unknown> => {
+  let name: unknown;
+  const client = test.client({
+    tls: { ca },
+    ...options,
+    processors: [{ processRequest: (_request, { peer }) => void (name = peer.tlsSubject?.['CN']) }],
+  });
+  await client.call('echo', 1);
+  return name;
+};
+
 describe('a certificate that is changed while the server runs', () => {
   const next = authority.issue({ commonName: 'next', names: ['127.0.0.1'] });
-  const nameOf = async (test: ServedApp, options: RapClientOptions = {}): Promise<unknown> => {
-    let name: unknown;
-    const client = test.client({
-      tls: { ca },
-      ...options,
-      processors: [{ processRequest: (_request, { peer }) => void (name = peer.tlsSubject?.['CN']) }],
-    });
-    await client.call('echo', 1);
-    return name;
-  };
 
   it('is for new connections, and the open ones go on', async () => {
     const test = await secure();

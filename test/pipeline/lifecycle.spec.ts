@@ -50,18 +50,25 @@ class Around extends MessageMiddleware {
   override onServerStop = (): unknown => log.push('around stop');
 }
 
-describe('a server', () => {
-  const listen = (server: RapServer): Promise<unknown> =>
-    new Promise((resolve, reject) =>
-      server.listen((error, address) => (error ? reject(error) : resolve(address))),
-    );
-  const make = (processors: RapProcessor[], more: object = {}): RapServer => {
-    const server = new RapServer({ host: '127.0.0.1', port: 0, events, processors, ...more });
-    server.on('listening', () => log.push('listening'));
-    server.on('close', () => log.push('closed'));
-    return server;
-  };
+const listen = (server: RapServer): Promise<unknown> =>
+  new Promise((resolve, reject) =>
+    server.listen((error, address) => (error ? reject(error) : resolve(address))),
+  );
+const make = (processors: RapProcessor[], more: object = {}): RapServer => {
+  const server = new RapServer({ host: '127.0.0.1', port: 0, events, processors, ...more });
+  server.on('listening', () => log.push('listening'));
+  server.on('close', () => log.push('closed'));
+  return server;
+};
+const makeClient = (port: number, processors: RapProcessor[], more: object = {}): RapClient => {
+  const client = new RapClient({ host: '127.0.0.1', port, events, processors, ...more });
+  scope.defer(() => client.close());
+  client.on('connect', () => log.push('connect'));
+  client.on('disconnect', () => log.push('disconnect'));
+  return client;
+};
 
+describe('a server', () => {
   it('starts its plugins in order before it listens, and stops them in reverse after it has closed', async () => {
     const server = make([noting('p1'), noting('p2')], { middleware: [new Door(), new Around()] });
     await listen(server);
@@ -138,13 +145,6 @@ describe('a server', () => {
 });
 
 describe('a client', () => {
-  const make = (port: number, processors: RapProcessor[], more: object = {}): RapClient => {
-    const client = new RapClient({ host: '127.0.0.1', port, events, processors, ...more });
-    scope.defer(() => client.close());
-    client.on('connect', () => log.push('connect'));
-    client.on('disconnect', () => log.push('disconnect'));
-    return client;
-  };
   const LIFE = [
     'before start 1',
     'before start 2',
@@ -161,7 +161,7 @@ describe('a client', () => {
 
   it('starts with its first connection and stops when it is closed, again and again', async () => {
     const test = await scope.serve([Things]);
-    const client = make(test.port, [noting('p1'), noting('p2')]);
+    const client = makeClient(test.port, [noting('p1'), noting('p2')]);
     expect(log).toEqual([]);
     for (let i = 1; i <= 2; i++) {
       await client.connect();
@@ -177,7 +177,7 @@ describe('a client', () => {
 
   it('starts once, however many calls wait for it, and not again when it comes back', async () => {
     const test = await scope.serve([Things]);
-    const client = make(test.port, [noting('p1'), noting('p2')]);
+    const client = makeClient(test.port, [noting('p1'), noting('p2')]);
     expect(await Promise.all([1, 2, 3].map((it) => client.call('echo', it)))).toEqual([1, 2, 3]);
     client.unwrap<{ destroy(): void }>().destroy();
     await eventually('it is back', () => log.filter((line) => line === 'connect').length === 2);
@@ -189,7 +189,7 @@ describe('a client', () => {
   });
 
   it('that is closed before it ever connected has nothing to stop', () => {
-    const client = make(1, [noting('p1')]);
+    const client = makeClient(1, [noting('p1')]);
     expect(client.close()).toBeUndefined();
     expect(log).toEqual([]);
   });
@@ -197,7 +197,7 @@ describe('a client', () => {
   it('does not connect where it cannot start, says why, and tries again with the next call', async () => {
     const test = await scope.serve([Things]);
     let fails = true;
-    const client = make(test.port, [
+    const client = makeClient(test.port, [
       noting('p1'),
       {
         onClientStart: () => {
@@ -215,7 +215,7 @@ describe('a client', () => {
 
   it('tells of an afterStart that fails, to whoever connects', async () => {
     const test = await scope.serve([Things]);
-    const client = make(test.port, [], {
+    const client = makeClient(test.port, [], {
       events: { afterStart: () => Promise.reject(new Error('not so good')) },
     });
     expect(await rejection(client.connect())).toMatchObject({ message: 'not so good' });
@@ -224,7 +224,7 @@ describe('a client', () => {
 
   it('closes also where beforeStop or a processor fails, and harms nobody who does not wait for it', async () => {
     const test = await scope.serve([Things]);
-    const client = make(test.port, [noting('p1'), noting('p2', 'stop')], {
+    const client = makeClient(test.port, [noting('p1'), noting('p2', 'stop')], {
       events: { beforeStop: () => Promise.reject(new Error('no')) },
     });
     await client.connect();

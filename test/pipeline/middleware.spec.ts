@@ -357,7 +357,7 @@ describe('connection middleware', () => {
       'the connection was refused',
     ],
   ] as const)('that %s closes it: CLOSE and the reason, and gone soon', async (_what, use, reason) => {
-    const test = await scope.serve([Things], { middleware: [new Door(use as Door['work'])] });
+    const test = await scope.serve([Things], { middleware: [new Door(use)] });
     const socket = await RawSocket.connect(test.port);
     socket.send(DECLARE);
     await eventually('the end', () => socket.closed);
@@ -457,9 +457,12 @@ describe('connection middleware', () => {
   });
 });
 
+const portOf = (server: RapServer | undefined): number =>
+  (server?.address() as net.AddressInfo | undefined)?.port ?? 0;
+const make = (options: object) => (): RapServer => new RapServer(options);
+
 describe('what is loaded', () => {
   it('must be middleware, each once, also across the two lists', () => {
-    const make = (options: object) => () => new RapServer(options as never);
     const door = new Door(() => {});
     const around = new Around(() => {});
     expect(make({ middleware: [door, around, door] })).toThrow('the same Door is loaded twice');
@@ -501,7 +504,7 @@ describe('what is loaded', () => {
     });
     await app.listen();
     scope.defer(() => app.close());
-    const client = new RapClient({ host: '127.0.0.1', port: (server?.address() as net.AddressInfo).port });
+    const client = new RapClient({ host: '127.0.0.1', port: portOf(server) });
     scope.defer(() => client.close());
     expect(await client.call('echo', 'world')).toBe('hello world');
   });

@@ -292,7 +292,7 @@ describe('an asynchronous processor', () => {
       processors: [
         {
           processRequest: ({ lifeCycle }) => {
-            if (lifeCycle !== 'MSG') return;
+            if (lifeCycle !== 'MSG') return undefined;
             begun += 1;
             return gate.opened;
           },
