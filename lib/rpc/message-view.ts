@@ -133,7 +133,14 @@ export class MessageView implements RapResponse {
 }
 
 /** What only the transport writes into a header. */
-const PROTOCOL_KEYS = ['target', 'status_code', 'error', 'channel_life_cycle', 'one_way'] as const;
+const PROTOCOL_KEYS = [
+  'target',
+  'status_code',
+  'error',
+  'channel_life_cycle',
+  'one_way',
+  'accept_stream',
+] as const;
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
