@@ -36,7 +36,8 @@ export {
   type RapConnectionInfo,
   type RapServerEvents,
 } from './nest/rap-events.js';
-export type { LifecycleListeners, RapServerOptions } from './nest/server-options.js';
+export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle.js';
+export type { RapServerOptions } from './nest/server-options.js';
 export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client-options.js';
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handler-registry.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/authorize.js';
@@ -68,8 +69,21 @@ export { toHttpStatus } from './nest/http-status.js';
 export { RapExceptionFilter, type RapExceptionFilterOptions } from './nest/rap-exception.filter.js';
 export type { RapErrorFields, RegistrableError } from './nest/registered-errors.js';
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
+export {
+  ConnectionMiddleware,
+  MessageMiddleware,
+  RapProcessor,
+  type MessageKind,
+  type ProcessorContext,
+  type RapConnection,
+  type RapFault,
+  type RapMessageView,
+  type RapMiddleware,
+  type RapRequest,
+  type RapResponse,
+} from './rpc/pipeline.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/sessions.js';
 export type { Header } from './protocol/frame.js';
-export type { RemoteAddress } from './protocol/link.js';
+export type { RemoteAddress, TlsPeer } from './protocol/link.js';

@@ -11,6 +11,8 @@ const barColors: Record<PeerName, Shades> = {
   'rap-call': { light: '#0550ae', dark: '#58a6ff' },
   'rap-service': { light: '#033d8b', dark: '#a5d6ff' },
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
+  'rap-processor': { light: '#8250df', dark: '#a371f7' },
+  'rap-tls': { light: '#bf3989', dark: '#f778ba' },
   'nest-tcp': { light: '#57606a', dark: '#c9d1d9' },
   'nest-tcp-object': { light: '#1a7f7a', dark: '#39c5bb' },
   'nest-tcp-batched': { light: '#1a7f7a', dark: '#39c5bb' },

@@ -21,6 +21,14 @@ export const peers = {
     description: 'rap, client.send(): an Observable',
     load: async () => (await import('./peers/rap.js')).rapSend,
   },
+  'rap-processor': {
+    description: 'rap-call with a processor that does nothing on either side',
+    load: async () => (await import('./peers/rap-plugins.js')).rapProcessor,
+  },
+  'rap-tls': {
+    description: 'rap-call over TLS 1.2, AES-128-GCM',
+    load: async () => (await import('./peers/rap-plugins.js')).rapTls,
+  },
   rap: {
     description: 'rap, stream() and channel()',
     load: async () => (await import('./peers/rap.js')).rap,

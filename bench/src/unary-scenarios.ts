@@ -13,6 +13,9 @@ const unaryPeers: readonly PeerName[] = [
   'raw',
 ];
 
+/** What plugins of rap cost: each is divided by `rap-call`, which has none. */
+const pluginPeers: readonly PeerName[] = ['rap-call', 'rap-processor', 'rap-tls'];
+
 interface UnaryLoad {
   /** How many calls are in flight. */
   lanes: number;
@@ -30,6 +33,16 @@ interface UnaryScenario extends UnaryLoad {
 /** Calls of a function that adds two numbers. */
 export function sum(title: string, load: UnaryLoad): Scenario {
   return unaryScenario({ title, ...load, call: 'sum', body: { a: 1, b: 2 }, isRight: isThree });
+}
+
+/** As {@link echo}, by the peers of rap that have plugins. */
+export function pluginEcho(title: string, load: UnaryLoad & { bytes: number }): Scenario {
+  return { ...echo(title, load), peers: pluginPeers, base: 'rap-call' };
+}
+
+/** As {@link sum}, by the peers of rap that have plugins. */
+export function pluginSum(title: string, load: UnaryLoad): Scenario {
+  return { ...sum(title, load), peers: pluginPeers, base: 'rap-call' };
 }
 
 function isThree(answer: unknown): boolean {

@@ -6,6 +6,7 @@ import { type DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost, Peer, type PeerOwner } from '../rpc/peer.js';
 import type { PendingCall, PendingCallOwner } from '../rpc/pending-call.js';
+import type { Processors } from '../rpc/processors.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
 
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
@@ -20,6 +21,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly metadata: Readonly<Record<string, unknown>>;
+  /** What works on each message. */
+  readonly processors?: Processors | undefined;
   /** `undefined`: a lost connection comes back with the next call only. */
   readonly reconnect: ReconnectOptions | undefined;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
@@ -202,7 +205,7 @@ export class Connection implements PeerOwner {
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, clock, deadlines, metadata } = this.options;
+    const { limits, keepAlive, clock, deadlines, metadata, processors } = this.options;
     attempt.peer = new Peer(link, {
       role: 'client',
       owner: this,
@@ -212,6 +215,7 @@ export class Connection implements PeerOwner {
       deadlines,
       metadata,
       load: { running: 0 },
+      processors,
     });
     try {
       attempt.peer.start();

@@ -1,14 +1,16 @@
 import { AsyncResource } from 'node:async_hooks';
-import { RpcException } from '@nestjs/microservices';
 import { isObservable } from 'rxjs';
 import { detailsTravel } from '../protocol/error-details.js';
 import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
+import { aroundCall } from '../rpc/compose.js';
+import { MessageView } from '../rpc/message-view.js';
+import type { MessageMiddleware } from '../rpc/pipeline.js';
 import { AnswerSink, kindFault } from './answer-sink.js';
 import { runInScope } from './call-scope.js';
-import { ServerError } from './errors.js';
-import { handlerFault, isHttpException, MASKED_MESSAGE } from './handler-fault.js';
+import { toRapError } from './errors.js';
+import { callerError, handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
 import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
@@ -33,6 +35,8 @@ export interface DispatcherOptions {
   readonly exposeErrors: boolean;
   /** Turns a request's body into what the handler gets, and a result into what is sent; `undefined` leaves both alone. */
   readonly codec: () => BodyCodec | undefined;
+  /** Around the handlers of calls and events; `undefined` where there is none. */
+  readonly middleware: readonly MessageMiddleware[] | undefined;
   readonly onError: (error: unknown) => void;
   readonly onWarning: (message: string) => void;
 }
@@ -52,6 +56,7 @@ export class CallDispatcher {
   /** A channel: the handler of a channel gets it as its payload, a stream's gets the first message. */
   dispatchChannel(incoming: IncomingChannel, route: Route): void {
     incoming.peer.acceptChannel(incoming);
+    if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
     if (route.isChannel) {
       this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
       return;
@@ -103,19 +108,77 @@ export class CallDispatcher {
   }
 
   #answer(call: IncomingCall, route: Route, context: RapContext): Promise<void> {
-    const codec = this.options.codec();
-    // Nest's handlers give promises; one that was added by hand may give anything
-    const result: unknown = codec
-      ? codec.decode(route, call).then((body) => route.handler(body, context))
-      : route.handler(call.body, context);
-    const settled = result instanceof Promise ? result : Promise.resolve(result);
-    return settled.then(
+    const { middleware } = this.options;
+    if (middleware) return this.#answerThrough(middleware, call, route, context);
+    return this.#handle(call, route, context).then(
       (value) => {
         if (isObservable(value) || isStream(value)) return this.#answerValues(value, call, route, context);
         return this.#reply(value, call, route, context);
       },
       (error: unknown) => this.#fail(new UnfilteredError(error), call, context),
     );
+  }
+
+  #handle(call: IncomingCall, route: Route, context: RapContext): Promise<unknown> {
+    const codec = this.options.codec();
+    // Nest's handlers give promises; one that was added by hand may give anything
+    const result: unknown = codec
+      ? codec.decode(route, call).then((body) => route.handler(body, context))
+      : route.handler(call.body, context);
+    return result instanceof Promise ? result : Promise.resolve(result);
+  }
+
+  /** Runs middleware around the handler. The call's slot is free when the handler has ended, however early that answered. */
+  async #answerThrough(
+    middleware: readonly MessageMiddleware[],
+    call: IncomingCall,
+    route: Route,
+    context: RapContext,
+  ): Promise<void> {
+    const callContext = call.peer.contextOf(call, call.oneWay ? 'event' : 'call');
+    const view = new MessageView(callContext, undefined, call.header, call.body, call.bytes);
+    let running: Promise<unknown> | undefined;
+    const handle = (): Promise<unknown> => {
+      // nobody waits any more: not worth the handler's time
+      if (call.settled) return Promise.reject(toRapError(call.signal.reason));
+      call.accept(view);
+      running = this.#result(call, route, context);
+      return running;
+    };
+    let answer: unknown;
+    try {
+      answer = await aroundCall(middleware, view, callContext, handle);
+    } catch (error) {
+      const { fault, name } = handlerFault(this.#masked(error));
+      if (fault.details !== undefined) this.#checkDetails(fault.details, context);
+      call.fail(fault, name);
+      await running?.catch(() => {});
+      call.ended();
+      return;
+    }
+    if (!call.stream) await this.#send(answer, call, route, context);
+    await running?.catch(() => {});
+    call.ended();
+  }
+
+  /** What the handler answers with. Several values are sent as a stream, and the result is `undefined` when they have ended. */
+  async #result(call: IncomingCall, route: Route, context: RapContext): Promise<unknown> {
+    try {
+      const value = await unfiltered(this.#handle(call, route, context));
+      if (!isObservable(value) && !isStream(value)) return value;
+      const sink = new AnswerSink(call, route);
+      if (isObservable(value)) await pumpObservable(value, sink);
+      else await pumpIterable(value, sink);
+      return sink.end()?.value;
+    } catch (error) {
+      throw this.#publicError(error, call, context);
+    }
+  }
+
+  /** An error of a handler as middleware sees it, and the caller after it. */
+  #publicError(error: unknown, call: Incoming, context: RapContext): unknown {
+    const seen = this.#seen(error, call, context);
+    return callerError(seen);
   }
 
   async #answerValues(values: unknown, call: IncomingCall, route: Route, context: RapContext): Promise<void> {
@@ -132,18 +195,20 @@ export class CallDispatcher {
   }
 
   #reply(value: unknown, call: IncomingCall, route: Route, context: RapContext): void | Promise<void> {
+    const sent = this.#send(value, call, route, context);
+    if (sent) return sent.then(() => call.ended());
+    call.ended();
+  }
+
+  #send(value: unknown, call: IncomingCall, route: Route, context: RapContext): void | Promise<void> {
     const codec = this.options.codec();
-    if (!codec) {
-      call.reply(value, context.replyHeader);
-      call.ended();
-      return;
-    }
+    if (!codec) return call.reply(value, context.replyHeader);
     return codec.encode(route, call, value).then(
-      (encoded) => {
-        call.reply(encoded, context.replyHeader);
-        call.ended();
+      (encoded) => call.reply(encoded, context.replyHeader),
+      (error: unknown) => {
+        const { fault, name } = handlerFault(this.#masked(error));
+        call.fail(fault, name);
       },
-      (error: unknown) => this.#fail(new UnfilteredError(error), call, context),
     );
   }
 
@@ -180,15 +245,20 @@ export class CallDispatcher {
   }
 
   #fail(error: unknown, incoming: Incoming, context: RapContext): void {
+    const { fault, name } = handlerFault(this.#seen(error, incoming, context));
+    if (fault.details !== undefined) this.#checkDetails(fault.details, context);
+    incoming.fail(fault, name);
+    incoming.ended();
+  }
+
+  /** The error that the caller sees. */
+  #seen(error: unknown, incoming: Incoming, context: RapContext): unknown {
     const seen = error instanceof UnfilteredError ? this.#masked(error.error) : this.#exposed(error, context);
     const isEvent = incoming instanceof IncomingCall && incoming.oneWay;
     // nobody is told of an event that fails, and Nest logs all but these
     if (isEvent && isMeantForCaller(seen) && seen === context.failure)
       this.#guarded(() => this.options.onError(seen));
-    const { fault, name } = handlerFault(seen);
-    if (fault.details !== undefined) this.#checkDetails(fault.details, context);
-    incoming.fail(fault, name);
-    incoming.ended();
+    return seen;
   }
 
   /** Once for each handler: what a caller does not get is found at the server or nowhere. */
@@ -200,9 +270,8 @@ export class CallDispatcher {
 
   /** Does for an error that came after the handler had returned what Nest's last filter does. */
   #masked(error: unknown): unknown {
-    if (this.options.exposeErrors || isMeantForCaller(error)) return error;
-    this.#guarded(() => this.options.onError(error));
-    return new ServerError(MASKED_MESSAGE);
+    if (this.options.exposeErrors) return error;
+    return maskError(error, (it) => this.#guarded(() => this.options.onError(it)));
   }
 
   /** The error that Nest masked in its own place: an `HttpException` always, any other with `exposeErrors`. */
@@ -220,15 +289,6 @@ async function unfiltered(result: unknown): Promise<unknown> {
     return await result;
   } catch (error) {
     throw new UnfilteredError(error);
-  }
-}
-
-/** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
-function isMeantForCaller(error: unknown): boolean {
-  try {
-    return error instanceof RpcException || isHttpException(error);
-  } catch {
-    return false;
   }
 }
 

@@ -2,6 +2,8 @@ import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import { DEFAULT_RECONNECT, type ReconnectOptions } from '../cluster/backoff.js';
 import { type KeepAliveOptions, type RapLimits, withDefaults } from '../rpc/limits.js';
+import type { RapProcessor } from '../rpc/pipeline.js';
+import type { LifecycleEvents } from './lifecycle.js';
 import type { RapSession } from './rap-session.js';
 
 /** A server that a client connects to. */
@@ -21,6 +23,13 @@ export interface RapClientOptions extends RapServerAddress {
   tls?: TlsConnectionOptions | true;
   /** What this client tells the server when it connects; each handler sees it as `ctx.metadata`. */
   metadata?: Readonly<Record<string, unknown>>;
+  /** Work on each message: requests in this order, responses in reverse. */
+  processors?: readonly RapProcessor[];
+  /**
+   * Called around the first connection and around `close()`, awaited in order. An error of `beforeStart` fails the
+   * connection. Processors start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
+   */
+  events?: LifecycleEvents;
   /** Time for a call, connecting and queueing included, in milliseconds. Default 10,000. */
   callTimeoutMs?: number;
   /** How the client comes back after it lost its server; false: only with the next call. */

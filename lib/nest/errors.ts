@@ -3,6 +3,7 @@ import { Fault, LocalCode, type Sent, type TimeoutPhase } from '../protocol/faul
 import { CODE_BY_STATUS, Status } from '../protocol/status.js';
 import { isHttpErrorStatus } from '../protocol/wire-error.js';
 import { registeredErrorOf } from './registered-errors.js';
+import { ThrownFault } from '../rpc/processors.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {
@@ -254,11 +255,12 @@ export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map(
 );
 
 /**
- * The public error of a fault: the class that was registered under the name it came with, else the class of its local
+ * The public error of a fault: what an own processor has thrown, else the class that was registered under the name it came with, else the class of its local
  * code, else of its status. Anything else stays as it is.
  */
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
+  if (error instanceof ThrownFault) return error.thrown;
   const registered = registeredErrorOf(error);
   if (registered) return registered;
   const { status, code, details, httpStatus, remoteName, sent, phase, cause } = error;

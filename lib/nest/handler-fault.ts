@@ -1,7 +1,7 @@
 import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { InvokeError, RapError, toRapError } from './errors.js';
+import { InvokeError, RapError, ServerError, toRapError } from './errors.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';
 
@@ -43,6 +43,22 @@ function masked(httpStatus?: number): HandlerFault {
     fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE, httpStatus }),
     name: 'ServerError',
   };
+}
+
+/** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
+export function isMeantForCaller(error: unknown): boolean {
+  try {
+    return error instanceof RpcException || error instanceof Fault || isHttpException(error);
+  } catch {
+    return false;
+  }
+}
+
+/** Does for an error that no filter has seen what Nest's last filter does: logs it, and gives nothing of it away. */
+export function maskError(error: unknown, log: (error: unknown) => void): unknown {
+  if (isMeantForCaller(error)) return error;
+  log(error);
+  return new ServerError(MASKED_MESSAGE);
 }
 
 function read(error: unknown): HandlerFault {

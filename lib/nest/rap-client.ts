@@ -18,9 +18,13 @@ import type { Peer } from '../rpc/peer.js';
 import { callTimeout } from '../rpc/pending-call.js';
 import { currentScope, followCallScopes, inThisScope, runInSession, runOutside } from './call-scope.js';
 import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
+import { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapCallOptions, type RapClientOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
 import { ParseError, toRapError } from './errors.js';
+import { handlerFault } from './handler-fault.js';
+import { Lifecycle } from './lifecycle.js';
+import { assertLoadedOnce, loadProcessors } from './load-plugins.js';
 import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
 import { RapSession, type SessionClient } from './rap-session.js';
@@ -45,6 +49,8 @@ interface CallPlan {
   readonly signals: readonly AbortSignal[];
 }
 
+const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
+
 const logger = new Logger('RapClient');
 const NO_SIGNALS: readonly AbortSignal[] = [];
 const NOTHING = (): void => {};
@@ -66,6 +72,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   /** Proxies by their contracts and controller classes. */
   readonly #proxies = new WeakMap<object, unknown>();
+  /** `undefined` where nothing is to be told of start and stop. */
+  readonly #lifecycle: ClientLifecycle | undefined;
   #link: SocketLink | undefined;
 
   /** @throws RangeError for an option that is no option, or out of range. */
@@ -80,8 +88,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (options.deserializer) this.initializeDeserializer(options);
     const limits = resolveLimits(options.limits);
     const endpoint = endpointOf(options);
+    const { events, processors = [] } = options;
+    assertLoadedOnce(processors);
+    if (events || processors.length > 0)
+      this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
     this.#connection = new Connection({
       dial: async () => {
+        if (this.#lifecycle) await this.#lifecycle.start();
         this.#link = await runOutside(() =>
           dial(endpoint, {
             tls: options.tls,
@@ -98,6 +111,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       clock: systemClock,
       deadlines: this.#deadlines,
       metadata: options.metadata ?? {},
+      processors: loadProcessors(processors, {
+        toFault: handlerFault,
+        toPublic: toRapError,
+        onError: logError,
+      }),
       reconnect: reconnectOf(options.reconnect),
       onStatus: (status, reason) => this.#onStatus(status, reason),
     });
@@ -315,21 +333,28 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
   async connect(): Promise<void> {
     await this.#acquire('connect', this.#callTimeoutMs);
+    await this.#lifecycle?.ready();
   }
 
-  /** Ends the connection; calls that wait reject with `ConnectionLostError`. A later call connects again. */
-  close(): void {
-    this.#connection.close('the client was closed');
+  /**
+   * Ends the connection; calls that wait reject with `ConnectionLostError`. A later call connects again.
+   *
+   * @returns a promise of the end where `events` or processors have something to do before it; else nothing
+   */
+  close(): unknown {
+    const close = (): void => this.#connection.close('the client was closed');
+    return this.#lifecycle?.isStarted ? this.#lifecycle.stop(close) : close();
   }
 
   /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
   drain(): Promise<void> {
-    return this.#connection.drain();
+    const drain = (): Promise<void> => this.#connection.drain();
+    return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
-  /** Nest calls it at shutdown for clients that it has made. */
-  onApplicationShutdown(): void {
-    this.close();
+  /** Nest calls it at shutdown for clients that it has made, and waits for what it returns. */
+  onApplicationShutdown(): unknown {
+    return this.close();
   }
 
   /** Calls of this client now. */
@@ -372,7 +397,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       session?.connection() ?? this.#connection.peer ?? (await this.#acquire(route.target, timeoutMs));
     const body = this.serializer ? await this.#serialize(packet) : packet.data;
     try {
-      peer.emit({ target: route.target, header, body, timeoutMs }, header);
+      const pending = peer.emit({ target: route.target, header, body, timeoutMs }, header);
+      if (pending) await pending;
     } catch (error) {
       throw toRapError(error);
     }
@@ -566,8 +592,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
     this._status$.next(status);
     const error = toRapError(reason) as Error | undefined;
-    if (status === RapStatus.Connected) this.#emit('connect');
-    else if (status === RapStatus.Disconnected) this.#emit('disconnect', error);
+    if (status === RapStatus.Connected) {
+      this.#lifecycle?.connected();
+      this.#emit('connect');
+    } else if (status === RapStatus.Disconnected) this.#emit('disconnect', error);
     else if (status === RapStatus.Reconnecting && reason) this.#emit('reconnecting', error);
   }
 
@@ -579,6 +607,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         logger.error(error);
       }
     }
+  }
+}
+
+function logError(error: unknown): void {
+  try {
+    logger.error(error);
+  } catch {
+    // what was thrown cannot even be logged
   }
 }
 

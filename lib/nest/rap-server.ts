@@ -1,7 +1,8 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
+import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
-import { SocketServer } from '../net/socket-server.js';
+import { assertSecureContext, SocketServer } from '../net/socket-server.js';
 import { isLocal } from '../net/address.js';
 import type { SocketLink } from '../net/socket-link.js';
 import { Extension } from '../protocol/extension.js';
@@ -14,6 +15,7 @@ import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
+import type { Processors } from '../rpc/processors.js';
 import { kindFault } from './answer-sink.js';
 import { askWhetherAllowed } from './authorize.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
@@ -22,17 +24,22 @@ import { rememberMaskedErrors } from './expose-errors.js';
 import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
 import { listRoute } from './registry-list.js';
 import { extrasProblem, routeOf } from './route.js';
+import { handlerFault, maskError } from './handler-fault.js';
+import { Lifecycle } from './lifecycle.js';
+import { assertLoadedOnce, loadMiddleware, loadProcessors } from './load-plugins.js';
 import { nestCodec } from './nest-codec.js';
 import { targetOf } from './pattern.js';
 import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
-import type { LifecycleListeners, RapServerOptions } from './server-options.js';
+import type { RapServerOptions } from './server-options.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
 const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
+
+const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
 
 /** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
 const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
@@ -51,8 +58,10 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #registry = new HandlerRegistry();
   readonly #connections: ServerConnections;
   readonly #dispatcher: CallDispatcher;
+  readonly #lifecycle: Lifecycle;
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   readonly #limits;
+  #tls: TlsOptions | undefined;
   #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
   #opening: Promise<AddressInfo | string> | undefined;
@@ -62,17 +71,25 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   constructor(options: RapServerOptions = {}) {
     super();
     this.#options = options;
+    this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
     const { registry = 'private' } = options;
     if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
+    const middleware = loadMiddleware(options.middleware);
+    const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
+    assertLoadedOnce(plugins);
+    this.#lifecycle = new Lifecycle(this, options.events, plugins, SERVER_HOOKS);
     this.#connections = new ServerConnections({
       limits: this.#limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),
+      processors: this.#processors(),
+      middleware: middleware.connection,
+      onArrival: (incoming) => this.#onArrival(incoming),
       onCall: (call) => this.#onCall(call),
       onChannel: (incoming) => this.#onChannel(incoming),
       onEvent: (event, ...args) => this.#emit(event, ...args),
@@ -82,6 +99,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       hooks: this.#processingHooks(),
       exposeErrors: options.exposeErrors ?? false,
       codec: () => this.#nestCodec(),
+      middleware: middleware.message,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
@@ -161,6 +179,21 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     return this.#socketServer?.server.listening ? this.#socketServer.server.address() : null;
   }
 
+  /**
+   * Serves new connections with another certificate, without a restart; connections that are open go on with theirs.
+   * What is not given stays as it was. Before `listen`, and over restarts, it holds as well.
+   *
+   * @param options Node's: `key` and `cert`, and `ca` where clients show certificates, too
+   * @throws Error where the server has no `tls`, or key and certificate do not fit; then nothing changes
+   */
+  setSecureContext(options: SecureContextOptions): void {
+    if (!this.#tls) throw new Error('the server speaks no TLS: give it the option tls');
+    const tls = { ...this.#tls, ...options };
+    assertSecureContext(tls);
+    this.#socketServer?.setSecureContext(tls);
+    this.#tls = tls;
+  }
+
   /** Connections and calls now, and what was refused since the start. */
   stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
     return this.#connections.stats();
@@ -190,8 +223,18 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   async #open(): Promise<AddressInfo | string> {
     this.#registry.assertSound();
-    const { host, port, path, tls, events } = this.#options;
-    await runAll(events?.beforeStart);
+    await this.#lifecycle.starting();
+    try {
+      return await this.#serve();
+    } catch (error) {
+      await this.#lifecycle.undo();
+      throw error;
+    }
+  }
+
+  async #serve(): Promise<AddressInfo | string> {
+    const { host, port, path } = this.#options;
+    const tls = this.#tls;
     const server = new SocketServer({
       endpoint: { host, port, path },
       tls,
@@ -213,7 +256,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this._status$.next(RapStatus.Connected);
     this.#emit('listening', address);
     try {
-      await runAll(events?.afterStart);
+      await this.#lifecycle.started();
     } catch (error) {
       await this.#shut(server);
       throw error;
@@ -225,13 +268,17 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     await this.#opening?.catch(() => {}); // a start that is under way is finished, and undone
     const server = this.#socketServer;
     if (!server) return;
-    const { beforeStop, afterStop } = this.#options.events ?? {};
     try {
-      await runAll(beforeStop);
-    } finally {
-      await this.#shut(server);
+      try {
+        await this.#lifecycle.stopping();
+      } finally {
+        await this.#shut(server);
+      }
+    } catch (error) {
+      await this.#lifecycle.undo();
+      throw error;
     }
-    await runAll(afterStop);
+    await this.#lifecycle.stopped();
   }
 
   async #shut(server: SocketServer): Promise<void> {
@@ -293,8 +340,35 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     });
   }
 
+  /** Processors come first, and their time counts. */
+  #onArrival(incoming: Incoming): boolean {
+    const isCall = incoming instanceof IncomingCall;
+    const route = this.#route(incoming);
+    const runMs = this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
+    return this.#limit(incoming, route?.timeoutMs ?? (isCall ? runMs : Infinity));
+  }
+
+  #processors(): Processors | undefined {
+    const onError = (error: unknown): void => this.#logged(error);
+    const isExposed = this.#options.exposeErrors ?? false;
+    return loadProcessors(this.#options.processors, {
+      toFault: (error) => handlerFault(isExposed ? error : maskError(error, onError)),
+      toPublic: toRapError,
+      onError,
+    });
+  }
+
+  #logged(error: unknown): void {
+    try {
+      this.handleError(error as string);
+    } catch {
+      // what was thrown cannot even be logged
+    }
+  }
+
   /** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
   #limit(incoming: Incoming, ownMs: number): boolean {
+    if (incoming.exchange) return true; // it has had it since its arrival
     const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
     if (leftMs <= 0) {
       incoming.expire();
@@ -376,8 +450,4 @@ function textOf(error: unknown): string {
 
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && !Number.isNaN(value);
-}
-
-async function runAll(listeners: LifecycleListeners | undefined): Promise<void> {
-  for (const listener of typeof listeners === 'function' ? [listeners] : (listeners ?? [])) await listener();
 }

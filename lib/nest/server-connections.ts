@@ -5,12 +5,16 @@ import type { Fault } from '../protocol/fault.js';
 import { LocalCode } from '../protocol/fault.js';
 import type { Link } from '../protocol/link.js';
 import type { DeadlineQueue } from '../rpc/deadline-queue.js';
+import { aroundConnection } from '../rpc/compose.js';
+import type { Incoming } from '../rpc/incoming.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import type { Load } from '../rpc/incoming-table.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { Peer, type PeerOwner } from '../rpc/peer.js';
-import { toRapError } from './errors.js';
+import type { ConnectionMiddleware } from '../rpc/pipeline.js';
+import type { Processors } from '../rpc/processors.js';
+import { RapError, toRapError } from './errors.js';
 import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
 
 export interface ServerConnectionsOptions {
@@ -18,6 +22,10 @@ export interface ServerConnectionsOptions {
   readonly keepAlive: KeepAliveOptions;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
+  readonly processors: Processors | undefined;
+  /** Decides on connections before anything is read from them; `undefined` where there is none. */
+  readonly middleware: readonly ConnectionMiddleware[] | undefined;
+  readonly onArrival: (incoming: Incoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
   readonly onChannel: (incoming: IncomingChannel) => void;
   readonly onEvent: <K extends 'connection' | 'disconnect'>(
@@ -41,7 +49,7 @@ export class ServerConnections implements PeerOwner {
   constructor(private readonly options: ServerConnectionsOptions) {}
 
   accept(link: Link): void {
-    const { limits, keepAlive, clock, deadlines } = this.options;
+    const { limits, keepAlive, clock, deadlines, processors, middleware } = this.options;
     if (this.#opening.size >= limits.maxPendingHandshakes) {
       this.#refusedConnections += 1;
       link.destroy();
@@ -56,6 +64,7 @@ export class ServerConnections implements PeerOwner {
       deadlines,
       load: this.#load,
       connectionId: randomUUID(),
+      processors,
     });
     const { address } = link.remote;
     const ofAddress = this.#perAddress.get(address) ?? 0;
@@ -63,11 +72,34 @@ export class ServerConnections implements PeerOwner {
     this.#peers.add(peer);
     this.#opening.add(peer);
     this.#perAddress.set(address, ofAddress + 1);
-    peer.start();
     if (full) {
+      peer.start();
       this.#refusedConnections += 1;
       peer.close(CloseReason.TooManyConnections);
+    } else if (middleware) void this.#admit(peer, middleware);
+    else peer.start();
+  }
+
+  /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
+  async #admit(peer: Peer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
+    const { connection } = peer;
+    let isServed = false;
+    const serve = (): Promise<void> => {
+      isServed = true;
+      if (peer.state !== 'closed') peer.start();
+      return connection.closed;
+    };
+    let reason: string = CloseReason.Refused;
+    peer.attach();
+    try {
+      await aroundConnection(middleware, connection, serve);
+      if (isServed) return; // whether or not it waits for the end
+    } catch (error) {
+      if (error instanceof RapError) reason = error.message;
+      else this.logOnce(peer, `a connection middleware failed: ${textOf(error)}`);
     }
+    if (!isServed) this.#refusedConnections += 1;
+    peer.close(reason);
   }
 
   /** After a restart, connections are welcome again. */
@@ -113,6 +145,10 @@ export class ServerConnections implements PeerOwner {
     if (this.#draining) peer.drain(this.#draining.graceMs);
   }
 
+  onArrival(incoming: Incoming): boolean {
+    return this.options.onArrival(incoming);
+  }
+
   onCall(call: IncomingCall): void {
     this.options.onCall(call);
   }
@@ -136,6 +172,15 @@ export class ServerConnections implements PeerOwner {
     if (!this.#opening.delete(peer))
       this.options.onEvent('disconnect', infoOf(peer), toRapError(reason) as Error);
     if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
+  }
+}
+
+/** What was thrown may be anything. */
+function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return 'no reason given';
   }
 }
 

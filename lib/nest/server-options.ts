@@ -2,10 +2,9 @@ import type { TlsOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import type { Authorize } from './authorize.js';
+import type { RapMiddleware, RapProcessor } from '../rpc/pipeline.js';
 import type { RapPatternExtras } from './handler-registry.js';
-
-/** A function, or several, that run one after the other. */
-export type LifecycleListeners = (() => unknown) | readonly (() => unknown)[];
+import type { LifecycleEvents } from './lifecycle.js';
 
 export interface RapServerOptions {
   /** Host name or address to listen on. Default `localhost`, as Python's rap. */
@@ -14,7 +13,7 @@ export interface RapServerOptions {
   port?: number;
   /** Path of a Unix socket, instead of host and port. */
   path?: string;
-  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tlsSubject`. */
+  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. TLS 1.2 is the least. */
   tls?: TlsOptions;
   /** Time that a handler has, in milliseconds. Default 9000, rap's own. A handler may set its own in its extras. */
   runTimeoutMs?: number;
@@ -42,13 +41,15 @@ export interface RapServerOptions {
    * are for callers on this machine. Unless it says true, or where it throws, the caller gets what an unknown function gets.
    */
   authorize?: Authorize;
-  /** Called around start and stop, awaited in order. An error of `beforeStart` fails the start. */
-  events?: {
-    beforeStart?: LifecycleListeners;
-    afterStart?: LifecycleListeners;
-    beforeStop?: LifecycleListeners;
-    afterStop?: LifecycleListeners;
-  };
+  /** Around connections and around unary calls, the first outermost. */
+  middleware?: readonly RapMiddleware[];
+  /** Work on each message: requests in this order, responses in reverse. */
+  processors?: readonly RapProcessor[];
+  /**
+   * Called around start and stop, awaited in order. An error of `beforeStart` fails the start. Middleware and processors
+   * start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
+   */
+  events?: LifecycleEvents;
   /** Nest's serializer: gets `{ id, response, isDisposed }`, and its `response` is sent. */
   serializer?: Serializer;
   /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
-import type { RemoteAddress } from '../protocol/link.js';
+import { type PeerCertificate, TLSSocket } from 'node:tls';
+import type { RemoteAddress, TlsPeer } from '../protocol/link.js';
 
 /** Where to listen or connect: a TCP host and port, or the path of a Unix socket. */
 export interface Endpoint {
@@ -31,8 +31,11 @@ export function describeEndpoint(endpoint: Endpoint): string {
 }
 
 export function remoteOf(socket: Socket, path: string | undefined): RemoteAddress {
-  const tlsSubject = socket instanceof TLSSocket ? peerSubject(socket) : undefined;
-  return { ...addressOf(socket.remoteAddress, socket.remotePort, path), tlsSubject };
+  const address = addressOf(socket.remoteAddress, socket.remotePort, path);
+  if (!(socket instanceof TLSSocket)) return { ...address, tlsSubject: undefined };
+  const tls = tlsPeer(socket);
+  // only a certificate that was verified names anybody
+  return { ...address, tlsSubject: tls.authorized ? tls.subject : undefined, tls };
 }
 
 export function localOf(socket: Socket, path: string | undefined): RemoteAddress {
@@ -50,11 +53,26 @@ function addressOf(
   return { address, port: port ?? 0, family: address.includes(':') ? 'IPv6' : 'IPv4' };
 }
 
-/** Only a certificate that was verified names anybody. */
-function peerSubject(socket: TLSSocket): Readonly<Record<string, unknown>> | undefined {
-  if (!socket.authorized) return undefined;
-  const { subject } = socket.getPeerCertificate();
-  return subject ? { ...subject } : undefined;
+function tlsPeer(socket: TLSSocket): TlsPeer {
+  const { authorized } = socket;
+  const error = socket.authorizationError as unknown as string | null; // whatever Node's types say
+  const connection = {
+    authorized,
+    authorizationError: authorized ? undefined : (error ?? undefined),
+    protocol: socket.getProtocol() ?? undefined,
+  };
+  const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | null;
+  if (!certificate?.subject) return connection;
+  const { subject, issuer, subjectaltname, fingerprint256, serialNumber, valid_to: validTo } = certificate;
+  return {
+    ...connection,
+    subject: { ...subject },
+    issuer: { ...issuer },
+    subjectAltName: subjectaltname,
+    fingerprint256,
+    serialNumber,
+    validTo,
+  };
 }
 
 /** Whether a peer is on this machine: loopback, also as IPv4-mapped IPv6, or a Unix socket. */

@@ -34,7 +34,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
     });
     const failed = (error: Error): void => {
       timer.cancel();
-      reject(error);
+      reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : error);
     };
     const closed = (): void =>
       failed(new Error(`the connection to ${describeEndpoint(endpoint)} was closed`));
@@ -53,4 +53,16 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
 /** The name that the certificate must bear; an address has none to send. */
 function serverName({ host }: Endpoint): string | undefined {
   return host === undefined || net.isIP(host) !== 0 ? undefined : host;
+}
+
+/** What OpenSSL says of bytes that are no TLS. */
+const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
+
+function isNoTls(error: Error & { code?: unknown }): boolean {
+  return NO_TLS.has(error.code as string) && /wrong version|packet length/i.test(error.message);
+}
+
+function speaksNoTls(endpoint: Endpoint, cause: Error & { code?: unknown }): Error {
+  const error = new Error(`${describeEndpoint(endpoint)} speaks no TLS`, { cause });
+  return Object.assign(error, { code: cause.code });
 }

@@ -99,6 +99,10 @@ export class SocketLink implements Link, BudgetHolder {
     return this.socket;
   }
 
+  attach(receiver: LinkReceiver): void {
+    this.#receiver = receiver;
+  }
+
   start(receiver: LinkReceiver): void {
     this.#receiver = receiver;
     this.socket.on('data', (chunk) => this.#onData(chunk));

@@ -4,11 +4,12 @@ import { nodeAddress, type Endpoint } from './address.js';
 import { InputBudget } from './input-budget.js';
 import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
 
-/** Time for a TLS handshake. Node's own 120 s is an invitation. */
-const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
-
 export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget'> {
-  readonly limits: SocketLinkLimits & { readonly maxUnfinishedBytes: number };
+  readonly limits: SocketLinkLimits & {
+    readonly maxUnfinishedBytes: number;
+    /** Time for a TLS handshake. Node's own 120 s is an invitation. */
+    readonly tlsHandshakeTimeoutMs: number;
+  };
   readonly endpoint: Endpoint;
   readonly tls?: tls.TlsOptions | undefined;
   readonly onLink: (link: SocketLink) => void;
@@ -30,7 +31,7 @@ export class SocketServer {
     };
     this.server = options.tls
       ? tls.createServer(
-          { minVersion: 'TLSv1.2', handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS, ...options.tls },
+          { minVersion: 'TLSv1.2', handshakeTimeout: options.limits.tlsHandshakeTimeoutMs, ...options.tls },
           accept,
         )
       : net.createServer(accept);
@@ -54,6 +55,16 @@ export class SocketServer {
     });
   }
 
+  /**
+   * Serves new connections with this certificate; those that are open go on with theirs.
+   *
+   * @throws Error where the server speaks no TLS, or the options hold no certificate and key that fit; then nothing changes
+   */
+  setSecureContext(options: tls.SecureContextOptions): void {
+    if (!(this.server instanceof tls.Server)) throw new Error('the server speaks no TLS');
+    this.server.setSecureContext({ minVersion: 'TLSv1.2', ...options });
+  }
+
   /** Accepts no more connections; those that are open go on. */
   stopListening(): void {
     if (this.server.listening) this.server.close();
@@ -69,4 +80,9 @@ export class SocketServer {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(gone);
   }
+}
+
+/** @throws Error where the options make no TLS context, as with a key that does not fit the certificate */
+export function assertSecureContext(options: tls.SecureContextOptions): void {
+  tls.createSecureContext(options);
 }

@@ -16,6 +16,7 @@ export const PROTOCOL_VERSION = '0.1';
 /** Reasons that CLOSE carries. The first is rap's own text, which its clients know. */
 export const CloseReason = {
   TooManyConnections: 'Currently exceeding the maximum number of connections limit',
+  Refused: 'the connection was refused',
   PongTimeout: 'recv pong timeout',
   TooManyPings: 'too many pings',
   IncompleteFrame: 'incomplete frame',

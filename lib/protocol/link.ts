@@ -2,6 +2,26 @@ import type { EncodedHeader } from './encoder.js';
 import type { Fault } from './fault.js';
 import type { Frame, Header, MsgType } from './frame.js';
 
+/** What TLS says of the other end. */
+export interface TlsPeer {
+  /** Whether its certificate was verified: without this, nothing below is more than a claim. */
+  readonly authorized: boolean;
+  /** Why not, in OpenSSL's word for it. */
+  readonly authorizationError?: string | undefined;
+  /** `TLSv1.2` or `TLSv1.3`. */
+  readonly protocol?: string | undefined;
+  /** The rest stands in its certificate, and is missing where it sent none. */
+  readonly subject?: Readonly<Record<string, unknown>> | undefined;
+  readonly issuer?: Readonly<Record<string, unknown>> | undefined;
+  /** Names and addresses that the certificate is for, such as `DNS:localhost, IP Address:127.0.0.1`. */
+  readonly subjectAltName?: string | undefined;
+  /** SHA-256 of the certificate, in hex with colons. */
+  readonly fingerprint256?: string | undefined;
+  readonly serialNumber?: string | undefined;
+  /** End of its time, as text. */
+  readonly validTo?: string | undefined;
+}
+
 /** Who is at the other end. */
 export interface RemoteAddress {
   /** IP address, or the path of a Unix socket. */
@@ -9,8 +29,10 @@ export interface RemoteAddress {
   /** 0 for a Unix socket. */
   readonly port: number;
   readonly family: 'IPv4' | 'IPv6' | 'unix';
-  /** Subject of the peer's TLS certificate, where it sent one. */
+  /** Subject of the peer's TLS certificate, where it sent one that was verified. */
   readonly tlsSubject?: Readonly<Record<string, unknown>> | undefined;
+  /** What TLS says of it; only where the connection is one of TLS. */
+  readonly tls?: TlsPeer;
 }
 
 /**
@@ -25,6 +47,8 @@ export interface Link {
   /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
   readonly blockedMs: number;
 
+  /** Tells `receiver` of the end of the connection; nothing is read before `start`. */
+  attach(receiver: LinkReceiver): void;
   /** Starts reading. Called once. */
   start(receiver: LinkReceiver): void;
   /** The handshake is done: frames may be as large as the limits allow. */

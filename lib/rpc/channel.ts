@@ -6,6 +6,9 @@ import { Status } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
 import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
 import { type ChannelMessage, MessageQueue } from './message-queue.js';
+import type { MessageView, NamedFault } from './message-view.js';
+import { ChannelProcessing, type DeclareOutcome } from './channel-processing.js';
+import type { Exchange } from './processors.js';
 
 /** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
 const MAX_WAITING_WRITES = 1024;
@@ -42,6 +45,8 @@ export interface ChannelOptions {
   readonly sendWindow: number | undefined;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
+  /** Its way through the processors, where there are any. */
+  readonly exchange?: Exchange | undefined;
 }
 
 /** A write that waits for room. */
@@ -64,7 +69,7 @@ export interface WaitingRead {
  */
 export class Channel {
   readonly id: number;
-  readonly metadata: unknown;
+  metadata: unknown;
 
   readonly #host: ChannelHost;
   readonly #receiveWindow: number;
@@ -88,6 +93,16 @@ export class Channel {
   #fault: Fault | undefined;
   #controller: AbortController | undefined;
   #onClosed: (() => void)[] = [];
+  /** Its messages on their way through the processors, where there are any. */
+  #processing: ChannelProcessing | undefined;
+  /** The peer has not got DECLARE yet. */
+  #undeclared = false;
+  /** This side ends the channel as soon as its last message has left the processors. */
+  #closing: { readonly error: NamedFault | undefined } | undefined;
+  /** The peer has ended the channel with an error, which the processors work on. */
+  #isFailing = false;
+  /** What the processors are told that it ended with. */
+  #outcome: Fault | undefined;
 
   constructor(options: ChannelOptions) {
     this.id = options.id;
@@ -99,6 +114,7 @@ export class Channel {
     this.#halfClose = options.halfClose;
     this.#fastOpen = options.fastOpen;
     this.#state = options.state;
+    if (options.exchange) this.#processing = this.#processWith(options.exchange);
   }
 
   get state(): ChannelState {
@@ -126,7 +142,7 @@ export class Channel {
 
   /** Whether a read would give a message, or wait for one that may come. */
   get readable(): boolean {
-    return this.#queue.length > 0 || !this.#peerIsDone();
+    return this.#queue.length > 0 || !this.#nothingComes();
   }
 
   /** Aborted when the channel is over. Made on first use. */
@@ -155,8 +171,7 @@ export class Channel {
   read(): Promise<ChannelMessage | undefined> {
     const message = this.poll();
     if (message) return Promise.resolve(message);
-    if (this.#fault) return Promise.reject(this.#fault);
-    if (this.#peerIsDone()) return Promise.resolve(undefined);
+    if (this.#nothingComes()) return this.#fault ? Promise.reject(this.#fault) : Promise.resolve(undefined);
     return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
   }
 
@@ -164,9 +179,9 @@ export class Channel {
   readInto(reader: WaitingRead): () => void {
     const message = this.poll();
     if (message) reader.resolve(message);
+    else if (!this.#nothingComes()) this.#readers.push(reader);
     else if (this.#fault) reader.reject(this.#fault);
-    else if (this.#peerIsDone()) reader.resolve(undefined);
-    else this.#readers.push(reader);
+    else reader.resolve(undefined);
     return () => {
       this.#readers = this.#readers.filter((other) => other !== reader);
     };
@@ -178,7 +193,8 @@ export class Channel {
   tryWrite(body: unknown, header?: Header): boolean {
     this.#assertStep('msg');
     if (this.#writes.length > 0 || !this.#hasRoom()) return false;
-    this.#sendMessage(body, header);
+    // one that fails in the processors ends the channel
+    this.#sendMessage(body, header)?.catch(() => {});
     return true;
   }
 
@@ -190,7 +206,8 @@ export class Channel {
    */
   write(body: unknown, header?: Header): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.tryWrite(body, header)) resolve();
+      this.#assertStep('msg');
+      if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.#sendMessage(body, header));
       else if (this.#writes.length >= MAX_WAITING_WRITES) throw tooManyWrites();
       else this.#writes.push({ body, header, resolve, reject });
     });
@@ -213,7 +230,14 @@ export class Channel {
 
   /** Ends the channel both ways, at once; the peer learns of the fault. May be called twice. */
   close(fault?: Fault, name = 'RapError'): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.#closing) return;
+    if (this.#processing && !this.#undeclared) {
+      const error = fault && { fault, name };
+      // what was written before goes first
+      if (this.#processing.isSending) this.#closing = { error };
+      else this.#closeProcessed(error);
+      return;
+    }
     this.#sendDrop(fault, name);
     this.#queue.clear();
     this.#finish(undefined, false);
@@ -222,7 +246,7 @@ export class Channel {
   /** Ends the channel because this side wants no more of it: the peer gets DROP, this side the fault. */
   cancel(fault: Fault): void {
     if (this.isClosed) return;
-    this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+    this.#sendDrop(undefined, '');
     this.#queue.clear();
     this.#finish(fault, false);
   }
@@ -240,27 +264,33 @@ export class Channel {
     if (write && this.#hasRoom()) {
       this.#writes.shift();
       try {
-        this.#sendMessage(write.body, write.header);
-        write.resolve();
+        const pending = this.#sendMessage(write.body, write.header);
+        if (pending)
+          pending.then(
+            () => write.resolve(),
+            (fault: Fault) => write.reject(fault),
+          );
+        else write.resolve();
       } catch (error) {
         write.reject(error as Fault);
       }
     }
     this.#flushEnd();
-    return this.#writes.length > 0 && this.#mayWrite() && this.#credit > 0;
+    return this.#writes.length > 0 && this.#mayWrite() && this.#credit > 0 && !this.#processing?.isSending;
   }
 
   // --- frames of the peer -------------------------------------------------------------------------------------
 
   /** Takes a frame of the peer. Returns what is wrong with it, or `undefined`; a wrong frame changes nothing. */
   receive(lifeCycle: unknown, header: Header, body: unknown, bytes: number): string | undefined {
+    if (this.#isFailing) return undefined; // late frames of an end that is known
     switch (lifeCycle) {
       case LifeCycle.Msg: // [102, id, {channel_life_cycle: MSG}, body]
         return this.#step('peerMsg') ?? this.#onMessage(header, body, bytes);
       case LifeCycle.Credit: // [102, id, {channel_life_cycle: CREDIT}, bytes]
         return this.#step('peerCredit') ?? this.#onCredit(body);
       case LifeCycle.Declare: // [102, id, {channel_life_cycle: DECLARE}, nil], the answer
-        return this.#step('peerDeclare') ?? this.#flushAll();
+        return this.#step('peerDeclare') ?? this.#onDeclared(header, body, bytes);
       case LifeCycle.End: // [102, id, {channel_life_cycle: END}, nil]
         return this.#step('peerEnd') ?? this.#onEnd();
       case LifeCycle.Drop: // [102, id, {channel_life_cycle: DROP}, nil or error]
@@ -276,23 +306,61 @@ export class Channel {
     if (!this.isClosed) this.#finish(fault, true);
   }
 
+  /** The connection is gone, and with it what the processors still work on. */
+  lost(fault: Fault): void {
+    this.#processing?.stop();
+    this.peerGone(fault);
+  }
+
+  /** The peer has ended the channel with an error. On a client, processors see it as the last message. */
+  peerFailed(fault: Fault, header: Header, body: unknown, bytes: number): void {
+    const processing = this.#processing;
+    if (this.isClosed || this.#isFailing) return;
+    if (!processing?.isOfClient) return this.peerGone(fault);
+    const view = processing.message(LifeCycle.Drop, header, body, bytes);
+    view.fail({ fault, name: 'RapError' });
+    this.#isFailing = true;
+    processing.receive(view, (last) => this.peerGone(last));
+  }
+
   #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
     this.#outstanding += bytes;
     if (this.#creditsAgreed && this.#outstanding - bytes >= this.#receiveWindow)
       return 'more bytes than it had credit for';
-    const message = { header, body, bytes };
+    if (this.#processing) {
+      const view = this.#processing.message(LifeCycle.Msg, header, body, bytes);
+      this.#processing.receive(view, () =>
+        this.#deliver({ header: view.outcome as Header, body: view.body, bytes }),
+      );
+      this.#pauseIfFull();
+    } else this.#deliver({ header, body, bytes });
+    return undefined;
+  }
+
+  #deliver(message: ChannelMessage): void {
     const reader = this.#readers.shift();
     if (reader) {
       reader.resolve(message);
-      this.#consumed(bytes);
-      return undefined;
+      this.#consumed(message.bytes);
+      return;
     }
     this.#queue.push(message);
-    if (!this.#creditsAgreed && !this.#readingPaused && this.#isFull()) {
-      this.#readingPaused = true;
-      this.#host.pauseReading();
+    this.#pauseIfFull();
+  }
+
+  #pauseIfFull(): void {
+    if (this.#creditsAgreed || this.#readingPaused || this.#over || !this.#isFull()) return;
+    this.#readingPaused = true;
+    this.#host.pauseReading();
+  }
+
+  #onDeclared(header: Header, body: unknown, bytes: number): undefined {
+    if (!this.#processing) {
+      this.#flushAll();
+      return;
     }
-    return undefined;
+    const view = this.#processing.message(LifeCycle.Declare, header, body, bytes);
+    this.#processing.receive(view, () => this.#flushAll());
   }
 
   #onCredit(credit: unknown): string | undefined {
@@ -311,7 +379,7 @@ export class Channel {
       this.#finish(undefined, true, false);
       return;
     }
-    for (const reader of this.#readers.splice(0)) reader.resolve(undefined);
+    if (this.#nothingComes()) this.#settleReaders();
   }
 
   /** Gives credit back in halves of the window, not message by message. */
@@ -331,8 +399,16 @@ export class Channel {
     return this.#state === 'closed' || this.#state === 'peerEnded';
   }
 
+  /** Whether the reader has got everything that there will be. */
+  #nothingComes(): boolean {
+    return this.#peerIsDone() && !this.#processing?.isReceiving;
+  }
+
   #isFull(): boolean {
-    return this.#queue.length >= MAX_QUEUED_MESSAGES || this.#queue.bytes >= this.#receiveWindow;
+    const { count = 0, bytes = 0 } = this.#processing ?? {};
+    return (
+      this.#queue.length + count >= MAX_QUEUED_MESSAGES || this.#queue.bytes + bytes >= this.#receiveWindow
+    );
   }
 
   /** Whether the state lets messages out; before DECLARE was answered only with `fast_open`. */
@@ -341,10 +417,21 @@ export class Channel {
   }
 
   #hasRoom(): boolean {
-    return this.#credit > 0 && this.#mayWrite() && this.#host.hasRoom();
+    return this.#credit > 0 && this.#mayWrite() && !this.#processing?.isSending && this.#host.hasRoom();
   }
 
-  #sendMessage(body: unknown, header: Header | undefined): void {
+  /** A promise where processors take their time. */
+  #sendMessage(body: unknown, header: Header | undefined): void | Promise<void> {
+    if (this.#processing) {
+      const view = this.#processing.message(LifeCycle.Msg, header ?? null, body);
+      return this.#processing.send(view, () =>
+        this.#put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
+      );
+    }
+    this.#put(body, header);
+  }
+
+  #put(body: unknown, header: Header | undefined): void {
     const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
     this.#credit -= this.#host.send(frameHeader, body);
     this.wroteAny = true;
@@ -352,6 +439,7 @@ export class Channel {
 
   /** The last frame of the channel: the fault with it where there is one that the connection can carry. */
   #sendDrop(fault: Fault | undefined, name: string): void {
+    if (this.#undeclared) return; // the peer knows of nothing
     try {
       if (fault) {
         const { header, body } = toErrorFrame(fault, name);
@@ -372,6 +460,7 @@ export class Channel {
   #flushEnd(): void {
     const ending = this.#ending;
     if (!ending || this.#writes.length > 0 || !this.#mayWrite() || this.isClosed) return;
+    if (this.#processing?.isSending) return;
     this.#ending = undefined;
     this.#host.send(LIFE_CYCLE_HEADER.END, null);
     this.wroteAny = true;
@@ -391,7 +480,7 @@ export class Channel {
 
   #assertStep(event: 'msg' | 'end'): void {
     const step = CHANNEL_TABLE[this.#state][event];
-    if (this.#ending) throw lifeCycleFault('this side has ended');
+    if (this.#ending || this.#closing) throw lifeCycleFault('this side has ended');
     if ('refused' in step) throw this.#fault ?? lifeCycleFault(step.refused);
   }
 
@@ -412,13 +501,96 @@ export class Channel {
     for (const write of this.#writes.splice(0)) write.reject(refusal);
     this.#ending?.reject(refusal);
     this.#ending = undefined;
-    for (const reader of this.#readers.splice(0)) {
-      if (fault) reader.reject(fault);
-      else reader.resolve(undefined);
-    }
+    this.#outcome ??= fault;
+    // what the peer said before its end is read first
+    if (!byPeer) this.#processing?.stop();
+    if (this.#nothingComes()) this.#settleReaders();
     this.#controller?.abort(fault);
     this.#host.released(peerKnows);
     for (const callback of this.#onClosed.splice(0)) callback();
+    if (!this.#processing?.isReceiving) this.#processing?.exchange.exit(this.#outcome);
+  }
+
+  #settleReaders(): void {
+    for (const reader of this.#readers.splice(0)) {
+      if (this.#fault) reader.reject(this.#fault);
+      else reader.resolve(undefined);
+    }
+  }
+
+  // --- processors ---------------------------------------------------------------------------------------------
+
+  /** Sends DECLARE, or the answer to it, once the processors have seen it. What follows waits. @throws what they throw */
+  open(declare: MessageView, send: (declare: MessageView) => void): void {
+    if (this.isClosed || !this.#processing) return;
+    this.#undeclared = this.isDeclaring;
+    const put = (): void => {
+      send(declare);
+      this.#undeclared = false;
+    };
+    try {
+      // one that fails later ends the channel, which its owner sees
+      this.#processing.send(declare, put, this.#undeclared)?.catch((error: Fault) => this.#endWith(error));
+    } catch (error) {
+      this.#endWith(error as Fault);
+      throw error;
+    }
+  }
+
+  /** The peer's DECLARE goes through the processors; what follows it waits. */
+  opened(exchange: Exchange, declare: MessageView, then: DeclareOutcome): void {
+    this.#processing = this.#processWith(exchange);
+    this.#processing.declared(declare, then);
+  }
+
+  #processWith(exchange: Exchange): ChannelProcessing {
+    return new ChannelProcessing(exchange, {
+      onIdle: () => {
+        if (this.#nothingComes()) this.#settleReaders();
+        if (this.#over) exchange.exit(this.#outcome);
+      },
+      onSent: () => {
+        this.#flushAll();
+        if (this.#closing && !this.#processing?.isSending) this.#closeProcessed(this.#closing.error);
+      },
+      failed: (error, isSeen) => {
+        if (!isSeen) this.#closeProcessed(error, error.fault);
+        else this.#endWith(error.fault, error.name);
+        return error.fault;
+      },
+      refusal: () => (this.#over ? (this.#fault ?? lifeCycleFault('the channel is closed')) : undefined),
+    });
+  }
+
+  /** Ends the channel once the processors have seen the error that ends it, if one does. `own`: what this side gets. */
+  #closeProcessed(error: NamedFault | undefined, own?: Fault): void {
+    if (this.#over) return this.#failLate(own);
+    this.#closing = { error };
+    const end = (last: NamedFault | undefined): void => {
+      if (this.#over) return;
+      this.#sendDrop(last?.fault, last?.name ?? '');
+      if (!own) this.#queue.clear();
+      this.#outcome = last?.fault;
+      this.#finish(own, false);
+    };
+    if (error) this.#processing?.last(error, end);
+    else end(undefined);
+  }
+
+  /** Ends the channel with an error that both sides get, and the processors have seen. */
+  #endWith(fault: Fault, name = 'RapError'): void {
+    if (this.#over) return this.#failLate(fault);
+    this.#sendDrop(fault, name);
+    this.#finish(fault, false);
+  }
+
+  /** A message failed that came before the peer's own end: whoever reads gets the fault instead of the rest. */
+  #failLate(fault: Fault | undefined): void {
+    if (!this.closedByPeer || !fault) return;
+    this.#processing?.stop();
+    this.#fault ??= fault;
+    this.#settleReaders();
+    this.#processing?.exchange.exit(fault);
   }
 }
 

@@ -8,6 +8,7 @@ import { Status } from '../protocol/status.js';
 import { fromErrorFrame } from '../protocol/wire-error.js';
 import { Channel, type ChannelHost } from './channel.js';
 import type { RapLimits } from './limits.js';
+import type { Exchange } from './processors.js';
 
 /** Unsent bytes at which channels wait: what they write then does not delay calls for long. */
 const SEND_MARK_BYTES = 256 * 1024;
@@ -59,7 +60,7 @@ export class Channels {
   }
 
   /** A new channel under `id`: `declaring` where its DECLARE has just been sent, else open. */
-  create(id: number, state: 'declaring' | 'open', metadata: unknown): Channel {
+  create(id: number, state: 'declaring' | 'open', metadata: unknown, exchange?: Exchange): Channel {
     const host: ChannelHost = {
       send: (header, body) => this.connection.send(id, header, body),
       hasRoom: () => this.#hasRoom(channel),
@@ -82,6 +83,7 @@ export class Channels {
       sendWindow: sendWindow(this.#agreed),
       halfClose: this.#agreed.has(Extension.HalfClose),
       fastOpen: this.#agreed.has(Extension.FastOpen),
+      exchange,
     });
     this.#live.set(id, channel);
     this.#closedHere.delete(id);
@@ -103,7 +105,7 @@ export class Channels {
       return this.#closedHere.has(id);
     }
     if (error) {
-      channel.peerGone(error);
+      channel.peerFailed(error, header, body, bytes);
       return true;
     }
     const wrong = channel.receive(lifeCycle, header, body, bytes);
@@ -127,7 +129,7 @@ export class Channels {
   }
 
   failAll(fault: Fault): void {
-    for (const channel of this.#live.values()) channel.peerGone(fault);
+    for (const channel of this.#live.values()) channel.lost(fault);
   }
 
   #hasRoom(channel: Channel): boolean {

@@ -4,7 +4,12 @@ import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from './channel.js';
 import { Incoming } from './incoming.js';
+import type { MessageView, NamedFault } from './message-view.js';
 import type { Peer } from './peer.js';
+import { afterwards, type Exchange } from './processors.js';
+
+/** Time that the answer of a call which has run out of its own has in the processors, in milliseconds. */
+const LAST_ANSWER_MS = 1000;
 
 /** A unary call of the peer, or an event. It is answered at most once. */
 export class IncomingCall extends Incoming {
@@ -12,12 +17,21 @@ export class IncomingCall extends Incoming {
   stream: Channel | undefined;
   /** Its time was asked for, by the handler or the caller, and holds for a stream, too. */
   keepsLimit = false;
+  /** Size on the wire. */
+  bytes = 0;
+
+  /** Processors work on the answer just now. */
+  #answering = false;
+  /** The handler has ended while they did. */
+  #hasEnded = false;
+  /** They have let the call through to the handler. */
+  #isHandled = false;
 
   constructor(
     peer: Peer,
     id: number,
     header: Header,
-    readonly body: unknown,
+    public body: unknown,
     /** An event: the peer expects no answer. */
     readonly oneWay: boolean,
   ) {
@@ -31,12 +45,53 @@ export class IncomingCall extends Incoming {
 
   /** Answers with a value. A second answer, or one that nobody waits for, is dropped. */
   reply(body: unknown, header: Header | null = null): void {
-    if (this.settle()) this.peer.answer(this, header, body);
+    if (this.exchange) this.#answer(this.exchange, header, body);
+    else if (this.settle()) this.peer.answer(this, header, body);
   }
 
   override fail(fault: Fault, name: string): void {
     if (this.stream) this.stream.close(fault, name);
+    else if (this.exchange) this.#answer(this.exchange, null, undefined, { fault, name });
     else if (this.settle()) this.peer.answerError(this, fault, name);
+  }
+
+  override accept(message: MessageView): void {
+    super.accept(message);
+    this.#isHandled = true;
+    this.body = message.body;
+  }
+
+  /** Its slot is free when the answer has left, too. */
+  override ended(): void {
+    this.#hasEnded = true;
+    if (!this.#answering) super.ended();
+  }
+
+  override abort(reason: Fault): void {
+    super.abort(reason);
+    if (!this.stream) this.exchange?.exit(reason);
+  }
+
+  /** The answer goes through the processors. Until it has left, the call can still run out of time, or be cancelled. */
+  #answer(exchange: Exchange, header: Header | null, body: unknown, error?: NamedFault): void {
+    if (this.settled || this.#answering) return;
+    if (this.oneWay) return this.#leave(exchange, header, body, error);
+    const view = exchange.message(undefined, header, body);
+    if (error) view.fail(error);
+    this.#answering = true;
+    const leave = (): void => {
+      this.#answering = false;
+      this.#leave(exchange, view.outcome, view.body, exchange.faultIn(view));
+      if (this.#hasEnded) super.ended();
+    };
+    void afterwards(() => exchange.response(view), leave, leave);
+  }
+
+  #leave(exchange: Exchange, header: Header | null, body: unknown, error: NamedFault | undefined): void {
+    if (!this.settle()) return;
+    if (error) this.peer.answerError(this, error.fault, error.name, header);
+    else this.peer.answer(this, header, body);
+    exchange.exit(error?.fault);
   }
 
   /**
@@ -74,9 +129,22 @@ export class IncomingCall extends Incoming {
       message: 'Call slow timeout',
       remoteName: 'RpcRunTimeError',
     });
-    this.fail(fault, 'RpcRunTimeError');
-    this.settle();
+    if (this.exchange && !this.stream) this.#expireIn(this.exchange, { fault, name: 'RpcRunTimeError' });
+    else {
+      this.fail(fault, 'RpcRunTimeError');
+      this.settle();
+    }
     this.cancel(fault);
+  }
+
+  /** Where processors have taken all the time, they do not get the answer as well. */
+  #expireIn(exchange: Exchange, error: NamedFault): void {
+    const isWaiting = this.#answering || !this.#isHandled || this.reason !== undefined;
+    if (isWaiting) this.#leave(exchange, null, undefined, error);
+    else {
+      this.#answer(exchange, null, undefined, error);
+      if (!this.settled) this.limitRun(LAST_ANSWER_MS);
+    }
   }
 }
 

@@ -4,6 +4,7 @@ import { Status } from '../protocol/status.js';
 import type { Channel } from './channel.js';
 import { cancelled } from './incoming-call.js';
 import { Incoming } from './incoming.js';
+import type { MessageView } from './message-view.js';
 import type { Peer } from './peer.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
@@ -24,6 +25,17 @@ export class IncomingChannel extends Incoming {
   close(): void {
     this.settle();
     this.channel.close();
+  }
+
+  override accept(message: MessageView): void {
+    super.accept(message);
+    this.channel.metadata = message.body;
+  }
+
+  /** Its place is free when its last messages have left the processors, too. */
+  override ended(): void {
+    if (!this.exchange || this.channel.isClosed) super.ended();
+    else this.channel.whenClosed(() => super.ended());
   }
 
   override fail(fault: Fault, name: string): void {

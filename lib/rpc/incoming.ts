@@ -2,7 +2,9 @@ import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Expiring } from './deadline-queue.js';
 import { allowManyListeners } from './listeners.js';
+import type { MessageView } from './message-view.js';
 import type { Peer } from './peer.js';
+import type { Exchange } from './processors.js';
 
 /**
  * Something that the peer started and a handler works on: a call or a channel. It settles once, when the peer will get
@@ -12,6 +14,8 @@ import type { Peer } from './peer.js';
 export abstract class Incoming extends Expiring {
   /** Called once when it settles: answered, timed out, cancelled, connection gone. */
   onSettled: (() => void) | undefined;
+  /** Its way through the processors, where there are any. */
+  exchange: Exchange | undefined;
   /** When it came, in milliseconds of the peer's clock. */
   readonly startedAt: number;
 
@@ -23,7 +27,7 @@ export abstract class Incoming extends Expiring {
   constructor(
     readonly peer: Peer,
     readonly id: number,
-    readonly header: Header,
+    public header: Header,
   ) {
     super();
     this.startedAt = peer.clock.now();
@@ -68,8 +72,18 @@ export abstract class Incoming extends Expiring {
     this.peer.incomingEnded(this);
   }
 
+  /** Takes over what processors or middleware made of its first message. */
+  accept(message: MessageView): void {
+    if (message.isTouched) this.header = message.outcome as Header;
+  }
+
   /** Ends it with an error, which the peer gets; `name` is the class that a peer of this project sees. */
   abstract fail(fault: Fault, name: string): void;
+
+  /** Why it was given up, where it was. */
+  protected get reason(): Fault | undefined {
+    return this.#reason;
+  }
 
   protected cancel(reason: Fault): void {
     this.#reason ??= reason;

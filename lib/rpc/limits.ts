@@ -14,6 +14,8 @@ export interface RapLimits extends FrameLimits {
   readonly maxPendingHandshakes: number;
   /** Time for a new connection to send DECLARE. Default 10 s, as RabbitMQ. */
   readonly declareTimeoutMs: number;
+  /** Time for a client of a TLS server to shake hands. Default 10 s, where Node's own is 120 s. */
+  readonly tlsHandshakeTimeoutMs: number;
   /** Time to reach a server, TLS included. Default 5 s. */
   readonly connectTimeoutMs: number;
   /** Time for a server to answer DECLARE, once it is reached. Default 9 s, rap's own. */
@@ -55,6 +57,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxConnectionsPerAddress: 128,
   maxPendingHandshakes: 256,
   declareTimeoutMs: 10_000,
+  tlsHandshakeTimeoutMs: 10_000,
   connectTimeoutMs: 5_000,
   openTimeoutMs: 9_000,
   incompleteFrameTimeoutMs: 30_000,

@@ -6,6 +6,7 @@ import { Status } from '../protocol/status.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
 import type { RapLimits } from './limits.js';
+import type { MessageView } from './message-view.js';
 import {
   PendingCall,
   timeLeftHeader,
@@ -13,11 +14,16 @@ import {
   type PendingCallOwner,
   type ReplySink,
 } from './pending-call.js';
+import type { MessageKind } from './pipeline.js';
+import { afterwards, type Exchange } from './processors.js';
 
 /** The calls of this side over one connection: at most `maxInFlight` at the peer, the rest in a queue. */
 export class OutgoingCalls implements PendingCallOwner {
   /** Whether the peer understands `timeout_ms`. */
   peerKnowsDeadlines = false;
+
+  /** Where processors are loaded: begins the way of a call through them. */
+  openExchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
 
   readonly #live = new Map<number, PendingCall>();
   #queue: PendingCall[] = [];
@@ -57,9 +63,10 @@ export class OutgoingCalls implements PendingCallOwner {
     return this.#live.has(id);
   }
 
-  /** Sends a call, or queues it. Everything that goes wrong goes to the sink. */
-  start(request: CallRequest, sink: ReplySink): PendingCall {
+  /** Sends a call, or queues it. Everything that goes wrong goes to the sink. `plain`: no processor sees it. */
+  start(request: CallRequest, sink: ReplySink, plain = false): PendingCall {
     const call = new PendingCall(request, sink, this);
+    call.isPlain = plain;
     this.#started = true;
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
@@ -90,6 +97,7 @@ export class OutgoingCalls implements PendingCallOwner {
     this.#closed = reason;
     const calls = this.#queue.slice(this.#head).filter(({ settled }) => !settled);
     for (const call of calls) call.queued = false;
+    if (this.openExchange) calls.unshift(...this.#takeUnsent(reason));
     this.#queue = [];
     this.#head = 0;
     this.#queuedCount = 0;
@@ -155,6 +163,7 @@ export class OutgoingCalls implements PendingCallOwner {
   #send(call: PendingCall): void {
     const { body } = call.request;
     const id = this.ids.next();
+    if (this.openExchange && !call.isPlain) return this.#process(call, id, this.openExchange);
     try {
       this.link.send(MsgType.Msg, id, this.#headerOf(call), body);
     } catch (error) {
@@ -165,9 +174,58 @@ export class OutgoingCalls implements PendingCallOwner {
     this.#live.set(id, call);
   }
 
+  /** A call goes through the processors first: it has its slot, and nothing of it was sent. */
+  #process(call: PendingCall, id: number, open: NonNullable<typeof this.openExchange>): void {
+    const { target, header, body } = call.request;
+    const exchange = open('call', target, id);
+    const view = exchange.message(undefined, header, body);
+    call.exchange = exchange;
+    call.id = id;
+    call.isProcessed = 'out';
+    this.#live.set(id, call);
+    void afterwards(
+      () => exchange.begin(view),
+      () => this.#sendProcessed(call, view),
+      (error) => {
+        if (!call.settled && call.exchange === exchange) call.reject(exchange.faultOf(error).fault);
+      },
+    );
+  }
+
+  #sendProcessed(call: PendingCall, view: MessageView): void {
+    if (call.settled || call.id !== view.id || call.isProcessed !== 'out') return;
+    try {
+      const header = view.isTouched ? this.#timed(call, view.outcome as Header) : this.#headerOf(call);
+      this.link.send(MsgType.Msg, call.id, header, view.body);
+    } catch (error) {
+      call.reject(error as Fault);
+      return;
+    }
+    call.isProcessed = false;
+  }
+
+  /** Calls that processors still work on go elsewhere, as if they had only waited: there they begin anew. */
+  #takeUnsent(reason: Fault): PendingCall[] {
+    const calls = Array.from(this.#live.values()).filter(({ isProcessed }) => isProcessed === 'out');
+    for (const call of calls) {
+      this.#live.delete(call.id);
+      call.restart(reason);
+    }
+    return calls;
+  }
+
   #headerOf(call: PendingCall): Header | EncodedHeader {
-    const { header, encodedHeader, timeoutMs, tellTimeLeft } = call.request;
-    if (!tellTimeLeft || !this.peerKnowsDeadlines) return encodedHeader ?? header;
+    const { header, encodedHeader } = call.request;
+    return encodedHeader && !this.#tellsTime(call) ? encodedHeader : this.#timed(call, header);
+  }
+
+  #tellsTime({ request }: PendingCall): boolean {
+    return request.tellTimeLeft === true && this.peerKnowsDeadlines;
+  }
+
+  #timed(call: PendingCall, header: Header): Header {
+    if (!this.#tellsTime(call)) return header;
+    const { timeoutMs } = call.request;
     // a call that waited in the queue has less left than it was given
     return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeoutMs);
   }

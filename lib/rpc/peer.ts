@@ -25,7 +25,11 @@ import { IncomingTable, type Load } from './incoming-table.js';
 import { KeepAlive, type KeepAliveTarget } from './keep-alive.js';
 import type { KeepAliveOptions, RapLimits } from './limits.js';
 import { OutgoingCalls } from './outgoing-calls.js';
+import { CallContext } from './message-view.js';
+import { PeerConnection } from './peer-connection.js';
 import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } from './pending-call.js';
+import type { MessageKind, ProcessorContext } from './pipeline.js';
+import { afterwards, Exchange, type Processors } from './processors.js';
 import { IGNORE_PING, Pings, type PingSink } from './pings.js';
 import { Sessions } from './sessions.js';
 import { TokenBucket } from './token-bucket.js';
@@ -51,6 +55,10 @@ type State =
 export interface PeerOwner {
   /** DECLARE is done. */
   onOpen(peer: Peer): void;
+  /**
+   * A call or channel came in, and processors work on it first: its time begins. False where it has none, and is over.
+   */
+  onArrival?(incoming: Incoming): boolean;
   /** A call came in (servers). Must not throw. */
   onCall(call: IncomingCall): void;
   /** A channel was opened (servers). Must not throw. */
@@ -73,6 +81,8 @@ export interface PeerOptions {
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** Unique name of the connection, which a server tells its client. */
   readonly connectionId?: string;
+  /** What works on each message. */
+  readonly processors?: Processors | undefined;
 }
 
 /** One connection, as either side: frames of a link in, calls and channels out. */
@@ -104,6 +114,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #readingPaused = false;
   #readTimer: Timer | undefined;
   #declareId = 0;
+  #connection: PeerConnection | undefined;
 
   constructor(link: Link, options: PeerOptions) {
     const { role, clock, deadlines, limits } = options;
@@ -121,6 +132,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     });
     this.#ids = new CorrelationIds(role === 'client' ? 3 : 4, (id) => this.#isLive(id));
     this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, (call) => this.#onAbandoned(call));
+    if (options.processors) this.calls.openExchange = (kind, target, id) => this.#exchange(kind, target, id);
     this.incoming = new IncomingTable(limits, options.load, clock);
     this.sessions = new Sessions(limits.maxSessions);
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
@@ -141,6 +153,22 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   /** Whether both sides offered the extension. */
   has(extension: Extension): boolean {
     return this.#agreed.has(extension);
+  }
+
+  /** The connection, as middleware and processors see it. */
+  get connection(): PeerConnection {
+    this.#connection ??= new PeerConnection(this);
+    return this.#connection;
+  }
+
+  /** What middleware and processors know of a call: the same object for both. */
+  contextOf({ exchange, id, header }: Incoming, kind: MessageKind): ProcessorContext {
+    return exchange?.context ?? new CallContext(this, kind, header.target ?? '', id);
+  }
+
+  /** Learns of the connection's end; nothing is read before `start`. */
+  attach(): void {
+    this.#link.attach(this);
   }
 
   /** Starts reading; a client says DECLARE. */
@@ -165,11 +193,40 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
    *
    * @throws {@link Fault} where the body cannot be encoded.
    */
-  emit(request: CallRequest, header: Header): void {
+  emit(request: CallRequest, header: Header): void | Promise<void> {
     this.calls.assertOpen();
+    const id = this.#ids.next();
+    if (this.#options.processors) return this.#emitProcessed(request, header, id);
+    this.#sendOneWay(request, header, id);
+  }
+
+  #sendOneWay(request: CallRequest, header: Header, id: number): void {
     if (this.has(Extension.OneWay)) {
-      this.#link.send(MsgType.Msg, this.#ids.next(), { ...header, one_way: true }, request.body);
-    } else this.call(request, IGNORE_REPLY);
+      this.#link.send(MsgType.Msg, id, { ...header, one_way: true }, request.body);
+    } else this.calls.start({ ...request, header, encodedHeader: undefined }, IGNORE_REPLY, true);
+  }
+
+  #emitProcessed(request: CallRequest, header: Header, id: number): void | Promise<void> {
+    const exchange = this.#exchange('event', request.target, id);
+    const view = exchange.message(undefined, header, request.body);
+    return afterwards(
+      () => exchange.begin(view),
+      () => {
+        try {
+          this.calls.assertOpen();
+          this.#sendOneWay({ ...request, body: view.body }, view.outcome as Header, id);
+        } catch (error) {
+          exchange.exit(error);
+          throw error;
+        }
+        exchange.exit();
+      },
+      (error) => {
+        const { fault } = exchange.faultOf(error);
+        exchange.exit(fault);
+        throw fault;
+      },
+    );
   }
 
   /**
@@ -177,11 +234,22 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
    *
    * @throws {@link Fault} where the header or metadata cannot be encoded.
    */
-  openChannel({ header, body: metadata, timeoutMs, tellTimeLeft }: CallRequest): Channel {
+  openChannel({ target, header, body: metadata, timeoutMs, tellTimeLeft }: CallRequest): Channel {
     this.calls.assertOpen();
     const id = this.#ids.next();
     const timed = tellTimeLeft && this.has(Extension.Deadline) ? timeLeftHeader(header, timeoutMs) : header;
-    this.#link.send(MsgType.Channel, id, { ...timed, channel_life_cycle: LifeCycle.Declare }, metadata ?? {});
+    const declare = (head: Header, body: unknown): number =>
+      this.#link.send(MsgType.Channel, id, { ...head, channel_life_cycle: LifeCycle.Declare }, body ?? {});
+    if (this.#options.processors) {
+      const exchange = this.#exchange('channel', target, id);
+      const channel = this.channels.create(id, 'declaring', metadata, exchange);
+      channel.open(exchange.message(LifeCycle.Declare, timed, metadata), (view) => {
+        this.calls.assertOpen();
+        declare(view.outcome as Header, view.body);
+      });
+      return channel;
+    }
+    declare(timed, metadata);
     return this.channels.create(id, 'declaring', metadata);
   }
 
@@ -211,7 +279,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     if (this.#state.name === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
-        return this.role === 'server' ? this.#onCall(id, header, body) : this.#onAnswer(id, header, body);
+        return this.role === 'server'
+          ? this.#onCall(id, header, body, bytes)
+          : this.#onAnswer(id, header, body, bytes);
       case MsgType.Channel: // [102, id, {channel_life_cycle}, body]
         return this.#onChannelFrame(id, header, body, bytes);
       case MsgType.ClientEvent: // [103, id, {target}, body] and [103, id, {}, answer]
@@ -286,7 +356,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#keepAlive.start(this.role === 'server' ? intervalMs * (0.9 + Math.random() * 0.2) : intervalMs);
   }
 
-  #onCall(id: number, header: Header, body: unknown): void {
+  #onCall(id: number, header: Header, body: unknown, bytes: number): void {
     if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
     const call = new IncomingCall(
       this,
@@ -295,8 +365,42 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       body,
       header.one_way === true && this.has(Extension.OneWay),
     );
-    if (this.incoming.add(call)) this.#options.owner.onCall(call);
-    else this.#refuse(call, 'Too many calls in flight');
+    call.bytes = bytes;
+    if (!this.incoming.add(call)) this.#refuse(call, 'Too many calls in flight');
+    else if (this.#options.processors) this.#process(call);
+    else this.#options.owner.onCall(call);
+  }
+
+  /** A call goes through the processors first. One without a target is nobody's. */
+  #process(call: IncomingCall): void {
+    const { owner } = this.#options;
+    const { id, header, body, bytes, oneWay } = call;
+    if (typeof header.target !== 'string') return owner.onCall(call);
+    if (owner.onArrival?.(call) === false) return;
+    const exchange = this.#exchange(oneWay ? 'event' : 'call', header.target, id);
+    const view = exchange.message(undefined, header, body, bytes);
+    call.exchange = exchange;
+    void afterwards(
+      () => exchange.begin(view),
+      () => {
+        if (call.settled) return call.ended();
+        call.accept(view);
+        owner.onCall(call);
+      },
+      (error) => this.#processingFailed(call, error),
+    );
+  }
+
+  #processingFailed(incoming: Incoming, error: unknown): void {
+    if (!incoming.settled && incoming.exchange) {
+      const { fault, name } = incoming.exchange.faultOf(error);
+      incoming.fail(fault, name);
+    }
+    incoming.ended();
+  }
+
+  #exchange(kind: MessageKind, target: string, id: number): Exchange {
+    return new Exchange(this.#options.processors as Processors, new CallContext(this, kind, target, id));
   }
 
   #refuse(incoming: Incoming, message: string): void {
@@ -304,10 +408,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     incoming.ended();
   }
 
-  #onAnswer(id: number, header: Header, body: unknown): void {
+  #onAnswer(id: number, header: Header, body: unknown, bytes: number): void {
     const call = this.calls.get(id);
-    if (!call) {
+    if (!call || call.isProcessed) {
       this.lateAnswers += 1;
+      return;
+    }
+    if (call.exchange) {
+      call.processAnswer(header, body, bytes, () => this.#closeIfDrained());
       return;
     }
     const status = header.status_code;
@@ -322,27 +430,46 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
       header.channel_life_cycle === LifeCycle.Declare &&
       !this.channels.isLive(id)
     ) {
-      return this.#onDeclareChannel(id, header, body);
+      return this.#onDeclareChannel(id, header, body, bytes);
     }
     const call = this.role === 'client' ? this.calls.get(id) : undefined;
-    if (call && this.has(Extension.StreamReply)) this.#onStreamReply(call);
+    if (call && !call.isProcessed && this.has(Extension.StreamReply)) this.#onStreamReply(call);
     if (this.channels.receive(id, header, body, bytes)) return this.#closeIfDrained();
     if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
     this.#send(MsgType.Channel, id, { status_code: Status.Channel }, 'channel not create');
   }
 
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
-  #onDeclareChannel(id: number, header: Header, metadata: unknown): void {
+  #onDeclareChannel(id: number, header: Header, metadata: unknown, bytes: number): void {
     if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(this, header, this.channels.create(id, 'open', metadata));
-    if (this.incoming.add(incoming)) this.#options.owner.onChannel(incoming);
-    else this.#refuse(incoming, 'Too many channels');
+    if (!this.incoming.add(incoming)) this.#refuse(incoming, 'Too many channels');
+    else if (this.#options.processors) this.#processChannel(incoming, bytes);
+    else this.#options.owner.onChannel(incoming);
+  }
+
+  /** A channel's DECLARE goes through the processors first; what follows it waits. */
+  #processChannel(incoming: IncomingChannel, bytes: number): void {
+    const { owner } = this.#options;
+    const { id, header, channel } = incoming;
+    if (typeof header.target !== 'string') return owner.onChannel(incoming);
+    if (owner.onArrival?.(incoming) === false) return;
+    const exchange = this.#exchange('channel', header.target, id);
+    incoming.exchange = exchange;
+    channel.opened(exchange, exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
+      done: (view) => {
+        if (incoming.settled) return incoming.ended();
+        incoming.accept(view);
+        owner.onChannel(incoming);
+      },
+      failed: (error) => this.#processingFailed(incoming, error),
+    });
   }
 
   /** The server answers a call with a stream. A caller that wanted one value says so. */
   #onStreamReply(call: PendingCall): void {
     const { id } = call;
-    const accepted = call.becomeStream(() => this.channels.create(id, 'open', undefined));
+    const accepted = call.becomeStream(() => this.channels.create(id, 'open', undefined, call.exchange));
     if (accepted) return;
     this.channels.reject(id);
     this.#link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
@@ -407,21 +534,32 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   /** @internal Sends the error of a call. */
-  answerError(call: IncomingCall, fault: Fault, name: string): void {
+  answerError(call: IncomingCall, fault: Fault, name: string, more: Header | null = null): void {
     if (call.oneWay) return;
     const { header, body } = toErrorFrame(fault, name);
-    this.#send(MsgType.Msg, call.id, header, body);
+    this.#send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);
   }
 
   /** @internal Says that a channel is open. */
-  acceptChannel({ id }: IncomingChannel): void {
-    this.#send(MsgType.Channel, id, { channel_life_cycle: LifeCycle.Declare }, null);
+  acceptChannel({ id, channel, exchange }: IncomingChannel): void {
+    const header: Header = { channel_life_cycle: LifeCycle.Declare };
+    if (!exchange) {
+      this.#send(MsgType.Channel, id, header, null);
+      return;
+    }
+    try {
+      channel.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
+        this.#send(MsgType.Channel, id, view.outcome, view.body),
+      );
+    } catch {
+      // the channel has ended with it
+    }
   }
 
   /** @internal Turns a call into a stream under its id, where the peer knows that. */
-  turnIntoStream({ id, oneWay }: IncomingCall): Channel | undefined {
+  turnIntoStream({ id, oneWay, exchange }: IncomingCall): Channel | undefined {
     if (oneWay || !this.has(Extension.StreamReply)) return undefined;
-    return this.channels.create(id, 'open', undefined);
+    return this.channels.create(id, 'open', undefined, exchange);
   }
 
   /** @internal The handler of a call or channel has ended. */
@@ -597,6 +735,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#pings.failAll(reason);
     this.incoming.abortAll(reason);
     this.sessions.closeAll(reason);
+    this.#connection?.gone();
     this.#options.owner.onClose(this, reason);
   }
 }

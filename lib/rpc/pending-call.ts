@@ -2,9 +2,11 @@ import type { EncodedHeader } from '../protocol/encoder.js';
 import { Fault, LocalCode, type Sent } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
+import { fromErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import { channelFault } from './channels.js';
 import { Expiring } from './deadline-queue.js';
+import { afterwards, type Exchange } from './processors.js';
 
 /** What a caller wants sent. */
 export interface CallRequest {
@@ -42,6 +44,12 @@ export class PendingCall extends Expiring {
   settled = false;
   /** Waits in the queue of its owner. */
   queued = false;
+  /** Its way through the processors, where there are any. */
+  exchange: Exchange | undefined;
+  /** Processors work on it just now: the peer has not got it yet, or its answer is here. */
+  isProcessed: 'out' | 'in' | false = false;
+  /** No processor sees it. */
+  isPlain = false;
 
   constructor(
     readonly request: CallRequest,
@@ -53,27 +61,62 @@ export class PendingCall extends Expiring {
 
   /** Whether the call may have reached the peer. */
   get sent(): Sent {
-    return this.id === 0 ? 'no' : 'unknown';
+    return this.wasSent ? 'unknown' : 'no';
+  }
+
+  get wasSent(): boolean {
+    return this.id !== 0 && this.isProcessed !== 'out';
   }
 
   resolve(body: unknown): void {
-    if (this.#settle()) this.sink.resolve(body);
+    if (!this.#settle()) return;
+    this.exchange?.exit();
+    this.sink.resolve(body);
   }
 
   reject(fault: Fault): void {
-    if (this.#settle()) this.sink.reject(fault);
+    if (!this.#settle()) return;
+    this.exchange?.exit(fault);
+    this.sink.reject(fault);
   }
 
   /** The caller has lost interest: the caller is not told, the peer is. */
   abandon(): void {
-    if (this.#settle() && this.id !== 0) this.owner.abandoned(this);
+    if (!this.#settle()) return;
+    this.exchange?.exit(callCancelled(this.request));
+    if (this.wasSent) this.owner.abandoned(this);
   }
 
   override expire(): void {
-    const phase = this.id === 0 ? 'queue' : 'response';
     if (!this.#settle()) return;
-    if (this.id !== 0) this.owner.abandoned(this);
-    this.sink.reject(callTimeout(this.request, phase));
+    const fault = callTimeout(this.request, this.wasSent ? 'response' : 'queue');
+    this.exchange?.exit(fault);
+    if (this.wasSent) this.owner.abandoned(this);
+    this.sink.reject(fault);
+  }
+
+  /** The answer goes through the processors; the call keeps its slot and its time meanwhile. */
+  processAnswer(header: Header, body: unknown, bytes: number, done: () => void): void {
+    const exchange = this.exchange as Exchange;
+    const view = exchange.message(undefined, header, body, bytes);
+    const error = fromErrorFrame(header, body);
+    if (error) view.fail({ fault: error, name: 'RapError' });
+    this.isProcessed = 'in';
+    const settle = (): void => {
+      const named = exchange.faultIn(view);
+      if (named) this.reject(named.fault);
+      else this.resolve(view.body);
+      done();
+    };
+    void afterwards(() => exchange.response(view), settle, settle);
+  }
+
+  /** Nothing of it was sent, and nothing will be over this connection. */
+  restart(reason: Fault): void {
+    this.exchange?.exit(reason);
+    this.exchange = undefined;
+    this.id = 0;
+    this.isProcessed = false;
   }
 
   /** The answer is a stream; false where the caller wanted one value, who is told then. */
@@ -92,6 +135,14 @@ export class PendingCall extends Expiring {
     this.owner.forget(this);
     return true;
   }
+}
+
+function callCancelled({ target }: CallRequest): Fault {
+  return new Fault({
+    status: Status.RpcCall,
+    code: LocalCode.CallCancelled,
+    message: `${target} was cancelled`,
+  });
 }
 
 /** The fault of a call whose time ran out. */

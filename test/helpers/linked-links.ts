@@ -129,6 +129,8 @@ export class LinkedLink implements Link {
     return this.#pauses > 0;
   }
 
+  attach(): void {}
+
   start(receiver: LinkReceiver): void {
     this.#receiver = receiver;
   }

@@ -253,7 +253,7 @@ it('refuses calls while too many bytes wait to be sent, and takes them again whe
 it('refuses events, too, while too many bytes wait to be sent', () => {
   open({ limits: { sendBufferHardBytes: 100_000 } });
   pair.links.toServer.hold();
-  const emit = (): void => pair.client.emit(requestOf(Buffer.alloc(60_000)), { target: '/default/x' });
+  const emit = (): unknown => pair.client.emit(requestOf(Buffer.alloc(60_000)), { target: '/default/x' });
   emit();
   emit();
   const waiting = pair.links.client.pendingBytes;
@@ -341,7 +341,7 @@ describe('events', () => {
   it('take no slot and get no answer where both sides know one_way', () => {
     open({ limits: { maxInFlight: 1 } });
     pair.call('runs');
-    for (let i = 0; i < 3; i++) pair.client.emit(requestOf(i), { target: '/default/x' });
+    for (let i = 0; i < 3; i++) void pair.client.emit(requestOf(i), { target: '/default/x' });
     pair.flow();
     expect(counts()).toEqual([1, 0]);
     const events = pair.serverOwner.calls.slice(1);
@@ -353,7 +353,7 @@ describe('events', () => {
 
   it('reach the handler as one-way calls whose answers go nowhere', () => {
     open();
-    pair.client.emit(requestOf('e'), { target: '/default/x' });
+    void pair.client.emit(requestOf('e'), { target: '/default/x' });
     pair.flow();
     const call = pair.serverOwner.call();
     expect([call.oneWay, call.body]).toEqual([true, 'e']);
@@ -370,7 +370,7 @@ describe('events', () => {
     pair.client.start();
     pair.links.toClient.inject([103, 3, {}, { conn_id: 'x' }]);
     pair.flow();
-    pair.client.emit(requestOf('e'), { target: '/default/x' });
+    void pair.client.emit(requestOf('e'), { target: '/default/x' });
     const [, id, header] = pair.links.toServer.frames.at(-1) as Frame;
     expect(header).toEqual({ target: '/default/x' });
     expect(counts()).toEqual([1, 0]);

@@ -1,7 +1,16 @@
 import type { Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
-import { defineService, RapClient, type RapHandlers, RapServer, RapService, unary } from 'nestjs-rap';
+import {
+  defineService,
+  RapClient,
+  type RapClientOptions,
+  type RapHandlers,
+  RapServer,
+  type RapServerOptions,
+  RapService,
+  unary,
+} from 'nestjs-rap';
 import { firstValueFrom } from 'rxjs';
 import { HOST, type Peer, type PeerClient, portOf } from '../peer.js';
 import { moduleOf, StringPatternController } from './nest-module.js';
@@ -10,10 +19,15 @@ import { RapStreamController, rapStreams } from './rap-streams.js';
 /** The widest scenario keeps 1000 calls in flight: the default limit must not be what is measured. */
 const limits = { maxInFlight: 2048 };
 
-function rapPeer(controller: Type, operations: (client: RapClient) => PeerClient): Peer {
+/** `plugins`: more options of the two sides. */
+export function rapPeer(
+  controller: Type,
+  operations: (client: RapClient) => PeerClient,
+  plugins: () => { server?: RapServerOptions; client?: RapClientOptions } = () => ({}),
+): Peer {
   return {
     async startServer() {
-      const server = new RapServer({ host: HOST, port: 0, limits });
+      const server = new RapServer({ host: HOST, port: 0, limits, ...plugins().server });
       const app = await NestFactory.createMicroservice<MicroserviceOptions>(moduleOf(controller), {
         strategy: server,
         logger: ['error'],
@@ -23,7 +37,7 @@ function rapPeer(controller: Type, operations: (client: RapClient) => PeerClient
     },
 
     async connect(port) {
-      const client = new RapClient({ host: HOST, port, limits });
+      const client = new RapClient({ host: HOST, port, limits, ...plugins().client });
       await client.connect();
       return operations(client);
     },

@@ -1,0 +1,39 @@
+import type { ConnectionOptions, TlsOptions } from 'node:tls';
+import { type RapClientOptions, RapProcessor, type RapServerOptions } from 'nestjs-rap';
+import type { Peer } from '../peer.js';
+import { StringPatternController } from './nest-module.js';
+import { rapPeer } from './rap.js';
+
+/** `client.call()` with plugins on both sides: what they cost is the quotient to `rap-call`. */
+function plugged(plugins: () => { server: RapServerOptions; client: RapClientOptions }): Peer {
+  return rapPeer(
+    StringPatternController,
+    (client) => ({ unary: (name, body) => client.call(name, body) }),
+    plugins,
+  );
+}
+
+class NoopProcessor extends RapProcessor {
+  override processRequest(): void {}
+  override processResponse(): void {}
+}
+
+export const rapProcessor = plugged(() => ({
+  server: { processors: [new NoopProcessor()] },
+  client: { processors: [new NoopProcessor()] },
+}));
+
+/** A shared key in place of certificates, which no process would have to hand to another. It costs the same a record. */
+const psk = Buffer.alloc(16, 1);
+const suite = { ciphers: 'PSK-AES128-GCM-SHA256', maxVersion: 'TLSv1.2' } as const;
+
+export const rapTls = plugged(() => ({
+  server: { tls: { ...suite, pskCallback: () => psk } satisfies TlsOptions },
+  client: {
+    tls: {
+      ...suite,
+      pskCallback: () => ({ psk, identity: 'bench' }),
+      checkServerIdentity: () => undefined, // without a certificate, the key is the identity
+    } satisfies ConnectionOptions,
+  },
+}));

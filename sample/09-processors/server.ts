@@ -1,0 +1,29 @@
+import 'reflect-metadata';
+import { Controller, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { MessagePattern, Payload } from '@nestjs/microservices';
+import { RapServer } from 'nestjs-rap';
+import { CheckToken, Upside } from './token.js';
+
+@Controller()
+class GreetingController {
+  @MessagePattern('greet')
+  greet(@Payload() name: string): string {
+    return `hello ${name}`;
+  }
+
+  @MessagePattern('letters')
+  async *letters(@Payload() word: string): AsyncGenerator<string> {
+    for (let i = 1; i <= word.length; i++) yield word.slice(0, i);
+  }
+}
+
+@Module({ controllers: [GreetingController] })
+class AppModule {}
+
+// requests pass these in order, responses in reverse: Upside is next to the wire on either side
+const server = new RapServer({ host: 'localhost', port: 0, processors: [new Upside(), new CheckToken()] });
+const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
+app.enableShutdownHooks();
+await app.listen();
+process.send?.(server.address());
