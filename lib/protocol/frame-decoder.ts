@@ -1,6 +1,8 @@
 import { Unpackr } from 'msgpackr';
 import { carefulDecode } from './careful-decode.js';
 import { Fault } from './fault.js';
+import { FrameOpener } from './frame-opener.js';
+import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import { frameDefect, type Frame, type Header } from './frame.js';
 import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
@@ -34,6 +36,8 @@ const fromOwnMemory = new Unpackr(OPTIONS);
 export class FrameDecoder {
   /** Size on the wire of the frame that `next` returned last. */
   frameBytes = 0;
+  /** The bytes of the frame that `next` returned last, until `admit`. */
+  raw: Buffer | undefined;
 
   readonly #scanner: Scanner;
   readonly #tail = new Tail();
@@ -44,8 +48,9 @@ export class FrameDecoder {
   #ends: number[] = [];
   #index = 0;
   #fault: Fault | undefined;
+  #opener: FrameOpener | undefined;
 
-  constructor(limits: FrameLimits) {
+  constructor(private readonly limits: FrameLimits) {
     this.#scanner = new Scanner(limits);
     this.#scanner.maxFrameBytes = Math.min(limits.maxFrameBytesBeforeDeclare, limits.maxFrameBytes);
   }
@@ -54,6 +59,12 @@ export class FrameDecoder {
   admit(maxFrameBytes: number): void {
     this.#scanner.maxFrameBytes = maxFrameBytes;
     this.#runLimit = RUN_FRAMES;
+    this.raw = undefined;
+  }
+
+  /** Frames are sealed from the next one on. For the time before `admit`, when none is decoded ahead. */
+  secure(seal: FrameSeal): void {
+    this.#opener = new FrameOpener(seal, this.limits);
   }
 
   /** Bytes held of a frame that is not whole yet; 0 between frames. */
@@ -101,10 +112,11 @@ export class FrameDecoder {
     const chunk = this.#chunk;
     if (!chunk || this.#fault) return false;
     try {
+      if (this.#opener) this.#opener.authentic = false;
       if (this.#scanner.midFrame) this.#finishTail(chunk);
       else this.#scanRun(chunk);
     } catch (error) {
-      this.#fault = error instanceof Fault ? error : undecodable(error);
+      this.#fault = this.#faultOf(error);
     }
     if (this.#pos >= chunk.length) this.#chunk = undefined;
     return this.#frames.length > 0;
@@ -117,6 +129,8 @@ export class FrameDecoder {
     if (end < 0) return;
     const bytes = this.#tail.take();
     this.#scanner.verify(bytes);
+    if (this.#runLimit === 1) this.raw = bytes;
+    if (this.#opener) return this.#addSealed(this.#opener, bytes, this.#scanner.bodyStart, bytes.length);
     this.#add(
       this.#scanner.needsCare ? carefulDecode(bytes) : fromOwnMemory.unpack(bytes),
       bytes,
@@ -126,6 +140,7 @@ export class FrameDecoder {
   }
 
   #scanRun(chunk: Buffer): void {
+    if (this.#opener) return this.#openRun(this.#opener, chunk);
     const start = this.#pos;
     const ends: number[] = [];
     let runEnd = start;
@@ -153,7 +168,31 @@ export class FrameDecoder {
     }
   }
 
+  /** The same for sealed frames, which are opened and decoded one by one. */
+  #openRun(opener: FrameOpener, chunk: Buffer): void {
+    const start = this.#pos;
+    for (let count = 0; count < this.#runLimit && this.#pos < chunk.length; count++) {
+      opener.authentic = false;
+      const end = this.#scanner.scan(chunk, this.#pos);
+      if (end < 0) {
+        this.#tail.add(chunk.subarray(this.#pos));
+        this.#pos = chunk.length;
+        return;
+      }
+      const frame = chunk.subarray(this.#pos, end);
+      this.#pos = end;
+      this.#addSealed(opener, frame, this.#scanner.bodyStart, end - start);
+    }
+  }
+
+  #addSealed(opener: FrameOpener, frame: Buffer, bodyStart: number, wireEnd: number): void {
+    const { bytes, needsCare } = opener.open(frame, bodyStart);
+    const decoder = bytes.length < COALESCE_BYTES ? fromChunk : fromOwnMemory;
+    this.#add(needsCare ? carefulDecode(bytes) : decoder.unpack(bytes), bytes, 0, bytes.length, wireEnd);
+  }
+
   #decodeRun(bytes: Buffer, careful: boolean): void {
+    if (this.#runLimit === 1) this.raw = bytes;
     if (careful) this.#add(carefulDecode(bytes), bytes, 0, bytes.length);
     else
       fromChunk.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
@@ -162,7 +201,7 @@ export class FrameDecoder {
   }
 
   /** Checks what only the decoded frame shows, and files it. */
-  #add(value: unknown, bytes: Buffer, start: number, end: number): void {
+  #add(value: unknown, bytes: Buffer, start: number, end: number, wireEnd = end): void {
     const frame = value as unknown[];
     const defect = frameDefect(frame);
     if (defect) throw protocolFault(defect);
@@ -171,7 +210,13 @@ export class FrameDecoder {
     const declared = headerEntries(bytes, start);
     if (declared > 1 && Object.keys(header).length !== declared) throw protocolFault('duplicate header key');
     this.#frames.push(frame);
-    this.#ends.push(end);
+    this.#ends.push(wireEnd);
+  }
+
+  #faultOf(error: unknown): Fault {
+    const fault = error instanceof Fault ? error : undecodable(error);
+    // nothing of a frame that did not open came from the peer for sure
+    return this.#opener && !this.#opener.authentic ? cryptoFault(fault.message, fault) : fault;
   }
 }
 
