@@ -43,6 +43,16 @@ export {
   TooManyRequestsError,
   type RapErrorOptions,
 } from './nest/errors.js';
+export {
+  CryptoProcessor,
+  type CryptoClientOptions,
+  type CryptoMode,
+  type CryptoOptions,
+  type CryptoServerOptions,
+} from './plugins/crypto-processor.js';
+export type { AeadSuite } from './protocol/crypto/aead-keys.js';
+export type { Secret } from './protocol/crypto/keys.js';
+export type { CryptoStats } from './rpc/crypto/crypto-stats.js';
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
 export {
   ConnectionMiddleware,

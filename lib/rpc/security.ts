@@ -11,6 +11,8 @@ export const SECURITY = Symbol.for('nestjs-rap.security');
  * @internal
  */
 export interface ConnectionSecurity {
+  /** Where it can be used. */
+  readonly side: 'client' | 'server';
   /** What the log should say once, when this is put to use. */
   readonly warning?: string | undefined;
   client(link: Link, hooks: SecurityHooks): ClientHandshake;
@@ -35,6 +37,8 @@ export interface ClientHandshake {
    * @throws {@link Fault} where the server has not shown that it knows the key.
    */
   answered(answer: Readonly<Record<string, unknown>>, sent: Buffer, received: Buffer): FrameSeal | undefined;
+  /** A frame of the server did not open. Returns why the connection ends. */
+  failed(fault: Fault): Fault;
 }
 
 /** The server's part. */
@@ -48,7 +52,9 @@ export interface ServerHandshake {
    * @throws {@link Fault} where the client is refused.
    */
   accept(declared: Readonly<Record<string, unknown>>, received: Buffer): AcceptedDeclare | undefined;
-  /** A frame of the client did not open. Returns what the own log says of it. */
+  /** The client's first sealed frame has opened. */
+  proven(): void;
+  /** A frame of the client did not open. Returns why the connection ends, for the own log. */
   failed(fault: Fault): Fault;
 }
 
@@ -58,4 +64,24 @@ export interface AcceptedDeclare {
   readonly answer: Readonly<Record<string, unknown>>;
   /** What seals the link behind the answer; the client has then to prove itself by its first frame. */
   seal?(sent: Buffer): FrameSeal;
+}
+
+/**
+ * The one processor that secures connections, if there is one.
+ *
+ * @throws TypeError where there are two, or it belongs on the other side.
+ */
+export function securityOf(
+  processors: readonly object[] | undefined,
+  side: 'client' | 'server',
+): ConnectionSecurity | undefined {
+  const [security, another] = (processors ?? [])
+    .map((processor) => (processor as { [SECURITY]?: ConnectionSecurity })[SECURITY])
+    .filter((found) => found !== undefined);
+  if (another) throw new TypeError('processors: two of them encrypt; a connection has one encryption');
+  if (security && security.side !== side) {
+    const needs = side === 'server' ? 'keys' : 'keyId and key';
+    throw new TypeError(`processors: a CryptoProcessor on a ${side} takes ${needs}`);
+  }
+  return security;
 }

@@ -15,7 +15,9 @@ export type Secret = string | Uint8Array;
 export function readAeadKey(id: string, secret: Secret): Buffer {
   const bytes = typeof secret === 'string' ? fromText(id, secret) : fromBytes(id, secret);
   if (bytes.length < MIN_AEAD_BYTES) {
-    throw new RangeError(`the key '${id}' has ${bytes.length} bytes: mode 'aead' takes at least ${MIN_AEAD_BYTES}`);
+    throw new RangeError(
+      `the key '${id}' has ${bytes.length} bytes: mode 'aead' takes at least ${MIN_AEAD_BYTES}`,
+    );
   }
   if (new Set(bytes).size < MIN_DIFFERENT_BYTES) {
     throw new RangeError(`the key '${id}' is not random: make one with CryptoProcessor.generateKey()`);
@@ -31,7 +33,9 @@ export function readAeadKey(id: string, secret: Secret): Buffer {
 export function readPythonKey(id: string, secret: Secret): Buffer {
   const bytes = typeof secret === 'string' ? Buffer.from(secret, 'utf8') : fromBytes(id, secret);
   if (bytes.length !== PYTHON_BYTES) {
-    throw new RangeError(`the key '${id}' has ${bytes.length} bytes: mode 'rap-cbc' takes exactly ${PYTHON_BYTES}`);
+    throw new RangeError(
+      `the key '${id}' has ${bytes.length} bytes: mode 'rap-cbc' takes exactly ${PYTHON_BYTES}`,
+    );
   }
   return bytes;
 }
@@ -47,7 +51,8 @@ export function checkKeyId(id: unknown): string {
 }
 
 function fromBytes(id: string, secret: unknown): Buffer {
-  if (!(secret instanceof Uint8Array)) throw new TypeError(`the key '${id}' must be a string or a Uint8Array`);
+  if (!(secret instanceof Uint8Array))
+    throw new TypeError(`the key '${id}' must be a string or a Uint8Array`);
   return Buffer.from(secret); // a copy: the caller may wipe its own
 }
 
