@@ -9,6 +9,7 @@ interface Shades {
 const barColors: Record<PeerName, Shades> = {
   rap: { light: '#0550ae', dark: '#58a6ff' },
   'rap-call': { light: '#0550ae', dark: '#58a6ff' },
+  'rap-aead': { light: '#8250df', dark: '#a371f7' },
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
   'rap-processor': { light: '#8250df', dark: '#a371f7' },
   'rap-tls': { light: '#bf3989', dark: '#f778ba' },

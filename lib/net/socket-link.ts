@@ -8,6 +8,7 @@ import type { FrameSeal } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
 import type { FrameLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
+import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { BudgetHolder, InputBudget } from './input-budget.js';
@@ -49,7 +50,7 @@ export class SocketLink implements Link, BudgetHolder {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
 
-  readonly #decoder: FrameDecoder;
+  #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
@@ -132,8 +133,14 @@ export class SocketLink implements Link, BudgetHolder {
   }
 
   secure(seal: FrameSeal): void {
-    this.#seal = seal;
-    this.#decoder.secure(seal);
+    const frames = this.#decoder as FrameDecoder;
+    if (seal.records) {
+      this.#writer.secure(seal);
+      this.#decoder = new RecordDecoder(frames, seal);
+    } else {
+      this.#seal = seal;
+      frames.secure(seal);
+    }
   }
 
   pause(): void {

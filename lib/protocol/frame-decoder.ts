@@ -7,18 +7,16 @@ import { frameDefect, type Frame, type Header } from './frame.js';
 import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
 import { Status } from './status.js';
+import { Tail } from './tail.js';
 
 /** Frames decoded in one go: the most that a socket hands on before others have their turn. */
 const RUN_FRAMES = 64;
 
-/** Smaller pieces of an unfinished frame are copied together, so that a drip of bytes holds no chunk each. */
-const COALESCE_BYTES = 4096;
+/** An opened frame below this size is decoded into memory of its own. */
+const SMALL_FRAME_BYTES = 4096;
 
 /** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
-/** Largest buffer that small pieces are copied together in. */
-const MAX_SMALL_BYTES = 64 * 1024;
-
 /** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
 const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true });
 /** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
@@ -65,6 +63,13 @@ export class FrameDecoder {
   /** Frames are sealed from the next one on. For the time before `admit`, when none is decoded ahead. */
   secure(seal: FrameSeal): void {
     this.#opener = new FrameOpener(seal, this.limits);
+  }
+
+  /** Takes back what was pushed and not looked at yet; `undefined` where there is nothing. */
+  takeRest(): Buffer | undefined {
+    const rest = this.#chunk?.subarray(this.#pos);
+    this.#chunk = undefined;
+    return rest;
   }
 
   /** Bytes held of a frame that is not whole yet; 0 between frames. */
@@ -187,7 +192,7 @@ export class FrameDecoder {
 
   #addSealed(opener: FrameOpener, frame: Buffer, bodyStart: number, wireEnd: number): void {
     const { bytes, needsCare } = opener.open(frame, bodyStart);
-    const decoder = bytes.length < COALESCE_BYTES ? fromChunk : fromOwnMemory;
+    const decoder = bytes.length < SMALL_FRAME_BYTES ? fromChunk : fromOwnMemory;
     this.#add(needsCare ? carefulDecode(bytes) : decoder.unpack(bytes), bytes, 0, bytes.length, wireEnd);
   }
 
@@ -220,13 +225,6 @@ export class FrameDecoder {
   }
 }
 
-/** A copy in memory of its own, none of a pool's. */
-function ownCopy(bytes: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(copy);
-  return copy;
-}
-
 /** Entries that the header map of the frame at `start` declares. */
 function headerEntries(bytes: Buffer, start: number): number {
   let pos = start + 1;
@@ -245,57 +243,4 @@ function protocolFault(message: string): Fault {
 
 function undecodable(cause: unknown): Fault {
   return new Fault({ status: Status.Protocol, message: 'undecodable frame', cause });
-}
-
-/** The bytes of an unfinished frame: large chunks by reference, small ones copied into one growing buffer. */
-class Tail {
-  length = 0;
-  #pieces: Buffer[] = [];
-  #small: Buffer | undefined;
-  #smallUsed = 0;
-
-  get heldBytes(): number {
-    return this.#pieces.reduce((sum, { buffer }) => sum + buffer.byteLength, this.#small?.length ?? 0);
-  }
-
-  add(piece: Buffer): void {
-    this.length += piece.length;
-    if (piece.length >= COALESCE_BYTES) {
-      this.#closeSmall();
-      this.#pieces.push(piece);
-      return;
-    }
-    const small = this.#room(piece.length);
-    piece.copy(small, this.#smallUsed);
-    this.#smallUsed += piece.length;
-  }
-
-  /** Joins everything, once. */
-  take(): Buffer {
-    this.#closeSmall();
-    const pieces = this.#pieces;
-    const whole = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, this.length);
-    this.#pieces = [];
-    this.length = 0;
-    return whole;
-  }
-
-  /** A buffer with room for `bytes` more; each is twice as large as the one before, so that copies stay linear. */
-  #room(bytes: number): Buffer {
-    if (this.#small && this.#small.length - this.#smallUsed >= bytes) return this.#small;
-    const size = Math.max(256, bytes, Math.min(this.length * 2, MAX_SMALL_BYTES));
-    this.#closeSmall();
-    this.#small = Buffer.allocUnsafeSlow(size);
-    return this.#small;
-  }
-
-  #closeSmall(): void {
-    if (this.#small && this.#smallUsed > 0) {
-      const used = this.#small.subarray(0, this.#smallUsed);
-      // one that stayed mostly empty gives its memory back
-      this.#pieces.push(used.length * 2 < this.#small.length ? ownCopy(used) : used);
-    }
-    this.#small = undefined;
-    this.#smallUsed = 0;
-  }
 }

@@ -8,6 +8,8 @@ import { Status } from './status.js';
 export interface FrameSeal {
   /** How much longer a sealed body is than its plaintext, in bytes. */
   readonly overheadBytes: number;
+  /** Both sides know records: what is sealed are not frames one by one, but what leaves in one write. */
+  readonly records: boolean;
   /**
    * Seals a body. Returns the pieces that together are the sealed one.
    *

@@ -20,6 +20,7 @@ export interface AeadSealOptions {
   readonly receive: DirectionKeys;
   /** After so much the connection should end; after twice as much, nothing is sealed or opened. */
   readonly limits: WearLimits;
+  readonly records: boolean;
   /** Called once, when the first of the limits is reached: in the middle of a frame, so act later. */
   readonly onWorn: () => void;
 }
@@ -27,13 +28,15 @@ export interface AeadSealOptions {
 /** Seals with a counter per direction that never travels: a frame opens at its own place only. */
 export class AeadSeal implements FrameSeal {
   readonly overheadBytes = TAG_BYTES;
+  readonly records: boolean;
   readonly #suite: 'aes-128-gcm';
   readonly #send: Direction;
   readonly #receive: Direction;
   readonly #limits: WearLimits;
   #onWorn: (() => void) | undefined;
 
-  constructor({ suite, send, receive, limits, onWorn }: AeadSealOptions) {
+  constructor({ suite, send, receive, limits, records, onWorn }: AeadSealOptions) {
+    this.records = records;
     this.#suite = suite as 'aes-128-gcm'; // the other one has the same interface, which Node's types do not say
     this.#send = new Direction(send);
     this.#receive = new Direction(receive);

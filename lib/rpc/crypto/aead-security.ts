@@ -9,7 +9,7 @@ import {
   isAeadSuite,
   RANDOM_BYTES,
 } from '../../protocol/crypto/aead-keys.js';
-import { AeadSeal, type WearLimits } from '../../protocol/crypto/aead-seal.js';
+import { AeadSeal, type AeadSealOptions, type WearLimits } from '../../protocol/crypto/aead-seal.js';
 import type { Fault } from '../../protocol/fault.js';
 import { cryptoFault, type FrameSeal } from '../../protocol/frame-seal.js';
 import type { Link } from '../../protocol/link.js';
@@ -65,13 +65,15 @@ class AeadClient implements ClientHandshake {
 
   declare(): Readonly<Record<string, unknown>> {
     const { suites } = this.options;
-    return { aead: { v: AEAD_VERSION, key_id: this.#keyId, random: this.#random, suites } };
+    return {
+      aead: { v: AEAD_VERSION, key_id: this.#keyId, random: this.#random, suites, records: true },
+    };
   }
 
   answered(answer: Readonly<Record<string, unknown>>, sent: Buffer, received: Buffer): FrameSeal {
     const { keys, suites, stats } = this.options;
     try {
-      const { suite, random, confirm } = readAnswer(answer['aead'], suites);
+      const { suite, random, confirm, records } = readAnswer(answer['aead'], suites);
       const secrets: AeadSecrets = {
         key: keys.get(this.#keyId),
         suite,
@@ -83,7 +85,7 @@ class AeadClient implements ClientHandshake {
       }
       const { client, server } = connectionKeys(secrets, sent, received);
       stats.secured += 1;
-      return sealOf(this.options, this.hooks, suite, { send: client, receive: server });
+      return sealOf(this.options, this.hooks, { suite, records, send: client, receive: server });
     } catch (error) {
       stats.refused += 1;
       throw error;
@@ -112,7 +114,7 @@ class AeadServer implements ServerHandshake {
     const offered = declared['aead'];
     if (offered === undefined && !required) return undefined;
     try {
-      const { keyId, suite, random } = readOffer(offered, suites);
+      const { keyId, suite, random, records } = readOffer(offered, suites);
       this.#keyId = keyId;
       // whether there is such a key shows in nothing that is sent, nor in the work for it
       const secrets: AeadSecrets = {
@@ -123,10 +125,18 @@ class AeadServer implements ServerHandshake {
       };
       const confirm = confirmation(secrets, received);
       return {
-        answer: { aead: { v: AEAD_VERSION, random: secrets.serverRandom, suite, confirm } },
+        answer: {
+          aead: {
+            v: AEAD_VERSION,
+            random: secrets.serverRandom,
+            suite,
+            confirm,
+            ...(records ? { records } : {}),
+          },
+        },
         seal: (sent) => {
           const { client, server } = connectionKeys(secrets, received, sent);
-          return sealOf(this.options, this.hooks, suite, { send: server, receive: client });
+          return sealOf(this.options, this.hooks, { suite, records, send: server, receive: client });
         },
       };
     } catch (error) {
@@ -157,43 +167,43 @@ class AeadServer implements ServerHandshake {
   }
 }
 
-type SealKeys = Pick<ConstructorParameters<typeof AeadSeal>[0], 'send' | 'receive'>;
+type Agreed = Omit<AeadSealOptions, 'limits' | 'onWorn'>;
 
-function sealOf(
-  { limits, stats }: AeadOptions,
-  { retire }: SecurityHooks,
-  suite: AeadSuite,
-  keys: SealKeys,
-): FrameSeal {
+function sealOf({ limits, stats }: AeadOptions, { retire }: SecurityHooks, agreed: Agreed): FrameSeal {
   const onWorn = (): void => {
     stats.retired += 1;
     retire();
   };
-  return new AeadSeal({ suite, ...keys, limits, onWorn });
+  return new AeadSeal({ ...agreed, limits, onWorn });
 }
 
-/** `{v: 1, key_id, random: 32 bytes, suites: [...]}` */
+/** `{v: 1, key_id, random: 32 bytes, suites: [...], records?}` */
 function readOffer(
   offer: unknown,
   suites: readonly AeadSuite[],
-): { keyId: string; random: Buffer; suite: AeadSuite } {
-  const { key_id: keyId, random, suites: offered } = readMap(offer, 'the client does not encrypt');
+): { keyId: string; random: Buffer; suite: AeadSuite; records: boolean } {
+  const { key_id: keyId, random, suites: offered, records } = readMap(offer, 'the client does not encrypt');
   const suite = Array.isArray(offered) ? suites.find((own) => offered.includes(own)) : undefined;
   if (!suite) throw cryptoFault('the client knows no suite that this server allows');
   if (typeof keyId !== 'string') throw cryptoFault('DECLARE names no key');
-  return { keyId, random: readBytes(random, RANDOM_BYTES), suite };
+  return { keyId, random: readBytes(random, RANDOM_BYTES), suite, records: records === true };
 }
 
-/** `{v: 1, random: 32 bytes, suite, confirm: 32 bytes}` */
+/** `{v: 1, random: 32 bytes, suite, confirm: 32 bytes, records?}` */
 function readAnswer(
   answer: unknown,
   suites: readonly AeadSuite[],
-): { random: Buffer; suite: AeadSuite; confirm: Buffer } {
-  const { random, suite, confirm } = readMap(answer, 'the server does not encrypt');
+): { random: Buffer; suite: AeadSuite; confirm: Buffer; records: boolean } {
+  const { random, suite, confirm, records } = readMap(answer, 'the server does not encrypt');
   if (!isAeadSuite(suite) || !suites.includes(suite)) {
     throw cryptoFault('the server took a suite that was not offered');
   }
-  return { random: readBytes(random, RANDOM_BYTES), suite, confirm: readBytes(confirm, CONFIRM_BYTES) };
+  return {
+    random: readBytes(random, RANDOM_BYTES),
+    suite,
+    confirm: readBytes(confirm, CONFIRM_BYTES),
+    records: records === true,
+  };
 }
 
 function readMap(value: unknown, absent: string): Readonly<Record<string, unknown>> {

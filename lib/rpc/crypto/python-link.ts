@@ -39,6 +39,10 @@ export class PythonLink implements Link, LinkReceiver {
     return this.inner.pendingBytes;
   }
 
+  get blockedMs(): number {
+    return this.inner.blockedMs;
+  }
+
   get received(): Buffer | undefined {
     return this.inner.received;
   }
