@@ -184,7 +184,10 @@ it('a client that comes back makes new keys', async () => {
   app.server.on('connection', ({ id }) => void declared.push(id));
   const client = clientOf(app);
   expect(await client.call('echo', 1)).toBe(1);
-  client.unwrap<net.Socket>().destroy();
+  const socket = client.unwrap<net.Socket>();
+  const gone = new Promise((resolve) => void socket.once('close', resolve));
+  socket.destroy();
+  await gone;
   expect(await client.call('echo', 2)).toBe(2);
   expect(processor.stats()).toMatchObject({ secured: 2, refused: 0, failed: 0 });
   expect(new Set(declared).size).toBe(2);
@@ -194,7 +197,7 @@ describe('keys that are used up', () => {
   it.each([
     ['on the server', { rekeyAfterFrames: 20 }, {}],
     ['on the client', {}, { rekeyAfterFrames: 20 }],
-    ['by bytes', { rekeyAfterBytes: 2000 }, {}],
+    ['by bytes', { rekeyAfterBytes: 900 }, {}],
   ])('%s move calls to a new connection and lose none', async (_what, onServer, onClient) => {
     const { app, processor } = await start(onServer);
     const client = clientOf(app, onClient);
