@@ -5,8 +5,8 @@ export const PYTHON_KEY = 'xxxxxxxxxxxxxxxx';
 export const RECORDED_AT = 1_795_340_897;
 
 /** Python's encryption, without the code under test. */
-export function pythonSeal(text: string, key = PYTHON_KEY): Buffer {
-  const bytes = Buffer.from(text);
+export function pythonSeal(text: string | Buffer, key = PYTHON_KEY): Buffer {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   const padded = Buffer.concat([bytes, Buffer.alloc((16 - (bytes.length % 16)) % 16)]);
   const cipher = createCipheriv('aes-128-cbc', key, key).setAutoPadding(false);
   return Buffer.from(Buffer.concat([cipher.update(padded), cipher.final()]).toString('hex'));
@@ -25,7 +25,11 @@ export function pythonBody(
   body: unknown,
   { timestamp = RECORDED_AT as unknown, nonce = `test${nonces++}` as unknown, key = PYTHON_KEY } = {},
 ): Buffer {
-  return pythonSeal(JSON.stringify({ body, timestamp, nonce }), key);
+  const number = typeof nonce === 'bigint' ? String(nonce) : JSON.stringify(nonce);
+  return pythonSeal(
+    `{"body": ${JSON.stringify(body)}, "timestamp": ${JSON.stringify(timestamp)}, "nonce": ${number}}`,
+    key,
+  );
 }
 
 /** What an envelope says, but for the nonce: the one part that may differ from a recording, and how long it is. */
