@@ -8,7 +8,7 @@ import {
   type ExtensionOffer,
 } from '../protocol/extension.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
-import { CRYPTO_ERROR, type FrameSeal } from '../protocol/frame-seal.js';
+import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../protocol/frame-seal.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
@@ -327,6 +327,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   onClose(error: Error | undefined): void {
+    if (this.#unproven) return this.#leftUnproven();
     const message = this.role === 'client' ? 'the connection to the server was lost' : 'the client is gone';
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }
@@ -806,7 +807,13 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#link.end();
   }
 
+  /** The client is gone, or silent, before its key was proven: the log should say which key. */
+  #leftUnproven(): void {
+    this.abort((this.#asServer as ServerHandshake).failed(cryptoFault('no sealed frame came')));
+  }
+
   #openTimeout(): void {
+    if (this.#unproven) return this.#leftUnproven();
     const message =
       this.role === 'client' ? 'the server did not answer DECLARE in time' : 'no DECLARE in time';
     this.abort(connectionLost(message));
