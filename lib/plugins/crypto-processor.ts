@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
 import { AEAD_SUITES, type AeadSuite, isAeadSuite } from '../protocol/crypto/aead-keys.js';
 import { checkKeyId, readAeadKey, readPythonKey, type Secret } from '../protocol/crypto/keys.js';
 import { AeadSecurity } from '../rpc/crypto/aead-security.js';
@@ -190,7 +191,7 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
   }
   const { mode = 'aead', suites, keys, keyId, required } = given;
   if (mode !== 'aead' && mode !== 'rap-cbc') {
-    throw new RangeError(`CryptoProcessor: mode is 'aead' or 'rap-cbc', not ${JSON.stringify(mode)}`);
+    throw new RangeError(`CryptoProcessor: mode is 'aead' or 'rap-cbc', not ${inspect(mode)}`);
   }
   if ((keys === undefined) === (keyId === undefined)) {
     throw new TypeError('CryptoProcessor: a server has keys, a client has keyId and key');
@@ -209,7 +210,7 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
     const value = given[name];
     if (value === undefined) continue;
     if (typeof value !== 'number' || !(value > 0)) {
-      throw new RangeError(`CryptoProcessor: ${name} must be above 0, got ${String(value)}`);
+      throw new RangeError(`CryptoProcessor: ${name} must be above 0, got ${inspect(value)}`);
     }
     numbers[name] = value;
   }

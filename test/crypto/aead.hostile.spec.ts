@@ -154,6 +154,13 @@ describe('ends without a word where a frame is', () => {
   });
 });
 
+async function expectRefused(peer: AeadPeer): Promise<void> {
+  await peer.wire.untilEnded();
+  expect(peer.wire.frames).toEqual([]);
+  expect(calls).toEqual([]);
+  await eventually('it was counted', () => crypto.stats().refused === 1);
+}
+
 describe('before the client has proved its key', () => {
   it('is no connection: nothing is told of it, and it ends with the time for DECLARE', async () => {
     const opened: unknown[] = [];
@@ -195,20 +202,14 @@ describe('before the client has proved its key', () => {
     peer.wire.send(peer.seal(note(7, Buffer.alloc(20_000))));
     await expectRefused(peer);
   });
-
-  async function expectRefused(peer: AeadPeer): Promise<void> {
-    await peer.wire.untilEnded();
-    expect(peer.wire.frames).toEqual([]);
-    expect(calls).toEqual([]);
-    await eventually('it was counted', () => crypto.stats().refused === 1);
-  }
 });
 
+const declareWith = (aead: unknown): Buffer => {
+  const [type, id, header, body] = DECLARE;
+  return pack([type, id, header, { ...(body as object), ...(aead === undefined ? {} : { aead }) }]);
+};
+
 describe('a DECLARE that a server with encryption does not take', () => {
-  const declareWith = (aead: unknown): Buffer => {
-    const [type, id, header, body] = DECLARE;
-    return pack([type, id, header, { ...(body as object), ...(aead === undefined ? {} : { aead }) }]);
-  };
   const offer = { v: 1, key_id: 'demo', random: Buffer.alloc(32, 7), suites: ['aes-128-gcm'] };
 
   it.each([

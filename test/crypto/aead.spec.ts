@@ -39,7 +39,7 @@ class Functions {
   }
 
   @MessagePattern('count')
-  async *count({ n }: { n: number }): AsyncGenerator<unknown> {
+  async *count({ n }: { n: number }): AsyncGenerator {
     for (let i = 0; i < n; i++) yield await Promise.resolve(i % 100 === 0 ? Buffer.alloc(70_000, i) : i);
   }
 
@@ -228,7 +228,7 @@ describe('required means required', () => {
   });
 
   it('where it is not, both are served', async () => {
-    const { app } = await start({ required: false } as Crypto);
+    const { app } = await start({ required: false });
     expect(await app.client().call('echo', 'plain')).toBe('plain');
     expect(await clientOf(app).call('echo', 'sealed')).toBe('sealed');
   });
@@ -254,7 +254,7 @@ describe('required means required', () => {
   });
 
   it('nor to one that has another key under that id', async () => {
-    const { app } = await start({ keys: { demo: otherKey } } as Crypto);
+    const { app } = await start({ keys: { demo: otherKey } });
     const error = await rejection(clientOf(app).call('echo', 1));
     expect(error['message']).toContain("did not prove that it has the key 'demo'");
   });
@@ -274,7 +274,7 @@ it('keys change while the server runs: old and new side by side, then the new on
 });
 
 it('a client changes its key for the connections to come', async () => {
-  const { app } = await start({ keys: { next: otherKey } } as Crypto);
+  const { app } = await start({ keys: { next: otherKey } });
   const processor = new CryptoProcessor({ keyId: 'demo', key });
   const client = app.client({ processors: [processor] });
   await expect(client.connect()).rejects.toThrow('did not prove');

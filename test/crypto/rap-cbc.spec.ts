@@ -32,7 +32,7 @@ class Functions {
   }
 
   @ChannelPattern('room')
-  async room(@Payload() channel: RapChannel<unknown, unknown>, @Ctx() ctx: RapContext): Promise<void> {
+  async room(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
     calls.push(ctx.channelMetadata);
     try {
       for await (const body of channel) await channel.write(body);
@@ -76,8 +76,9 @@ it('says once at the start what it is worth', () => {
   expect(app.log.lines.filter((line) => line.includes('rap-cbc'))).toHaveLength(1);
 });
 
+const at = (timestamp: unknown): Buffer => pythonBody(1, { timestamp });
+
 describe('a body that a server does not accept', () => {
-  const at = (timestamp: unknown): Buffer => pythonBody(1, { timestamp });
   it.each<[string, unknown]>([
     ['in clear', { a: 1 }],
     ['nothing', null],
@@ -144,6 +145,9 @@ describe('a body that a server does not accept', () => {
   });
 });
 
+const envelope = (nonce: string): Buffer =>
+  pythonSeal(`{"body": ${nonce}, "timestamp": ${RECORDED_AT}, "nonce": ${nonce}}`);
+
 describe('a nonce', () => {
   it('is taken once, over all connections, while its message would be of this time', async () => {
     const [one, two] = [await open(), await open()];
@@ -159,8 +163,6 @@ describe('a nonce', () => {
 
   it('that is a large integer is not taken for its neighbour', async () => {
     const raw = await open();
-    const envelope = (nonce: string): Buffer =>
-      pythonSeal(`{"body": ${nonce}, "timestamp": ${RECORDED_AT}, "nonce": ${nonce}}`);
     raw.send(call(7, envelope('5222157193420677121')), call(9, envelope('5222157193420677122')));
     await raw.answer(7);
     await raw.answer(9);
@@ -254,10 +256,10 @@ it('a __proto__ key of a body is a property', async () => {
   expect((calls[0] as { a?: unknown }).a).toBeUndefined();
 });
 
-describe('a client', () => {
-  const clientCrypto = (): CryptoProcessor =>
-    new CryptoProcessor({ mode: 'rap-cbc', keyId: 'demo_id', key: PYTHON_KEY, now: () => nowMs });
+const clientCrypto = (): CryptoProcessor =>
+  new CryptoProcessor({ mode: 'rap-cbc', keyId: 'demo_id', key: PYTHON_KEY, now: () => nowMs });
 
+describe('a client', () => {
   it('speaks with a server of this project, events and bytes that JSON has not included', async () => {
     const client = app.client({ processors: [clientCrypto()] });
     expect(await client.call('echo', { x: 'héllo', n: 2n ** 60n })).toEqual({ x: 'héllo', n: 2n ** 60n });

@@ -114,7 +114,7 @@ export class AeadPeer {
   async next(what: string, match: (frame: RawFrame) => boolean = () => true): Promise<RawFrame> {
     for (;;) {
       const { frame } = await this.wire.next(what);
-      const opened = this.open({ frame } as WireFrame);
+      const opened = this.open({ frame });
       if (match(opened)) return opened;
     }
   }

@@ -23,7 +23,11 @@ let nonces = 0;
 /** A body as Python has it, with a nonce of its own where none is given. */
 export function pythonBody(
   body: unknown,
-  { timestamp = RECORDED_AT as unknown, nonce = `test${nonces++}` as unknown, key = PYTHON_KEY } = {},
+  {
+    timestamp = RECORDED_AT,
+    nonce = `test${nonces++}`,
+    key = PYTHON_KEY,
+  }: { timestamp?: unknown; nonce?: unknown; key?: string } = {},
 ): Buffer {
   const number = typeof nonce === 'bigint' ? String(nonce) : JSON.stringify(nonce);
   return pythonSeal(

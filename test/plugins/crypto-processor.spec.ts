@@ -69,9 +69,10 @@ it.each<[string, object, string]>([
   ['required on a client', { keyId: 'a', key, required: false }, 'required is for servers'],
 ])('refuses %s', (_what, options, message) => expect(() => make(options)).toThrow(message));
 
+const server = (): CryptoProcessor => make({ keys: { a: key } });
+const client = (): CryptoProcessor => make({ keyId: 'a', key });
+
 it('belongs on its side, and once', () => {
-  const server = (): CryptoProcessor => make({ keys: { a: key } });
-  const client = (): CryptoProcessor => make({ keyId: 'a', key });
   expect(() => new RapServer({ processors: [client()] })).toThrow('on a server takes keys');
   expect(() => new RapClient({ processors: [server()] })).toThrow('on a client takes keyId and key');
   expect(() => new RapServer({ processors: [server(), server()] })).toThrow(

@@ -90,6 +90,13 @@ describe('as the server', () => {
   });
 });
 
+const said = (id: number, index: number): unknown => {
+  const own = frames.filter(
+    ({ from, frame }) => from === 'client' && frame[1] === id && frame[0] !== SERVER_EVENT,
+  );
+  return (JSON.parse(pythonOpen(own[index]?.frame[3]).replace(/\0+$/, '')) as { body: unknown }).body;
+};
+
 describe('as the client', () => {
   it('says what the recorded client says, and understands the Python server', async () => {
     const sockets: WirePeer[] = [];
@@ -115,12 +122,6 @@ describe('as the client', () => {
     const keep = (id: number, outcome: Promise<unknown>): void => {
       outcome.catch(() => {});
       outcomes.set(id, outcome);
-    };
-    const said = (id: number, index: number): unknown => {
-      const own = frames.filter(
-        ({ from, frame }) => from === 'client' && frame[1] === id && frame[0] !== SERVER_EVENT,
-      );
-      return (JSON.parse(pythonOpen(own[index]?.frame[3]).replace(/\0+$/, '')) as { body: unknown }).body;
     };
     const act = ([type, id, { target, channel_life_cycle: lifeCycle }]: RawFrame): void => {
       if (type === CLIENT_EVENT && id !== 3) keep(id, client.ping());

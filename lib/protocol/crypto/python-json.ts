@@ -24,7 +24,7 @@ function write(value: unknown, depth: number): string {
     case 'boolean':
       return String(value);
     case 'object':
-      return value === null ? 'null' : object(value, depth + 1);
+      return value === null ? 'null' : container(value, depth + 1);
     default:
       return 'null';
   }
@@ -42,7 +42,7 @@ function number(value: number): string {
   return Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity';
 }
 
-function object(value: object, depth: number): string {
+function container(value: object, depth: number): string {
   if (depth > MAX_DEPTH) throw new RangeError('nested too deep, or circular');
   if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) throw new TypeError('JSON has no bytes');
   if (Array.isArray(value) || value instanceof Set) {

@@ -74,7 +74,7 @@ export class PythonLink implements Link, LinkReceiver {
     if (!key || isEvent(type)) return this.inner.send(type, id, header, body);
     const status = header instanceof EncodedHeader ? undefined : header?.status_code;
     if (status !== undefined && status >= 400) return this.inner.send(type, id, header, body);
-    return this.inner.send(type, id, status === undefined ? header : sparse(header), seal(key, body));
+    return this.inner.send(type, id, status === undefined ? header : sparse(header), sealed(key, body));
   }
 
   pause(): void {
@@ -160,7 +160,7 @@ function sparse(header: Header | EncodedHeader | null): Header {
 }
 
 /** @throws {@link Fault} where the body has no form in JSON */
-function seal(key: PythonKey, body: unknown): Buffer {
+function sealed(key: PythonKey, body: unknown): Buffer {
   try {
     return key.seal(body);
   } catch (error) {

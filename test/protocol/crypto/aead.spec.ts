@@ -142,8 +142,9 @@ describe.each(vectors)('$name', (vector) => {
   });
 
   it('does not take a frame in clear', () => {
-    const attempt = (): Frame[] => read(readerOf(vector, 'client'), vector.plain.client[0] as Buffer);
-    expect(attempt).toThrow(expect.objectContaining({ status: 1007 }) as Error);
+    expect(() => read(readerOf(vector, 'client'), vector.plain.client[0] as Buffer)).toThrow(
+      expect.objectContaining({ status: 1007 }) as Error,
+    );
   });
 
   it('opens nothing with the keys of another handshake', () => {
@@ -222,6 +223,9 @@ describe('what was inside a sealed frame', () => {
   });
 });
 
+const plain = (id: number, sent: unknown): string =>
+  bytesOf(encodeFrame(101, id, { target: '/default/x' }, sent, DEFAULT_FRAME_LIMITS)).toString('latin1');
+
 describe('an encoder with a seal', () => {
   const vector = vectors.find(({ records }) => !records) as AeadVector;
 
@@ -233,8 +237,6 @@ describe('an encoder with a seal', () => {
   ])('writes %s so that the other side reads it', (_what, body) => {
     const seal = sealOf(vector, 'client');
     const reader = readerOf(vector, 'client');
-    const plain = (id: number, sent: unknown): string =>
-      bytesOf(encodeFrame(101, id, { target: '/default/x' }, sent, DEFAULT_FRAME_LIMITS)).toString('latin1');
     for (let id = 1; id < 30; id += 2) {
       const bytes = bytesOf(encodeFrame(101, id, { target: '/default/x' }, body, DEFAULT_FRAME_LIMITS, seal));
       const [frame] = read(reader, bytes);
