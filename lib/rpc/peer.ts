@@ -809,6 +809,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   /** The client is gone, or silent, before its key was proven: the log should say which key. */
   #leftUnproven(): void {
+    if (this.#state.name === 'closed') return;
     this.abort((this.#asServer as ServerHandshake).failed(cryptoFault('no sealed frame came')));
   }
 

@@ -76,7 +76,7 @@ export function securityOf(
   side: 'client' | 'server',
 ): ConnectionSecurity | undefined {
   const [security, another] = (processors ?? [])
-    .map((processor) => (processor as { [SECURITY]?: ConnectionSecurity })[SECURITY])
+    .map((processor) => (processor as { [SECURITY]?: ConnectionSecurity } | null)?.[SECURITY])
     .filter((found) => found !== undefined);
   if (another) throw new TypeError('processors: two of them encrypt; a connection has one encryption');
   if (security && security.side !== side) {
