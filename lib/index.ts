@@ -68,6 +68,16 @@ export { registerError } from './nest/register-error.js';
 export { toHttpStatus } from './nest/http-status.js';
 export { RapExceptionFilter, type RapExceptionFilterOptions } from './nest/rap-exception.filter.js';
 export type { RapErrorFields, RegistrableError } from './nest/registered-errors.js';
+export {
+  CryptoProcessor,
+  type CryptoClientOptions,
+  type CryptoMode,
+  type CryptoOptions,
+  type CryptoServerOptions,
+} from './plugins/crypto-processor.js';
+export type { AeadSuite } from './protocol/crypto/aead-keys.js';
+export type { Secret } from './protocol/crypto/keys.js';
+export type { CryptoStats } from './rpc/crypto/crypto-stats.js';
 export type { KeepAliveOptions, RapLimits } from './rpc/limits.js';
 export {
   ConnectionMiddleware,

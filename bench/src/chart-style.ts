@@ -10,6 +10,7 @@ const barColors: Record<PeerName, Shades> = {
   rap: { light: '#0550ae', dark: '#58a6ff' },
   'rap-call': { light: '#0550ae', dark: '#58a6ff' },
   'rap-service': { light: '#033d8b', dark: '#a5d6ff' },
+  'rap-aead': { light: '#8250df', dark: '#a371f7' },
   'rap-send': { light: '#4493f8', dark: '#1f6feb' },
   'rap-processor': { light: '#8250df', dark: '#a371f7' },
   'rap-tls': { light: '#bf3989', dark: '#f778ba' },

@@ -29,6 +29,10 @@ export const peers = {
     description: 'rap-call over TLS 1.2, AES-128-GCM',
     load: async () => (await import('./peers/rap-plugins.js')).rapTls,
   },
+  'rap-aead': {
+    description: 'rap-call, encrypted by CryptoProcessor',
+    load: async () => (await import('./peers/rap-plugins.js')).rapAead,
+  },
   rap: {
     description: 'rap, stream() and channel()',
     load: async () => (await import('./peers/rap.js')).rap,

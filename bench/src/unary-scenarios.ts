@@ -14,7 +14,7 @@ const unaryPeers: readonly PeerName[] = [
 ];
 
 /** What plugins of rap cost: each is divided by `rap-call`, which has none. */
-const pluginPeers: readonly PeerName[] = ['rap-call', 'rap-processor', 'rap-tls'];
+const pluginPeers: readonly PeerName[] = ['rap-call', 'rap-processor', 'rap-tls', 'rap-aead'];
 
 interface UnaryLoad {
   /** How many calls are in flight. */

@@ -7,6 +7,7 @@ import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost, Peer, type PeerOwner } from '../rpc/peer.js';
 import type { PendingCall, PendingCallOwner } from '../rpc/pending-call.js';
 import type { Processors } from '../rpc/processors.js';
+import type { ConnectionSecurity } from '../rpc/security.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
 
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
@@ -23,6 +24,8 @@ export interface ConnectionOptions {
   readonly metadata: Readonly<Record<string, unknown>>;
   /** What works on each message. */
   readonly processors?: Processors | undefined;
+  /** Secures every connection. */
+  readonly security?: ConnectionSecurity | undefined;
   /** `undefined`: a lost connection comes back with the next call only. */
   readonly reconnect: ReconnectOptions | undefined;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
@@ -205,9 +208,10 @@ export class Connection implements PeerOwner {
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, clock, deadlines, metadata, processors } = this.options;
+    const { limits, keepAlive, clock, deadlines, metadata, processors, security } = this.options;
     attempt.peer = new Peer(link, {
       role: 'client',
+      security,
       owner: this,
       limits,
       keepAlive,

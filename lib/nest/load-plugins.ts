@@ -6,6 +6,7 @@ import type {
   RapProcessor,
 } from '../rpc/pipeline.js';
 import { Processors, type ProcessorsOptions } from '../rpc/processors.js';
+import { SECURITY } from '../rpc/security.js';
 
 /** Middleware by what it works around; `undefined` where there is none of a kind. */
 export interface LoadedMiddleware {
@@ -46,8 +47,10 @@ export function loadProcessors(
   list: readonly RapProcessor[] = [],
   options: ProcessorsOptions,
 ): Processors | undefined {
-  list.forEach((it, i) => assertInstance(`processors[${i}]`, it, PROCESSOR_METHODS));
-  return list.length > 0 ? new Processors(list, options) : undefined;
+  list.forEach((it, i) => assertInstance(`processors[${i}]`, it, [...PROCESSOR_METHODS, SECURITY]));
+  // what secures connections works below messages, and costs them nothing here
+  const working = list.filter((it) => !(SECURITY in it));
+  return working.length > 0 ? new Processors(working, options) : undefined;
 }
 
 /** @throws TypeError where the same instance is loaded twice, also as both kinds */
@@ -60,15 +63,18 @@ export function assertLoadedOnce(plugins: readonly object[]): void {
   });
 }
 
-function assertInstance(where: string, it: unknown, methods: readonly string[]): void {
+function assertInstance(where: string, it: unknown, methods: readonly (string | symbol)[]): void {
   if (typeof it === 'function')
     throw new TypeError(`${where} is the class ${it.name}: pass an instance of it`);
   if (typeof it !== 'object' || it === null)
     throw new TypeError(`${where} must be an object, got ${inspect(it)}`);
-  const given = methods.filter((name) => (it as Record<string, unknown>)[name] !== undefined);
+  const given = methods.filter((name) => (it as Record<string | symbol, unknown>)[name] !== undefined);
   for (const name of given) {
-    if (typeof (it as Record<string, unknown>)[name] !== 'function')
+    if (typeof name === 'string' && typeof (it as Record<string, unknown>)[name] !== 'function')
       throw new TypeError(`${where}.${name} must be a function`);
   }
-  if (given.length === 0) throw new TypeError(`${where} has none of the methods ${methods.join(', ')}`);
+  if (given.length === 0) {
+    const names = methods.filter((name) => typeof name === 'string');
+    throw new TypeError(`${where} has none of the methods ${names.join(', ')}`);
+  }
 }

@@ -16,6 +16,7 @@ import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js
 import { allowManyListeners } from '../rpc/listeners.js';
 import type { Peer } from '../rpc/peer.js';
 import { callTimeout } from '../rpc/pending-call.js';
+import { securityOf } from '../rpc/security.js';
 import { currentScope, followCallScopes, inThisScope, runInSession, runOutside } from './call-scope.js';
 import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
 import { ClientLifecycle } from './client-lifecycle.js';
@@ -92,6 +93,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     assertLoadedOnce(processors);
     if (events || processors.length > 0)
       this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
+    const security = securityOf(options.processors, 'client');
+    if (security?.warning) logger.warn(security.warning);
     this.#connection = new Connection({
       dial: async () => {
         if (this.#lifecycle) await this.#lifecycle.start();
@@ -116,6 +119,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         toPublic: toRapError,
         onError: logError,
       }),
+      security,
       reconnect: reconnectOf(options.reconnect),
       onStatus: (status, reason) => this.#onStatus(status, reason),
     });

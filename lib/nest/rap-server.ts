@@ -16,6 +16,7 @@ import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import type { Processors } from '../rpc/processors.js';
+import { securityOf } from '../rpc/security.js';
 import { kindFault } from './answer-sink.js';
 import { askWhetherAllowed } from './authorize.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
@@ -62,6 +63,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
   readonly #limits;
   #tls: TlsOptions | undefined;
+  #securityWarning: string | undefined;
   #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
   #opening: Promise<AddressInfo | string> | undefined;
@@ -82,6 +84,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
     this.#lifecycle = new Lifecycle(this, options.events, plugins, SERVER_HOOKS);
+    const security = securityOf(options.processors, 'server');
+    this.#securityWarning = security?.warning;
     this.#connections = new ServerConnections({
       limits: this.#limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
@@ -94,6 +98,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       onChannel: (incoming) => this.#onChannel(incoming),
       onEvent: (event, ...args) => this.#emit(event, ...args),
       log: (message) => this.logger.warn(message),
+      security,
     });
     this.#dispatcher = new CallDispatcher({
       hooks: this.#processingHooks(),
@@ -235,6 +240,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #serve(): Promise<AddressInfo | string> {
     const { host, port, path } = this.#options;
     const tls = this.#tls;
+    if (this.#securityWarning) this.logger.warn(this.#securityWarning);
+    this.#securityWarning = undefined;
     const server = new SocketServer({
       endpoint: { host, port, path },
       tls,

@@ -15,6 +15,7 @@ import { Peer, type PeerOwner } from '../rpc/peer.js';
 import type { ConnectionMiddleware } from '../rpc/pipeline.js';
 import type { Processors } from '../rpc/processors.js';
 import { RapError, toRapError } from './errors.js';
+import type { ConnectionSecurity } from '../rpc/security.js';
 import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
 
 export interface ServerConnectionsOptions {
@@ -33,6 +34,8 @@ export interface ServerConnectionsOptions {
     ...args: Parameters<RapServerEvents[K]>
   ) => void;
   readonly log: (message: string) => void;
+  /** Secures every connection. */
+  readonly security?: ConnectionSecurity | undefined;
 }
 
 /** All connections of a server: admits them within the limits, counts, and drains them. */
@@ -49,7 +52,7 @@ export class ServerConnections implements PeerOwner {
   constructor(private readonly options: ServerConnectionsOptions) {}
 
   accept(link: Link): void {
-    const { limits, keepAlive, clock, deadlines, processors, middleware } = this.options;
+    const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
     if (this.#opening.size >= limits.maxPendingHandshakes) {
       this.#refusedConnections += 1;
       link.destroy();
@@ -57,6 +60,7 @@ export class ServerConnections implements PeerOwner {
     }
     const peer = new Peer(link, {
       role: 'server',
+      security,
       owner: this,
       limits,
       keepAlive,

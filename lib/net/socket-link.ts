@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
-import { encodeFrame, type EncodedHeader } from '../protocol/encoder.js';
+import { bytesOf, encodeFrame, type EncodedHeader } from '../protocol/encoder.js';
 import { CloseReason } from '../protocol/event.js';
 import { Fault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
+import type { FrameSeal } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
 import type { FrameLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
+import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { BudgetHolder, InputBudget } from './input-budget.js';
@@ -48,9 +50,10 @@ export class SocketLink implements Link, BudgetHolder {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
 
-  readonly #decoder: FrameDecoder;
+  #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
   #receiver: LinkReceiver | undefined;
+  #seal: FrameSeal | undefined;
   #error: Error | undefined;
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
@@ -113,9 +116,31 @@ export class SocketLink implements Link, BudgetHolder {
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
-    const frame = encodeFrame(type, id, header, body, this.options.limits);
+    const frame = encodeFrame(type, id, header, body, this.options.limits, this.#seal);
     if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
     return frame.size;
+  }
+
+  sendExact(type: MsgType, id: number, header: Header | null, body: unknown): Buffer {
+    const frame = encodeFrame(type, id, header, body, this.options.limits, this.#seal);
+    const bytes = bytesOf(frame);
+    if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
+    return bytes;
+  }
+
+  get received(): Buffer | undefined {
+    return this.#decoder.raw;
+  }
+
+  secure(seal: FrameSeal): void {
+    const frames = this.#decoder as FrameDecoder;
+    if (seal.records) {
+      this.#writer.secure(seal);
+      this.#decoder = new RecordDecoder(frames, seal);
+    } else {
+      this.#seal = seal;
+      frames.secure(seal);
+    }
   }
 
   pause(): void {

@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedFrame } from '../protocol/encoder.js';
+import type { FrameSeal } from '../protocol/frame-seal.js';
 import { Outbox } from '../protocol/outbox.js';
+import { RecordWriter } from '../protocol/record.js';
 
 /** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
 const BATCH_BYTES = 64 * 1024;
@@ -30,6 +32,7 @@ export class SocketWriter {
   #blockedSince = 0;
   #ending = false;
   #stall: Timer | undefined;
+  #records: RecordWriter | undefined;
   readonly #flushSoon = (): void => this.#flush();
 
   constructor(
@@ -52,6 +55,14 @@ export class SocketWriter {
     if (this.#scheduled || this.#blocked) return;
     this.#scheduled = true;
     process.nextTick(this.#flushSoon);
+  }
+
+  /** From here on, everything leaves in sealed records. What waits goes first, as it is. */
+  secure(seal: FrameSeal): void {
+    for (const piece of [...this.#pieces, ...this.#outbox.take()]) this.socket.write(piece);
+    this.#pieces = [];
+    this.#piecesBytes = 0;
+    this.#records = new RecordWriter(seal);
   }
 
   /** Closes the socket after everything was written. */
@@ -85,7 +96,9 @@ export class SocketWriter {
   }
 
   #writeBatch(): void {
-    const batch = this.#takeBatch();
+    const batch = this.#records
+      ? [this.#records.record(this.#takeBatch(this.#records.room))]
+      : this.#takeBatch(BATCH_BYTES);
     if (batch.length === 1) this.socket.write(batch[0] as Uint8Array, this.#written);
     else {
       this.socket.cork();
@@ -100,10 +113,10 @@ export class SocketWriter {
     this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.options.onStall);
   }
 
-  /** The next pieces, 64 KiB together; what is larger is cut. */
-  #takeBatch(): Uint8Array[] {
+  /** The next pieces, so many bytes together; what is larger is cut. */
+  #takeBatch(bytes: number): Uint8Array[] {
     const batch: Uint8Array[] = [];
-    let room = BATCH_BYTES;
+    let room = bytes;
     let taken = 0;
     for (const piece of this.#pieces) {
       if (piece.length > room) {
@@ -118,7 +131,7 @@ export class SocketWriter {
       if (room === 0) break;
     }
     this.#pieces.splice(0, taken);
-    this.#piecesBytes -= BATCH_BYTES - room;
+    this.#piecesBytes -= bytes - room;
     return batch;
   }
 

@@ -1,4 +1,5 @@
 import { Fault } from './fault.js';
+import type { FrameSeal } from './frame-seal.js';
 import type { Header } from './frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from './limits.js';
 import { Status } from './status.js';
@@ -69,6 +70,17 @@ export interface EncodedFrame {
 
 const NO_SPLICES: readonly Splice[] = [];
 
+/** A copy of the bytes of a frame. */
+export function bytesOf({ buffer, start, end, splices }: EncodedFrame): Buffer {
+  const pieces: Uint8Array[] = [];
+  let from = start;
+  for (const { at, bytes } of splices) {
+    pieces.push(buffer.subarray(from, at), bytes);
+    from = at;
+  }
+  return Buffer.concat([...pieces, buffer.subarray(from, end)]);
+}
+
 /**
  * Writes frames as msgpack, smallest form first, without extension types, so that any rap peer reads them.
  *
@@ -100,6 +112,8 @@ export class Encoder {
   #depth = 0;
   #items = 0;
   #spliced = 0;
+  /** Where the body begins, counted from the frame. */
+  #bodyOffset = 0;
   #inHeader = false;
   #splicing = true;
   /** Nested `toJSON()` results: one that returns a new object each time would never end. */
@@ -142,6 +156,7 @@ export class Encoder {
         this.#items += header.items;
       } else this.#header(header);
       this.#maxDepth = limits.maxDepth - 1;
+      this.#bodyOffset = this.end - this.start;
       this.#value(body);
       this.size = this.end - this.start + this.#spliced;
       if (this.size > limits.maxFrameBytes) throw tooLarge(limits.maxFrameBytes);
@@ -151,6 +166,44 @@ export class Encoder {
       this.end = this.start;
       throw isFault(error) ? error : explain(error, what, value, limits);
     }
+  }
+
+  /**
+   * Seals the frame that was written last: the sealed body takes the place of the plain one.
+   *
+   * @throws {@link Fault} where it is too large then; nothing is written, and nothing was sealed.
+   */
+  seal(seal: FrameSeal, { maxFrameBytes }: FrameLimits): EncodedFrame {
+    const bodyStart = this.start + this.#bodyOffset;
+    const bytes = this.size - this.#bodyOffset + seal.overheadBytes;
+    const headBytes = bytes < 0x100 ? 2 : bytes < 0x1_0000 ? 3 : 5;
+    this.size = this.#bodyOffset + headBytes + bytes;
+    try {
+      if (this.size > maxFrameBytes) throw tooLarge(maxFrameBytes);
+      const bound = this.buffer.subarray(this.start + 1, bodyStart);
+      const pieces = seal.seal(bound, this.#bodyPieces(bodyStart));
+      this.end = bodyStart;
+      this.splices = NO_SPLICES;
+      this.#spliced = 0;
+      this.#reserve(5);
+      this.#size(bytes, 0xc4, 0, 0xc4);
+      for (const piece of pieces) this.#rawOrSplice(piece);
+      return this;
+    } catch (error) {
+      this.end = this.start;
+      throw error;
+    }
+  }
+
+  #bodyPieces(bodyStart: number): Uint8Array[] {
+    const pieces: Uint8Array[] = [];
+    let from = bodyStart;
+    for (const { at, bytes } of this.splices) {
+      pieces.push(this.buffer.subarray(from, at), bytes);
+      from = at;
+    }
+    pieces.push(this.buffer.subarray(from, this.end));
+    return pieces;
   }
 
   /** Encodes a header ahead. @throws {@link Fault} as `frame` */
@@ -437,6 +490,10 @@ export class Encoder {
   #bytes(bytes: Uint8Array): void {
     this.#reserve(5);
     this.#size(bytes.length, 0xc4, 0, 0xc4);
+    this.#rawOrSplice(bytes);
+  }
+
+  #rawOrSplice(bytes: Uint8Array): void {
     if (bytes.length < SPLICE_BYTES || !this.#splicing) return this.#raw(bytes);
     this.splices = [...this.splices, { at: this.end, bytes }];
     this.#spliced += bytes.length;
@@ -560,21 +617,27 @@ function entriesOf(value: unknown): [string | number, unknown][] {
 const shared = new Encoder();
 let busy = false;
 
-/** Writes a frame with the encoder of the process; see {@link Encoder.frame}. */
+/**
+ * Writes a frame with the encoder of the process, sealed where there is a seal; see {@link Encoder.frame}. A sealed frame
+ * must be written at once: its place in the order of frames is taken.
+ */
 export function encodeFrame(
   type: number,
   id: number,
   header: Header | EncodedHeader | null,
   body: unknown,
   limits: FrameLimits,
+  seal?: FrameSeal,
 ): EncodedFrame {
   // a getter or toJSON() of a body may itself send something
-  if (busy) return new Encoder().frame(type, id, header, body, limits);
+  const encoder = busy ? new Encoder() : shared;
+  const wasBusy = busy;
   busy = true;
   try {
-    return shared.frame(type, id, header, body, limits);
+    const frame = encoder.frame(type, id, header, body, limits);
+    return seal ? encoder.seal(seal, limits) : frame;
   } finally {
-    busy = false;
+    busy = wasBusy;
   }
 }
 

@@ -1,22 +1,22 @@
 import { Unpackr } from 'msgpackr';
 import { carefulDecode } from './careful-decode.js';
 import { Fault } from './fault.js';
+import { FrameOpener } from './frame-opener.js';
+import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import { frameDefect, type Frame, type Header } from './frame.js';
 import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
 import { Status } from './status.js';
+import { Tail } from './tail.js';
 
 /** Frames decoded in one go: the most that a socket hands on before others have their turn. */
 const RUN_FRAMES = 64;
 
-/** Smaller pieces of an unfinished frame are copied together, so that a drip of bytes holds no chunk each. */
-const COALESCE_BYTES = 4096;
+/** An opened frame below this size is decoded into memory of its own. */
+const SMALL_FRAME_BYTES = 4096;
 
 /** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
-/** Largest buffer that small pieces are copied together in. */
-const MAX_SMALL_BYTES = 64 * 1024;
-
 /** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
 const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true });
 /** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
@@ -34,6 +34,8 @@ const fromOwnMemory = new Unpackr(OPTIONS);
 export class FrameDecoder {
   /** Size on the wire of the frame that `next` returned last. */
   frameBytes = 0;
+  /** The bytes of the frame that `next` returned last, until `admit`. */
+  raw: Buffer | undefined;
 
   readonly #scanner: Scanner;
   readonly #tail = new Tail();
@@ -44,8 +46,9 @@ export class FrameDecoder {
   #ends: number[] = [];
   #index = 0;
   #fault: Fault | undefined;
+  #opener: FrameOpener | undefined;
 
-  constructor(limits: FrameLimits) {
+  constructor(private readonly limits: FrameLimits) {
     this.#scanner = new Scanner(limits);
     this.#scanner.maxFrameBytes = Math.min(limits.maxFrameBytesBeforeDeclare, limits.maxFrameBytes);
   }
@@ -54,6 +57,19 @@ export class FrameDecoder {
   admit(maxFrameBytes: number): void {
     this.#scanner.maxFrameBytes = maxFrameBytes;
     this.#runLimit = RUN_FRAMES;
+    this.raw = undefined;
+  }
+
+  /** Frames are sealed from the next one on. For the time before `admit`, when none is decoded ahead. */
+  secure(seal: FrameSeal): void {
+    this.#opener = new FrameOpener(seal, this.limits);
+  }
+
+  /** Takes back what was pushed and not looked at yet; `undefined` where there is nothing. */
+  takeRest(): Buffer | undefined {
+    const rest = this.#chunk?.subarray(this.#pos);
+    this.#chunk = undefined;
+    return rest;
   }
 
   /** Bytes held of a frame that is not whole yet; 0 between frames. */
@@ -101,10 +117,11 @@ export class FrameDecoder {
     const chunk = this.#chunk;
     if (!chunk || this.#fault) return false;
     try {
+      if (this.#opener) this.#opener.authentic = false;
       if (this.#scanner.midFrame) this.#finishTail(chunk);
       else this.#scanRun(chunk);
     } catch (error) {
-      this.#fault = error instanceof Fault ? error : undecodable(error);
+      this.#fault = this.#faultOf(error);
     }
     if (this.#pos >= chunk.length) this.#chunk = undefined;
     return this.#frames.length > 0;
@@ -117,6 +134,8 @@ export class FrameDecoder {
     if (end < 0) return;
     const bytes = this.#tail.take();
     this.#scanner.verify(bytes);
+    if (this.#runLimit === 1) this.raw = bytes;
+    if (this.#opener) return this.#addSealed(this.#opener, bytes, this.#scanner.bodyStart, bytes.length);
     this.#add(
       this.#scanner.needsCare ? carefulDecode(bytes) : fromOwnMemory.unpack(bytes),
       bytes,
@@ -126,6 +145,7 @@ export class FrameDecoder {
   }
 
   #scanRun(chunk: Buffer): void {
+    if (this.#opener) return this.#openRun(this.#opener, chunk);
     const start = this.#pos;
     const ends: number[] = [];
     let runEnd = start;
@@ -153,7 +173,31 @@ export class FrameDecoder {
     }
   }
 
+  /** The same for sealed frames, which are opened and decoded one by one. */
+  #openRun(opener: FrameOpener, chunk: Buffer): void {
+    const start = this.#pos;
+    for (let count = 0; count < this.#runLimit && this.#pos < chunk.length; count++) {
+      opener.authentic = false;
+      const end = this.#scanner.scan(chunk, this.#pos);
+      if (end < 0) {
+        this.#tail.add(chunk.subarray(this.#pos));
+        this.#pos = chunk.length;
+        return;
+      }
+      const frame = chunk.subarray(this.#pos, end);
+      this.#pos = end;
+      this.#addSealed(opener, frame, this.#scanner.bodyStart, end - start);
+    }
+  }
+
+  #addSealed(opener: FrameOpener, frame: Buffer, bodyStart: number, wireEnd: number): void {
+    const { bytes, needsCare } = opener.open(frame, bodyStart);
+    const decoder = bytes.length < SMALL_FRAME_BYTES ? fromChunk : fromOwnMemory;
+    this.#add(needsCare ? carefulDecode(bytes) : decoder.unpack(bytes), bytes, 0, bytes.length, wireEnd);
+  }
+
   #decodeRun(bytes: Buffer, careful: boolean): void {
+    if (this.#runLimit === 1) this.raw = bytes;
     if (careful) this.#add(carefulDecode(bytes), bytes, 0, bytes.length);
     else
       fromChunk.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
@@ -162,7 +206,7 @@ export class FrameDecoder {
   }
 
   /** Checks what only the decoded frame shows, and files it. */
-  #add(value: unknown, bytes: Buffer, start: number, end: number): void {
+  #add(value: unknown, bytes: Buffer, start: number, end: number, wireEnd = end): void {
     const frame = value as unknown[];
     const defect = frameDefect(frame);
     if (defect) throw protocolFault(defect);
@@ -171,15 +215,14 @@ export class FrameDecoder {
     const declared = headerEntries(bytes, start);
     if (declared > 1 && Object.keys(header).length !== declared) throw protocolFault('duplicate header key');
     this.#frames.push(frame);
-    this.#ends.push(end);
+    this.#ends.push(wireEnd);
   }
-}
 
-/** A copy in memory of its own, none of a pool's. */
-function ownCopy(bytes: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(copy);
-  return copy;
+  #faultOf(error: unknown): Fault {
+    const fault = error instanceof Fault ? error : undecodable(error);
+    // nothing of a frame that did not open came from the peer for sure
+    return this.#opener && !this.#opener.authentic ? cryptoFault(fault.message, fault) : fault;
+  }
 }
 
 /** Entries that the header map of the frame at `start` declares. */
@@ -200,57 +243,4 @@ function protocolFault(message: string): Fault {
 
 function undecodable(cause: unknown): Fault {
   return new Fault({ status: Status.Protocol, message: 'undecodable frame', cause });
-}
-
-/** The bytes of an unfinished frame: large chunks by reference, small ones copied into one growing buffer. */
-class Tail {
-  length = 0;
-  #pieces: Buffer[] = [];
-  #small: Buffer | undefined;
-  #smallUsed = 0;
-
-  get heldBytes(): number {
-    return this.#pieces.reduce((sum, { buffer }) => sum + buffer.byteLength, this.#small?.length ?? 0);
-  }
-
-  add(piece: Buffer): void {
-    this.length += piece.length;
-    if (piece.length >= COALESCE_BYTES) {
-      this.#closeSmall();
-      this.#pieces.push(piece);
-      return;
-    }
-    const small = this.#room(piece.length);
-    piece.copy(small, this.#smallUsed);
-    this.#smallUsed += piece.length;
-  }
-
-  /** Joins everything, once. */
-  take(): Buffer {
-    this.#closeSmall();
-    const pieces = this.#pieces;
-    const whole = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, this.length);
-    this.#pieces = [];
-    this.length = 0;
-    return whole;
-  }
-
-  /** A buffer with room for `bytes` more; each is twice as large as the one before, so that copies stay linear. */
-  #room(bytes: number): Buffer {
-    if (this.#small && this.#small.length - this.#smallUsed >= bytes) return this.#small;
-    const size = Math.max(256, bytes, Math.min(this.length * 2, MAX_SMALL_BYTES));
-    this.#closeSmall();
-    this.#small = Buffer.allocUnsafeSlow(size);
-    return this.#small;
-  }
-
-  #closeSmall(): void {
-    if (this.#small && this.#smallUsed > 0) {
-      const used = this.#small.subarray(0, this.#smallUsed);
-      // one that stayed mostly empty gives its memory back
-      this.#pieces.push(used.length * 2 < this.#small.length ? ownCopy(used) : used);
-    }
-    this.#small = undefined;
-    this.#smallUsed = 0;
-  }
 }

@@ -1,5 +1,6 @@
 import type { EncodedHeader } from './encoder.js';
 import type { Fault } from './fault.js';
+import type { FrameSeal } from './frame-seal.js';
 import type { Frame, Header, MsgType } from './frame.js';
 
 /** What TLS says of the other end. */
@@ -60,6 +61,12 @@ export interface Link {
    * @throws {@link Fault} where the frame cannot be encoded; the link is unharmed. A closed link takes and drops it.
    */
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number;
+  /** As `send`, and returns the very bytes: what a handshake vouches for. */
+  sendExact(type: MsgType, id: number, header: Header | null, body: unknown): Buffer;
+  /** The bytes of the frame that was handed on last; for the time before `admit`. */
+  readonly received: Buffer | undefined;
+  /** Seals every frame from here on, both ways. Called once, before `admit`, while a frame is handed on. */
+  secure(seal: FrameSeal): void;
   /** Stops handing on frames (and then reading) until as many `resume` calls have come. */
   pause(): void;
   resume(): void;

@@ -65,6 +65,8 @@ export class Scanner {
    * an integer of exactly ±2^53, a string that starts with a byte order mark.
    */
   needsCare = false;
+  /** Where the body of the last frame begins, counted from the frame. */
+  bodyStart = 0;
 
   readonly #limits: FrameLimits;
   /** Items left in each open container; keys and values of a map count apart. Entry 0 stands for the connection. */
@@ -242,6 +244,7 @@ export class Scanner {
       if (KIND[token] !== MAP) throw refuse('the header is not a map');
       this.#headerStart = offset;
     } else if (itemsLeft === AT_BODY) {
+      this.bodyStart = offset;
       if (offset - this.#headerStart > this.#limits.maxHeaderBytes) throw refuse('header too large');
     } else if (token >= 0x80 && (token < 0xcc || token > 0xcf)) {
       throw refuse('message type and correlation id are unsigned integers');

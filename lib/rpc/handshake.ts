@@ -46,7 +46,8 @@ function infoOf({ address, port }: RemoteAddress): PeerInfo {
   return { host: [address, port], version: PROTOCOL_VERSION, user_agent: USER_AGENT };
 }
 
-function asRecord(value: unknown): Readonly<Record<string, unknown>> {
+/** What a peer sent where a map belongs; nothing of it is trusted. */
+export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : {};

@@ -8,6 +8,7 @@ import {
   type ExtensionOffer,
 } from '../protocol/extension.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
+import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../protocol/frame-seal.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
@@ -17,7 +18,7 @@ import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
 import { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
-import { declareAnswer, declareBody, readDeclared } from './handshake.js';
+import { asRecord, declareAnswer, declareBody, readDeclared } from './handshake.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
@@ -31,6 +32,7 @@ import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } fr
 import type { MessageKind, ProcessorContext } from './pipeline.js';
 import { afterwards, Exchange, type Processors } from './processors.js';
 import { IGNORE_PING, Pings, type PingSink } from './pings.js';
+import type { ClientHandshake, ConnectionSecurity, SecurityHooks, ServerHandshake } from './security.js';
 import { Sessions } from './sessions.js';
 import { TokenBucket } from './token-bucket.js';
 
@@ -48,7 +50,7 @@ export type Role = 'client' | 'server';
 type State =
   | { readonly name: 'opening'; readonly timer: Timer }
   | { readonly name: 'open' }
-  | { readonly name: 'draining'; readonly timer: Timer | undefined; flushed: boolean }
+  | { readonly name: 'draining'; timer: Timer | undefined; until: number; flushed: boolean }
   | { readonly name: 'closed'; readonly reason: Fault };
 
 /** What the owner of a connection is told. */
@@ -83,6 +85,8 @@ export interface PeerOptions {
   readonly connectionId?: string;
   /** What works on each message. */
   readonly processors?: Processors | undefined;
+  /** Takes part in DECLARE and secures what follows. */
+  readonly security?: ConnectionSecurity | undefined;
 }
 
 /** One connection, as either side: frames of a link in, calls and channels out. */
@@ -115,12 +119,23 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #readTimer: Timer | undefined;
   #declareId = 0;
   #connection: PeerConnection | undefined;
+  readonly #asClient: ClientHandshake | undefined;
+  readonly #asServer: ServerHandshake | undefined;
+  /** DECLARE as it went out, for whoever secures the connection. */
+  #declareBytes: Buffer | undefined;
+  /** What DECLARE agreed on, while the client has still to prove itself. */
+  #unproven: AgreedExtensions | undefined;
+  #sealed = false;
 
-  constructor(link: Link, options: PeerOptions) {
-    const { role, clock, deadlines, limits } = options;
+  constructor(plainLink: Link, options: PeerOptions) {
+    const { role, clock, deadlines, limits, security } = options;
     this.role = role;
     this.clock = clock;
     this.deadlines = deadlines;
+    const hooks: SecurityHooks = { retire: () => void clock.after(0, () => this.retire()) };
+    if (role === 'client') this.#asClient = security?.client(plainLink, hooks);
+    else this.#asServer = security?.server(plainLink, hooks);
+    const link = this.#asClient?.link ?? this.#asServer?.link ?? plainLink;
     this.#link = link;
     this.#options = options;
     this.#offer = offeredExtensions(limits.channelWindowBytes);
@@ -176,10 +191,13 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#link.start(this);
     if (this.role !== 'client') return;
     this.#declareId = this.#ids.next();
-    this.#sendEvent(
+    const body = declareBody(this.#link.local, this.metadata, this.#offer);
+    if (!this.#asClient) return this.#sendEvent(this.#declareId, EventTarget.Declare, body);
+    this.#declareBytes = this.#link.sendExact(
+      MsgType.ClientEvent,
       this.#declareId,
-      EventTarget.Declare,
-      declareBody(this.#link.local, this.metadata, this.#offer),
+      { target: EventTarget.Declare },
+      { ...body, ...this.#asClient.declare() },
     );
   }
 
@@ -304,10 +322,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   onFault(fault: Fault): void {
-    this.#protocolError(fault.message, fault);
+    if (fault.status === Status.Crypto) this.#cryptoError(fault);
+    else this.#protocolError(fault.message, fault);
   }
 
   onClose(error: Error | undefined): void {
+    if (this.#unproven) return this.#leftUnproven();
     const message = this.role === 'client' ? 'the connection to the server was lost' : 'the client is gone';
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }
@@ -315,7 +335,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   #onOpeningFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
     if (this.role === 'server') {
-      if (type === MsgType.ClientEvent && header.target === EventTarget.Declare)
+      if (this.#unproven) this.#proven(frame, bytes, this.#unproven);
+      else if (type === MsgType.ClientEvent && header.target === EventTarget.Declare)
         this.#acceptDeclare(id, body);
       else this.#protocolError('the first frame must be DECLARE');
       return;
@@ -330,18 +351,63 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   #acceptDeclare(id: number, body: unknown): void {
     const { metadata, agreed } = readDeclared(body, this.#offer);
+    let accepted;
+    try {
+      accepted = this.#asServer?.accept(asRecord(body), this.#link.received as Buffer);
+    } catch (error) {
+      return this.#refuseDeclare(id, error as Fault);
+    }
     this.metadata = metadata;
-    this.#opened(agreed);
     const answer = declareAnswer(this.#link.local, this.connectionId, agreed, this.#offer);
+    if (accepted?.seal) {
+      const sent = this.#link.sendExact(MsgType.ClientEvent, id, null, { ...answer, ...accepted.answer });
+      this.#secure(accepted.seal(sent));
+      this.#unproven = agreed;
+      return;
+    }
+    this.#opened(agreed);
     this.#send(MsgType.ClientEvent, id, null, answer);
     this.#options.owner.onOpen(this);
   }
 
-  #declareAnswered(body: unknown): void {
-    const { connectionId, agreed } = readDeclared(body, this.#offer);
-    this.connectionId = connectionId ?? '';
+  #refuseDeclare(id: number, fault: Fault): void {
+    if (!this.#asServer?.explains) return this.abort(fault);
+    this.#send(MsgType.ClientEvent, id, { status_code: fault.status }, CRYPTO_ERROR);
+    this.#cryptoError(fault);
+  }
+
+  /** The first sealed frame of the client: only now is the connection one. */
+  #proven(frame: Frame, bytes: number, agreed: AgreedExtensions): void {
+    this.#unproven = undefined;
+    this.#asServer?.proven();
     this.#opened(agreed);
     this.#options.owner.onOpen(this);
+    this.onFrame(frame, bytes);
+  }
+
+  #declareAnswered(body: unknown): void {
+    const { connectionId, agreed } = readDeclared(body, this.#offer);
+    let seal;
+    try {
+      seal = this.#asClient?.answered(
+        asRecord(body),
+        this.#declareBytes as Buffer,
+        this.#link.received as Buffer,
+      );
+    } catch (error) {
+      return this.abort(error as Fault);
+    }
+    this.#declareBytes = undefined;
+    this.connectionId = connectionId ?? '';
+    if (seal) this.#secure(seal);
+    this.#opened(agreed);
+    if (seal) this.ping(); // proves this side, before any call
+    this.#options.owner.onOpen(this);
+  }
+
+  #secure(seal: FrameSeal): void {
+    this.#link.secure(seal);
+    this.#sealed = true;
   }
 
   #opened(agreed: AgreedExtensions): void {
@@ -651,9 +717,17 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
    */
   drain(graceMs: number): void {
     if (this.#state.name === 'opening') return this.close(CloseReason.Shutdown);
-    if (this.#state.name !== 'open') return;
+    if (this.#state.name === 'closed') return;
+    const until = this.clock.now() + graceMs;
+    // one that makes room for another has more time than a server that stops
+    if (this.#state.name === 'draining' && this.#state.until <= until) return;
     const timer = this.clock.after(graceMs, () => this.close(CloseReason.Shutdown));
-    const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, flushed: false };
+    if (this.#state.name === 'draining') {
+      this.#state.timer?.cancel();
+      Object.assign(this.#state, { timer, until });
+      return;
+    }
+    const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, until, flushed: false };
     this.#state = state;
     this.#sendEvent(this.#ids.next(), EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
     // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
@@ -670,15 +744,21 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   finish(): void {
     if (this.#state.name === 'opening') return this.close('the client was closed');
     if (this.#state.name !== 'open') return;
-    this.#state = { name: 'draining', timer: undefined, flushed: true };
+    this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
     this.calls.refuse(connectionLost('the client ends this connection', undefined, 'no'));
     this.#closeIfDrained();
   }
 
-  #onShutdown(): void {
+  /** Ends a connection whose keys are used up, without harm to what runs: another takes its place. */
+  retire(): void {
+    if (this.role === 'server') this.drain(RETIRE_GRACE_MS);
+    else this.#onShutdown('the keys of this connection are used up');
+  }
+
+  #onShutdown(why = 'the server shuts down'): void {
     if (this.#state.name !== 'open') return;
-    this.#state = { name: 'draining', timer: undefined, flushed: true };
-    const unsent = this.calls.surrender(connectionLost('the server shuts down', undefined, 'no'));
+    this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
+    const unsent = this.calls.surrender(connectionLost(why, undefined, 'no'));
     this.#options.owner.onShutdown(this, unsent);
     this.#closeIfDrained();
   }
@@ -717,7 +797,24 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#link.end();
   }
 
+  /** Where the wire is sealed, the other side may be anybody: it gets no word. */
+  #cryptoError(fault: Fault): void {
+    if (this.#state.name === 'closed') return;
+    const reason = (this.#asServer ?? this.#asClient)?.failed(fault) ?? fault;
+    if (this.#sealed) return this.abort(reason);
+    this.#farewell(CRYPTO_ERROR);
+    this.#fail(reason);
+    this.#link.end();
+  }
+
+  /** The client is gone, or silent, before its key was proven: the log should say which key. */
+  #leftUnproven(): void {
+    if (this.#state.name === 'closed') return;
+    this.abort((this.#asServer as ServerHandshake).failed(cryptoFault('no sealed frame came')));
+  }
+
   #openTimeout(): void {
+    if (this.#unproven) return this.#leftUnproven();
     const message =
       this.role === 'client' ? 'the server did not answer DECLARE in time' : 'no DECLARE in time';
     this.abort(connectionLost(message));
@@ -742,6 +839,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
 /** Beyond the hard limit, a peer that has read nothing for so long is left. */
 const READING_GRACE_MS = 1000;
+/** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
+const RETIRE_GRACE_MS = 24 * 3_600_000;
 
 /** Largest ping whose body is sent back. */
 const MAX_PING_BYTES = 1024;

@@ -1,10 +1,10 @@
-import { encodeFrame, type EncodedHeader } from '../../lib/protocol/encoder.js';
+import { bytesOf, encodeFrame, type EncodedHeader } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';
+import type { FrameSeal } from '../../lib/protocol/frame-seal.js';
 import type { Frame, Header, MsgType } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../lib/protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../lib/protocol/link.js';
-import { Outbox } from '../../lib/protocol/outbox.js';
 
 /** After so many rounds of frames and answers the two peers are taken to be in a loop. */
 const MAX_ROUNDS = 50_000;
@@ -108,6 +108,7 @@ export class LinkedLink implements Link {
 
   readonly #decoder: FrameDecoder;
   #receiver: LinkReceiver | undefined;
+  #seal: FrameSeal | undefined;
   #pauses = 0;
   #mayHaveFrames = false;
 
@@ -140,9 +141,22 @@ export class LinkedLink implements Link {
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
-    const bytes = encoded(type, id, header, body, this.limits);
+    return this.sendExact(type, id, header, body).length;
+  }
+
+  sendExact(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): Buffer {
+    const bytes = encoded(type, id, header, body, this.limits, this.#seal);
     if (!this.out.ending && !this.closed) this.out.push(bytes);
-    return bytes.length;
+    return bytes;
+  }
+
+  get received(): Buffer | undefined {
+    return this.#decoder.raw;
+  }
+
+  secure(seal: FrameSeal): void {
+    this.#seal = seal;
+    this.#decoder.secure(seal);
   }
 
   pause(): void {
@@ -263,8 +277,7 @@ function encoded(
   header: Header | EncodedHeader | null,
   body: unknown,
   limits: FrameLimits,
+  seal?: FrameSeal,
 ): Buffer {
-  const outbox = new Outbox();
-  outbox.append(encodeFrame(type, id, header, body, limits));
-  return Buffer.concat(outbox.take());
+  return bytesOf(encodeFrame(type, id, header, body, limits, seal));
 }

@@ -23,7 +23,7 @@ const CHANNEL = 102;
  * @param channels whether frames of channels are part of it
  */
 export function loadVector(
-  name: 'plain' | 'limit' | 'drain',
+  name: 'plain' | 'limit' | 'drain' | 'crypto',
   { channels }: { channels: boolean },
 ): VectorStep[] {
   const file = new URL(`../fixtures/vectors/${name}.json`, import.meta.url);

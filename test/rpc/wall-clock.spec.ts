@@ -22,10 +22,12 @@ it.each(['rpc', 'net', 'cluster', 'protocol'])(
   'has no place in lib/%s that reads the wall clock',
   (layer) => {
     const folder = new URL(`../../lib/${layer}/`, import.meta.url);
-    const readers = readdirSync(folder).filter((file) =>
-      /\bDate\b(?!`)|performance\.timeOrigin|hrtime/.test(
-        withoutComments(readFileSync(new URL(file, folder), 'utf8')),
-      ),
+    const readers = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      (file) =>
+        file.endsWith('.ts') &&
+        /\bDate\b(?!`)|performance\.timeOrigin|hrtime/.test(
+          withoutComments(readFileSync(new URL(file, folder), 'utf8')),
+        ),
     );
     expect(readers).toEqual([]);
   },

@@ -1,5 +1,5 @@
 import type { ConnectionOptions, TlsOptions } from 'node:tls';
-import { type RapClientOptions, RapProcessor, type RapServerOptions } from 'nestjs-rap';
+import { CryptoProcessor, type RapClientOptions, RapProcessor, type RapServerOptions } from 'nestjs-rap';
 import type { Peer } from '../peer.js';
 import { StringPatternController } from './nest-module.js';
 import { rapPeer } from './rap.js';
@@ -36,4 +36,12 @@ export const rapTls = plugged(() => ({
       checkServerIdentity: () => undefined, // without a certificate, the key is the identity
     } satisfies ConnectionOptions,
   },
+}));
+
+/** A key that all processes of the bench know; nobody else should use it. */
+const benchKey = Buffer.from('nestjs-rap bench: this key is no secret');
+
+export const rapAead = plugged(() => ({
+  server: { processors: [new CryptoProcessor({ keys: { bench: benchKey } })] },
+  client: { processors: [new CryptoProcessor({ keyId: 'bench', key: benchKey })] },
 }));

@@ -1,0 +1,218 @@
+import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
+import { AEAD_SUITES, type AeadSuite, isAeadSuite } from '../protocol/crypto/aead-keys.js';
+import { checkKeyId, readAeadKey, readPythonKey, type Secret } from '../protocol/crypto/keys.js';
+import { AeadSecurity } from '../rpc/crypto/aead-security.js';
+import { type CryptoStats, emptyStats } from '../rpc/crypto/crypto-stats.js';
+import { KeyRing } from '../rpc/crypto/key-ring.js';
+import { PythonKey, type PythonKeyOptions } from '../rpc/crypto/python-key.js';
+import { PythonSecurity } from '../rpc/crypto/python-security.js';
+import { RapProcessor } from '../rpc/pipeline.js';
+import { type ConnectionSecurity, SECURITY } from '../rpc/security.js';
+
+/** `aead`: authenticated, between peers of this project. `rap-cbc`: what Python's rap speaks, which protects nothing. */
+export type CryptoMode = 'aead' | 'rap-cbc';
+
+/** What holds on either side. Times are milliseconds. */
+export interface CryptoOptions {
+  /** Default `aead`. Never changed by what the other side offers. */
+  mode?: CryptoMode;
+  /** `aead`: the suites that may be used, the preferred one first; a server's order decides. Default: both. */
+  suites?: readonly AeadSuite[];
+  /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31. */
+  rekeyAfterFrames?: number;
+  /** `aead`: the same after so many bytes. Default 2^36 (64 GiB): far below what AES-GCM allows for one key. */
+  rekeyAfterBytes?: number;
+  /** `rap-cbc`: how far the timestamp of a message may be off, into the past and into the future. Default 60,000, rap's own. */
+  timeoutMs?: number;
+  /** `rap-cbc`: how long a nonce is remembered beyond that. Default 120,000, rap's own; never less than `timeoutMs`. */
+  nonceTimeoutMs?: number;
+  /** `rap-cbc`: how often old nonces are cleared away, as rap's client has it. Default 10,000. */
+  intervalMs?: number;
+  /** `rap-cbc`: Unix time in milliseconds. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** On a server. */
+export interface CryptoServerOptions extends CryptoOptions {
+  /** The keys of clients by their ids. Several: one for each client, or the old and the new one while they change. */
+  keys: Readonly<Record<string, Secret>>;
+  /** Whether clients that do not encrypt are refused. Default true. */
+  required?: boolean;
+}
+
+/** On a client, which never speaks to a server without the key. */
+export interface CryptoClientOptions extends CryptoOptions {
+  keyId: string;
+  key: Secret;
+}
+
+const NUMBERS = {
+  rekeyAfterFrames: 2 ** 31,
+  rekeyAfterBytes: 2 ** 36,
+  timeoutMs: 60_000,
+  nonceTimeoutMs: 120_000,
+  intervalMs: 10_000,
+} as const;
+
+const OPTIONS = new Set([
+  ...Object.keys(NUMBERS),
+  'mode',
+  'suites',
+  'now',
+  'keys',
+  'required',
+  'keyId',
+  'key',
+]);
+
+/**
+ * Encrypts what a connection carries. It stands among the `processors` of a server and of its clients, one on each:
+ *
+ *     new RapServer({ processors: [new CryptoProcessor({ keys: { demo_id: secret } })] });
+ *     new RapClient({ processors: [new CryptoProcessor({ keyId: 'demo_id', key: secret })] });
+ *
+ * A key is at least 32 random bytes, as such or as hex or base64 text: `CryptoProcessor.generateKey()` makes one. In mode
+ * `rap-cbc` it is 16 bytes or characters. Where it can be had, TLS 1.3 with client certificates is the better choice.
+ */
+export class CryptoProcessor extends RapProcessor {
+  readonly mode: CryptoMode;
+  /** @internal */
+  readonly [SECURITY]: ConnectionSecurity;
+
+  readonly #stats = emptyStats();
+  readonly #keys: {
+    readonly ids: string[];
+    current: string;
+    add(id: string, secret: Secret): void;
+    delete(id: string): boolean;
+  };
+
+  /** @throws TypeError or RangeError that names the option, or the id of the key, never the key. */
+  constructor(options: CryptoServerOptions | CryptoClientOptions) {
+    super();
+    const numbers = check(options);
+    const { mode = 'aead', suites = AEAD_SUITES } = options;
+    const side = 'keys' in options ? 'server' : 'client';
+    const shared = {
+      side,
+      required: 'keys' in options ? (options.required ?? true) : true,
+      stats: this.#stats,
+    } as const;
+    this.mode = mode;
+    if (mode === 'aead') {
+      const keys = new KeyRing(randomBytes(32));
+      const limits = { frames: numbers.rekeyAfterFrames, bytes: numbers.rekeyAfterBytes };
+      this[SECURITY] = new AeadSecurity({ ...shared, keys, suites, limits });
+      this.#keys = secretsInto(keys, readAeadKey);
+    } else {
+      const pythonOptions = pythonKeyOptions(numbers, options.now ?? Date.now);
+      const keys = new KeyRing(new PythonKey(randomBytes(16), pythonOptions));
+      this[SECURITY] = new PythonSecurity({ ...shared, keys });
+      this.#keys = secretsInto(keys, (id, secret) => new PythonKey(readPythonKey(id, secret), pythonOptions));
+    }
+    if ('keys' in options) {
+      for (const [id, secret] of Object.entries(options.keys)) this.addKey(id, secret);
+      if (this.keyIds.length === 0) throw new RangeError('keys is empty: a server that encrypts has a key');
+    } else this.addKey(options.keyId, options.key);
+  }
+
+  /** A new key for mode `aead`: 32 random bytes as base64url. */
+  static generateKey(): string {
+    return randomBytes(32).toString('base64url');
+  }
+
+  /** Ids of the keys. */
+  get keyIds(): string[] {
+    return this.#keys.ids;
+  }
+
+  /**
+   * Adds a key, or puts another in the place of one. It holds for new connections; a client uses the key that was added last.
+   *
+   * @throws as the constructor
+   */
+  addKey(id: string, secret: Secret): void {
+    this.#keys.add(checkKeyId(id), secret);
+  }
+
+  /** Takes a key away: new connections cannot use it, those that are open go on. False where there was none. */
+  removeKey(id: string): boolean {
+    if (this[SECURITY].side === 'client' && id === this.#keys.current) {
+      throw new RangeError(`the key '${id}' is the one that this client uses: add another first`);
+    }
+    return this.#keys.delete(id);
+  }
+
+  /** What was secured and what was refused since the start. */
+  stats(): Readonly<CryptoStats> {
+    return { ...this.#stats };
+  }
+}
+
+function secretsInto<Key>(ring: KeyRing<Key>, read: (id: string, secret: Secret) => Key) {
+  return {
+    get ids() {
+      return ring.ids;
+    },
+    get current() {
+      return ring.current;
+    },
+    add(id: string, secret: Secret) {
+      ring.set(id, read(id, secret));
+      ring.current = id;
+    },
+    delete: (id: string) => ring.delete(id),
+  };
+}
+
+function pythonKeyOptions(
+  { timeoutMs, nonceTimeoutMs, intervalMs }: Record<keyof typeof NUMBERS, number>,
+  now: () => number,
+): PythonKeyOptions {
+  // by its beginning, a nonce of this side is known without remembering it
+  const prefix = randomBytes(8).toString('hex');
+  let count = 0;
+  return {
+    now,
+    nonce: () => prefix + (count++).toString(36),
+    isOwnNonce: (nonce) => nonce.startsWith(prefix),
+    timeoutMs,
+    nonceTimeoutMs,
+    intervalMs,
+  };
+}
+
+/** Checks what TypeScript cannot, for whoever does without it. Returns the numbers with their defaults. */
+function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof typeof NUMBERS, number> {
+  const given = options as unknown as Record<string, unknown>;
+  for (const name of Object.keys(given)) {
+    if (!OPTIONS.has(name)) throw new RangeError(`CryptoProcessor: ${name} is not an option`);
+  }
+  const { mode = 'aead', suites, keys, keyId, required } = given;
+  if (mode !== 'aead' && mode !== 'rap-cbc') {
+    throw new RangeError(`CryptoProcessor: mode is 'aead' or 'rap-cbc', not ${inspect(mode)}`);
+  }
+  if ((keys === undefined) === (keyId === undefined)) {
+    throw new TypeError('CryptoProcessor: a server has keys, a client has keyId and key');
+  }
+  if (keys !== undefined && (typeof keys !== 'object' || keys === null)) {
+    throw new TypeError('CryptoProcessor: keys is an object of ids and keys');
+  }
+  if (required !== undefined && keys === undefined) {
+    throw new TypeError('CryptoProcessor: required is for servers; a client never goes without');
+  }
+  if (suites !== undefined && !(Array.isArray(suites) && suites.length > 0 && suites.every(isAeadSuite))) {
+    throw new RangeError(`CryptoProcessor: suites is a list of ${AEAD_SUITES.join(', ')}`);
+  }
+  const numbers: Record<keyof typeof NUMBERS, number> = { ...NUMBERS };
+  for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
+    const value = given[name];
+    if (value === undefined) continue;
+    if (typeof value !== 'number' || !(value > 0)) {
+      throw new RangeError(`CryptoProcessor: ${name} must be above 0, got ${inspect(value)}`);
+    }
+    numbers[name] = value;
+  }
+  return numbers;
+}

@@ -1,0 +1,61 @@
+/** Nonces of one key that are remembered at most. */
+export const MAX_NONCES = 65_536;
+
+export interface NonceCacheOptions {
+  /** Time for which a nonce is remembered, counted from its message's timestamp, in seconds. */
+  readonly keepSeconds: number;
+  /** How often the old ones are cleared away, in seconds. */
+  readonly sweepSeconds: number;
+  readonly maxNonces?: number;
+}
+
+/**
+ * The nonces that came with one key. They lie in a bucket for each second of their timestamps, so that time is cleared away
+ * by the bucket. A full cache gives up its oldest bucket, and accepts nothing so old from then on: what it forgot cannot
+ * come again, and the time in which messages are accepted gets shorter, not the memory larger.
+ */
+export class NonceCache {
+  readonly #seen = new Set<string>();
+  readonly #buckets = new Map<number, string[]>();
+  /** Nothing of this second and before is accepted. */
+  #floor = -Infinity;
+  #sweptAt = -Infinity;
+
+  constructor(private readonly options: NonceCacheOptions) {}
+
+  get size(): number {
+    return this.#seen.size;
+  }
+
+  /** Takes a nonce; false where it was seen, or is too old to tell. Times are Unix seconds. */
+  add(nonce: string, timestamp: number, now: number): boolean {
+    this.#sweep(now);
+    const second = Math.floor(timestamp);
+    if (second <= this.#floor || this.#seen.has(nonce)) return false;
+    this.#seen.add(nonce);
+    const bucket = this.#buckets.get(second);
+    if (bucket) bucket.push(nonce);
+    else this.#buckets.set(second, [nonce]);
+    if (this.#seen.size > (this.options.maxNonces ?? MAX_NONCES)) this.#giveUpOldest();
+    return true;
+  }
+
+  #sweep(now: number): void {
+    const { keepSeconds, sweepSeconds } = this.options;
+    // a clock that was set back must not stop the clearing
+    if (now >= this.#sweptAt && now < this.#sweptAt + sweepSeconds) return;
+    this.#sweptAt = now;
+    for (const second of this.#buckets.keys()) if (second < now - keepSeconds) this.#forget(second);
+  }
+
+  #giveUpOldest(): void {
+    const oldest = Math.min(...this.#buckets.keys());
+    this.#floor = Math.max(this.#floor, oldest);
+    this.#forget(oldest);
+  }
+
+  #forget(second: number): void {
+    for (const nonce of this.#buckets.get(second) ?? []) this.#seen.delete(nonce);
+    this.#buckets.delete(second);
+  }
+}

@@ -1,0 +1,56 @@
+import { Fault } from './fault.js';
+import { cryptoFault, type FrameSeal } from './frame-seal.js';
+import type { FrameLimits } from './limits.js';
+import { Scanner } from './scanner.js';
+import { Status } from './status.js';
+
+/** A frame as it was before it was sealed. */
+export interface OpenedFrame {
+  readonly bytes: Buffer;
+  /** It holds something that needs the careful decoder. */
+  readonly needsCare: boolean;
+}
+
+/** Opens sealed frames, and holds for what was inside the limits that hold for any frame. */
+export class FrameOpener {
+  /** Whether what is looked at now came from the other side for sure: its frame has opened. */
+  authentic = false;
+
+  readonly #scanner: Scanner;
+
+  constructor(
+    private readonly seal: FrameSeal,
+    limits: FrameLimits,
+  ) {
+    this.#scanner = new Scanner(limits);
+  }
+
+  /**
+   * The frame that a sealed one, of which the body begins at `bodyStart`, stands for.
+   *
+   * @throws {@link Fault} 1007 where it is not what the other side has sealed; 1003 where that breaks the rules of frames.
+   */
+  open(frame: Buffer, bodyStart: number): OpenedFrame {
+    const plaintext = this.seal.open(frame.subarray(1, bodyStart), sealedBody(frame, bodyStart));
+    if (!plaintext) throw cryptoFault('a frame does not open');
+    this.authentic = true;
+    const bytes = Buffer.allocUnsafe(bodyStart + plaintext.length);
+    frame.copy(bytes, 0, 0, bodyStart);
+    plaintext.copy(bytes, bodyStart);
+    if (this.#scanner.scan(bytes, 0) !== bytes.length) {
+      throw new Fault({ status: Status.Protocol, message: 'a sealed body is one whole value' });
+    }
+    return { bytes, needsCare: this.#scanner.needsCare };
+  }
+}
+
+/** The body's bytes. It has one form only: `bin` with the shortest length that holds it. */
+function sealedBody(frame: Buffer, start: number): Buffer {
+  const token = frame[start] as number;
+  if (token < 0xc4 || token > 0xc6) throw cryptoFault('a frame is not sealed');
+  const head = token === 0xc4 ? 2 : token === 0xc5 ? 3 : 5;
+  const bytes = frame.subarray(start + head);
+  const shortest = bytes.length < 0x100 ? 2 : bytes.length < 0x1_0000 ? 3 : 5;
+  if (head !== shortest) throw cryptoFault('the length of a body is not in its shortest form');
+  return bytes;
+}

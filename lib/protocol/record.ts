@@ -1,0 +1,132 @@
+import type { FrameDecoder } from './frame-decoder.js';
+import { cryptoFault, type FrameSeal } from './frame-seal.js';
+import type { Frame } from './frame.js';
+import { Tail } from './tail.js';
+
+/*
+ * A record is a frame that carries a piece of the stream of frames, sealed: `[104, 1, {}, bin]`. Where frames begin and end
+ * in it says nothing. One seal for all that leaves in one write is what makes it cheap.
+ */
+
+/** The array, type 104, id 1, the empty header. */
+const HEAD = Buffer.from([0x94, 0x68, 0x01, 0x80]);
+const BOUND = HEAD.subarray(1);
+const MAX_SEALED_BYTES = 0xffff;
+/** What a record may have before the other side is known. */
+const MAX_FIRST_BYTES = 16 * 1024;
+/** What the first record of a side holds at most, so that it passes for certain. */
+const FIRST_BYTES = 1024;
+
+/** Writes records. */
+export class RecordWriter {
+  #isFirst = true;
+
+  constructor(private readonly seal: FrameSeal) {}
+
+  /** How many bytes of the stream go into the next record. */
+  get room(): number {
+    return this.#isFirst ? FIRST_BYTES : MAX_SEALED_BYTES - this.seal.overheadBytes;
+  }
+
+  /** Seals pieces of the stream, at most `room` bytes together. */
+  record(pieces: readonly Uint8Array[]): Buffer {
+    this.#isFirst = false;
+    const sealed = this.seal.seal(BOUND, pieces);
+    const bytes = sealed.reduce((sum, piece) => sum + piece.length, 0);
+    const length = bytes < 0x100 ? [0xc4, bytes] : [0xc5, bytes >>> 8, bytes & 0xff];
+    return Buffer.concat([HEAD, Buffer.from(length), ...sealed]);
+  }
+}
+
+/** Reads records, and hands what was in them to the decoder of frames. Its interface is that of a {@link FrameDecoder}. */
+export class RecordDecoder {
+  readonly raw: undefined;
+  #maxSealedBytes = MAX_FIRST_BYTES;
+  #tail = new Tail();
+  #chunk: Buffer | undefined;
+  /** Size of the record that the tail belongs to; 0 while its head is not whole. */
+  #needed = 0;
+
+  constructor(
+    private readonly frames: FrameDecoder,
+    private readonly seal: FrameSeal,
+  ) {
+    const rest = frames.takeRest();
+    if (rest) this.push(rest);
+  }
+
+  get frameBytes(): number {
+    return this.frames.frameBytes;
+  }
+
+  get unfinishedBytes(): number {
+    return this.#tail.length + this.frames.unfinishedBytes;
+  }
+
+  admit(maxFrameBytes: number): void {
+    this.#maxSealedBytes = MAX_SEALED_BYTES;
+    this.frames.admit(maxFrameBytes);
+  }
+
+  /** All frames of the last chunk must have been taken. */
+  push(chunk: Buffer): void {
+    this.#chunk = chunk;
+  }
+
+  /** @throws as {@link FrameDecoder.next}; 1007 where a record does not open */
+  next(): Frame | undefined {
+    for (;;) {
+      const frame = this.frames.next();
+      if (frame) return frame;
+      const record = this.#nextRecord();
+      if (!record) return undefined;
+      this.frames.push(this.#open(record));
+    }
+  }
+
+  #nextRecord(): Buffer | undefined {
+    let chunk = this.#chunk;
+    this.#chunk = undefined;
+    if (!chunk) return undefined;
+    if (this.#tail.length > 0) {
+      if (this.#needed > 0 && this.#tail.length + chunk.length < this.#needed) {
+        this.#tail.add(chunk);
+        return undefined;
+      }
+      this.#tail.add(chunk);
+      chunk = this.#tail.take();
+    }
+    this.#needed = this.#sizeOf(chunk);
+    if (this.#needed === 0 || chunk.length < this.#needed) {
+      this.#tail.add(chunk);
+      return undefined;
+    }
+    if (chunk.length > this.#needed) this.#chunk = chunk.subarray(this.#needed);
+    const record = chunk.subarray(0, this.#needed);
+    this.#needed = 0;
+    return record;
+  }
+
+  /** Size of the record that begins here, or 0 where that cannot be told yet. It has one form only. */
+  #sizeOf(bytes: Buffer): number {
+    const known = Math.min(bytes.length, HEAD.length);
+    if (bytes.compare(HEAD, 0, known, 0, known) !== 0) throw cryptoFault('a record was expected');
+    if (bytes.length <= HEAD.length) return 0;
+    const token = bytes[HEAD.length] as number;
+    if (token !== 0xc4 && token !== 0xc5) throw cryptoFault('a record is not sealed');
+    const headBytes = HEAD.length + (token === 0xc4 ? 2 : 3);
+    if (bytes.length < headBytes) return 0;
+    const size = token === 0xc4 ? (bytes[HEAD.length + 1] as number) : bytes.readUInt16BE(HEAD.length + 1);
+    if (token === 0xc5 && size < 0x100)
+      throw cryptoFault('the length of a record is not in its shortest form');
+    if (size > this.#maxSealedBytes) throw cryptoFault('a record is too large');
+    return headBytes + size;
+  }
+
+  #open(record: Buffer): Buffer {
+    const headBytes = HEAD.length + (record[HEAD.length] === 0xc4 ? 2 : 3);
+    const plaintext = this.seal.open(BOUND, record.subarray(headBytes));
+    if (!plaintext) throw cryptoFault('a record does not open');
+    return plaintext;
+  }
+}

@@ -1,0 +1,71 @@
+import { NonceCache } from '../../protocol/crypto/nonce-cache.js';
+import { PythonCipher } from '../../protocol/crypto/python-cipher.js';
+import { cryptoFault } from '../../protocol/frame-seal.js';
+
+/** What all keys of a processor share. */
+export interface PythonKeyOptions {
+  /** Unix time in milliseconds: the wall clock, since both sides must mean the same by it. */
+  readonly now: () => number;
+  /** A nonce that was never there before. */
+  readonly nonce: () => string;
+  /** Whether this side has made that nonce: it came back then. */
+  readonly isOwnNonce: (nonce: string) => boolean;
+  /** How far the timestamp of a message may be off, either way. */
+  readonly timeoutMs: number;
+  /** How long a nonce is remembered beyond that. */
+  readonly nonceTimeoutMs: number;
+  /** How often old nonces are cleared away. */
+  readonly intervalMs: number;
+}
+
+/** One key of Python's mode, with the nonces that came with it over all connections. */
+export class PythonKey {
+  readonly #cipher: PythonCipher;
+  readonly #nonces: NonceCache;
+
+  constructor(
+    bytes: Buffer,
+    private readonly options: PythonKeyOptions,
+  ) {
+    const { timeoutMs, nonceTimeoutMs, intervalMs } = options;
+    this.#cipher = new PythonCipher(bytes);
+    this.#nonces = new NonceCache({
+      // a nonce must outlive every moment in which its message would be accepted
+      keepSeconds: (timeoutMs + Math.max(nonceTimeoutMs, timeoutMs)) / 1000 + 1,
+      sweepSeconds: intervalMs / 1000,
+    });
+  }
+
+  /** Encrypts a body. @throws TypeError or RangeError where it has no form in JSON */
+  seal(body: unknown): Buffer {
+    const { now, nonce } = this.options;
+    return this.#cipher.encrypt({ body, timestamp: Math.floor(now() / 1000), nonce: nonce() });
+  }
+
+  /** Decrypts a body. @throws where it is not one, not of this time, or was there before */
+  open(sealed: unknown): unknown {
+    const { body, timestamp, nonce } = this.#cipher.decryptEnvelope(sealed);
+    const { now, timeoutMs, isOwnNonce } = this.options;
+    const seconds = now() / 1000;
+    // whole seconds, as the other side gives them
+    if (Math.abs(Math.floor(seconds) - Math.floor(timestamp)) > timeoutMs / 1000) {
+      throw cryptoFault('a message is not of this time');
+    }
+    if (isOwnNonce(nonce)) throw cryptoFault('a message of this side came back');
+    if (!this.#nonces.add(nonce, timestamp, seconds)) throw cryptoFault('a message was seen before');
+    return body;
+  }
+
+  /** `check_body` of DECLARE: the id of the key. */
+  sealId(id: string): Buffer {
+    return this.#cipher.encrypt(id);
+  }
+
+  provesId(sealed: unknown, id: string): boolean {
+    try {
+      return this.#cipher.decrypt(sealed) === id;
+    } catch {
+      return false;
+    }
+  }
+}

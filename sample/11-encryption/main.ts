@@ -1,0 +1,6 @@
+import { CryptoProcessor } from 'nestjs-rap';
+import { runPair } from '../run.js';
+
+// a key is made once and kept where secrets are kept; both processes get it from there
+process.env['RAP_KEY'] = CryptoProcessor.generateKey();
+await runPair(import.meta.url);

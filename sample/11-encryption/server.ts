@@ -1,0 +1,32 @@
+import 'reflect-metadata';
+import { Controller, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { MessagePattern, Payload } from '@nestjs/microservices';
+import { CryptoProcessor, RapServer } from 'nestjs-rap';
+
+@Controller()
+class SecretController {
+  @MessagePattern('sum')
+  sum(@Payload() { a, b }: { a: number; b: number }): number {
+    return a + b;
+  }
+
+  @MessagePattern('count')
+  *count(@Payload() { n }: { n: number }): Generator<number> {
+    for (let i = 0; i < n; i++) yield i;
+  }
+}
+
+@Module({ controllers: [SecretController] })
+class AppModule {}
+
+const crypto = new CryptoProcessor({ keys: { demo_id: process.env['RAP_KEY'] ?? '' } });
+const server = new RapServer({ host: 'localhost', port: 0, processors: [crypto] });
+const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['error'] });
+app.enableShutdownHooks();
+await app.listen();
+process.send?.(server.address());
+process.once('SIGTERM', () => {
+  const { secured, refused, failed } = crypto.stats();
+  console.log(`server: ${secured} connection secured, ${refused} refused, ${failed} frames failed`);
+});

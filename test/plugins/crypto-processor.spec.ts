@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { CryptoProcessor, RapClient, RapServer, type CryptoServerOptions } from '../../lib/index.js';
+
+const key = CryptoProcessor.generateKey();
+const secret = randomBytes(32);
+const make = (options: object): CryptoProcessor => new CryptoProcessor(options as CryptoServerOptions);
+
+it.each([
+  ['bytes', secret],
+  ['more bytes', randomBytes(64)],
+  ['a Uint8Array', new Uint8Array(secret)],
+  ['hex', secret.toString('hex')],
+  ['base64', secret.toString('base64')],
+  ['base64url', key],
+])('takes a key of %s', (_what, it) => expect(make({ keys: { demo: it } }).keyIds).toEqual(['demo']));
+
+it.each<[string, unknown, string]>([
+  ['an empty text', '', "the key 'demo' is empty"],
+  ['no bytes', Buffer.alloc(0), "the key 'demo' has 0 bytes"],
+  ['31 bytes', secret.subarray(1), "the key 'demo' has 31 bytes"],
+  ['31 bytes of hex', secret.subarray(1).toString('hex'), "the key 'demo' has 31 bytes"],
+  ["a key of rap's", 'xxxxxxxxxxxxxxxx', "the key 'demo' has 12 bytes"],
+  ['a passphrase', 'correct horse battery staple, and some more words', 'a passphrase is no key'],
+  ['NUL bytes', Buffer.alloc(32), "the key 'demo' is not random"],
+  ['one letter', 'ab'.repeat(32), "the key 'demo' is not random"],
+  ['a number', 5, "the key 'demo' must be a string or a Uint8Array"],
+  ['nothing', undefined, "the key 'demo' must be a string or a Uint8Array"],
+])('refuses %s for a key, names its id and not the key', (_what, it, message) => {
+  let error: Error | undefined;
+  try {
+    make({ keys: { demo: it } });
+  } catch (thrown) {
+    error = thrown as Error;
+  }
+  expect(error?.message).toContain(message);
+  if (typeof it === 'string' && it !== '') expect(error?.message).not.toContain(it);
+});
+
+it.each<[string, unknown]>([
+  ['15 characters', 'x'.repeat(15)],
+  ['17 characters', 'x'.repeat(17)],
+  ['16 characters of 17 bytes', 'é' + 'x'.repeat(15)],
+  ['nothing', ''],
+  ['15 bytes', Buffer.alloc(15)],
+])("refuses %s for a key of mode 'rap-cbc'", (_what, it) => {
+  expect(() => make({ mode: 'rap-cbc', keys: { demo: it } })).toThrow("mode 'rap-cbc' takes exactly 16");
+});
+
+it("takes 16 bytes or characters in mode 'rap-cbc'", () => {
+  expect(make({ mode: 'rap-cbc', keys: { a: 'x'.repeat(16), b: Buffer.alloc(16, 1) } }).keyIds).toEqual([
+    'a',
+    'b',
+  ]);
+});
+
+it.each<[string, object, string]>([
+  ['no side', {}, 'a server has keys, a client has keyId and key'],
+  ['both sides', { keys: { a: key }, keyId: 'a', key }, 'a server has keys'],
+  ['no keys', { keys: {} }, 'keys is empty'],
+  ['keys that are none', { keys: 'a' }, 'keys is an object'],
+  ['an empty id', { keys: { '': key } }, 'a key id has 1 to 128 bytes'],
+  ['a long id', { keyId: 'x'.repeat(129), key }, 'a key id has 1 to 128 bytes'],
+  ['an id that is no text', { keyId: 5, key }, 'a key id must be a string'],
+  ['a mode', { mode: 'none', keys: { a: key } }, "mode is 'aead' or 'rap-cbc'"],
+  ['no suites', { suites: [], keys: { a: key } }, 'suites is a list of'],
+  ['a suite', { suites: ['aes-128-ecb'], keys: { a: key } }, 'suites is a list of'],
+  ['an option', { keys: { a: key }, timeout: 5 }, 'timeout is not an option'],
+  ['a time', { keys: { a: key }, timeoutMs: -1 }, 'timeoutMs must be above 0'],
+  ['required on a client', { keyId: 'a', key, required: false }, 'required is for servers'],
+])('refuses %s', (_what, options, message) => expect(() => make(options)).toThrow(message));
+
+const server = (): CryptoProcessor => make({ keys: { a: key } });
+const client = (): CryptoProcessor => make({ keyId: 'a', key });
+
+it('belongs on its side, and once', () => {
+  expect(() => new RapServer({ processors: [client()] })).toThrow('on a server takes keys');
+  expect(() => new RapClient({ processors: [server()] })).toThrow('on a client takes keyId and key');
+  expect(() => new RapServer({ processors: [server(), server()] })).toThrow(
+    'a connection has one encryption',
+  );
+});
+
+it('makes keys that it takes, another each time', () => {
+  const keys = Array.from({ length: 50 }, () => CryptoProcessor.generateKey());
+  expect(new Set(keys).size).toBe(50);
+  for (const it of keys) expect(Buffer.from(it, 'base64url')).toHaveLength(32);
+});
