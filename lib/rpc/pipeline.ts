@@ -123,7 +123,11 @@ export abstract class ConnectionMiddleware {
  */
 export abstract class MessageMiddleware {
   readonly scope = 'message' as const;
-  abstract use(request: RapRequest, next: () => Promise<unknown>, context: ProcessorContext): unknown;
+  abstract use(
+    request: RapRequest,
+    next: () => Promise<unknown>,
+    context: ProcessorContext,
+  ): unknown;
   onServerStart?(server: object): unknown;
   onServerStop?(server: object): unknown;
 }
