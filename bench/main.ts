@@ -3,6 +3,7 @@ import { runBench } from './src/bench.js';
 import { chart } from './src/chart.js';
 import { decoderReport, decoderTargets, measureDecoder } from './src/decoder.js';
 import { loadDecoders } from './src/decoders.js';
+import { ipFilterReport, measureIpFilter } from './src/ip-filter.js';
 import { HELP, type Options, parseOptions, UsageError } from './src/options.js';
 import { report } from './src/report.js';
 
@@ -17,6 +18,10 @@ async function main(options: Options): Promise<void> {
       console.log(`\n${name}\n\n${decoderReport(rows)}`);
       if (!isFloor) console.log(`\n${decoderTargets(rows)}`);
     }
+    return;
+  }
+  if (options.ipFilter) {
+    console.log(ipFilterReport(measureIpFilter()));
     return;
   }
   // To stderr, so that stdout is the result and nothing else.

@@ -97,3 +97,29 @@ export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/sessions.js';
 export type { Header } from './protocol/frame.js';
 export type { RemoteAddress, TlsPeer } from './protocol/link.js';
+export {
+  AccessLogMiddleware,
+  type AccessLogEntry,
+  type AccessLogOptions,
+} from './plugins/access-log-middleware.js';
+export type { Breaker } from './plugins/adaptive-breaker.js';
+export {
+  CircuitBreakerProcessor,
+  type CircuitBreakerOptions,
+  type IsFailure,
+} from './plugins/circuit-breaker-processor.js';
+export type { ConnStoreOptions } from './plugins/conn-gate.js';
+export { ConnLimitMiddleware, type ConnLimitOptions } from './plugins/conn-limit-middleware.js';
+export type { ConnLimit, ConnPlace, ConnStore } from './plugins/conn-store.js';
+export { FlexibleRateStore, type FlexibleLimiter } from './plugins/flexible-rate-store.js';
+export { IpFilterMiddleware, type IpEntries, type IpFilterOptions } from './plugins/ip-filter-middleware.js';
+export type { IpListEdit, IpListStore, IpLists, LoadedIpLists } from './plugins/ip-list-store.js';
+export { IpMaxConnMiddleware, type IpMaxConnOptions } from './plugins/ip-max-conn-middleware.js';
+export type { OnStoreError } from './plugins/plugin-options.js';
+export {
+  RateLimitProcessor,
+  type RateKey,
+  type RateLimitOptions,
+  type RateLimitRule,
+} from './plugins/rate-limit-processor.js';
+export type { Rate, RateStore } from './plugins/rate-store.js';

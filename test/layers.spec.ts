@@ -8,12 +8,14 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cluster: ['rpc', 'protocol'],
   nest: ['protocol', 'net', 'rpc', 'cluster', 'plugins'],
   plugins: ['nest', 'rpc', 'protocol'],
-  index: ['protocol', 'net', 'rpc', 'cluster', 'nest', 'plugins'],
+  redis: ['plugins', 'rpc', 'protocol'],
+  index: ['protocol', 'net', 'rpc', 'cluster', 'nest', 'plugins', 'redis'],
 };
 /** Packages that only these layers may import. */
 const OWNERS: readonly [name: RegExp, ...layers: string[]][] = [
   [/^(node:)?(net|tls)$/, 'net'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
+  [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
   [/^(node:)?(fs|https?2?|dgram|dns|child_process|worker_threads|timers)(\/|$)/],
 ];
 
@@ -50,7 +52,8 @@ it.each(files)('%s imports only what its layer may', (file) => {
 
 it('is about all layers', () => {
   const layers = new Set(files.map((file) => (file.includes('/') ? file.split('/')[0] : 'index')));
-  for (const layer of ['protocol', 'net', 'rpc', 'cluster', 'nest', 'index']) expect(layers).toContain(layer);
+  for (const layer of ['protocol', 'net', 'rpc', 'cluster', 'nest', 'plugins', 'redis', 'index'])
+    expect(layers).toContain(layer);
 });
 
 it.each([
@@ -80,6 +83,9 @@ it.each([
   ['nest/a.ts', `import { x } from '../index.js';`],
   ['plugins/a.ts', `import { x } from '../net/b.js';`],
   ['plugins/a.ts', `import { of } from 'rxjs';`],
+  ['plugins/a.ts', `import { Redis } from 'ioredis';`],
+  ['plugins/a.ts', `import { x } from '../redis/b.js';`],
+  ['redis/a.ts', `import { x } from '../nest/b.js';`],
   ['other/a.ts', `export const x = 1;`],
 ])('would fail on %s: %s', (file, source) => expect(violations(file, source)).not.toEqual([]));
 
@@ -103,5 +109,10 @@ it.each([
     `import type { AddressInfo } from 'node:net';\nimport { of } from 'rxjs';\nimport { x } from '../cluster/b.js';`,
   ],
   ['plugins/a.ts', `import { x } from '../nest/b.js';`],
+  [
+    'redis/a.ts',
+    `import type { x } from '../plugins/b.js';\nconst x = await import('rate-limiter-flexible');`,
+  ],
   ['index.ts', `export { x } from './nest/b.js';`],
+  ['redis.ts', `export { x } from './redis/b.js';`],
 ])('would pass %s: %s', (file, source) => expect(violations(file, source)).toEqual([]));

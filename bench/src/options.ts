@@ -12,6 +12,7 @@ export interface Options {
   json: string | undefined;
   svg: string | undefined;
   decoder: boolean;
+  ipFilter: boolean;
   help: boolean;
 }
 
@@ -27,6 +28,7 @@ export const HELP = `Usage: npm run bench -- [options]
   --json FILE       write the rows
   --svg FILE        write the chart of the ratios to Nest TCP
   --decoder         measure the frame decoder alone, in place of the peers
+  --ip-filter       measure what IpFilterMiddleware adds to a connection, in place of the peers
   --help
 
 Scenarios:
@@ -55,6 +57,7 @@ export function parseOptions(args: string[]): Options {
     json: values.json,
     svg: values.svg,
     decoder: values.decoder,
+    ipFilter: values['ip-filter'],
     help: values.help,
   };
 }
@@ -71,6 +74,7 @@ function parse(args: string[]) {
         json: { type: 'string' },
         svg: { type: 'string' },
         decoder: { type: 'boolean', default: false },
+        'ip-filter': { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     }).values;

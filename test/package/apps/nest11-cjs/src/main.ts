@@ -5,6 +5,7 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload, RpcException, type MicroserviceOptions } from '@nestjs/microservices';
 import { FuncNotFoundError, InjectRapClient, RapClient, RapError, RapModule, RapServer } from 'nestjs-rap';
+import { RedisRateStore } from 'nestjs-rap/redis';
 
 @Controller()
 class MathController {
@@ -29,6 +30,7 @@ const logger: ['error', 'warn'] = ['error', 'warn'];
 async function main(): Promise<void> {
   // In a CommonJS app the import above is a require() of an ES module; both must give the same classes.
   assert.equal(require('nestjs-rap').RapServer, RapServer);
+  assert.equal(require('nestjs-rap/redis').RedisRateStore, RedisRateStore);
 
   const server = new RapServer({ port: 0 });
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(ServerModule, {

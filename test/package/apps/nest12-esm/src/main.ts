@@ -5,6 +5,7 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { InjectRapClient, RapClient, RapModule, RapServer } from 'nestjs-rap';
+import { RedisConnStore } from 'nestjs-rap/redis';
 
 @Controller()
 class MathController {
@@ -47,6 +48,11 @@ const { client } = context.get(Calculator);
 const sum = await client.call<number>('sum', { a: 1, b: 2 });
 assert.equal(sum, 3);
 console.log(`nest12-esm: sum = ${sum}`);
+
+// the stores load without ioredis: the client is whatever has its `call`
+const store = new RedisConnStore({ call: () => Promise.resolve(1) });
+const limit = { maxConnections: 1, blockTimeMs: 0, leaseMs: 1000 };
+assert.equal(await store.acquire({ key: 'all', id: 'one' }, limit), true);
 
 await context.close();
 await app.close();

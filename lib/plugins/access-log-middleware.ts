@@ -1,0 +1,144 @@
+import { handlerFault } from '../nest/handler-fault.js';
+import { pluginLogger } from '../nest/plugin-logger.js';
+import type { Clock } from '../protocol/clock.js';
+import { Status } from '../protocol/status.js';
+import { systemClock } from '../rpc/clock.js';
+import {
+  type MessageKind,
+  MessageMiddleware,
+  type ProcessorContext,
+  RapProcessor,
+  type RapRequest,
+} from '../rpc/pipeline.js';
+import { fraction } from './plugin-options.js';
+
+/** One call, event, channel or stream, when it is over. */
+export interface AccessLogEntry {
+  readonly target: string;
+  readonly kind: MessageKind;
+  /** `address:port`, or the path of a Unix socket. */
+  readonly peer: string;
+  /** Status on the wire: 200, or that of the error. */
+  readonly status: number;
+  readonly durationMs: number;
+  /** What came in, on the wire; of a channel, all its messages. */
+  readonly bytes: number;
+}
+
+export interface AccessLogOptions {
+  /** Part of the calls that is logged, from 0 to 1. Default 1: all. */
+  sample?: number;
+  /** Part of the calls that failed which is logged, from 0 to 1. Default 1: all. */
+  sampleErrors?: number;
+  /** Where entries go. Default: Nest's logger, as one line of JSON; a call that failed is a warning. */
+  log?: (entry: AccessLogEntry) => void;
+  /** From 0 to 1. Default `Math.random`. */
+  random?: () => number;
+  /** @internal */
+  clock?: Clock;
+}
+
+/** Longest target that is logged, in characters; the wire allows no longer one. */
+const MAX_TARGET_LENGTH = 256;
+
+interface Sized {
+  readonly startedAt: number;
+  bytes: number;
+}
+
+/**
+ * Logs one line for each call that a handler worked on. Bodies and headers are never logged. To log channels and streams
+ * as well, when they end, load its processor, too:
+ *
+ *     const accessLog = new AccessLogMiddleware({ sample: 0.01 });
+ *     new RapServer({ middleware: [accessLog], processors: [accessLog.channels] });
+ */
+export class AccessLogMiddleware extends MessageMiddleware {
+  /** Logs channels and streams, also those that no handler was found for. */
+  readonly channels: RapProcessor;
+  readonly #sample: number;
+  readonly #sampleErrors: number;
+  readonly #log: (entry: AccessLogEntry) => void;
+  readonly #random: () => number;
+  readonly #clock: Clock;
+
+  /** @throws RangeError for an option that is out of range. */
+  constructor(options: AccessLogOptions = {}) {
+    super();
+    const { sample = 1, sampleErrors = 1, log = logLine(), random = Math.random } = options;
+    this.#sample = fraction('sample', sample);
+    this.#sampleErrors = fraction('sampleErrors', sampleErrors);
+    this.#log = log;
+    this.#random = random;
+    this.#clock = options.clock ?? systemClock;
+    this.channels = new ChannelLog(this.#clock, (context, record, status) =>
+      this.#end(context, record, status),
+    );
+  }
+
+  override async use(
+    request: RapRequest,
+    next: () => Promise<unknown>,
+    context: ProcessorContext,
+  ): Promise<unknown> {
+    const record = { startedAt: this.#clock.now(), bytes: request.bytes };
+    try {
+      const result = await next();
+      this.#end(context, record, Status.Ok);
+      return result;
+    } catch (error) {
+      this.#end(context, record, handlerFault(error).fault.status);
+      throw error;
+    }
+  }
+
+  #end({ target, kind, peer }: ProcessorContext, { startedAt, bytes }: Sized, status: number): void {
+    const sample = status === Status.Ok ? this.#sample : this.#sampleErrors;
+    if (sample < 1 && this.#random() >= sample) return;
+    try {
+      this.#log({
+        target: target.slice(0, MAX_TARGET_LENGTH),
+        kind,
+        peer: peer.family === 'unix' ? peer.address : `${peer.address}:${peer.port}`,
+        status,
+        durationMs: Math.round((this.#clock.now() - startedAt) * 1000) / 1000,
+        bytes,
+      });
+    } catch {
+      // a log that fails must not take a call along
+    }
+  }
+}
+
+class ChannelLog extends RapProcessor {
+  constructor(
+    private readonly clock: Clock,
+    private readonly end: (context: ProcessorContext, record: Sized, status: number) => void,
+  ) {
+    super();
+  }
+
+  override onContextEnter({ kind, state }: ProcessorContext): void {
+    if (kind === 'channel') state.set(this, { startedAt: this.clock.now(), bytes: 0 } satisfies Sized);
+  }
+
+  override processRequest({ bytes }: RapRequest, { state }: ProcessorContext): void {
+    const record = state.get(this) as Sized | undefined;
+    if (record) record.bytes += bytes;
+  }
+
+  override onContextExit(context: ProcessorContext, error?: unknown): void {
+    const record = context.state.get(this) as Sized | undefined;
+    if (record) this.end(context, record, error === undefined ? Status.Ok : handlerFault(error).fault.status);
+  }
+}
+
+function logLine(): (entry: AccessLogEntry) => void {
+  const logger = pluginLogger(AccessLogMiddleware.name);
+  return (entry) => {
+    // JSON escapes what a peer may have put into the target
+    const line = JSON.stringify(entry);
+    if (entry.status === Status.Ok) logger.log(line);
+    else logger.warn(line);
+  };
+}

@@ -1,0 +1,106 @@
+import { OverloadError } from '../nest/errors.js';
+import type { Clock } from '../protocol/clock.js';
+import { type Fault, LocalCode } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import { systemClock } from '../rpc/clock.js';
+import { type ProcessorContext, RapProcessor, type RapRequest } from '../rpc/pipeline.js';
+import { AdaptiveBreaker, type Breaker } from './adaptive-breaker.js';
+import { boundedKey } from './bounded-key.js';
+import { atLeast, positive } from './plugin-options.js';
+
+/** What a call was for a breaker; `undefined` where it says nothing about the server. */
+export type IsFailure = (error: unknown) => boolean | undefined;
+
+export interface CircuitBreakerOptions {
+  /** Calls are made while they are at most so many times those that succeeded. Default 2, as in Google's SRE book. */
+  k?: number;
+  /** Time that counts, in milliseconds. Default 120,000, as in Google's SRE book. */
+  windowMs?: number;
+  /** What calls share a breaker. Default: those to the same server and target. */
+  key?: (context: ProcessorContext) => string;
+  /** Makes the breaker of a key. Default: the adaptive throttling of Google's SRE book. */
+  breaker?: (key: string) => Breaker;
+  /**
+   * Whether an error counts against the server. Default: lost connections, timeouts on either side, 429 and 500 do; other
+   * errors are answers of a server that is well; a call that its caller cancelled, or that was never sent, does not count.
+   */
+  isFailure?: IsFailure;
+  /** Keys that are kept; those used last. Default 1024. */
+  maxKeys?: number;
+  /** From 0 to 1. Default `Math.random`. */
+  random?: () => number;
+  /** @internal */
+  clock?: Clock;
+}
+
+/**
+ * For clients: stops calling a server that fails, in proportion to how much it fails. A call that is not made rejects at
+ * once with `OverloadError`. Channels and streams count as one call; events do not count.
+ */
+export class CircuitBreakerProcessor extends RapProcessor {
+  readonly #breakers = new Map<string, Breaker>();
+  readonly #keyOf: (context: ProcessorContext) => string;
+  readonly #make: (key: string) => Breaker;
+  readonly #isFailure: IsFailure;
+  readonly #maxKeys: number;
+
+  /** @throws RangeError that names the option that is out of range. */
+  constructor(options: CircuitBreakerOptions = {}) {
+    super();
+    const { clock = systemClock, random = Math.random, k = 2, windowMs = 120_000, maxKeys = 1024 } = options;
+    const adaptive = { k: atLeast(1, 'k', k), windowMs: positive('windowMs', windowMs), clock, random };
+    this.#keyOf = options.key ?? serverAndTarget;
+    this.#make = options.breaker ?? (() => new AdaptiveBreaker(adaptive));
+    this.#isFailure = options.isFailure ?? blamesServer;
+    this.#maxKeys = atLeast(1, 'maxKeys', maxKeys);
+  }
+
+  override processRequest(_request: RapRequest, context: ProcessorContext): void {
+    // what became of an event nobody knows; and a later message of a channel is of a call that was allowed
+    if (context.kind === 'event' || context.state.has(this)) return;
+    const breaker = this.#breakerOf(context);
+    if (breaker.allow()) {
+      context.state.set(this, breaker);
+      return;
+    }
+    throw new OverloadError(`${context.target} fails too often: not called`);
+  }
+
+  override onContextExit({ state }: ProcessorContext, error?: unknown): void {
+    const breaker = state.get(this) as Breaker | undefined;
+    if (!breaker) return; // the call was not made
+    const failed = error === undefined ? false : this.#isFailure(error);
+    if (failed === undefined) return;
+    if (failed) breaker.failure();
+    else breaker.success();
+  }
+
+  #breakerOf(context: ProcessorContext): Breaker {
+    const key = boundedKey(this.#keyOf(context));
+    const known = this.#breakers.get(key);
+    if (known) {
+      this.#breakers.delete(key); // it goes to the end: the last one used
+    } else if (this.#breakers.size >= this.#maxKeys) {
+      const [oldest] = this.#breakers.keys();
+      this.#breakers.delete(oldest as string);
+    }
+    const breaker = known ?? this.#make(key);
+    this.#breakers.set(key, breaker);
+    return breaker;
+  }
+}
+
+function serverAndTarget({ peer, target }: ProcessorContext): string {
+  return `${peer.address}:${peer.port} ${target}`;
+}
+
+/** Name by which rap's server says that the function took too long. */
+const RUN_TIMEOUT = 'RpcRunTimeError';
+
+function blamesServer(error: unknown): boolean | undefined {
+  const { status, code, sent, remoteName } = (error ?? {}) as Partial<Record<keyof Fault, unknown>>;
+  if (code === LocalCode.CallCancelled || code === LocalCode.Overload) return undefined;
+  if (code === LocalCode.ConnectionLost) return sent === 'no' ? undefined : true;
+  if (code === LocalCode.CallTimeout || remoteName === RUN_TIMEOUT) return true;
+  return status === Status.TooManyRequests || status === Status.Server || status === Status.RunTime;
+}

@@ -1,0 +1,103 @@
+import { pluginLogger } from '../nest/plugin-logger.js';
+import type { Clock } from '../protocol/clock.js';
+import { systemClock } from '../rpc/clock.js';
+import type { RapConnection } from '../rpc/pipeline.js';
+import { type ConnLimit, type ConnPlace, type ConnStore, MemoryConnStore } from './conn-store.js';
+import { DEFAULT_STORE_TIMEOUT_MS, letsThrough, type OnStoreError, positive } from './plugin-options.js';
+import { StoreGuard } from './store-guard.js';
+
+/** Where connections are counted, and what happens when that place cannot be reached. */
+export interface ConnStoreOptions {
+  /** Where connections are counted. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
+  store?: ConnStore;
+  /** While the store cannot be reached: every connection is let in (`open`, the default), or none (`closed`). */
+  onStoreError?: OnStoreError;
+  /** Time for an answer of the store, in milliseconds. Default 500. */
+  storeTimeoutMs?: number;
+  /** @internal */
+  clock?: Clock;
+}
+
+/** Lets a connection in while there is a place for it. What the limits on connections have in common. */
+export class ConnGate {
+  readonly #store: ConnStore;
+  readonly #guard: StoreGuard;
+  readonly #letsThrough: boolean;
+
+  constructor(
+    name: string,
+    private readonly limit: ConnLimit,
+    options: ConnStoreOptions,
+  ) {
+    const { clock = systemClock, onStoreError = 'open', storeTimeoutMs } = options;
+    this.#store = options.store ?? new MemoryConnStore(clock);
+    this.#letsThrough = letsThrough('onStoreError', onStoreError);
+    const meanwhile = this.#letsThrough ? 'connections are not limited' : 'connections are refused';
+    const logger = pluginLogger(name);
+    this.#guard = new StoreGuard({
+      timeoutMs: positive('storeTimeoutMs', storeTimeoutMs ?? DEFAULT_STORE_TIMEOUT_MS),
+      clock,
+      meanwhile: () => meanwhile,
+      log: (message) => logger.warn(message),
+    });
+  }
+
+  /** Serves the connection while it holds a place of `key`; closes it with `reason` where there is none. */
+  async admit(
+    key: string,
+    connection: RapConnection,
+    next: () => Promise<void>,
+    reason: string,
+  ): Promise<void> {
+    const guest: Guest = { place: { key, id: connection.id }, gone: false };
+    try {
+      if (!(await this.#takesPlace(guest))) {
+        connection.close(reason);
+        return;
+      }
+      try {
+        await next();
+      } finally {
+        this.#store.release(guest.place);
+      }
+    } finally {
+      guest.gone = true;
+    }
+  }
+
+  /** What was given back is free for others, also when this process ends next. */
+  async flush(): Promise<void> {
+    const store = this.#store;
+    if (!store.flush) return;
+    await this.#guard.ask(async () => {
+      await store.flush?.();
+      return true;
+    });
+  }
+
+  /** True where it may come in: it has a place, or the store is down and that lets it through. */
+  #takesPlace(guest: Guest): boolean | Promise<boolean> {
+    const { place } = guest;
+    const answer = this.#guard.ask(
+      () => this.#store.acquire(place, this.limit),
+      (late) => {
+        if (late && guest.gone) this.#store.release(place);
+      },
+    );
+    return answer instanceof Promise
+      ? answer.then((acquired) => this.#orWithoutStore(acquired, place))
+      : this.#orWithoutStore(answer, place);
+  }
+
+  #orWithoutStore(acquired: boolean | undefined, place: ConnPlace): boolean {
+    if (acquired !== undefined) return acquired;
+    if (this.#letsThrough) this.#store.hold?.(place, this.limit);
+    return this.#letsThrough;
+  }
+}
+
+/** A connection that asks to be let in. A store that answers late finds out whether it is still there. */
+interface Guest {
+  readonly place: ConnPlace;
+  gone: boolean;
+}

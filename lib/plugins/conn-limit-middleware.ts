@@ -1,0 +1,48 @@
+import { CloseReason } from '../protocol/event.js';
+import { ConnectionMiddleware, type RapConnection } from '../rpc/pipeline.js';
+import { ConnGate, type ConnStoreOptions } from './conn-gate.js';
+import { atLeast, positive } from './plugin-options.js';
+
+export interface ConnLimitOptions extends ConnStoreOptions {
+  /** Connections at once, of the server or of all servers that share the store. Default 1024, rap's own. */
+  maxConnections?: number;
+  /**
+   * Time after an excess in which no new connection is let in, in milliseconds, also where there is a place again.
+   * Default 0: only the excess is refused. (rap's `block_time`.)
+   */
+  blockTimeMs?: number;
+  /** Time after which a shared store frees the places of a server that crashed, in milliseconds. Default 30,000. */
+  leaseMs?: number;
+  /** What the limit is counted under in a shared store. Default `all`. */
+  name?: string;
+}
+
+/**
+ * Bounds the connections of a server, or of several that share a store. The excess gets CLOSE with rap's reason and is
+ * gone; connections that are open stay.
+ */
+export class ConnLimitMiddleware extends ConnectionMiddleware {
+  readonly #gate: ConnGate;
+  readonly #key: string;
+
+  /** @throws RangeError for an option that is out of range. */
+  constructor(options: ConnLimitOptions = {}) {
+    super();
+    const { maxConnections = 1024, blockTimeMs = 0, leaseMs = 30_000, name = 'all' } = options;
+    this.#key = name;
+    const limit = {
+      maxConnections: atLeast(0, 'maxConnections', maxConnections),
+      blockTimeMs: atLeast(0, 'blockTimeMs', blockTimeMs),
+      leaseMs: positive('leaseMs', leaseMs),
+    };
+    this.#gate = new ConnGate(ConnLimitMiddleware.name, limit, options);
+  }
+
+  override use(connection: RapConnection, next: () => Promise<void>): Promise<void> {
+    return this.#gate.admit(this.#key, connection, next, CloseReason.TooManyConnections);
+  }
+
+  override onServerStop(): Promise<void> {
+    return this.#gate.flush();
+  }
+}

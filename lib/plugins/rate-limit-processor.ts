@@ -1,0 +1,135 @@
+import { TooManyRequestsError } from '../nest/errors.js';
+import { pluginLogger } from '../nest/plugin-logger.js';
+import type { Clock } from '../protocol/clock.js';
+import { LifeCycle } from '../protocol/life-cycle.js';
+import { systemClock } from '../rpc/clock.js';
+import { type ProcessorContext, RapProcessor, type RapRequest } from '../rpc/pipeline.js';
+import { boundedKey } from './bounded-key.js';
+import {
+  atLeast,
+  DEFAULT_STORE_TIMEOUT_MS,
+  letsThrough,
+  type OnStoreError,
+  positive,
+} from './plugin-options.js';
+import { MemoryRateStore, type Rate, type RateStore } from './rate-store.js';
+import { STORE_REST_MS, StoreGuard } from './store-guard.js';
+
+/**
+ * What a request is counted under: a key, such as the caller's address; `undefined` where the rule is not about it and
+ * the next one decides; `false` where it is not limited at all.
+ */
+export type RateKey = (request: RapRequest, context: ProcessorContext) => string | undefined | false;
+
+export interface RateLimitRule {
+  key: RateKey;
+  /** Requests a second in the long run. Default: that of the options. */
+  rate?: number;
+  /** Requests at once. Default: that of the options, else the rate, at least 1. */
+  burst?: number;
+  /** Time after an excess in which the key gets nothing, in milliseconds. Default: that of the options, else 0. */
+  blockTimeMs?: number;
+  /** Count each message of a channel that the client sends, not only its opening. Default false. */
+  everyMessage?: boolean;
+  /** Tells its keys from those of other rules in a shared store. Default: its place in the list. */
+  name?: string;
+}
+
+export interface RateLimitOptions {
+  /** The first rule that has a key for a request counts it. One that no rule is about is not limited. */
+  rules: readonly (RateLimitRule | RateKey)[];
+  /** For rules that say nothing of it. Default 100 a second. */
+  rate?: number;
+  burst?: number;
+  blockTimeMs?: number;
+  /** Where requests are counted. Default: in this process. `RedisRateStore` of `nestjs-rap/redis` is shared by servers. */
+  store?: RateStore;
+  /** Keys that are kept in memory; those used last. Default 10,000. */
+  maxKeys?: number;
+  /** While the store cannot be reached: every request goes on (`open`, the default), or none (`closed`). */
+  onStoreError?: OnStoreError;
+  /** Time for an answer of the store, in milliseconds. Default 500. */
+  storeTimeoutMs?: number;
+  /** @internal */
+  clock?: Clock;
+}
+
+interface Rule extends Rate {
+  readonly key: RateKey;
+  readonly everyMessage: boolean;
+}
+
+/**
+ * Bounds how often callers may call. The excess is answered with `TooManyRequestsError` (429) and
+ * `details: { retryAfterMs }`, and never reaches the handler; an excess event is dropped. A channel or stream counts once.
+ */
+export class RateLimitProcessor extends RapProcessor {
+  readonly #rules: readonly Rule[];
+  readonly #store: RateStore;
+  readonly #guard: StoreGuard;
+  readonly #letsThrough: boolean;
+
+  /** @throws RangeError that names the rule and option that is out of range. */
+  constructor(options: RateLimitOptions) {
+    super();
+    const { clock = systemClock, maxKeys = 10_000, onStoreError = 'open', storeTimeoutMs } = options;
+    this.#rules = options.rules.map((rule, index) => ruleOf(rule, index, options));
+    if (new Set(this.#rules.map(({ name }) => name)).size < this.#rules.length) {
+      throw new RangeError('rules: two of them have the same name');
+    }
+    this.#store = options.store ?? new MemoryRateStore(clock, atLeast(1, 'maxKeys', maxKeys));
+    this.#letsThrough = letsThrough('onStoreError', onStoreError);
+    const meanwhile = this.#letsThrough ? 'calls are not limited' : 'calls are refused';
+    const logger = pluginLogger(RateLimitProcessor.name);
+    this.#guard = new StoreGuard({
+      timeoutMs: positive('storeTimeoutMs', storeTimeoutMs ?? DEFAULT_STORE_TIMEOUT_MS),
+      clock,
+      meanwhile: () => meanwhile,
+      log: (message) => logger.warn(message),
+    });
+  }
+
+  override processRequest(request: RapRequest, context: ProcessorContext): void | Promise<void> {
+    const later = request.lifeCycle !== undefined && request.lifeCycle !== LifeCycle.Declare;
+    for (const rule of this.#rules) {
+      if (later && !rule.everyMessage) continue;
+      const key = rule.key(request, context);
+      if (key === false) return undefined;
+      if (key !== undefined) return this.#count(rule, key);
+    }
+    return undefined;
+  }
+
+  override async onServerStart(): Promise<void> {
+    await this.#store.onServerStart?.();
+  }
+
+  #count(rule: Rule, key: string): void | Promise<void> {
+    const answer = this.#guard.ask(() => this.#store.take(rule, boundedKey(key)));
+    if (answer instanceof Promise) return answer.then((waitMs) => this.#decide(waitMs));
+    return this.#decide(answer);
+  }
+
+  #decide(waitMs: number | undefined): void {
+    if (waitMs === undefined ? this.#letsThrough : waitMs <= 0) return;
+    const message = waitMs === undefined ? 'The rate limit cannot be read' : 'Too many requests';
+    // what floating point adds is no time to wait
+    const retryAfterMs = Math.max(1, Math.ceil((waitMs ?? STORE_REST_MS) - 1e-6));
+    throw new TooManyRequestsError(message, { details: { retryAfterMs } });
+  }
+}
+
+function ruleOf(given: RateLimitRule | RateKey, index: number, defaults: RateLimitOptions): Rule {
+  const rule = typeof given === 'function' ? { key: given } : given;
+  const of = (option: string): string => `rules[${index}].${option}`;
+  if (typeof rule.key !== 'function') throw new RangeError(`${of('key')} must be a function`);
+  const rate = positive(of('rate'), rule.rate ?? defaults.rate ?? 100);
+  return {
+    key: rule.key,
+    name: rule.name ?? String(index),
+    rate,
+    burst: atLeast(1, of('burst'), rule.burst ?? defaults.burst ?? Math.max(1, rate)),
+    blockTimeMs: atLeast(0, of('blockTimeMs'), rule.blockTimeMs ?? defaults.blockTimeMs ?? 0),
+    everyMessage: rule.everyMessage ?? false,
+  };
+}
