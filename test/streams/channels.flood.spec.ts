@@ -115,7 +115,7 @@ describe('a flood of channels', () => {
     expect(grown).toBeLessThan(6 * MEGABYTE);
     expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
     await neighbour.stop();
-  }, 60_000);
+  }, 120_000);
 
   it('opened and dropped at once end with the connection that does it, and only that', async () => {
     const test = await start();
@@ -140,7 +140,7 @@ describe('a flood of channels', () => {
     await eventually('all handlers have ended', () => probe.ended === probe.started);
     expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
     await neighbour.stop();
-  }, 60_000);
+  }, 120_000);
 
   it('dropped by a client of this project at once end with its connection, in words that say why', async () => {
     const test = await start();
