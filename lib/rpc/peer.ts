@@ -1,14 +1,9 @@
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoder.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
-import {
-  type AgreedExtensions,
-  Extension,
-  offeredExtensions,
-  type ExtensionOffer,
-} from '../protocol/extension.js';
+import { type AgreedExtensions, Extension, offeredExtensions } from '../protocol/extension.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
-import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../protocol/frame-seal.js';
+import { CRYPTO_ERROR } from '../protocol/frame-seal.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
@@ -18,13 +13,13 @@ import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
 import { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
-import { asRecord, declareAnswer, declareBody, readDeclared } from './handshake.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
 import { IncomingTable, type Load } from './incoming-table.js';
 import { KeepAlive, type KeepAliveTarget } from './keep-alive.js';
 import type { KeepAliveOptions, RapLimits } from './limits.js';
+import { ClientOpening, type Opening, type OpeningHost, ServerOpening } from './opening.js';
 import { OutgoingCalls } from './outgoing-calls.js';
 import { CallContext } from './message-view.js';
 import { PeerConnection } from './peer-connection.js';
@@ -32,7 +27,8 @@ import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } fr
 import type { MessageKind, ProcessorContext } from './pipeline.js';
 import { afterwards, Exchange, type Processors } from './processors.js';
 import { IGNORE_PING, Pings, type PingSink } from './pings.js';
-import type { ClientHandshake, ConnectionSecurity, SecurityHooks, ServerHandshake } from './security.js';
+import type { ConnectionSecurity } from './security.js';
+import { SendWatch } from './send-watch.js';
 import { Sessions } from './sessions.js';
 import { TokenBucket } from './token-bucket.js';
 
@@ -90,7 +86,7 @@ export interface PeerOptions {
 }
 
 /** One connection, as either side: frames of a link in, calls and channels out. */
-export class Peer implements LinkReceiver, KeepAliveTarget {
+export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   readonly role: Role;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
@@ -107,7 +103,6 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   readonly #link: Link;
   readonly #options: PeerOptions;
-  readonly #offer: ExtensionOffer;
   readonly #ids: CorrelationIds;
   readonly #pings = new Pings();
   readonly #keepAlive: KeepAlive;
@@ -115,32 +110,28 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   readonly #rejectAllowance: TokenBucket;
   #agreed: AgreedExtensions = new Map();
   #state: State;
-  #readingPaused = false;
-  #readTimer: Timer | undefined;
-  #declareId = 0;
   #connection: PeerConnection | undefined;
-  readonly #asClient: ClientHandshake | undefined;
-  readonly #asServer: ServerHandshake | undefined;
-  /** DECLARE as it went out, for whoever secures the connection. */
-  #declareBytes: Buffer | undefined;
-  /** What DECLARE agreed on, while the client has still to prove itself. */
-  #unproven: AgreedExtensions | undefined;
-  #sealed = false;
+  readonly #opening: Opening;
+  readonly #sendWatch: SendWatch;
 
   constructor(plainLink: Link, options: PeerOptions) {
     const { role, clock, deadlines, limits, security } = options;
     this.role = role;
     this.clock = clock;
     this.deadlines = deadlines;
-    const hooks: SecurityHooks = { retire: () => void clock.after(0, () => this.retire()) };
-    if (role === 'client') this.#asClient = security?.client(plainLink, hooks);
-    else this.#asServer = security?.server(plainLink, hooks);
-    const link = this.#asClient?.link ?? this.#asServer?.link ?? plainLink;
-    this.#link = link;
     this.#options = options;
-    this.#offer = offeredExtensions(limits.channelWindowBytes);
     this.connectionId = options.connectionId ?? '';
     this.metadata = options.metadata ?? {};
+    this.#opening = new (role === 'client' ? ClientOpening : ServerOpening)({
+      host: this,
+      link: plainLink,
+      offer: offeredExtensions(limits.channelWindowBytes),
+      security,
+      hooks: { retire: () => void clock.after(0, () => this.retire()) },
+    });
+    const { link } = this.#opening;
+    this.#link = link;
+    this.#sendWatch = new SendWatch(link, limits, clock, (pendingBytes) => this.#deaf(pendingBytes));
     this.channels = new Channels(link, limits, {
       send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
       released: () => this.#closeIfDrained(),
@@ -189,16 +180,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   /** Starts reading; a client says DECLARE. */
   start(): void {
     this.#link.start(this);
-    if (this.role !== 'client') return;
-    this.#declareId = this.#ids.next();
-    const body = declareBody(this.#link.local, this.metadata, this.#offer);
-    if (!this.#asClient) return this.#sendEvent(this.#declareId, EventTarget.Declare, body);
-    this.#declareBytes = this.#link.sendExact(
-      MsgType.ClientEvent,
-      this.#declareId,
-      { target: EventTarget.Declare },
-      { ...body, ...this.#asClient.declare() },
-    );
+    if (this.role === 'client') this.#opening.start(this.#ids.next());
   }
 
   /** Calls the peer. The sink hears of it exactly once. */
@@ -293,7 +275,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   onFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
-    if (this.#state.name === 'opening') return this.#onOpeningFrame(frame, bytes);
+    if (this.#state.name === 'opening') return this.#opening.onFrame(frame, bytes);
     if (this.#state.name === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
@@ -316,101 +298,34 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   onDrain(): void {
     this.calls.flush();
     this.channels.flush();
-    if (!this.#readingPaused) return;
-    this.#readingPaused = false;
-    this.#link.resume();
+    this.#sendWatch.drained();
   }
 
   onFault(fault: Fault): void {
-    if (fault.status === Status.Crypto) this.#cryptoError(fault);
-    else this.#protocolError(fault.message, fault);
+    if (fault.status === Status.Crypto) this.cryptoError(fault);
+    else this.protocolError(fault.message, fault);
   }
 
   onClose(error: Error | undefined): void {
-    if (this.#unproven) return this.#leftUnproven();
+    if (this.#state.name === 'closed') return;
+    const unproven = this.#opening.unproven();
+    if (unproven) return this.abort(unproven);
     const message = this.role === 'client' ? 'the connection to the server was lost' : 'the client is gone';
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }
 
-  #onOpeningFrame(frame: Frame, bytes: number): void {
-    const [type, id, header, body] = frame;
-    if (this.role === 'server') {
-      if (this.#unproven) this.#proven(frame, bytes, this.#unproven);
-      else if (type === MsgType.ClientEvent && header.target === EventTarget.Declare)
-        this.#acceptDeclare(id, body);
-      else this.#protocolError('the first frame must be DECLARE');
-      return;
-    }
-    if (type === MsgType.ServerEvent) this.#onEvent(frame, bytes);
-    else if (type !== MsgType.ClientEvent) this.#protocolError('the first frame must answer DECLARE');
-    else if (id !== this.#declareId)
-      return; // answers nothing that was asked
-    else if (isErrorStatus(header.status_code)) this.abort(fromErrorFrame(header, body) as Fault);
-    else this.#declareAnswered(body);
+  /** @internal */
+  onServerEvent(frame: Frame, bytes: number): void {
+    this.#onEvent(frame, bytes);
   }
 
-  #acceptDeclare(id: number, body: unknown): void {
-    const { metadata, agreed } = readDeclared(body, this.#offer);
-    let accepted;
-    try {
-      accepted = this.#asServer?.accept(asRecord(body), this.#link.received as Buffer);
-    } catch (error) {
-      return this.#refuseDeclare(id, error as Fault);
-    }
-    this.metadata = metadata;
-    const answer = declareAnswer(this.#link.local, this.connectionId, agreed, this.#offer);
-    if (accepted?.seal) {
-      const sent = this.#link.sendExact(MsgType.ClientEvent, id, null, { ...answer, ...accepted.answer });
-      this.#secure(accepted.seal(sent));
-      this.#unproven = agreed;
-      return;
-    }
-    this.#opened(agreed);
-    this.#send(MsgType.ClientEvent, id, null, answer);
+  /** @internal */
+  announce(): void {
     this.#options.owner.onOpen(this);
   }
 
-  #refuseDeclare(id: number, fault: Fault): void {
-    if (!this.#asServer?.explains) return this.abort(fault);
-    this.#send(MsgType.ClientEvent, id, { status_code: fault.status }, CRYPTO_ERROR);
-    this.#cryptoError(fault);
-  }
-
-  /** The first sealed frame of the client: only now is the connection one. */
-  #proven(frame: Frame, bytes: number, agreed: AgreedExtensions): void {
-    this.#unproven = undefined;
-    this.#asServer?.proven();
-    this.#opened(agreed);
-    this.#options.owner.onOpen(this);
-    this.onFrame(frame, bytes);
-  }
-
-  #declareAnswered(body: unknown): void {
-    const { connectionId, agreed } = readDeclared(body, this.#offer);
-    let seal;
-    try {
-      seal = this.#asClient?.answered(
-        asRecord(body),
-        this.#declareBytes as Buffer,
-        this.#link.received as Buffer,
-      );
-    } catch (error) {
-      return this.abort(error as Fault);
-    }
-    this.#declareBytes = undefined;
-    this.connectionId = connectionId ?? '';
-    if (seal) this.#secure(seal);
-    this.#opened(agreed);
-    if (seal) this.ping(); // proves this side, before any call
-    this.#options.owner.onOpen(this);
-  }
-
-  #secure(seal: FrameSeal): void {
-    this.#link.secure(seal);
-    this.#sealed = true;
-  }
-
-  #opened(agreed: AgreedExtensions): void {
+  /** @internal */
+  opened(agreed: AgreedExtensions): void {
     if (this.#state.name === 'opening') this.#state.timer.cancel();
     this.#state = { name: 'open' };
     this.#agreed = agreed;
@@ -423,7 +338,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   #onCall(id: number, header: Header, body: unknown, bytes: number): void {
-    if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
+    if (this.incoming.has(id)) return this.protocolError(`correlation id ${id} is in use`);
     const call = new IncomingCall(
       this,
       id,
@@ -507,7 +422,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
   #onDeclareChannel(id: number, header: Header, metadata: unknown, bytes: number): void {
-    if (this.incoming.has(id)) return this.#protocolError(`correlation id ${id} is in use`);
+    if (this.incoming.has(id)) return this.protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(this, header, this.channels.create(id, 'open', metadata));
     if (!this.incoming.add(incoming)) this.#refuse(incoming, 'Too many channels');
     else if (this.#options.processors) this.#processChannel(incoming, bytes);
@@ -571,7 +486,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
         this.#send(MsgType.ClientEvent, id, null, 'success');
         return;
       case EventTarget.Declare:
-        return this.#protocolError('a second DECLARE');
+        return this.protocolError('a second DECLARE');
       default:
         if (isErrorStatus(header.status_code)) return;
         if (!this.#rejectAllowance.take()) return this.close(CloseReason.ExcessiveRejects);
@@ -593,7 +508,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     if (call.oneWay) return;
     try {
       this.#link.send(MsgType.Msg, call.id, header, body);
-      this.#watchSendBuffer(true);
+      this.#sendWatch.sent(true);
     } catch (error) {
       this.answerError(call, error as Fault, 'ServerError');
     }
@@ -642,33 +557,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
 
   #send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
     const size = this.#link.send(type, id, header, body);
-    if (this.role === 'server') this.#watchSendBuffer();
+    if (this.role === 'server') this.#sendWatch.sent();
     return size;
   }
 
-  /**
-   * A client that does not read what it asked for is asked nothing more of, and then left. Many large answers may end in
-   * one moment: one that reads them has a moment for them.
-   */
-  #watchSendBuffer(isAnswer = false): void {
-    const { pendingBytes } = this.#link;
-    const { sendBufferHardBytes, sendBufferSoftBytes } = this.#options.limits;
-    if (pendingBytes <= sendBufferSoftBytes) return;
-    if (!this.#readingPaused) {
-      this.#readingPaused = true;
-      this.#link.pause();
-    }
-    if (pendingBytes <= sendBufferHardBytes) return;
-    if (!isAnswer || this.#link.blockedMs >= READING_GRACE_MS) {
-      this.abort(
-        connectionLost(`the peer does not read: ${pendingBytes} bytes wait (limits.sendBufferHardBytes)`),
-      );
-    } else if (this.#state.name !== 'closed') {
-      this.#readTimer ??= this.clock.after(READING_GRACE_MS, () => {
-        this.#readTimer = undefined;
-        this.#watchSendBuffer(true);
-      });
-    }
+  #deaf(pendingBytes: number): void {
+    this.abort(
+      connectionLost(`the peer does not read: ${pendingBytes} bytes wait (limits.sendBufferHardBytes)`),
+    );
   }
 
   #sendEvent(id: number, target: string, body: unknown): void {
@@ -697,7 +593,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 
   isDeaf(): boolean {
-    return this.#readingPaused || this.channels.isPausing;
+    return this.#sendWatch.isPaused || this.channels.isPausing;
   }
 
   isBusy(): boolean {
@@ -790,31 +686,27 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason);
   }
 
-  #protocolError(message: string, cause?: Fault): void {
+  /** @internal */
+  protocolError(message: string, cause?: Fault): void {
     if (this.#state.name === 'closed') return;
     this.#farewell(message);
     this.#fail(cause ?? new Fault({ status: Status.Protocol, message }));
     this.#link.end();
   }
 
-  /** Where the wire is sealed, the other side may be anybody: it gets no word. */
-  #cryptoError(fault: Fault): void {
+  /** @internal Where the wire is sealed, the other side may be anybody: it gets no word. */
+  cryptoError(fault: Fault): void {
     if (this.#state.name === 'closed') return;
-    const reason = (this.#asServer ?? this.#asClient)?.failed(fault) ?? fault;
-    if (this.#sealed) return this.abort(reason);
+    const reason = this.#opening.failed(fault);
+    if (this.#opening.isSealed) return this.abort(reason);
     this.#farewell(CRYPTO_ERROR);
     this.#fail(reason);
     this.#link.end();
   }
 
-  /** The client is gone, or silent, before its key was proven: the log should say which key. */
-  #leftUnproven(): void {
-    if (this.#state.name === 'closed') return;
-    this.abort((this.#asServer as ServerHandshake).failed(cryptoFault('no sealed frame came')));
-  }
-
   #openTimeout(): void {
-    if (this.#unproven) return this.#leftUnproven();
+    const unproven = this.#opening.unproven();
+    if (unproven) return this.abort(unproven);
     const message =
       this.role === 'client' ? 'the server did not answer DECLARE in time' : 'no DECLARE in time';
     this.abort(connectionLost(message));
@@ -825,7 +717,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
     this.#keepAlive.stop();
-    this.#readTimer?.cancel();
+    this.#sendWatch.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
     this.calls.failAll(reason, lost ? connectionLost(reason.message, reason.cause, 'no') : reason);
     this.channels.failAll(reason);
@@ -837,8 +729,6 @@ export class Peer implements LinkReceiver, KeepAliveTarget {
   }
 }
 
-/** Beyond the hard limit, a peer that has read nothing for so long is left. */
-const READING_GRACE_MS = 1000;
 /** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
 const RETIRE_GRACE_MS = 24 * 3_600_000;
 

@@ -5,11 +5,7 @@ import type { Link } from '../protocol/link.js';
 /** The key under which a processor offers {@link ConnectionSecurity}. Internal: its form may change at any time. */
 export const SECURITY = Symbol.for('nestjs-rap.security');
 
-/**
- * How a processor takes part in DECLARE and secures what follows. One handshake belongs to one connection.
- *
- * @internal
- */
+/** How a processor takes part in DECLARE and secures what follows. One handshake belongs to one connection. Internal, too. */
 export interface ConnectionSecurity {
   /** Where it can be used. */
   readonly side: 'client' | 'server';

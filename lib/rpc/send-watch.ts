@@ -1,0 +1,57 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import type { Link } from '../protocol/link.js';
+import type { RapLimits } from './limits.js';
+
+/** Beyond the hard limit, a peer that has read nothing for so long is left. */
+const READING_GRACE_MS = 1000;
+
+/**
+ * Watches what waits to be sent to a client. One that does not read what it asked for is asked nothing more of, and then
+ * left. Many large answers may end in one moment: a client that reads them has its time for them.
+ */
+export class SendWatch {
+  #isPaused = false;
+  #timer: Timer | undefined;
+
+  constructor(
+    private readonly link: Link,
+    private readonly limits: RapLimits,
+    private readonly clock: Clock,
+    /** The peer does not read; so many bytes wait. */
+    private readonly onDeaf: (pendingBytes: number) => void,
+  ) {}
+
+  /** Whether no request is read until the client has taken what waits. */
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Something was sent; `isAnswer` where the client had asked for it, and this side worked for it. */
+  sent(isAnswer = false): void {
+    const { pendingBytes } = this.link;
+    if (pendingBytes <= this.limits.sendBufferSoftBytes) return;
+    if (!this.#isPaused) {
+      this.#isPaused = true;
+      this.link.pause();
+    }
+    if (pendingBytes <= this.limits.sendBufferHardBytes) return;
+    if (!isAnswer || this.link.blockedMs >= READING_GRACE_MS) this.onDeaf(pendingBytes);
+    else this.#timer ??= this.clock.after(READING_GRACE_MS, this.#lookAgain);
+  }
+
+  /** All that waited has been taken. */
+  drained(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.link.resume();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  readonly #lookAgain = (): void => {
+    this.#timer = undefined;
+    this.sent(true);
+  };
+}
