@@ -314,17 +314,16 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }
 
-  /** @internal */
+  // What the opening asks for: see OpeningHost.
+
   onServerEvent(frame: Frame, bytes: number): void {
     this.#onEvent(frame, bytes);
   }
 
-  /** @internal */
   announce(): void {
     this.#options.owner.onOpen(this);
   }
 
-  /** @internal */
   opened(agreed: AgreedExtensions): void {
     if (this.#state.name === 'opening') this.#state.timer.cancel();
     this.#state = { name: 'open' };
@@ -686,7 +685,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason);
   }
 
-  /** @internal */
+  /** Ends the connection because the other side broke the wire's rules. */
   protocolError(message: string, cause?: Fault): void {
     if (this.#state.name === 'closed') return;
     this.#farewell(message);
@@ -694,7 +693,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#link.end();
   }
 
-  /** @internal Where the wire is sealed, the other side may be anybody: it gets no word. */
+  /** Where the wire is sealed, the other side may be anybody: it gets no word. */
   cryptoError(fault: Fault): void {
     if (this.#state.name === 'closed') return;
     const reason = this.#opening.failed(fault);
