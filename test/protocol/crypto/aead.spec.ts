@@ -226,6 +226,45 @@ describe('what was inside a sealed frame', () => {
 const plain = (id: number, sent: unknown): string =>
   bytesOf(encodeFrame(101, id, { target: '/default/x' }, sent, DEFAULT_FRAME_LIMITS)).toString('latin1');
 
+const recordHead = (bytes: number): Buffer =>
+  Buffer.from([0x94, 0x68, 0x01, 0x80, 0xc5, bytes >>> 8, bytes & 0xff]);
+
+describe('a record', () => {
+  const vector = vectors.find(({ records }) => records) as AeadVector;
+  const [first] = vector.sealed.client as [Buffer];
+
+  it.each<[string, Buffer]>([
+    [
+      'a length in a longer form',
+      Buffer.concat([first.subarray(0, 4), Buffer.from([0xc5, 0x00]), first.subarray(5)]),
+    ],
+    ['a length of 32 bits', Buffer.concat([first.subarray(0, 4), Buffer.from([0xc6]), Buffer.alloc(9)])],
+    ['another id', Buffer.concat([Buffer.from([0x94, 0x68, 0x02, 0x80]), first.subarray(4)])],
+    ['another type', Buffer.concat([Buffer.from([0x94, 0x69, 0x01, 0x80]), first.subarray(4)])],
+    ['no bytes', Buffer.from([0x94, 0x68, 0x01, 0x80, 0xc4, 0x00])],
+  ])('with %s is refused', (_what, bytes) => {
+    expect(() => read(readerOf(vector, 'client'), bytes)).toThrow(
+      expect.objectContaining({ status: 1007 }) as Error,
+    );
+  });
+
+  it('beyond 16 KiB is refused before the other side is known, by its length', () => {
+    const reader = new RecordDecoder(new FrameDecoder(DEFAULT_FRAME_LIMITS), sealOf(vector, 'server'));
+    expect(read(reader, recordHead(16 * 1024))).toEqual([]);
+    const other = new RecordDecoder(new FrameDecoder(DEFAULT_FRAME_LIMITS), sealOf(vector, 'server'));
+    expect(() => read(other, recordHead(16 * 1024 + 1))).toThrow('a record is too large');
+  });
+
+  it('takes up bytes that came behind DECLARE in one chunk', () => {
+    const frames = new FrameDecoder(DEFAULT_FRAME_LIMITS);
+    frames.push(Buffer.concat([vector.declare, first]));
+    expect(frames.next()?.[2]).toEqual({ target: '/_event/DECLARE' });
+    const reader = new RecordDecoder(frames, sealOf(vector, 'server'));
+    expect(reader.next()?.[2]).toEqual({ target: '/_event/ping' });
+    expect(reader.next()).toBeUndefined();
+  });
+});
+
 describe('an encoder with a seal', () => {
   const vector = vectors.find(({ records }) => !records) as AeadVector;
 
