@@ -57,7 +57,8 @@ export class ClientLifecycle {
 
   async #stop(close: () => unknown): Promise<void> {
     try {
-      await this.lifecycle.stopping();
+      // with nothing to do before it, the connection ends at once, as always
+      if (this.lifecycle.waitsToStop) await this.lifecycle.stopping();
     } finally {
       try {
         await close();

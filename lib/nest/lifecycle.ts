@@ -34,6 +34,11 @@ export class Lifecycle {
     return runAll(this.events.afterStart);
   }
 
+  /** Whether something comes before the stop. */
+  get waitsToStop(): boolean {
+    return this.events.beforeStop !== undefined;
+  }
+
   stopping(): Promise<void> {
     return runAll(this.events.beforeStop);
   }

@@ -41,7 +41,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
 
   /** Whether the channel is over. Messages that came before may still be there to read. */
   get isClosed(): boolean {
-    return this.#channel.isClosed;
+    return this.#channel.isEnding;
   }
 
   /** Aborted when the channel is over, with the error as its reason where there was one. */

@@ -343,7 +343,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /**
    * Ends the connection; calls that wait reject with `ConnectionLostError`. A later call connects again.
    *
-   * @returns a promise of the end where `events` or processors have something to do before it; else nothing
+   * @returns where there are `events` or processors, a promise that they have stopped; else nothing
    */
   close(): unknown {
     const close = (): void => this.#connection.close('the client was closed');

@@ -135,6 +135,11 @@ export class Channel {
     return this.#state === 'closed';
   }
 
+  /** Whether it is over, or this side has ended it and its last message is still with the processors. */
+  get isEnding(): boolean {
+    return this.isClosed || this.#closing !== undefined;
+  }
+
   /** Why the channel ended, where that was an error. */
   get fault(): Fault | undefined {
     return this.#fault;

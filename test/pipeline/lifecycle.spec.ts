@@ -188,6 +188,16 @@ describe('a client', () => {
     );
   });
 
+  it('ends its connection at once where nothing comes before the stop', async () => {
+    const test = await scope.serve([Things]);
+    const client = makeClient(test.port, [noting('p1')], { events: {} });
+    await client.connect();
+    const closing = client.close();
+    expect(log.slice(1)).toEqual(['connect', 'disconnect']);
+    await closing;
+    expect(log.at(-1)).toBe('p1 stop RapClient');
+  });
+
   it('that is closed before it ever connected has nothing to stop', () => {
     const client = makeClient(1, [noting('p1')]);
     expect(client.close()).toBeUndefined();

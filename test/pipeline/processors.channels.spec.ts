@@ -376,6 +376,7 @@ describe('an asynchronous processor', () => {
     void channel.write('b');
     void channel.write('c');
     channel.close();
+    expect(channel.isClosed).toBe(true);
     expect(await rejection(channel.write('d'))).toMatchObject({ name: 'ChannelLifecycleError' });
     await within('the end', channel.closed);
     await idle(client);
