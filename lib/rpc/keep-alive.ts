@@ -15,6 +15,9 @@ export interface KeepAliveTarget {
   idle(): void;
 }
 
+/** A look that comes late by this part of the timeout says nothing of the peer. */
+const STALL_SHARE = 4;
+
 /**
  * Watches a connection with one timer, which runs every interval and not with every frame: what came in between is a
  * flag. Silence for an interval sends a ping; silence on so many pings ends the connection.
@@ -23,6 +26,7 @@ export class KeepAlive {
   #heard = true;
   #missed = 0;
   #idleSince: number;
+  #dueAt = 0;
   #timer: Timer | undefined;
 
   constructor(
@@ -49,6 +53,7 @@ export class KeepAlive {
   }
 
   #wait(ms: number): void {
+    this.#dueAt = this.clock.now() + ms;
     this.#timer = this.clock.after(ms, this.#look);
   }
 
@@ -61,6 +66,9 @@ export class KeepAlive {
       this.#heard = false;
       this.#missed = 0;
       this.#wait(intervalMs);
+    } else if ((now - this.#dueAt) * STALL_SHARE >= timeoutMs) {
+      // this process stood still: the answer may lie in the socket, unread
+      this.#wait(timeoutMs);
     } else if (this.#missed >= maxMissed) {
       this.target.lost();
     } else {

@@ -20,6 +20,13 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
+  /** The process stands still: time passes, and what fell due meanwhile fires only now. */
+  stall(ms: number): void {
+    this.#now += ms;
+    const late = [...this.#timers].filter(({ at }) => at <= this.#now).toSorted((a, b) => a.at - b.at);
+    for (const timer of late) if (this.#timers.delete(timer)) timer.callback();
+  }
+
   /** Moves on, and fires what is due, in its order. */
   advance(ms: number): void {
     const end = this.#now + ms;

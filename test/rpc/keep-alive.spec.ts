@@ -36,6 +36,27 @@ it('pings after an interval of silence, and gives up after so many pings without
   expect(clock.pending).toBe(0);
 });
 
+it('does not take a process that stood still for a silent peer', () => {
+  const keepAlive = watch();
+  keepAlive.start();
+  clock.advance(75_000);
+  expect(log).toEqual(['ping 60', 'ping 70']);
+  clock.stall(60_000); // the last look falls into it; the answer has come, and nobody read it
+  expect(log).toHaveLength(2);
+  keepAlive.heard();
+  clock.advance(29_000);
+  expect(log).toHaveLength(2);
+  keepAlive.stop();
+});
+
+it('gives up after a standstill, too, where nothing has come', () => {
+  watch().start();
+  clock.advance(75_000);
+  clock.stall(60_000);
+  clock.advance(10_000);
+  expect(log).toEqual(['ping 60', 'ping 70', 'lost 145']);
+});
+
 it('does not ping while bytes come', () => {
   const keepAlive = watch();
   keepAlive.start();
