@@ -107,7 +107,10 @@ export class SocketWriter {
       );
       this.socket.uncork();
     }
-    if (this.socket.writableLength === 0) return;
+    if (this.socket.writableLength === 0) {
+      this.#records?.sent();
+      return;
+    }
     this.#blocked = true;
     this.#blockedSince = this.options.clock.now();
     this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.options.onStall);
@@ -140,6 +143,7 @@ export class SocketWriter {
     if (this.socket.writableLength > 0) return;
     this.#stall?.cancel();
     this.#stall = undefined;
+    this.#records?.sent();
     this.#blocked = false;
     this.#flush();
   };

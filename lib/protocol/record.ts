@@ -17,9 +17,17 @@ const MAX_FIRST_BYTES = 16 * 1024;
 /** What the first record of a side holds at most, so that it passes for certain. */
 const FIRST_BYTES = 1024;
 
+/** The array, type, id, header, and the longest head of a `bin` that a record has. */
+const MOST_HEAD_BYTES = HEAD.length + 3;
+
+/** Memory that the next record of the process can be written into, when the last one has been sent. */
+let spare: Buffer | undefined;
+
 /** Writes records. */
 export class RecordWriter {
   #isFirst = true;
+  /** The memory of the last record. */
+  #last: Buffer | undefined;
 
   constructor(private readonly seal: FrameSeal) {}
 
@@ -32,9 +40,30 @@ export class RecordWriter {
   record(pieces: readonly Uint8Array[]): Buffer {
     this.#isFirst = false;
     const sealed = this.seal.seal(BOUND, pieces);
-    const bytes = sealed.reduce((sum, piece) => sum + piece.length, 0);
-    const length = bytes < 0x100 ? [0xc4, bytes] : [0xc5, bytes >>> 8, bytes & 0xff];
-    return Buffer.concat([HEAD, Buffer.from(length), ...sealed]);
+    const buffer = spare ?? Buffer.allocUnsafeSlow(MOST_HEAD_BYTES + MAX_SEALED_BYTES);
+    spare = undefined;
+    this.#last = buffer;
+    let bytes = 0;
+    for (const piece of sealed) bytes += piece.length;
+    buffer.set(HEAD);
+    let at = HEAD.length;
+    if (bytes < 0x100) buffer[at++] = 0xc4;
+    else {
+      buffer[at++] = 0xc5;
+      buffer[at++] = bytes >>> 8;
+    }
+    buffer[at++] = bytes & 0xff;
+    for (const piece of sealed) {
+      buffer.set(piece, at);
+      at += piece.length;
+    }
+    return buffer.subarray(0, at);
+  }
+
+  /** The last record has been sent: its memory may be written again. */
+  sent(): void {
+    if (this.#last) spare = this.#last;
+    this.#last = undefined;
   }
 }
 
