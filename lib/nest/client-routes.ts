@@ -1,4 +1,5 @@
 import { encodeHeader, type EncodedHeader } from '../protocol/encoder.js';
+import type { Header } from '../protocol/frame.js';
 import { ParseError } from './errors.js';
 import { targetOf } from './pattern.js';
 
@@ -10,8 +11,8 @@ export interface ClientRoute {
   readonly target: string;
   readonly header: { readonly target: string };
   readonly encodedHeader: EncodedHeader;
-  /** The header of a plain call that takes a stream as well as one value. */
-  readonly acceptingHeader: EncodedHeader;
+  /** The same for a call that takes a stream as well as one value. */
+  readonly accepting: { readonly header: Header; readonly encodedHeader: EncodedHeader };
 }
 
 /** Finds the target of a pattern once. */
@@ -28,11 +29,12 @@ export class ClientRoutes {
     if (known) return known;
     const target = targetOf(pattern, this.normalize);
     const header = { target };
+    const acceptingHeader = { ...header, accept_stream: true };
     const route = {
       target,
       header,
       encodedHeader: encodeHeader(header),
-      acceptingHeader: encodeHeader({ ...header, accept_stream: true }),
+      accepting: { header: acceptingHeader, encodedHeader: encodeHeader(acceptingHeader) },
     };
     if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
     this.#routes.set(key, route);

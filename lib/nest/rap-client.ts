@@ -630,15 +630,13 @@ class AttemptLimit extends Expiring {
 }
 
 /** The headers of a call whose caller takes a stream as well as one value. */
-function acceptingStream({
-  route,
-  header,
-  encodedHeader,
-}: CallPlan): Pick<CallPlan, 'header' | 'encodedHeader'> {
-  return {
-    header: { ...header, accept_stream: true },
-    encodedHeader: encodedHeader && route.acceptingHeader,
-  };
+function acceptingStream({ route, header, encodedHeader }: CallPlan): {
+  readonly header: Header;
+  readonly encodedHeader: EncodedHeader | undefined;
+} {
+  // a plain call costs nothing more
+  if (encodedHeader) return route.accepting;
+  return { header: { ...header, accept_stream: true }, encodedHeader: undefined };
 }
 
 function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
