@@ -1,8 +1,8 @@
-import { Fault } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
+import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { Route } from './handler-registry.js';
+import { kindFault } from './kind-fault.js';
 import type { StreamSink } from './stream-source.js';
 
 /**
@@ -82,9 +82,4 @@ export class AnswerSink implements StreamSink {
       this.close(error as Fault);
     }
   }
-}
-
-/** 1008, in words that say what the handler is and how it is called. */
-export function kindFault(route: Route, is: string, use: string, used: string): Fault {
-  return new Fault({ status: Status.Channel, message: `${route.target} is ${is}: use ${use}, not ${used}` });
 }

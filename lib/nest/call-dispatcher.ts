@@ -1,17 +1,19 @@
 import { AsyncResource } from 'node:async_hooks';
 import { isObservable } from 'rxjs';
 import { detailsTravel } from '../protocol/error-details.js';
+import { TimeLimit } from '../rpc/deadline-queue.js';
 import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { aroundCall } from '../rpc/compose.js';
 import { MessageView } from '../rpc/message-view.js';
 import type { MessageMiddleware } from '../rpc/pipeline.js';
-import { AnswerSink, kindFault } from './answer-sink.js';
+import { AnswerSink } from './answer-sink.js';
 import { runInScope } from './call-scope.js';
 import { toRapError } from './errors.js';
 import { callerError, handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
+import { kindFault, parametersFault } from './kind-fault.js';
 import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
@@ -53,16 +55,24 @@ export class CallDispatcher {
     this.#begin(call, route, (context) => this.#answer(call, route, context));
   }
 
-  /** A channel: the handler of a channel gets it as its payload, a stream's gets the first message. */
-  dispatchChannel(incoming: IncomingChannel, route: Route): void {
+  /** A channel: its handler gets it as its payload. */
+  converse(incoming: IncomingChannel, route: Route): void {
     incoming.peer.acceptChannel(incoming);
     if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
-    if (route.isChannel) {
-      this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
-      return;
-    }
-    incoming.channel.read().then(
+    this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
+  }
+
+  /** A stream: its handler gets the channel's first message as its payload, which must come within `patienceMs`. */
+  stream(incoming: IncomingChannel, route: Route, patienceMs: number): void {
+    const { peer, channel } = incoming;
+    peer.acceptChannel(incoming);
+    if (incoming.settled) return incoming.ended();
+    const limit = new TimeLimit(() => incoming.fail(parametersFault(route, patienceMs), 'ChannelError'));
+    peer.deadlines.add(limit, patienceMs);
+    channel.whenClosed(() => peer.deadlines.remove(limit));
+    channel.read().then(
       (parameters) => {
+        peer.deadlines.remove(limit);
         if (parameters)
           this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
         else {

@@ -11,7 +11,7 @@ import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
-import { DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
+import { DeadlineQueue, Expiring, TimeLimit } from '../rpc/deadline-queue.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import { allowManyListeners } from '../rpc/listeners.js';
 import type { Peer } from '../rpc/peer.js';
@@ -155,7 +155,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
     return streamOf<T>(
       async () => {
-        const channel = await this.#openChannel(pattern, undefined, options);
+        const channel = await this.#openChannel(pattern, undefined, options, true);
         // a channel that cannot take its parameters has ended, and says why to the reader
         channel.write(data).catch((error: Fault) => channel.cancel(error));
         return channel;
@@ -489,7 +489,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
-    const limit = new AttemptLimit(() => attempt.timeOut(timingOf(plan)));
+    const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan)));
     this.#deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
     attempt.whenOver(() => this.#deadlines.remove(limit));
   }
@@ -498,6 +498,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     pattern: unknown,
     metadata: unknown,
     options: RapCallOptions | undefined,
+    forStream = false,
   ): Promise<Channel> {
     const plan = this.#plan(this.#packet(pattern, undefined), options);
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
@@ -510,7 +511,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
     const channel = peer.openChannel({
       target,
-      header,
+      header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
       body: metadata,
       timeoutMs: leftMs,
       tellTimeLeft: isLimited,
@@ -619,13 +620,6 @@ function logError(error: unknown): void {
     logger.error(error);
   } catch {
     // what was thrown cannot even be logged
-  }
-}
-
-/** Ends a call that waits for something else than its connection or its answer. */
-class AttemptLimit extends Expiring {
-  constructor(override readonly expire: () => void) {
-    super();
   }
 }
 

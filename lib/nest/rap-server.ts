@@ -17,7 +17,7 @@ import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import type { Processors } from '../rpc/processors.js';
 import { securityOf } from '../rpc/security.js';
-import { kindFault } from './answer-sink.js';
+import { channelFault, kindFault } from './kind-fault.js';
 import { askWhetherAllowed } from './authorize.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
 import { toRapError } from './errors.js';
@@ -56,6 +56,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   protected override readonly logger = new Logger(RapServer.name);
 
   readonly #options: RapServerOptions;
+  readonly #runTimeoutMs: number;
   readonly #registry = new HandlerRegistry();
   readonly #connections: ServerConnections;
   readonly #dispatcher: CallDispatcher;
@@ -73,6 +74,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   constructor(options: RapServerOptions = {}) {
     super();
     this.#options = options;
+    this.#runTimeoutMs = options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
     this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
     if (options.serializer) this.initializeSerializer(options);
@@ -313,8 +315,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const route = this.#route(call);
     if (!route) return this.#refuse(call);
     call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
-    const runMs = route.timeoutMs ?? this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
-    if (!this.#limit(call, runMs)) return;
+    if (!this.#limit(call, route.timeoutMs ?? this.#runTimeoutMs)) return;
     if (this.#options.authorize) this.#ask(call, route, () => this.#dispatch(call, route));
     else this.#dispatch(call, route);
   }
@@ -329,9 +330,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (!route) return this.#refuse(incoming);
     // streams and channels live as long as their two sides want, unless one of them says how long that is
     if (!this.#limit(incoming, route.timeoutMs ?? Infinity)) return;
-    if (this.#options.authorize)
-      this.#ask(incoming, route, () => this.#dispatcher.dispatchChannel(incoming, route));
-    else this.#dispatcher.dispatchChannel(incoming, route);
+    if (this.#options.authorize) this.#ask(incoming, route, () => this.#dispatchChannel(incoming, route));
+    else this.#dispatchChannel(incoming, route);
+  }
+
+  #dispatchChannel(incoming: IncomingChannel, route: Route): void {
+    if (route.isChannel) return this.#dispatcher.converse(incoming, route);
+    if (!incoming.wantsChannel) return this.#dispatcher.stream(incoming, route, this.#runTimeoutMs);
+    this.#fail(incoming, channelFault(route), 'ChannelError');
   }
 
   /** The user's `authorize` decides, now or later. */
@@ -351,8 +357,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   #onArrival(incoming: Incoming): boolean {
     const isCall = incoming instanceof IncomingCall;
     const route = this.#route(incoming);
-    const runMs = this.#options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
-    return this.#limit(incoming, route?.timeoutMs ?? (isCall ? runMs : Infinity));
+    return this.#limit(incoming, route?.timeoutMs ?? (isCall ? this.#runTimeoutMs : Infinity));
   }
 
   #processors(): Processors | undefined {

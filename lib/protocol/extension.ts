@@ -12,7 +12,7 @@ export const Extension = {
   OneWay: 'one_way',
   /** A call may be answered by a stream of channel messages under its id. */
   StreamReply: 'stream_reply',
-  /** Header `accept_stream: true` on a call: the caller takes a stream as well as one value. */
+  /** Header `accept_stream: true`: on a call, the caller takes a stream as well as one value; on a channel, it wants a stream. */
   AcceptStream: 'accept_stream',
   /** Client event `/_event/session_close` with body `{session_id}`. */
   Session: 'session',

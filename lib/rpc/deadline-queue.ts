@@ -14,6 +14,13 @@ export abstract class Expiring {
   abstract expire(): void;
 }
 
+/** Does something when a time is over. */
+export class TimeLimit extends Expiring {
+  constructor(override readonly expire: () => void) {
+    super();
+  }
+}
+
 /**
  * Timeouts of many calls with one timer for each duration: entries of a duration expire in the order in which they
  * came, so adding and removing one costs a few pointers and no timer.

@@ -1,3 +1,4 @@
+import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
@@ -19,6 +20,11 @@ export class IncomingChannel extends Incoming {
       if (channel.closedByPeer || channel.fault) this.abort(channel.fault ?? cancelled());
       else if (this.settle()) this.cancel(cancelled()); // the handler, or both sides, ended it in order
     });
+  }
+
+  /** Whether the caller wants a conversation: to a function that is no channel, it has nothing to say. */
+  get wantsChannel(): boolean {
+    return this.header.accept_stream !== true && this.peer.has(Extension.AcceptStream);
   }
 
   /** The handler has done its part: ends the channel in order. */

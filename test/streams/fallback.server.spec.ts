@@ -214,6 +214,31 @@ describe('a Python client', () => {
     expect(await untilDrop(raw, 5)).toEqual([msg(5, 0), msg(5, 1), msg(5, 2), drop(5)]);
   });
 
+  it.each(['left', 'generator'])(
+    'that sends no parameters is told so when the time for a call is over: %s',
+    async (target) => {
+      const test = await start({ runTimeoutMs: 100 });
+      const raw = await connect(test.port);
+      raw.send(declare(5, target));
+      const frames = await untilDrop(raw, 5);
+      expect(frames.map(lifeCycle)).toEqual(['DECLARE', 'DROP 1008']);
+      expect(frames.at(-1)?.[3]).toBe(
+        `/default/${target} is no channel: its parameters, the first message, did not come in 100 ms`,
+      );
+      await idle(test);
+      expect(probe.started).toBe(0);
+    },
+  );
+
+  it('that sends parameters in time may take as long as it likes', async () => {
+    const test = await start({ runTimeoutMs: 100 });
+    const raw = await connect(test.port);
+    raw.send(declare(5, 'readable'), declare(7, 'left'));
+    raw.send(msg(5, {}));
+    await untilDrop(raw, 7); // the time for both is over
+    expect((await fence(raw, 5)).map(lifeCycle)).toEqual(['DECLARE']);
+  });
+
   it.each([
     ['generator', { n: 3 }],
     ['generator', { n: 0 }],
@@ -421,12 +446,31 @@ describe('a client that offers one extension', () => {
     const raw = await connect(test.port, { half_close: {} });
     raw.send(declare(5, 'echo'), msg(5, 'a'), end(5));
     expect((await untilDrop(raw, 5)).map(lifeCycle)).toEqual(['DECLARE', 'MSG', 'DROP']);
+    raw.send(declare(9, 'generator'), msg(9, { n: 3 }), end(9));
+    expect(await untilDrop(raw, 9)).toEqual([declared(9), msg(9, 0), msg(9, 1), msg(9, 2), drop(9)]);
+    raw.send(declare(11, 'generator'), end(11));
+    expect(await untilDrop(raw, 11)).toEqual([declared(11), drop(11)]);
     raw.send(declare(7, 'endsForGood'));
     await raw.next((frame) => frame[1] === 7 && lifeCycle(frame) === 'END');
     raw.send(msg(7, 'after its end'), end(7));
-    await eventually('the handler has ended', () => probe.ended === 2);
+    await eventually('the handler has ended', () => probe.ended === 3);
     expect(notes).toEqual(['after its end']);
     expect((await fence(raw, 7)).map(lifeCycle)).toEqual(['DECLARE']);
+  });
+
+  it('accept_stream: a channel to a function is refused before it runs, a stream is not', async () => {
+    const test = await start();
+    const raw = await connect(test.port, { accept_stream: {}, fast_open: {} });
+    raw.send(declare(5, 'generator'), msg(5, { n: 1 }));
+    const frames = await untilDrop(raw, 5);
+    expect(frames.map(lifeCycle)).toEqual(['DROP 1008']);
+    expect(frames[0]?.[3]).toBe(
+      '/default/generator is unary: use call(), or stream() if it streams, not channel()',
+    );
+    raw.send(declare(7, 'generator', {}, { accept_stream: true }), msg(7, { n: 1 }));
+    expect(await untilDrop(raw, 7)).toEqual([declared(7), msg(7, 0), drop(7)]);
+    expect(probe.started).toBe(1);
+    await idle(test);
   });
 
   it('fast_open: messages behind DECLARE are taken', async () => {
