@@ -64,7 +64,7 @@ export class Connection implements PeerOwner {
 
   constructor(private readonly options: ConnectionOptions) {
     const { reconnect, clock, deadlines } = options;
-    this.#unsent = new UnsentCalls(deadlines);
+    this.#unsent = new UnsentCalls(deadlines, () => this.#holdProcess());
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
@@ -108,6 +108,7 @@ export class Connection implements PeerOwner {
         done: (result) => {
           this.#waiters.delete(waiter);
           deadlines.remove(waiter);
+          this.#holdProcess();
           if (result instanceof Fault) reject(result);
           else resolve(result);
         },
@@ -115,7 +116,13 @@ export class Connection implements PeerOwner {
       this.#waiters.add(waiter);
       deadlines.add(waiter, leftMs);
       if (this.#state.name === 'idle') void this.#connect();
+      this.#holdProcess();
     });
+  }
+
+  /** Between two attempts no socket keeps the process alive, and an `await` of a call would end with it, without a word. */
+  #holdProcess(): void {
+    if (this.#state.name === 'waiting') this.#state.timer.hold(this.#waiters.size + this.#unsent.size > 0);
   }
 
   /** Ends the connection and fails what is pending. A later call connects again. */
@@ -175,6 +182,7 @@ export class Connection implements PeerOwner {
   onShutdown(peer: Peer, unsent: PendingCall[]): void {
     this.#draining.add(peer);
     for (const call of unsent) this.#unsent.add(call);
+    this.#holdProcess();
     if (this.#state.name !== 'open' || this.#state.peer !== peer) return;
     this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
   }
@@ -233,6 +241,7 @@ export class Connection implements PeerOwner {
     if (this.#backoff && this.#wasOpen) {
       const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => void this.#connect());
       this.#state = { name: 'waiting', timer };
+      this.#holdProcess();
       this.options.onStatus('reconnecting', reason);
       for (const waiter of this.#waiters) waiter.cause = reason;
       return;
@@ -260,7 +269,10 @@ export class Connection implements PeerOwner {
 class UnsentCalls implements PendingCallOwner {
   readonly #calls = new Set<PendingCall>();
 
-  constructor(private readonly deadlines: DeadlineQueue) {}
+  constructor(
+    private readonly deadlines: DeadlineQueue,
+    private readonly onForgotten: () => void,
+  ) {}
 
   get size(): number {
     return this.#calls.size;
@@ -280,6 +292,7 @@ class UnsentCalls implements PendingCallOwner {
   forget(call: PendingCall): void {
     this.#calls.delete(call);
     this.deadlines.remove(call);
+    this.onForgotten();
   }
 
   abandoned(): void {

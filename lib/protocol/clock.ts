@@ -9,4 +9,6 @@ export interface Clock {
 export interface Timer {
   /** Stops the timer; nothing happens where it has fired. */
   cancel(): void;
+  /** Whether the process must live until it fires: somebody waits for that. */
+  hold(isAwaited: boolean): void;
 }

@@ -20,6 +20,11 @@ export const systemClock: Clock = {
         clearTimeout(timer);
         next?.cancel();
       },
+      hold(isAwaited) {
+        if (isAwaited) timer.ref();
+        else timer.unref();
+        next?.hold(isAwaited);
+      },
     };
   },
 };

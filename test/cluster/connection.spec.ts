@@ -388,6 +388,40 @@ describe('a connection that was open and is lost', () => {
     });
   });
 
+  it('keeps the process alive as long as somebody waits for it, not longer', async () => {
+    const first = await (fresh(), world.open());
+    first.links.server.destroy();
+    await world.settle();
+    expect(world.clock.held).toBe(0);
+    const short = world.acquire(20);
+    const long = world.acquire(60_000);
+    expect(world.clock.held).toBe(1);
+    for (let attempt = 2; attempt < 10; attempt++) {
+      await world.pass(1_000);
+      await world.dial.fail();
+      expect(world.clock.held).toBe(1);
+    }
+    expect([short.pending, long.pending]).toEqual([false, true]);
+    await world.pass(60_000);
+    await world.dial.fail();
+    expect([long.pending, world.clock.held]).toEqual([false, 0]);
+  });
+
+  it('keeps the process alive for calls that a server which shuts down did not get', async () => {
+    const limits = { ...DEFAULT_LIMITS, maxInFlight: 1 };
+    const first = await (fresh({ limits }), world.open());
+    const [running, waiting] = [new RecordingSink(), new RecordingSink()];
+    for (const sink of [running, waiting]) world.connection.peer?.call(requestOf(), sink);
+    await world.settle();
+    first.server?.drain(60_000);
+    await world.settle();
+    await world.pass(60);
+    await world.dial.fail();
+    expect([waiting.settled, world.clock.held]).toEqual([false, 1]);
+    await world.pass(10_000);
+    expect([waiting.settled, world.clock.held]).toEqual([true, 0]);
+  });
+
   it('has one attempt at a time, whoever asks', async () => {
     const first = await (fresh(), world.open());
     first.links.server.destroy();

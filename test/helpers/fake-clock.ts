@@ -3,16 +3,24 @@ import type { Clock, Timer } from '../../lib/protocol/clock.js';
 /** A clock that only moves when it is told to. */
 export class FakeClock implements Clock {
   #now = 0;
-  readonly #timers = new Set<{ at: number; callback: () => void }>();
+  readonly #timers = new Set<{ at: number; callback: () => void; held: boolean }>();
 
   now(): number {
     return this.#now;
   }
 
   after(ms: number, callback: () => void): Timer {
-    const timer = { at: this.#now + ms, callback };
+    const timer = { at: this.#now + ms, callback, held: false };
     this.#timers.add(timer);
-    return { cancel: () => this.#timers.delete(timer) };
+    return {
+      cancel: () => this.#timers.delete(timer),
+      hold: (isAwaited) => (timer.held = isAwaited),
+    };
+  }
+
+  /** Timers that keep the process alive. */
+  get held(): number {
+    return [...this.#timers].filter(({ held }) => held).length;
   }
 
   /** Timers that wait. */

@@ -1,4 +1,4 @@
-import type { Clock } from '../../lib/protocol/clock.js';
+import type { Clock, Timer } from '../../lib/protocol/clock.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
@@ -217,7 +217,7 @@ export class CountingClock implements Clock {
     return this.clock.now();
   }
 
-  after(ms: number, callback: () => void): { cancel: () => void } {
+  after(ms: number, callback: () => void): Timer {
     this.made += 1;
     this.pending += 1;
     let done = false;
@@ -235,6 +235,7 @@ export class CountingClock implements Clock {
         finish();
         timer.cancel();
       },
+      hold: (isAwaited) => timer.hold(isAwaited),
     };
   }
 }

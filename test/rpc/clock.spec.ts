@@ -1,5 +1,7 @@
 import { systemClock } from '../../lib/rpc/clock.js';
 
+const timeouts = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
 const turn = (ms = 0): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
 
 it('counts milliseconds and never goes back', async () => {
@@ -27,4 +29,16 @@ it('does not fire at once for times that Node cannot count: 25 days, or no end',
   await turn(30);
   for (const timer of timers) timer.cancel();
   expect(fired).toBe(0);
+});
+
+it('keeps no process alive, unless somebody waits for it', () => {
+  const before = timeouts();
+  const timers = [1e5, 2 ** 31].map((ms) => systemClock.after(ms, () => {}));
+  expect(timeouts() - before).toBe(0);
+  for (const timer of timers) timer.hold(true);
+  expect(timeouts() - before).toBe(2);
+  timers[0]?.hold(false);
+  expect(timeouts() - before).toBe(1);
+  for (const timer of timers) timer.cancel();
+  expect(timeouts() - before).toBe(0);
 });
