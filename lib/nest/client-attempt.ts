@@ -1,3 +1,4 @@
+import type { Clock } from '../protocol/clock.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel.js';
@@ -57,6 +58,11 @@ export class Attempt<T> implements ReplySink {
     const wasSent = this.pending !== undefined && this.pending.id !== 0;
     this.pending?.abandon();
     this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
+  }
+
+  /** Time that the call has left: a stream which answers it has no more. At least 1. */
+  leftMs(clock: Clock): number {
+    return Math.max(1, (this.pending?.expiresAt ?? 0) - clock.now());
   }
 
   /** Gives the call up without a word to the caller. */

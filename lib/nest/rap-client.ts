@@ -11,7 +11,8 @@ import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
-import { DeadlineQueue, Expiring, TimeLimit } from '../rpc/deadline-queue.js';
+import { ChannelLimit } from '../rpc/channel-limit.js';
+import { DeadlineQueue, TimeLimit } from '../rpc/deadline-queue.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import { allowManyListeners } from '../rpc/listeners.js';
 import type { Peer } from '../rpc/peer.js';
@@ -440,9 +441,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /** Sends a call now, or as soon as there is a connection. Returns what cancels it. */
   #send<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
     const plan = this.#plan(packet, options);
-    const attempt = new Attempt(
+    const attempt: Attempt<T> = new Attempt(
       outcome,
-      plan.isLimited ? (channel) => this.#limitChannel(channel, plan) : undefined,
+      plan.isLimited
+        ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
+        : undefined,
     );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
@@ -524,9 +527,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return channel;
   }
 
-  #limitChannel(channel: Channel, plan: CallPlan, leftMs = plan.timeoutMs): void {
-    const { timeoutMs, isLimited } = plan;
-    const limit = new ChannelLimit(channel, plan.route.target, { timeoutMs, whole: isLimited });
+  #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
+    const limit = new ChannelLimit(channel, { ...timingOf(plan), whole: plan.isLimited }, systemClock);
     this.#deadlines.add(limit, leftMs);
     channel.whenClosed(() => this.#deadlines.remove(limit));
   }
@@ -635,22 +637,6 @@ function acceptingStream({ route, header, encodedHeader }: CallPlan): {
 
 function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
   return { target: route.target, timeoutMs };
-}
-
-/** Ends a channel that the server does not open in time, or, where the caller set a limit, the whole of it. */
-class ChannelLimit extends Expiring {
-  constructor(
-    private readonly channel: Channel,
-    private readonly target: string,
-    private readonly limit: { readonly timeoutMs: number; readonly whole: boolean },
-  ) {
-    super();
-  }
-
-  override expire(): void {
-    if (!this.limit.whole && !this.channel.isDeclaring) return;
-    this.channel.cancel(callTimeout({ target: this.target, timeoutMs: this.limit.timeoutMs }, 'response'));
-  }
 }
 
 function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {

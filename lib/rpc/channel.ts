@@ -117,6 +117,9 @@ export class Channel {
     if (options.exchange) this.#processing = this.#processWith(options.exchange);
   }
 
+  /** The time that the caller has set for it. */
+  limit: { endedByPeer(fault: Fault): Fault } | undefined;
+
   get state(): ChannelState {
     return this.#state;
   }
@@ -308,7 +311,7 @@ export class Channel {
 
   /** The peer has ended the channel, or is gone. What came before can still be read. */
   peerGone(fault: Fault | undefined): void {
-    if (!this.isClosed) this.#finish(fault, true);
+    if (!this.isClosed) this.#finish(fault && (this.limit?.endedByPeer(fault) ?? fault), true);
   }
 
   /** The connection is gone, and with it what the processors still work on. */

@@ -395,22 +395,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       return;
     }
     if (call.exchange) {
-      call.processAnswer(header, body, bytes, () => this.#closeIfDrained());
+      call.processAnswer([header, body, bytes], this.clock, () => this.#closeIfDrained());
       return;
     }
     const status = header.status_code;
     if (status !== undefined && isErrorStatus(status)) {
-      const fault = fromErrorFrame(header, body) as Fault;
-      if (this.#isOwnTimeout(call, fault)) call.expire();
-      else call.reject(fault);
+      call.fail(fromErrorFrame(header, body) as Fault, this.clock);
     } else call.resolve(body);
     this.#closeIfDrained();
-  }
-
-  /** Both sides keep the time that the caller has set: whichever sees its end first, the caller is told the same. */
-  #isOwnTimeout({ request, expiresAt }: PendingCall, { remoteName }: Fault): boolean {
-    const isTimeout = request.tellTimeLeft === true && remoteName === 'RpcRunTimeError';
-    return isTimeout && expiresAt - this.clock.now() <= SAME_MOMENT_MS;
   }
 
   #onChannelFrame(id: number, header: Header, body: unknown, bytes: number): void {
@@ -739,9 +731,6 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
 /** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
 const RETIRE_GRACE_MS = 24 * 3_600_000;
-
-/** Two clocks that were started together end a time together, give or take so much. */
-const SAME_MOMENT_MS = 10;
 
 /** Largest ping whose body is sent back. */
 const MAX_PING_BYTES = 1024;

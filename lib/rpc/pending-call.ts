@@ -1,3 +1,4 @@
+import type { Clock } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoder.js';
 import { Fault, LocalCode, type Sent } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
@@ -6,6 +7,7 @@ import { fromErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import { channelFault } from './channels.js';
 import { Expiring } from './deadline-queue.js';
+import { isOwnTimeout } from './own-timeout.js';
 import { afterwards, type Exchange } from './processors.js';
 
 /** What a caller wants sent. */
@@ -29,6 +31,9 @@ export interface ReplySink {
   /** The server answers with a stream. Without it, a stream is an error. */
   stream?(channel: Channel): void;
 }
+
+/** An answer as it came in. */
+export type Answer = readonly [header: Header, body: unknown, bytes: number];
 
 /** The table or queue that a pending call stands in while it waits. */
 export interface PendingCallOwner {
@@ -80,6 +85,12 @@ export class PendingCall extends Expiring {
     this.sink.reject(fault);
   }
 
+  /** The peer answers with an error. One that says that the time is over is this side's own, where it is over here, too. */
+  fail(fault: Fault, clock: Clock): void {
+    const isOver = this.request.tellTimeLeft === true && isOwnTimeout(fault, this, clock);
+    this.reject(isOver ? callTimeout(this.request, 'response') : fault);
+  }
+
   /** The caller has lost interest: the caller is not told, the peer is. */
   abandon(): void {
     if (!this.#settle()) return;
@@ -96,7 +107,7 @@ export class PendingCall extends Expiring {
   }
 
   /** The answer goes through the processors; the call keeps its slot and its time meanwhile. */
-  processAnswer(header: Header, body: unknown, bytes: number, done: () => void): void {
+  processAnswer([header, body, bytes]: Answer, clock: Clock, done: () => void): void {
     const exchange = this.exchange as Exchange;
     const view = exchange.message(undefined, header, body, bytes);
     const error = fromErrorFrame(header, body);
@@ -104,8 +115,10 @@ export class PendingCall extends Expiring {
     this.isProcessed = 'in';
     const settle = (): void => {
       const named = exchange.faultIn(view);
-      if (named) this.reject(named.fault);
-      else this.resolve(view.body);
+      if (!named) this.resolve(view.body);
+      // what a processor made of it is the processor's own word
+      else if (named.fault === error) this.fail(error, clock);
+      else this.reject(named.fault);
       done();
     };
     void afterwards(() => exchange.response(view), settle, settle);

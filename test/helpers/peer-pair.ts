@@ -13,6 +13,8 @@ import {
   type RapLimits,
 } from '../../lib/rpc/limits.js';
 import { Peer, type PeerOwner } from '../../lib/rpc/peer.js';
+import type { RapProcessor } from '../../lib/rpc/pipeline.js';
+import { Processors, type ProcessorsOptions } from '../../lib/rpc/processors.js';
 import type { PingSink } from '../../lib/rpc/pings.js';
 import type { CallRequest, PendingCall, ReplySink } from '../../lib/rpc/pending-call.js';
 import { FakeClock } from './fake-clock.js';
@@ -20,6 +22,15 @@ import { LinkedLinks } from './linked-links.js';
 
 /** Longer than every timeout of the defaults. */
 const FOR_EVER_MS = 24 * 3_600_000;
+
+/** Processors of the tests throw faults, and what fails beside a call is a fault of the code under test. */
+const PLAIN: ProcessorsOptions = {
+  toFault: (error) => ({ fault: error as Fault, name: 'RapError' }),
+  toPublic: (error) => error,
+  onError(error) {
+    throw error;
+  },
+};
 
 /** Keeps what a peer tells its owner, in order. */
 export class RecordingOwner implements PeerOwner {
@@ -101,6 +112,8 @@ export interface PairOptions {
   readonly keepAlive?: Partial<KeepAliveOptions>;
   readonly clientKeepAlive?: Partial<KeepAliveOptions>;
   readonly metadata?: Readonly<Record<string, unknown>>;
+  /** What works on each message of the client. */
+  readonly clientProcessors?: readonly RapProcessor[];
   /** The side that the test plays itself: its peer never gives up waiting. */
   readonly scripted?: 'client' | 'server';
 }
@@ -131,6 +144,7 @@ export class PeerPair {
       keepAlive: { ...CLIENT_KEEP_ALIVE, ...options.clientKeepAlive },
       load: { running: 0 },
       metadata: options.metadata ?? {},
+      processors: options.clientProcessors && new Processors(options.clientProcessors, PLAIN),
     });
     this.server = new Peer(this.links.server, {
       ...shared,

@@ -353,6 +353,18 @@ describe('a deadline is enforced', () => {
     await eventually('DROP', () => frames.some((frame) => lifeCycle(frame) === 'DROP'));
   });
 
+  it('by the client over the whole call, also where a stream begins late', async () => {
+    const { client } = await recorder((peer, frame) => {
+      if (frame[0] === 101) setTimeout(() => peer.send(msg(frame[1], 1)), 600);
+    });
+    const session = await client.openSession();
+    const items = (await session.execute('endless', {}, { timeoutMs: 1000 })) as AsyncIterable<number>;
+    // as late as the stream would end that has all the time again
+    const tooLate = new Promise((resolve) => setTimeout(resolve, 900)).then(() => 'too late');
+    const outcome = await Promise.race([collectFailing(items).then(({ error }) => error), tooLate]);
+    expect(outcome).toBeInstanceOf(CallTimeoutError);
+  });
+
   it('by the server, where the client does nothing', async () => {
     const test = await start();
     const raw = await connect(test.port);
