@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Peer } from '../rpc/peer.js';
-import { connectionLost } from '../rpc/peer.js';
+import { connectionLost } from '../rpc/connection-lost.js';
 import type { RapCallOptions } from './client-options.js';
 import type { RapChannel } from './rap-channel.js';
 import { toRapError } from './errors.js';

@@ -46,13 +46,13 @@ export class IncomingCall extends Incoming {
   /** Answers with a value. A second answer, or one that nobody waits for, is dropped. */
   reply(body: unknown, header: Header | null = null): void {
     if (this.exchange) this.#answer(this.exchange, header, body);
-    else if (this.settle()) this.peer.answer(this, header, body);
+    else if (this.settle()) this.peer.serving.answer(this, header, body);
   }
 
   override fail(fault: Fault, name: string): void {
     if (this.stream) this.stream.close(fault, name);
     else if (this.exchange) this.#answer(this.exchange, null, undefined, { fault, name });
-    else if (this.settle()) this.peer.answerError(this, fault, name);
+    else if (this.settle()) this.peer.serving.answerError(this, fault, name);
   }
 
   override accept(message: MessageView): void {
@@ -89,8 +89,8 @@ export class IncomingCall extends Incoming {
 
   #leave(exchange: Exchange, header: Header | null, body: unknown, error: NamedFault | undefined): void {
     if (!this.settle()) return;
-    if (error) this.peer.answerError(this, error.fault, error.name, header);
-    else this.peer.answer(this, header, body);
+    if (error) this.peer.serving.answerError(this, error.fault, error.name, header);
+    else this.peer.serving.answer(this, header, body);
     exchange.exit(error?.fault);
   }
 
@@ -100,7 +100,7 @@ export class IncomingCall extends Incoming {
    */
   turnIntoStream(): Channel | undefined {
     if (this.settled || this.stream) return this.stream;
-    const channel = this.peer.turnIntoStream(this);
+    const channel = this.peer.serving.turnIntoStream(this);
     if (!channel) return undefined;
     this.stream = channel;
     // the run timeout is for answers; a stream lasts as long as both sides want, unless one of them said otherwise

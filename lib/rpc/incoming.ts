@@ -69,7 +69,7 @@ export abstract class Incoming extends Expiring {
     if (this.#ended) return;
     this.#ended = true;
     this.settle();
-    this.peer.incomingEnded(this);
+    this.peer.serving.ended(this);
   }
 
   /** Takes over what processors or middleware made of its first message. */
@@ -100,7 +100,7 @@ export abstract class Incoming extends Expiring {
     if (this.#settled) return false;
     this.#settled = true;
     this.peer.deadlines.remove(this);
-    this.peer.incomingSettled(this, wasted);
+    this.peer.serving.settled(this, wasted);
     try {
       this.onSettled?.();
     } catch {

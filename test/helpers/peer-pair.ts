@@ -12,7 +12,8 @@ import {
   type KeepAliveOptions,
   type RapLimits,
 } from '../../lib/rpc/limits.js';
-import { Peer, type PeerOwner } from '../../lib/rpc/peer.js';
+import { Peer } from '../../lib/rpc/peer.js';
+import type { PeerOwner } from '../../lib/rpc/peer-options.js';
 import type { RapProcessor } from '../../lib/rpc/pipeline.js';
 import { Processors, type ProcessorsOptions } from '../../lib/rpc/processors.js';
 import type { PingSink } from '../../lib/rpc/pings.js';

@@ -87,15 +87,15 @@ describe('an error that a processor puts in the place of a timeout', () => {
   });
 });
 
-describe.each(ways)('the time of a channel, %s,', (_, options) => {
-  /** Limits a channel to so long, as a client does. */
-  function limit(channel: Channel, timeoutMs: number, whole = true): void {
-    pair.deadlines.add(
-      new ChannelLimit(channel, { target: '/default/x', timeoutMs, whole }, pair.clock),
-      timeoutMs,
-    );
-  }
+/** Limits a channel to so long, as a client does. */
+function limit(channel: Channel, timeoutMs: number, whole = true): void {
+  pair.deadlines.add(
+    new ChannelLimit(channel, { target: '/default/x', timeoutMs, whole }, pair.clock),
+    timeoutMs,
+  );
+}
 
+describe.each(ways)('the time of a channel, %s,', (_, options) => {
   /** A channel of 500 ms whose server gives up after so long. */
   async function failing(serverMs: number, whole = true): Promise<Fault | undefined> {
     open(options);

@@ -1,0 +1,212 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import { CloseReason, EventTarget } from '../protocol/event.js';
+import { Fault } from '../protocol/fault.js';
+import { CRYPTO_ERROR } from '../protocol/frame-seal.js';
+import type { Link } from '../protocol/link.js';
+import { Status } from '../protocol/status.js';
+import { connectionLost } from './connection-lost.js';
+import type { Opening } from './opening.js';
+import type { PingSink } from './pings.js';
+
+/** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
+const RETIRE_GRACE_MS = 24 * 3_600_000;
+
+/**
+ * Where a connection stands.
+ *
+ * - `opening`: DECLARE is not done; the timer ends the wait
+ * - `open`: calls come and go
+ * - `draining`: the server said shutdown: nothing new is started, what runs is finished. `flushed` says that all calls
+ *   from before are known
+ * - `closed`: over; everything pending has failed with the reason
+ *
+ * What happens in each, and what becomes of it:
+ *
+ * |            | opened | drain                  | finish   | shutdown | all has ended      | close, abort, error |
+ * | ---------- | ------ | ---------------------- | -------- | -------- | ------------------ | ------------------- |
+ * | `opening`  | open   | closed                 | closed   | nothing  | nothing            | closed              |
+ * | `open`     | -      | draining               | draining | draining | nothing            | closed              |
+ * | `draining` | -      | sooner, if it is so    | nothing  | nothing  | closed, if flushed | closed              |
+ * | `closed`   | -      | nothing                | nothing  | nothing  | nothing            | nothing             |
+ */
+type State =
+  | { readonly name: 'opening'; readonly timer: Timer }
+  | { readonly name: 'open' }
+  | { readonly name: 'draining'; timer: Timer | undefined; until: number; flushed: boolean }
+  | { readonly name: 'closed'; readonly reason: Fault };
+
+export type LifeState = State['name'];
+
+/** What the end of a connection asks of the rest of it. */
+export interface LifeHost {
+  /** Whether no call and no channel is left, of either side. */
+  isIdle(): boolean;
+  /** A client ends it: nothing new is started, what waits is still sent. */
+  refuseCalls(reason: Fault): void;
+  /** The server drains: calls that were not sent go elsewhere. */
+  surrenderCalls(reason: Fault): void;
+  sendEvent(target: string, body: unknown): void;
+  /** A server says CLOSE, and why: its last word. */
+  farewell(reason: string): void;
+  measurePing(sink: PingSink): void;
+  /** It is over: everything pending fails with the reason. */
+  failAll(reason: Fault): void;
+}
+
+export interface LifeOptions {
+  readonly isServer: boolean;
+  readonly clock: Clock;
+  readonly link: Link;
+  readonly opening: Opening;
+  /** Time for DECLARE. */
+  readonly openMs: number;
+  readonly host: LifeHost;
+}
+
+/** The life of one connection, from its opening to its one end. */
+export class PeerLife {
+  #state: State;
+
+  constructor(private readonly options: LifeOptions) {
+    const timer = options.clock.after(options.openMs, () => this.#openTimeout());
+    this.#state = { name: 'opening', timer };
+  }
+
+  get state(): LifeState {
+    return this.#state.name;
+  }
+
+  /** Why it is over, where it is. */
+  get reason(): Fault | undefined {
+    return this.#state.name === 'closed' ? this.#state.reason : undefined;
+  }
+
+  /** DECLARE is done. */
+  opened(): void {
+    if (this.#state.name === 'opening') this.#state.timer.cancel();
+    this.#state = { name: 'open' };
+  }
+
+  /**
+   * A server's orderly end: tells the client to start nothing new, finishes what runs, then closes. What still runs
+   * after `graceMs` is aborted.
+   */
+  drain(graceMs: number): void {
+    const { clock, host } = this.options;
+    if (this.#state.name === 'opening') return this.close(CloseReason.Shutdown);
+    if (this.#state.name === 'closed') return;
+    const until = clock.now() + graceMs;
+    // one that makes room for another has more time than a server that stops
+    if (this.#state.name === 'draining' && this.#state.until <= until) return;
+    const timer = clock.after(graceMs, () => this.close(CloseReason.Shutdown));
+    if (this.#state.name === 'draining') {
+      this.#state.timer?.cancel();
+      Object.assign(this.#state, { timer, until });
+      return;
+    }
+    const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, until, flushed: false };
+    this.#state = state;
+    host.sendEvent(EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
+    // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
+    host.measurePing({
+      resolve: () => {
+        state.flushed = true;
+        this.closeIfDrained();
+      },
+      reject: () => {},
+    });
+  }
+
+  /** A client's orderly end: starts nothing new and closes when what runs is over. */
+  finish(): void {
+    if (this.#state.name === 'opening') return this.close('the client was closed');
+    if (this.#state.name !== 'open') return;
+    this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
+    this.options.host.refuseCalls(connectionLost('the client ends this connection', undefined, 'no'));
+    this.closeIfDrained();
+  }
+
+  /** Ends a connection whose keys are used up, without harm to what runs: another takes its place. */
+  retire(): void {
+    if (this.options.isServer) this.drain(RETIRE_GRACE_MS);
+    else this.onShutdown('the keys of this connection are used up');
+  }
+
+  /** The server said that it drains. */
+  onShutdown(why = 'the server shuts down'): void {
+    if (this.#state.name !== 'open') return;
+    this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
+    this.options.host.surrenderCalls(connectionLost(why, undefined, 'no'));
+    this.closeIfDrained();
+  }
+
+  /** A call or channel is over, which may have been the last. */
+  closeIfDrained(): void {
+    const state = this.#state;
+    if (state.name !== 'draining' || !state.flushed) return;
+    if (this.options.host.isIdle()) this.close(CloseReason.Shutdown);
+  }
+
+  /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
+  close(reason: string): void {
+    if (this.#state.name === 'closed') return;
+    this.#farewell(reason);
+    this.#fail(connectionLost(`the connection was closed: ${reason}`));
+    this.options.link.end();
+  }
+
+  /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */
+  abort(reason: Fault): void {
+    if (this.#state.name === 'closed') return;
+    this.#fail(reason);
+    this.options.link.destroy();
+  }
+
+  /** Ends the connection because the other side broke the wire's rules. */
+  protocolError(message: string, cause?: Fault): void {
+    if (this.#state.name === 'closed') return;
+    this.#farewell(message);
+    this.#fail(cause ?? new Fault({ status: Status.Protocol, message }));
+    this.options.link.end();
+  }
+
+  /** Where the wire is sealed, the other side may be anybody: it gets no word. */
+  cryptoError(fault: Fault): void {
+    const { opening, link } = this.options;
+    if (this.#state.name === 'closed') return;
+    const reason = opening.failed(fault);
+    if (opening.isSealed) return this.abort(reason);
+    this.#farewell(CRYPTO_ERROR);
+    this.#fail(reason);
+    link.end();
+  }
+
+  /** The link is gone. */
+  lost(error: Error | undefined): void {
+    const { isServer, opening } = this.options;
+    if (this.#state.name === 'closed') return;
+    const unproven = opening.unproven();
+    if (unproven) return this.abort(unproven);
+    const message = isServer ? 'the client is gone' : 'the connection to the server was lost';
+    this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
+  }
+
+  #openTimeout(): void {
+    const { isServer, opening } = this.options;
+    const unproven = opening.unproven();
+    if (unproven) return this.abort(unproven);
+    const message = isServer ? 'no DECLARE in time' : 'the server did not answer DECLARE in time';
+    this.abort(connectionLost(message));
+  }
+
+  #farewell(reason: string): void {
+    if (this.options.isServer) this.options.host.farewell(reason);
+  }
+
+  #fail(reason: Fault): void {
+    const before = this.#state;
+    this.#state = { name: 'closed', reason };
+    if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
+    this.options.host.failAll(reason);
+  }
+}

@@ -1,0 +1,180 @@
+import type { EncodedHeader } from '../protocol/encoder.js';
+import { CloseReason } from '../protocol/event.js';
+import { Extension } from '../protocol/extension.js';
+import { Fault } from '../protocol/fault.js';
+import { MsgType, type Header } from '../protocol/frame.js';
+import { LifeCycle } from '../protocol/life-cycle.js';
+import type { Link } from '../protocol/link.js';
+import { Status } from '../protocol/status.js';
+import { toErrorFrame } from '../protocol/wire-error.js';
+import type { Channel } from './channel.js';
+import type { Incoming } from './incoming.js';
+import { IncomingCall } from './incoming-call.js';
+import { IncomingChannel } from './incoming-channel.js';
+import type { Peer } from './peer.js';
+import type { PeerOwner } from './peer-options.js';
+import type { MessageKind } from './pipeline.js';
+import { afterwards, type Exchange } from './processors.js';
+import type { SendWatch } from './send-watch.js';
+
+export interface ServingOptions {
+  readonly peer: Peer;
+  readonly owner: PeerOwner;
+  readonly link: Link;
+  readonly sendWatch: SendWatch;
+  /** Sends a frame and returns its size. */
+  send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number;
+  /** Begins the way of a call or channel through the processors, where there are any. */
+  readonly exchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
+  /** A handler has ended. */
+  readonly ended: () => void;
+}
+
+/**
+ * The server's half of a connection: calls and channels that come in, on their way to the owner's handlers, and what
+ * these answer. `onCall`, the handler, `answer`, `ended` is the whole way of a call.
+ */
+export class Serving {
+  constructor(private readonly options: ServingOptions) {}
+
+  // [101, id, {target}, parameters], answered [101, id, {}, result]
+  onCall(id: number, header: Header, body: unknown, bytes: number): void {
+    const { peer, owner, exchange } = this.options;
+    if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
+    const oneWay = header.one_way === true && peer.has(Extension.OneWay);
+    const call = new IncomingCall(peer, id, header, body, oneWay);
+    call.bytes = bytes;
+    if (!peer.incoming.add(call)) refuse(call, 'Too many calls in flight');
+    else if (exchange) this.#process(call, exchange);
+    else owner.onCall(call);
+  }
+
+  // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
+  onDeclare(id: number, header: Header, metadata: unknown, bytes: number): void {
+    const { peer, owner, exchange } = this.options;
+    if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
+    const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
+    if (!peer.incoming.add(incoming)) refuse(incoming, 'Too many channels');
+    else if (exchange) this.#processChannel(incoming, bytes, exchange);
+    else owner.onChannel(incoming);
+  }
+
+  /** The client gives a call up. A channel is left by DROP. */
+  onCancel(id: unknown): void {
+    const incoming = typeof id === 'number' ? this.options.peer.incoming.get(id) : undefined;
+    if (incoming instanceof IncomingCall) incoming.cancelByPeer();
+  }
+
+  // --- answers ------------------------------------------------------------------------------------------------
+
+  /** Sends the answer of a call; one that cannot be encoded becomes an error. */
+  answer(call: IncomingCall, header: Header | null, body: unknown): void {
+    if (call.oneWay) return;
+    try {
+      this.options.link.send(MsgType.Msg, call.id, header, body);
+      this.options.sendWatch.sent(true);
+    } catch (error) {
+      this.answerError(call, error as Fault, 'ServerError');
+    }
+  }
+
+  /** Sends the error of a call. */
+  answerError(call: IncomingCall, fault: Fault, name: string, more: Header | null = null): void {
+    if (call.oneWay) return;
+    const { header, body } = toErrorFrame(fault, name);
+    this.options.send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);
+  }
+
+  /** Says that a channel is open. */
+  accept({ id, channel, exchange }: IncomingChannel): void {
+    const header: Header = { channel_life_cycle: LifeCycle.Declare };
+    if (!exchange) {
+      this.options.send(MsgType.Channel, id, header, null);
+      return;
+    }
+    try {
+      channel.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
+        this.options.send(MsgType.Channel, id, view.outcome, view.body),
+      );
+    } catch {
+      // the channel has ended with it
+    }
+  }
+
+  /** Turns a call into a stream under its id, where the peer knows that. */
+  turnIntoStream({ id, oneWay, exchange }: IncomingCall): Channel | undefined {
+    const { peer } = this.options;
+    if (oneWay || !peer.has(Extension.StreamReply)) return undefined;
+    return peer.channels.create(id, 'open', undefined, exchange);
+  }
+
+  /** A call or channel is over for the peer. */
+  settled({ startedAt }: Incoming, wasted: boolean): void {
+    const { peer } = this.options;
+    if (peer.state === 'closed' || peer.incoming.settled(startedAt, wasted)) return;
+    peer.close(CloseReason.ExcessiveResets);
+  }
+
+  /** The handler of a call or channel has ended. */
+  ended(incoming: Incoming): void {
+    this.options.peer.incoming.remove(incoming);
+    this.options.ended();
+  }
+
+  // --- processors ---------------------------------------------------------------------------------------------
+
+  /** A call goes through the processors first. One without a target is nobody's. */
+  #process(call: IncomingCall, open: NonNullable<ServingOptions['exchange']>): void {
+    const { owner } = this.options;
+    const { id, header, body, bytes, oneWay } = call;
+    if (typeof header.target !== 'string') return owner.onCall(call);
+    if (owner.onArrival?.(call) === false) return;
+    const exchange = open(oneWay ? 'event' : 'call', header.target, id);
+    const view = exchange.message(undefined, header, body, bytes);
+    call.exchange = exchange;
+    void afterwards(
+      () => exchange.begin(view),
+      () => {
+        if (call.settled) return call.ended();
+        call.accept(view);
+        owner.onCall(call);
+      },
+      (error) => processingFailed(call, error),
+    );
+  }
+
+  /** A channel's DECLARE goes through the processors first; what follows it waits. */
+  #processChannel(
+    incoming: IncomingChannel,
+    bytes: number,
+    open: NonNullable<ServingOptions['exchange']>,
+  ): void {
+    const { owner } = this.options;
+    const { id, header, channel } = incoming;
+    if (typeof header.target !== 'string') return owner.onChannel(incoming);
+    if (owner.onArrival?.(incoming) === false) return;
+    const exchange = open('channel', header.target, id);
+    incoming.exchange = exchange;
+    channel.opened(exchange, exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
+      done: (view) => {
+        if (incoming.settled) return incoming.ended();
+        incoming.accept(view);
+        owner.onChannel(incoming);
+      },
+      failed: (error) => processingFailed(incoming, error),
+    });
+  }
+}
+
+function processingFailed(incoming: Incoming, error: unknown): void {
+  if (!incoming.settled && incoming.exchange) {
+    const { fault, name } = incoming.exchange.faultOf(error);
+    incoming.fail(fault, name);
+  }
+  incoming.ended();
+}
+
+function refuse(incoming: Incoming, message: string): void {
+  incoming.fail(new Fault({ status: Status.TooManyRequests, message }), 'TooManyRequestsError');
+  incoming.ended();
+}
