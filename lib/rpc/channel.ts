@@ -1,67 +1,16 @@
-import { EncodedHeader } from '../protocol/encoder.js';
-import { Fault, LocalCode } from '../protocol/fault.js';
+import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import { Status } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
-import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
-import { type ChannelMessage, MessageQueue } from './message-queue.js';
-import type { MessageView, NamedFault } from './message-view.js';
+import { ChannelInbox, type WaitingRead } from './channel-inbox.js';
+import type { ChannelHost, ChannelOptions } from './channel-options.js';
+import { ChannelOutbox } from './channel-outbox.js';
 import { ChannelProcessing, type DeclareOutcome } from './channel-processing.js';
+import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
+import type { ChannelMessage } from './message-queue.js';
+import type { MessageView, NamedFault } from './message-view.js';
 import type { Exchange } from './processors.js';
-
-/** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
-const MAX_WAITING_WRITES = 1024;
-
-/** Messages that wait for a reader, where the peer knows no credits: then the whole connection is not read. */
-const MAX_QUEUED_MESSAGES = 128;
-
-/** More credit than any window makes sense of: the peer's counting is broken. */
-const MAX_CREDIT = 2 ** 32;
-
-/** What a channel may do to its connection: functions, not the connection itself. */
-export interface ChannelHost {
-  /** Sends a frame of the channel and returns its size. Throws a Fault where it cannot be encoded. */
-  send(header: Header | EncodedHeader, body: unknown): number;
-  /** Whether the connection takes more; where not, `flushWrites` is called when it does. */
-  hasRoom(): boolean;
-  /** Stops and restarts the reading of the connection. */
-  pauseReading(): void;
-  resumeReading(): void;
-  /** The channel is over. Called once; where the peer does not know it yet, it may still send. */
-  released(peerKnows: boolean): void;
-}
-
-export interface ChannelOptions {
-  readonly id: number;
-  readonly host: ChannelHost;
-  /** `declaring` for a client that sends DECLARE, else `open`. */
-  readonly state: 'declaring' | 'open';
-  /** Body of DECLARE. */
-  readonly metadata: unknown;
-  /** What this side lets the peer send ahead, in bytes. */
-  readonly receiveWindow: number;
-  /** What the peer lets this side send ahead; `undefined` where it knows no credits. */
-  readonly sendWindow: number | undefined;
-  readonly halfClose: boolean;
-  readonly fastOpen: boolean;
-  /** Its way through the processors, where there are any. */
-  readonly exchange?: Exchange | undefined;
-}
-
-/** A write that waits for room. */
-interface WaitingWrite {
-  readonly header: Header | undefined;
-  readonly body: unknown;
-  resolve(): void;
-  reject(fault: Fault): void;
-}
-
-/** A read that waits for a message. */
-export interface WaitingRead {
-  resolve(message: ChannelMessage | undefined): void;
-  reject(fault: Fault): void;
-}
 
 /**
  * A duplex channel, as either side. Messages that came before the end can be read after it; writes wait until the peer
@@ -72,22 +21,10 @@ export class Channel {
   metadata: unknown;
 
   readonly #host: ChannelHost;
-  readonly #receiveWindow: number;
-  readonly #creditsAgreed: boolean;
+  readonly #inbox: ChannelInbox;
+  readonly #outbox: ChannelOutbox;
   readonly #halfClose: boolean;
-  readonly #fastOpen: boolean;
   #state: ChannelState;
-  /** Bytes that this side may still send; may go below zero by one message. */
-  #credit: number;
-  /** Bytes that were read and not given back yet. */
-  #unreturned = 0;
-  /** Bytes that the peer has sent on its window and that were not given back. */
-  #outstanding = 0;
-  readonly #queue = new MessageQueue();
-  #readers: WaitingRead[] = [];
-  #writes: WaitingWrite[] = [];
-  #ending: { resolve(): void; reject(fault: Fault): void } | undefined;
-  #readingPaused = false;
   #over = false;
   /** Why it ended; `undefined` for an end in order. */
   #fault: Fault | undefined;
@@ -108,11 +45,9 @@ export class Channel {
     this.id = options.id;
     this.metadata = options.metadata;
     this.#host = options.host;
-    this.#receiveWindow = options.receiveWindow;
-    this.#creditsAgreed = options.sendWindow !== undefined;
-    this.#credit = options.sendWindow ?? Infinity;
+    this.#inbox = this.#receiveWith(options);
+    this.#outbox = this.#sendWith(options);
     this.#halfClose = options.halfClose;
-    this.#fastOpen = options.fastOpen;
     this.#state = options.state;
     if (options.exchange) this.#processing = this.#processWith(options.exchange);
   }
@@ -125,7 +60,10 @@ export class Channel {
   }
 
   /** Whether this side has sent a message, or the end of its messages. */
-  wroteAny = false;
+  get wroteAny(): boolean {
+    return this.#outbox.wroteAny;
+  }
+
   /** Whether the peer ended it: by DROP, by an error, or with its connection. */
   closedByPeer = false;
 
@@ -150,7 +88,7 @@ export class Channel {
 
   /** Whether a read would give a message, or wait for one that may come. */
   get readable(): boolean {
-    return this.#queue.length > 0 || !this.#nothingComes();
+    return this.#inbox.hasMessage || !this.#nothingComes();
   }
 
   /** Aborted when the channel is over. Made on first use. */
@@ -170,40 +108,24 @@ export class Channel {
 
   /** A message that is there already. */
   poll(): ChannelMessage | undefined {
-    const message = this.#queue.shift();
-    if (message) this.#consumed(message.bytes);
-    return message;
+    return this.#inbox.poll();
   }
 
   /** The next message; `undefined` after the last one. Rejects with the fault that ended the channel, if one did. */
   read(): Promise<ChannelMessage | undefined> {
-    const message = this.poll();
-    if (message) return Promise.resolve(message);
-    if (this.#nothingComes()) return this.#fault ? Promise.reject(this.#fault) : Promise.resolve(undefined);
-    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+    return this.#inbox.read();
   }
 
   /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */
   readInto(reader: WaitingRead): () => void {
-    const message = this.poll();
-    if (message) reader.resolve(message);
-    else if (!this.#nothingComes()) this.#readers.push(reader);
-    else if (this.#fault) reader.reject(this.#fault);
-    else reader.resolve(undefined);
-    return () => {
-      this.#readers = this.#readers.filter((other) => other !== reader);
-    };
+    return this.#inbox.readInto(reader);
   }
 
-  // --- writing ------------------------------------------------------------------------------------------------
+  // --- writing, and the end of it -----------------------------------------------------------------------------
 
   /** Sends at once where there is room; false where there is none, and then nothing was sent. Throws as `write`. */
   tryWrite(body: unknown, header?: Header): boolean {
-    this.#assertStep('msg');
-    if (this.#writes.length > 0 || !this.#hasRoom()) return false;
-    // one that fails in the processors ends the channel
-    this.#sendMessage(body, header)?.catch(() => {});
-    return true;
+    return this.#outbox.tryWrite(body, header);
   }
 
   /**
@@ -213,27 +135,12 @@ export class Channel {
    * be encoded; `ERR_RAP_OVERLOAD` where 1024 writes wait already.
    */
   write(body: unknown, header?: Header): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#assertStep('msg');
-      if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.#sendMessage(body, header));
-      else if (this.#writes.length >= MAX_WAITING_WRITES) throw tooManyWrites();
-      else this.#writes.push({ body, header, resolve, reject });
-    });
+    return this.#outbox.write(body, header);
   }
 
   /** Says that this side writes no more, after all writes that wait. @throws {@link Fault} where the peer does not know it. */
   end(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#assertStep('end');
-      if (!this.#halfClose) {
-        throw new Fault({
-          status: Status.ChannelLifeCycle,
-          message: 'the peer does not know half-closed channels: use close()',
-        });
-      }
-      this.#ending = { resolve, reject };
-      this.#flushEnd();
-    });
+    return this.#outbox.end();
   }
 
   /** Ends the channel both ways, at once; the peer learns of the fault. May be called twice. */
@@ -247,7 +154,7 @@ export class Channel {
       return;
     }
     this.#sendDrop(fault, name);
-    this.#queue.clear();
+    this.#inbox.clear();
     this.#finish(undefined, false);
   }
 
@@ -255,7 +162,7 @@ export class Channel {
   cancel(fault: Fault): void {
     if (this.isClosed) return;
     this.#sendDrop(undefined, '');
-    this.#queue.clear();
+    this.#inbox.clear();
     this.#finish(fault, false);
   }
 
@@ -268,23 +175,7 @@ export class Channel {
 
   /** The connection has room again. Returns whether writes still wait for it. */
   flushOne(): boolean {
-    const write = this.#writes[0];
-    if (write && this.#hasRoom()) {
-      this.#writes.shift();
-      try {
-        const pending = this.#sendMessage(write.body, write.header);
-        if (pending)
-          pending.then(
-            () => write.resolve(),
-            (fault: Fault) => write.reject(fault),
-          );
-        else write.resolve();
-      } catch (error) {
-        write.reject(error as Fault);
-      }
-    }
-    this.#flushEnd();
-    return this.#writes.length > 0 && this.#mayWrite() && this.#credit > 0 && !this.#processing?.isSending;
+    return this.#outbox.flushOne();
   }
 
   // --- frames of the peer -------------------------------------------------------------------------------------
@@ -296,7 +187,7 @@ export class Channel {
       case LifeCycle.Msg: // [102, id, {channel_life_cycle: MSG}, body]
         return this.#step('peerMsg') ?? this.#onMessage(header, body, bytes);
       case LifeCycle.Credit: // [102, id, {channel_life_cycle: CREDIT}, bytes]
-        return this.#step('peerCredit') ?? this.#onCredit(body);
+        return this.#step('peerCredit') ?? this.#outbox.grant(body);
       case LifeCycle.Declare: // [102, id, {channel_life_cycle: DECLARE}, nil], the answer
         return this.#step('peerDeclare') ?? this.#onDeclared(header, body, bytes);
       case LifeCycle.End: // [102, id, {channel_life_cycle: END}, nil]
@@ -332,52 +223,24 @@ export class Channel {
   }
 
   #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
-    this.#outstanding += bytes;
-    if (this.#creditsAgreed && this.#outstanding - bytes >= this.#receiveWindow)
-      return 'more bytes than it had credit for';
+    if (!this.#inbox.admit(bytes)) return 'more bytes than it had credit for';
     if (this.#processing) {
       const view = this.#processing.message(LifeCycle.Msg, header, body, bytes);
       this.#processing.receive(view, () =>
-        this.#deliver({ header: view.outcome as Header, body: view.body, bytes }),
+        this.#inbox.deliver({ header: view.outcome as Header, body: view.body, bytes }),
       );
-      this.#pauseIfFull();
-    } else this.#deliver({ header, body, bytes });
+      this.#inbox.pauseIfFull();
+    } else this.#inbox.deliver({ header, body, bytes });
     return undefined;
-  }
-
-  #deliver(message: ChannelMessage): void {
-    const reader = this.#readers.shift();
-    if (reader) {
-      reader.resolve(message);
-      this.#consumed(message.bytes);
-      return;
-    }
-    this.#queue.push(message);
-    this.#pauseIfFull();
-  }
-
-  #pauseIfFull(): void {
-    if (this.#creditsAgreed || this.#readingPaused || this.#over || !this.#isFull()) return;
-    this.#readingPaused = true;
-    this.#host.pauseReading();
   }
 
   #onDeclared(header: Header, body: unknown, bytes: number): undefined {
     if (!this.#processing) {
-      this.#flushAll();
+      this.#outbox.flush();
       return;
     }
     const view = this.#processing.message(LifeCycle.Declare, header, body, bytes);
-    this.#processing.receive(view, () => this.#flushAll());
-  }
-
-  #onCredit(credit: unknown): string | undefined {
-    if (!this.#creditsAgreed) return 'credits were not agreed';
-    if (typeof credit !== 'number' || !Number.isInteger(credit) || credit <= 0)
-      return 'credit must be a positive integer';
-    if (this.#credit + credit > MAX_CREDIT) return 'too much credit';
-    this.#credit += credit;
-    return this.#flushAll();
+    this.#processing.receive(view, () => this.#outbox.flush());
   }
 
   #onEnd(): undefined {
@@ -387,18 +250,7 @@ export class Channel {
       this.#finish(undefined, true, false);
       return;
     }
-    if (this.#nothingComes()) this.#settleReaders();
-  }
-
-  /** Gives credit back in halves of the window, not message by message. */
-  #consumed(bytes: number): void {
-    if (this.#creditsAgreed) {
-      this.#unreturned += bytes;
-      if (this.#unreturned * 2 < this.#receiveWindow || this.#peerIsDone()) return;
-      this.#outstanding -= this.#unreturned;
-      this.#host.send(LIFE_CYCLE_HEADER.CREDIT, this.#unreturned);
-      this.#unreturned = 0;
-    } else if (this.#readingPaused && this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resumeReading();
+    if (this.#nothingComes()) this.#inbox.settle();
   }
 
   // --- inside -------------------------------------------------------------------------------------------------
@@ -410,39 +262,6 @@ export class Channel {
   /** Whether the reader has got everything that there will be. */
   #nothingComes(): boolean {
     return this.#peerIsDone() && !this.#processing?.isReceiving;
-  }
-
-  #isFull(): boolean {
-    const { count = 0, bytes = 0 } = this.#processing ?? {};
-    return (
-      this.#queue.length + count >= MAX_QUEUED_MESSAGES || this.#queue.bytes + bytes >= this.#receiveWindow
-    );
-  }
-
-  /** Whether the state lets messages out; before DECLARE was answered only with `fast_open`. */
-  #mayWrite(): boolean {
-    return this.#state !== 'declaring' || this.#fastOpen;
-  }
-
-  #hasRoom(): boolean {
-    return this.#credit > 0 && this.#mayWrite() && !this.#processing?.isSending && this.#host.hasRoom();
-  }
-
-  /** A promise where processors take their time. */
-  #sendMessage(body: unknown, header: Header | undefined): void | Promise<void> {
-    if (this.#processing) {
-      const view = this.#processing.message(LifeCycle.Msg, header ?? null, body);
-      return this.#processing.send(view, () =>
-        this.#put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
-      );
-    }
-    this.#put(body, header);
-  }
-
-  #put(body: unknown, header: Header | undefined): void {
-    const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
-    this.#credit -= this.#host.send(frameHeader, body);
-    this.wroteAny = true;
   }
 
   /** The last frame of the channel: the fault with it where there is one that the connection can carry. */
@@ -460,19 +279,7 @@ export class Channel {
     this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
   }
 
-  #flushAll(): undefined {
-    while (this.#writes.length > 0 && this.#hasRoom()) this.flushOne();
-    this.#flushEnd();
-  }
-
-  #flushEnd(): void {
-    const ending = this.#ending;
-    if (!ending || this.#writes.length > 0 || !this.#mayWrite() || this.isClosed) return;
-    if (this.#processing?.isSending) return;
-    this.#ending = undefined;
-    this.#host.send(LIFE_CYCLE_HEADER.END, null);
-    this.wroteAny = true;
-    ending.resolve();
+  #hasEnded(): void {
     if (this.isClosed) return; // the frame was one too many for the connection
     this.#step('end');
     if (this.isClosed) this.#finish(undefined, false);
@@ -488,13 +295,10 @@ export class Channel {
 
   #assertStep(event: 'msg' | 'end'): void {
     const step = CHANNEL_TABLE[this.#state][event];
-    if (this.#ending || this.#closing) throw lifeCycleFault('this side has ended');
+    if (this.#outbox.isEnding || this.#closing) throw lifeCycleFault('this side has ended');
     if ('refused' in step) throw this.#fault ?? lifeCycleFault(step.refused);
-  }
-
-  #resumeReading(): void {
-    this.#readingPaused = false;
-    this.#host.resumeReading();
+    if (event === 'end' && !this.#halfClose)
+      throw lifeCycleFault('the peer does not know half-closed channels: use close()');
   }
 
   #finish(fault: Fault | undefined, byPeer: boolean, peerKnows = byPeer): void {
@@ -504,26 +308,40 @@ export class Channel {
     this.#state = 'closed';
     this.#fault = fault;
     this.closedByPeer = byPeer;
-    if (this.#readingPaused) this.#resumeReading();
-    const refusal = fault ?? lifeCycleFault('the channel is closed');
-    for (const write of this.#writes.splice(0)) write.reject(refusal);
-    this.#ending?.reject(refusal);
-    this.#ending = undefined;
+    this.#inbox.release();
+    this.#outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
     this.#outcome ??= fault;
     // what the peer said before its end is read first
     if (!byPeer) this.#processing?.stop();
-    if (this.#nothingComes()) this.#settleReaders();
+    if (this.#nothingComes()) this.#inbox.settle();
     this.#controller?.abort(fault);
     this.#host.released(peerKnows);
     for (const callback of this.#onClosed.splice(0)) callback();
     if (!this.#processing?.isReceiving) this.#processing?.exchange.exit(this.#outcome);
   }
 
-  #settleReaders(): void {
-    for (const reader of this.#readers.splice(0)) {
-      if (this.#fault) reader.reject(this.#fault);
-      else reader.resolve(undefined);
-    }
+  #receiveWith({ receiveWindow, sendWindow, host }: ChannelOptions): ChannelInbox {
+    return new ChannelInbox(receiveWindow, sendWindow !== undefined, {
+      nothingComes: () => this.#nothingComes(),
+      fault: () => this.#fault,
+      peerIsDone: () => this.#peerIsDone(),
+      underWay: () => this.#processing,
+      grant: (bytes) => void host.send(LIFE_CYCLE_HEADER.CREDIT, bytes),
+      pauseReading: () => host.pauseReading(),
+      resumeReading: () => host.resumeReading(),
+    });
+  }
+
+  #sendWith({ sendWindow, fastOpen, host }: ChannelOptions): ChannelOutbox {
+    return new ChannelOutbox(sendWindow, {
+      assertStep: (step) => this.#assertStep(step),
+      mayWrite: () => this.#state !== 'declaring' || fastOpen,
+      isClosed: () => this.isClosed,
+      hasRoom: () => host.hasRoom(),
+      send: (header, body) => host.send(header, body),
+      processing: () => this.#processing,
+      ended: () => this.#hasEnded(),
+    });
   }
 
   // --- processors ---------------------------------------------------------------------------------------------
@@ -554,11 +372,11 @@ export class Channel {
   #processWith(exchange: Exchange): ChannelProcessing {
     return new ChannelProcessing(exchange, {
       onIdle: () => {
-        if (this.#nothingComes()) this.#settleReaders();
+        if (this.#nothingComes()) this.#inbox.settle();
         if (this.#over) exchange.exit(this.#outcome);
       },
       onSent: () => {
-        this.#flushAll();
+        this.#outbox.flush();
         if (this.#closing && !this.#processing?.isSending) this.#closeProcessed(this.#closing.error);
       },
       failed: (error, isSeen) => {
@@ -577,7 +395,7 @@ export class Channel {
     const end = (last: NamedFault | undefined): void => {
       if (this.#over) return;
       this.#sendDrop(last?.fault, last?.name ?? '');
-      if (!own) this.#queue.clear();
+      if (!own) this.#inbox.clear();
       this.#outcome = last?.fault;
       this.#finish(own, false);
     };
@@ -597,20 +415,11 @@ export class Channel {
     if (!this.closedByPeer || !fault) return;
     this.#processing?.stop();
     this.#fault ??= fault;
-    this.#settleReaders();
+    this.#inbox.settle();
     this.#processing?.exchange.exit(fault);
   }
 }
 
 function lifeCycleFault(message: string): Fault {
   return new Fault({ status: Status.ChannelLifeCycle, message });
-}
-
-function tooManyWrites(): Fault {
-  return new Fault({
-    status: Status.TooManyRequests,
-    code: LocalCode.Overload,
-    message: `Overload: ${MAX_WAITING_WRITES} writes wait for the peer; await write()`,
-    sent: 'no',
-  });
 }

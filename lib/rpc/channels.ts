@@ -6,7 +6,8 @@ import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { fromErrorFrame } from '../protocol/wire-error.js';
-import { Channel, type ChannelHost } from './channel.js';
+import { Channel } from './channel.js';
+import type { ChannelHost } from './channel-options.js';
 import type { RapLimits } from './limits.js';
 import type { Exchange } from './processors.js';
 

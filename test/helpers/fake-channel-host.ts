@@ -2,7 +2,8 @@ import type { EncodedHeader } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../lib/protocol/life-cycle.js';
-import { Channel, type ChannelHost, type ChannelOptions } from '../../lib/rpc/channel.js';
+import { Channel } from '../../lib/rpc/channel.js';
+import type { ChannelHost, ChannelOptions } from '../../lib/rpc/channel-options.js';
 
 /** A body that no frame can carry. */
 export const UNSENDABLE = Symbol('cannot be encoded');

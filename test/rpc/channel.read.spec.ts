@@ -1,6 +1,6 @@
 import { Fault } from '../../lib/protocol/fault.js';
 import { LifeCycle } from '../../lib/protocol/life-cycle.js';
-import type { WaitingRead } from '../../lib/rpc/channel.js';
+import type { WaitingRead } from '../../lib/rpc/channel-inbox.js';
 import { ChannelLab } from '../helpers/fake-channel-host.js';
 import { outcomeOf, settled } from '../helpers/outcome.js';
 

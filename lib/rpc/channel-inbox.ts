@@ -1,0 +1,158 @@
+import type { Fault } from '../protocol/fault.js';
+import { type ChannelMessage, MessageQueue } from './message-queue.js';
+
+/** Messages that wait for a reader, where the peer knows no credits: then the whole connection is not read. */
+const MAX_QUEUED_MESSAGES = 128;
+
+/** A read that waits for a message. */
+export interface WaitingRead {
+  resolve(message: ChannelMessage | undefined): void;
+  reject(fault: Fault): void;
+}
+
+/** Messages that processors work on before they can be read. */
+export interface UnderWay {
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** What the receiving side asks of its channel. */
+export interface InboxOwner {
+  /** Whether the reader has got everything that there will be. */
+  nothingComes(): boolean;
+  /** Why nothing comes, where that is an error. */
+  fault(): Fault | undefined;
+  /** Whether the peer writes no more: credit would be for nothing. */
+  peerIsDone(): boolean;
+  underWay(): UnderWay | undefined;
+  /** Lets the peer send so many bytes more. */
+  grant(bytes: number): void;
+  /** Stops and restarts the reading of the connection. */
+  pauseReading(): void;
+  resumeReading(): void;
+}
+
+/**
+ * The receiving side of a channel: what has come and nobody has read, and whoever waits to read. What was read gives the
+ * peer room again: by credit, or where it knows none, by reading the connection on.
+ */
+export class ChannelInbox {
+  readonly #queue = new MessageQueue();
+  #readers: WaitingRead[] = [];
+  /** Bytes that were read and not given back yet. */
+  #unreturned = 0;
+  /** Bytes that the peer has sent on its window and that were not given back. */
+  #outstanding = 0;
+  #isPausing = false;
+  #isReleased = false;
+
+  constructor(
+    /** What the peer may send ahead, in bytes. */
+    private readonly window: number,
+    private readonly creditsAgreed: boolean,
+    private readonly owner: InboxOwner,
+  ) {}
+
+  /** Whether a message is there. */
+  get hasMessage(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** A message that is there already. */
+  poll(): ChannelMessage | undefined {
+    const message = this.#queue.shift();
+    if (message) this.#consumed(message.bytes);
+    return message;
+  }
+
+  /** The next message; `undefined` after the last one. Rejects with the fault that ended the channel, if one did. */
+  read(): Promise<ChannelMessage | undefined> {
+    const message = this.poll();
+    if (message) return Promise.resolve(message);
+    return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
+  }
+
+  /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */
+  readInto(reader: WaitingRead): () => void {
+    const message = this.poll();
+    if (message) reader.resolve(message);
+    else this.#wait(reader);
+    return () => {
+      this.#readers = this.#readers.filter((other) => other !== reader);
+    };
+  }
+
+  /** Counts a message of the peer. False where it had no credit for it. */
+  admit(bytes: number): boolean {
+    this.#outstanding += bytes;
+    return !this.creditsAgreed || this.#outstanding - bytes < this.window;
+  }
+
+  /** A message for the reader. */
+  deliver(message: ChannelMessage): void {
+    const reader = this.#readers.shift();
+    if (reader) {
+      reader.resolve(message);
+      this.#consumed(message.bytes);
+      return;
+    }
+    this.#queue.push(message);
+    this.pauseIfFull();
+  }
+
+  /** Where the peer knows no credits, a full channel stops the reading of the connection. */
+  pauseIfFull(): void {
+    if (this.creditsAgreed || this.#isPausing || this.#isReleased || !this.#isFull()) return;
+    this.#isPausing = true;
+    this.owner.pauseReading();
+  }
+
+  /** The channel is over: others are not held up any more. What came before can still be read. */
+  release(): void {
+    this.#isReleased = true;
+    this.#resume();
+  }
+
+  /** Nobody reads any more. */
+  clear(): void {
+    this.#queue.clear();
+  }
+
+  /** Nothing more comes: whoever waits learns of it. */
+  settle(): void {
+    for (const reader of this.#readers.splice(0)) this.#tellEnd(reader);
+  }
+
+  #wait(reader: WaitingRead): void {
+    if (this.owner.nothingComes()) this.#tellEnd(reader);
+    else this.#readers.push(reader);
+  }
+
+  #tellEnd(reader: WaitingRead): void {
+    const fault = this.owner.fault();
+    if (fault) reader.reject(fault);
+    else reader.resolve(undefined);
+  }
+
+  /** Gives credit back in halves of the window, not message by message. */
+  #consumed(bytes: number): void {
+    if (this.creditsAgreed) {
+      this.#unreturned += bytes;
+      if (this.#unreturned * 2 < this.window || this.owner.peerIsDone()) return;
+      this.#outstanding -= this.#unreturned;
+      this.owner.grant(this.#unreturned);
+      this.#unreturned = 0;
+    } else if (this.#isPausing && this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resume();
+  }
+
+  #resume(): void {
+    if (!this.#isPausing) return;
+    this.#isPausing = false;
+    this.owner.resumeReading();
+  }
+
+  #isFull(): boolean {
+    const { count = 0, bytes = 0 } = this.owner.underWay() ?? {};
+    return this.#queue.length + count >= MAX_QUEUED_MESSAGES || this.#queue.bytes + bytes >= this.window;
+  }
+}

@@ -1,0 +1,33 @@
+import type { EncodedHeader } from '../protocol/encoder.js';
+import type { Header } from '../protocol/frame.js';
+import type { Exchange } from './processors.js';
+
+/** What a channel may do to its connection: functions, not the connection itself. */
+export interface ChannelHost {
+  /** Sends a frame of the channel and returns its size. Throws a Fault where it cannot be encoded. */
+  send(header: Header | EncodedHeader, body: unknown): number;
+  /** Whether the connection takes more; where not, `flushWrites` is called when it does. */
+  hasRoom(): boolean;
+  /** Stops and restarts the reading of the connection. */
+  pauseReading(): void;
+  resumeReading(): void;
+  /** The channel is over. Called once; where the peer does not know it yet, it may still send. */
+  released(peerKnows: boolean): void;
+}
+
+export interface ChannelOptions {
+  readonly id: number;
+  readonly host: ChannelHost;
+  /** `declaring` for a client that sends DECLARE, else `open`. */
+  readonly state: 'declaring' | 'open';
+  /** Body of DECLARE. */
+  readonly metadata: unknown;
+  /** What this side lets the peer send ahead, in bytes. */
+  readonly receiveWindow: number;
+  /** What the peer lets this side send ahead; `undefined` where it knows no credits. */
+  readonly sendWindow: number | undefined;
+  readonly halfClose: boolean;
+  readonly fastOpen: boolean;
+  /** Its way through the processors, where there are any. */
+  readonly exchange?: Exchange | undefined;
+}
