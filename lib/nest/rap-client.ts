@@ -402,7 +402,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       session?.connection() ?? this.#connection.peer ?? (await this.#acquire(route.target, timeoutMs));
     const body = this.serializer ? await this.#serialize(packet) : packet.data;
     try {
-      const pending = peer.emit({ target: route.target, header, body, timeoutMs }, header);
+      const pending = peer.emit(
+        { target: route.target, header, body, timeoutMs, pinned: session !== undefined },
+        header,
+      );
       if (pending) await pending;
     } catch (error) {
       throw toRapError(error);
@@ -485,6 +488,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         body,
         timeoutMs,
         tellTimeLeft: isLimited,
+        pinned: plan.session !== undefined,
       },
       attempt,
     );
@@ -537,6 +541,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   #plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
     const route = this.#routes.of(packet.pattern);
     const scope = options?.detached ? undefined : currentScope();
+    if (options?.session && !options.session.belongsTo(this))
+      throw new RangeError('the session belongs to another client');
     const session = options?.session ?? scope?.sessions?.find((open) => open.belongsTo(this));
     const { metadata } = packet as { metadata?: Record<string, string> };
     const isPlain = !session && !metadata && !options?.header;

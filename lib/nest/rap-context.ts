@@ -14,8 +14,6 @@ type RapContextArgs = [target: string, header: Header];
 export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: Incoming;
   readonly #route: Route;
-  /** Bound when the call came: a session that is closed meanwhile does not come back. */
-  #session: Session | Fault | undefined;
   #replyHeader: Record<string, unknown> | null = null;
 
   /** @internal */
@@ -23,8 +21,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     super([route.target, call.header]);
     this.#call = call;
     this.#route = route;
-    const id = call.header.session_id;
-    if (id !== undefined) this.#session = sessionOf(call, id);
   }
 
   /** `/<group>/<name>` */
@@ -66,8 +62,9 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
    * @throws TooManyRequestsError where the connection has too many sessions, ProtocolError for an id that is none
    */
   get session(): Session | undefined {
-    if (this.#session instanceof Fault) throw toRapError(this.#session);
-    return this.#session;
+    const { session } = this.#call;
+    if (session instanceof Fault) throw toRapError(session);
+    return session;
   }
 
   /** Who calls: address, port, and the subject of a verified TLS certificate. */
@@ -117,14 +114,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
   failure: unknown;
-}
-
-function sessionOf({ peer }: Incoming, id: unknown): Session | Fault {
-  try {
-    return peer.sessions.get(id);
-  } catch (error) {
-    return error as Fault;
-  }
 }
 
 const RESERVED: ReadonlySet<string> = new Set([

@@ -5,6 +5,7 @@ import { allowManyListeners } from './listeners.js';
 import type { MessageView } from './message-view.js';
 import type { Peer } from './peer.js';
 import type { Exchange } from './processors.js';
+import type { Session } from './sessions.js';
 
 /**
  * Something that the peer started and a handler works on: a call or a channel. It settles once, when the peer will get
@@ -16,6 +17,8 @@ export abstract class Incoming extends Expiring {
   onSettled: (() => void) | undefined;
   /** Its way through the processors, where there are any. */
   exchange: Exchange | undefined;
+  /** The session that it belongs to, or why it has none that it should have. */
+  session: Session | Fault | undefined;
   /** When it came, in milliseconds of the peer's clock. */
   readonly startedAt: number;
 
@@ -72,9 +75,25 @@ export abstract class Incoming extends Expiring {
     this.peer.serving.ended(this);
   }
 
+  /** Joins its session, as it comes: the client may close that before a handler begins, and it must not come back then. */
+  joinSession(): void {
+    const { session_id: id } = this.header;
+    if (id === undefined) return;
+    try {
+      this.session = this.peer.sessions.get(id);
+    } catch (error) {
+      this.session = error as Fault;
+    }
+  }
+
   /** Takes over what processors or middleware made of its first message. */
   accept(message: MessageView): void {
-    if (message.isTouched) this.header = message.outcome as Header;
+    if (!message.isTouched) return;
+    const { session_id: before } = this.header;
+    this.header = message.outcome as Header;
+    if (this.header.session_id === before) return;
+    this.session = undefined;
+    this.joinSession();
   }
 
   /** Ends it with an error, which the peer gets; `name` is the class that a peer of this project sees. */

@@ -3,6 +3,7 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
+import { connectionLost } from './connection-lost.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
 import type { RapLimits } from './limits.js';
@@ -31,6 +32,8 @@ export class OutgoingCalls implements PendingCallOwner {
   #head = 0;
   #queuedCount = 0;
   #started = false;
+  /** What waits until calls have left that wait themselves. */
+  #behind: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
   /** Why nothing more is sent. */
   #closed: Fault | undefined;
 
@@ -104,6 +107,21 @@ export class OutgoingCalls implements PendingCallOwner {
     return calls;
   }
 
+  /** As `surrender`, to another connection. Calls of sessions stay with this one, and fail with it. */
+  handOver(reason: Fault): PendingCall[] {
+    const calls = this.surrender(reason);
+    const gone = connectionLost(`the session is gone: ${reason.message}`, undefined, 'no');
+    for (const call of calls) if (call.request.pinned) call.reject(gone);
+    return calls.filter(({ settled }) => !settled);
+  }
+
+  /** Does something once the calls that wait now have left, or are settled: at once where none waits. */
+  afterUnsent(work: () => void): void {
+    const calls = [...this.#live.values(), ...this.#queue.slice(this.#head)].filter(isUnsent);
+    if (calls.length === 0) work();
+    else this.#behind.push({ calls, work });
+  }
+
   /** @throws Fault where nothing more may be sent, or too much waits already: for what has no place in the queue */
   assertOpen(): void {
     const refusal = this.#refusal();
@@ -141,6 +159,7 @@ export class OutgoingCalls implements PendingCallOwner {
       this.#queuedCount -= 1;
     }
     if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
+    if (this.#behind.length > 0) this.#goOn();
   }
 
   abandoned(call: PendingCall): void {
@@ -172,6 +191,13 @@ export class OutgoingCalls implements PendingCallOwner {
     }
     call.id = id;
     this.#live.set(id, call);
+    if (this.#behind.length > 0) this.#goOn();
+  }
+
+  #goOn(): void {
+    const all = this.#behind;
+    this.#behind = all.filter(({ calls }) => calls.some(isUnsent));
+    for (const { calls, work } of all) if (!calls.some(isUnsent)) work();
   }
 
   /** A call goes through the processors first: it has its slot, and nothing of it was sent. */
@@ -202,6 +228,7 @@ export class OutgoingCalls implements PendingCallOwner {
       return;
     }
     call.isProcessed = false;
+    if (this.#behind.length > 0) this.#goOn();
   }
 
   /** Calls that processors still work on go elsewhere, as if they had only waited: there they begin anew. */
@@ -246,6 +273,10 @@ export class OutgoingCalls implements PendingCallOwner {
       this.#head = 0;
     }
   }
+}
+
+function isUnsent({ settled, queued, isProcessed }: PendingCall): boolean {
+  return !settled && (queued || isProcessed === 'out');
 }
 
 function overload(why: string): Fault {

@@ -122,7 +122,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       host: {
         isIdle: () => this.#isIdle(),
         refuseCalls: (reason) => this.calls.refuse(reason),
-        surrenderCalls: (reason) => owner.onShutdown(this, this.calls.surrender(reason)),
+        surrenderCalls: (reason) => owner.onShutdown(this, this.calls.handOver(reason)),
         sendEvent,
         farewell: (reason) =>
           void link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason),
@@ -215,10 +215,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#events.measurePing(sink);
   }
 
-  /** Tells the server that no call of this session follows. */
+  /** Tells the server that no call of this session follows: behind those that wait to be sent. */
   closeSession(sessionId: string): void {
-    if (this.state === 'closed' || !this.has(Extension.Session)) return;
-    this.#events.send(EventTarget.SessionClose, { session_id: sessionId });
+    this.calls.afterUnsent(() => {
+      if (this.state === 'closed' || !this.has(Extension.Session)) return;
+      this.#events.send(EventTarget.SessionClose, { session_id: sessionId });
+    });
   }
 
   #isLive(id: number): boolean {

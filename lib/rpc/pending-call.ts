@@ -22,6 +22,8 @@ export interface CallRequest {
   readonly timeoutMs: number;
   /** Whether the peer is told how much time is left: the caller asked for a limit that the server does not know. */
   readonly tellTimeLeft?: boolean;
+  /** Whether it belongs to a session, and so to its connection: it never goes elsewhere. */
+  readonly pinned?: boolean;
 }
 
 /** Where the one answer of a call goes. */

@@ -44,8 +44,9 @@ export class Serving {
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
     const call = new IncomingCall(peer, id, header, body, oneWay);
     call.bytes = bytes;
-    if (!peer.incoming.add(call)) refuse(call, 'Too many calls in flight');
-    else if (exchange) this.#process(call, exchange);
+    if (!peer.incoming.add(call)) return refuse(call, 'Too many calls in flight');
+    call.joinSession();
+    if (exchange) this.#process(call, exchange);
     else owner.onCall(call);
   }
 
@@ -54,8 +55,9 @@ export class Serving {
     const { peer, owner, exchange } = this.options;
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
-    if (!peer.incoming.add(incoming)) refuse(incoming, 'Too many channels');
-    else if (exchange) this.#processChannel(incoming, bytes, exchange);
+    if (!peer.incoming.add(incoming)) return refuse(incoming, 'Too many channels');
+    incoming.joinSession();
+    if (exchange) this.#processChannel(incoming, bytes, exchange);
     else owner.onChannel(incoming);
   }
 

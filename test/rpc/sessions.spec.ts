@@ -1,5 +1,7 @@
-import { Fault } from '../../lib/protocol/fault.js';
+import { Fault, LocalCode } from '../../lib/protocol/fault.js';
 import { Sessions } from '../../lib/rpc/sessions.js';
+import { Gate } from '../helpers/async.js';
+import { settled } from '../helpers/outcome.js';
 import { PeerPair, type PairOptions } from '../helpers/peer-pair.js';
 
 const gone = new Fault({ status: 1006, message: 'gone' });
@@ -114,6 +116,55 @@ describe('sessions of a connection', () => {
       expect([signal.aborted, pair.server.state]).toEqual([false, 'open']);
     },
   );
+
+  it('end behind the calls that wait to be sent', () => {
+    open({ limits: { maxInFlight: 1 } });
+    pair.call('first');
+    const second = pair.call('second');
+    const third = pair.call('third');
+    pair.client.closeSession('a');
+    pair.flow();
+    expect(closeEvents()).toEqual([]);
+    pair.serverOwner.call().reply(1);
+    pair.serverOwner.call().ended();
+    pair.flow();
+    expect([closeEvents(), pair.serverOwner.calls.length]).toEqual([[], 2]);
+    third.call.abandon();
+    second.call.abandon();
+    expect(closeEvents()).toEqual([{ session_id: 'a' }]);
+  });
+
+  it('end behind the calls that processors work on', async () => {
+    const gate = new Gate();
+    open({ clientProcessors: [{ processRequest: () => gate.opened }] });
+    pair.call('slow');
+    pair.client.closeSession('a');
+    expect(pair.links.toServer.frames).toHaveLength(1);
+    gate.open();
+    await settled();
+    expect(pair.links.toServer.frames.slice(1).map(([, , , body]) => body)).toEqual([
+      'slow',
+      { session_id: 'a' },
+    ]);
+  });
+
+  it('do not go on elsewhere: calls that wait fail when the server shuts down, others move', () => {
+    open({ limits: { maxInFlight: 1 } });
+    pair.call('runs', { pinned: true });
+    const { sink } = pair.call('waits', { pinned: true });
+    const other = pair.call('waits, too');
+    pair.flow();
+    pair.server.drain(3000);
+    pair.flow();
+    expect(sink.fault).toMatchObject({
+      code: LocalCode.ConnectionLost,
+      message: 'the session is gone: the server shuts down',
+      sent: 'no',
+    });
+    expect(pair.clientOwner.unsent).toEqual([other.call]);
+    expect([pair.client.calls.inFlight, pair.client.calls.queued]).toEqual([1, 0]);
+    other.call.abandon();
+  });
 
   it('are the client’s to end: an event of the server ends none', () => {
     open();

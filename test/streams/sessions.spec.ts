@@ -15,7 +15,7 @@ import {
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
-import { answerDeclareWith, call, fence, openWith } from '../helpers/channel-frames.js';
+import { answerDeclareWith, call, declare, fence, msg, openWith } from '../helpers/channel-frames.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
 import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
@@ -389,6 +389,20 @@ describe('ctx.session', () => {
     expect(await test.mine.withSession(() => test.mine.call('login', 'me'))).toEqual(expect.any(String));
   });
 
+  it('that is closed while its call is on the way to the handler does not come back', async () => {
+    const test = await start({ limits: { maxSessions: 1 } });
+    const raw = await openWith(test.port);
+    const close: RawFrame = [103, 9, { target: '/_event/session_close' }, { session_id: 'a' }];
+    raw.send(declare(5, 'ids', {}, { session_id: 'a' }), msg(5, 2), close);
+    expect((await raw.answer(5))[2]).toEqual({ channel_life_cycle: 'DECLARE' });
+    for (const body of ['a', 'a', null]) expect((await raw.answer(5))[3]).toBe(body);
+    expect(sessions[0]?.signal.aborted).toBe(true);
+    // its place is free
+    raw.send(call(11, 'login', 'me', { session_id: 'b' }));
+    expect((await raw.answer(11))[3]).toBe('b');
+    raw.destroy();
+  });
+
   it('of two clients with the same id is not the same', async () => {
     const test = await start();
     const [a, b] = await Promise.all([openWith(test.port), openWith(test.port)]);
@@ -412,6 +426,21 @@ describe('ctx.session', () => {
         expect(await mineSession.call('whoami')).toBe(mineSession.id);
       });
     });
+  });
+
+  it('of one client is refused by another, in words that say so', async () => {
+    const test = await start();
+    const other = test.client();
+    const session = await test.mine.openSession();
+    for (const failing of [
+      other.call('whoami', {}, { session }),
+      collect(other.stream('ids', 1, { session })),
+      other.channel('idChannel', { session }),
+    ]) {
+      expect(await rejection(failing)).toMatchObject({ message: 'the session belongs to another client' });
+    }
+    expect(sessions).toEqual([]);
+    session.close();
   });
 
   it('of one client holds inside a session of another', async () => {
@@ -552,11 +581,11 @@ describe('a lost connection', () => {
 });
 
 async function record(
-  declare: typeof answerDeclareWith,
+  open: typeof answerDeclareWith,
 ): Promise<{ client: (port: number) => RapClient; frames: RawFrame[]; port: number; close(): void }> {
   const frames: RawFrame[] = [];
   const scripted = await scriptedServer(async (peer) => {
-    await declare(peer);
+    await open(peer);
     for (;;) {
       const frame = await peer.next(undefined, 60_000);
       frames.push(frame);
