@@ -177,7 +177,8 @@ export function callTimeout(
   });
 }
 
-/** A header with the time that is left. */
+/** A header with the time that is left, where that is a time: a caller may say that it has no end. */
 export function timeLeftHeader(header: Header, timeoutMs: number): Header {
+  if (!Number.isSafeInteger(Math.ceil(timeoutMs))) return header;
   return { ...header, timeout_ms: Math.max(1, Math.ceil(timeoutMs)) };
 }

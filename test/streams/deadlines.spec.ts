@@ -280,6 +280,9 @@ describe('on the wire', () => {
     await (
       await client.channel('limited', { deadline: Date.now() + 3000 })
     ).closed;
+    // no limit, said aloud
+    await client.call('endless', {}, { timeoutMs: Infinity });
+    await collect(client.stream('endless', {}, { timeoutMs: Infinity }));
     for (const [, , header] of frames) {
       expect(header['X-rap-deadline']).toBeUndefined();
       if (header['target'] === '/default/limited') expectLeft(header['timeout_ms'], 3000);
