@@ -5,6 +5,7 @@ import { Status } from '../protocol/status.js';
 import type { Channel } from './channel.js';
 import { Incoming } from './incoming.js';
 import type { MessageView, NamedFault } from './message-view.js';
+import { RUN_TIMEOUT } from './own-timeout.js';
 import type { Peer } from './peer.js';
 import { afterwards, type Exchange } from './processors.js';
 
@@ -127,11 +128,11 @@ export class IncomingCall extends Incoming {
     const fault = new Fault({
       status: Status.Invoke,
       message: 'Call slow timeout',
-      remoteName: 'RpcRunTimeError',
+      remoteName: RUN_TIMEOUT,
     });
-    if (this.exchange && !this.stream) this.#expireIn(this.exchange, { fault, name: 'RpcRunTimeError' });
+    if (this.exchange && !this.stream) this.#expireIn(this.exchange, { fault, name: RUN_TIMEOUT });
     else {
-      this.fail(fault, 'RpcRunTimeError');
+      this.fail(fault, RUN_TIMEOUT);
       this.settle();
     }
     this.cancel(fault);

@@ -6,6 +6,7 @@ import type { Channel } from './channel.js';
 import { cancelled } from './incoming-call.js';
 import { Incoming } from './incoming.js';
 import type { MessageView } from './message-view.js';
+import { CHANNEL_TIMEOUT } from './own-timeout.js';
 import type { Peer } from './peer.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
@@ -55,7 +56,7 @@ export class IncomingChannel extends Incoming {
 
   /** The deadline that came with DECLARE. */
   override expire(): void {
-    const fault = new Fault({ status: Status.RunTime, message: 'the deadline of the channel is over' });
+    const fault = new Fault({ status: Status.RunTime, message: CHANNEL_TIMEOUT });
     this.cancel(fault);
     this.fail(fault, 'RunTimeError');
   }

@@ -125,6 +125,20 @@ describe.each(ways)('the time of a channel, %s,', (_, options) => {
     expect(await failing(400)).toMatchObject({ message: 'the deadline of the channel is over' });
   });
 
+  it('is not what a handler fails with in its last moment', async () => {
+    open(options);
+    const channel = pair.client.openChannel(requestOf({}, { timeoutMs: 500 }));
+    limit(channel, 500);
+    await turns();
+    const [incoming] = pair.serverOwner.channels;
+    pair.pass(495);
+    incoming?.fail(new Fault({ status: 1005, message: 'the database is slow' }), 'RunTimeError');
+    incoming?.ended();
+    pair.flow();
+    await turns();
+    expect(channel.fault).toMatchObject({ status: 1005, message: 'the database is slow' });
+  });
+
   it('is not the caller’s where that set a time for its opening only', async () => {
     expect(await failing(495, false)).toMatchObject({ message: 'the deadline of the channel is over' });
   });
