@@ -5,7 +5,7 @@ import { Connection, type ConnectionStatus } from '../cluster/connection.js';
 import { describeEndpoint } from '../net/address.js';
 import { dial } from '../net/dial.js';
 import type { SocketLink } from '../net/socket-link.js';
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
