@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { AsyncSubject, Observable, throwError } from 'rxjs';
+import { AsyncSubject, map, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { Fault } from '../protocol/fault.js';
@@ -29,7 +29,7 @@ import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
 import { serviceProxy } from './service/service-proxy.js';
 import type { RapServiceClient } from './service/service-types.js';
-import { streamOf } from './rap-stream.js';
+import { streamOf, type StreamView } from './rap-stream.js';
 
 const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
 const NOTHING = (): void => {};
@@ -108,17 +108,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
-    return streamOf<T>(
-      async () => {
-        const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
-          forStream: true,
-        });
-        // a channel that cannot take its parameters has ended, and says why to the reader
-        channel.write(data).catch((error: Fault) => channel.cancel(error));
-        return channel;
-      },
-      (value) => this.serializeResponse(value) as T,
-    );
+    return streamOf<T>(async () => {
+      const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
+        forStream: true,
+      });
+      // a channel that cannot take its parameters has ended, and says why to the reader
+      channel.write(data).catch((error: Fault) => channel.cancel(error));
+      return channel;
+    }, this.#view());
   }
 
   /**
@@ -156,9 +153,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }),
         reject: inThisScope((error: unknown) => observer.error(error)),
         stream: inThisScope((channel: Channel) => {
-          new RapChannel<TResult>(channel).toObservable().subscribe({
-            next: (value) => observer.next(this.serializeResponse(value) as TResult),
-            error: (error) => observer.error(this.serializeError(error)),
+          const view = this.#view<TResult>();
+          const values = new RapChannel(channel).toObservable().pipe(map((value) => view.value(value)));
+          values.subscribe({
+            next: (value) => observer.next(value),
+            error: (error) => observer.error(view.error(error)),
             complete: () => observer.complete(),
           });
         }),
@@ -260,13 +259,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         {
           resolve,
           reject,
-          stream: (channel) =>
-            resolve(
-              streamOf<T>(
-                () => channel,
-                (value) => this.serializeResponse(value) as T,
-              ),
-            ),
+          stream: (channel) => resolve(streamOf<T>(() => channel, this.#view())),
         },
       );
     });
@@ -372,6 +365,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       outcome.reject(this.serializeError(toRapError(error)));
       return NOTHING;
     }
+  }
+
+  /** Values and errors of a stream, as a subclass may show them. */
+  #view<T>(): StreamView<T> {
+    return {
+      value: (value) => this.serializeResponse(value) as T,
+      error: (error) => this.serializeError(error),
+    };
   }
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
