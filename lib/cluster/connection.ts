@@ -127,12 +127,18 @@ export class Connection implements PeerOwner {
 
   /** Ends the connection and fails what is pending. A later call connects again. */
   close(reason: string): void {
+    const draining = [...this.#draining];
+    this.#leave(reason);
+    for (const peer of draining) peer.close(reason);
+  }
+
+  /** The same, without harm to what runs on connections that are about to end. */
+  #leave(reason: string): void {
     const state = this.#state;
     this.#state = { name: 'idle' };
     this.#wasOpen = false;
     if (state.name === 'waiting') state.timer.cancel();
     if (state.name === 'open' || state.name === 'connecting') state.peer?.close(reason);
-    for (const peer of this.#draining) peer.close(reason);
     this.#takeWaiting().fail(
       connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
     );
@@ -148,7 +154,7 @@ export class Connection implements PeerOwner {
       this.#wasOpen = false;
       peer.finish();
       this.options.onStatus('disconnected');
-    } else this.close('the client was drained');
+    } else this.#leave('the client was drained');
     await new Promise<void>((resolve) => {
       if (this.#draining.size === 0) resolve();
       else this.#drained.push(resolve);

@@ -730,6 +730,36 @@ describe('drain', () => {
     expect(drained).toBe(true);
   });
 
+  it('may be asked for twice: what runs is left alone', async () => {
+    const first = await (fresh(), world.open());
+    const sink = new RecordingSink();
+    world.connection.peer?.call(requestOf(), sink);
+    await world.settle();
+    const drained = Promise.all([world.connection.drain(), world.connection.drain()]);
+    await world.settle();
+    first.owner.call().reply('answered');
+    first.owner.call().ended();
+    await world.settle();
+    expect(sink.outcome).toBe('answered');
+    await drained;
+  });
+
+  it('leaves alone what still runs at a server that shuts down', async () => {
+    const first = await (fresh(), world.open());
+    const sink = new RecordingSink();
+    world.connection.peer?.call(requestOf(), sink);
+    await world.settle();
+    first.server?.drain(3_000);
+    await world.settle();
+    const drained = world.connection.drain();
+    await world.settle();
+    first.owner.call().reply('answered');
+    first.owner.call().ended();
+    await world.settle();
+    expect(sink.outcome).toBe('answered');
+    await drained;
+  });
+
   it('is done at once where nothing is open', async () => {
     await fresh().connection.drain();
     expect(world.statuses).toEqual([]);
