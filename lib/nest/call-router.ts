@@ -12,37 +12,31 @@ import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry, Route } from './handler-registry.js';
 import { channelFault, kindFault } from './kind-fault.js';
 
-const DEFAULT_RUN_TIMEOUT_MS = 9_000;
-
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
   readonly dispatcher: CallDispatcher;
   readonly authorize: Authorize | undefined;
-  readonly runTimeoutMs: number | undefined;
+  readonly runTimeoutMs: number;
   /** One line of the log for each connection at most. */
   readonly logOnce: (peer: Peer, message: string) => void;
 }
 
 /** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
 export class CallRouter {
-  readonly #runTimeoutMs: number;
-
-  constructor(private readonly options: CallRouterOptions) {
-    this.#runTimeoutMs = options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
-  }
+  constructor(private readonly options: CallRouterOptions) {}
 
   /** Processors come first, and their time counts. False where it has none left. */
   onArrival(incoming: Incoming): boolean {
     const isCall = incoming instanceof IncomingCall;
     const route = this.#route(incoming);
-    return limit(incoming, route?.timeoutMs ?? (isCall ? this.#runTimeoutMs : Infinity));
+    return limit(incoming, route?.timeoutMs ?? (isCall ? this.options.runTimeoutMs : Infinity));
   }
 
   onCall(call: IncomingCall): void {
     const route = this.#route(call);
     if (!route) return this.#refuse(call);
     call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
-    if (!limit(call, route.timeoutMs ?? this.#runTimeoutMs)) return;
+    if (!limit(call, route.timeoutMs ?? this.options.runTimeoutMs)) return;
     if (this.options.authorize) this.#ask(this.options.authorize, call, route);
     else this.#dispatch(call, route);
   }
@@ -62,7 +56,7 @@ export class CallRouter {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
-    else if (!incoming.wantsChannel) dispatcher.stream(incoming, route, this.#runTimeoutMs);
+    else if (!incoming.wantsChannel) dispatcher.stream(incoming, route, this.options.runTimeoutMs);
     else fail(incoming, channelFault(route), 'ChannelError');
   }
 

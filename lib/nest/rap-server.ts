@@ -25,11 +25,9 @@ import { targetOf } from './pattern.js';
 import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
-import type { RapServerOptions } from './server-options.js';
+import { type RapServerOptions, timesOf } from './server-options.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
-
-const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
 const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
 
@@ -53,6 +51,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #lifecycle: Lifecycle;
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #limits;
+  readonly #closeTimeoutMs: number;
   #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
   #codec: BodyCodec | undefined;
@@ -66,6 +65,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#options = options;
     this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
+    const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
+    this.#closeTimeoutMs = closeTimeoutMs;
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
@@ -103,7 +104,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       registry: this.#registry,
       dispatcher,
       authorize: options.authorize,
-      runTimeoutMs: options.runTimeoutMs,
+      runTimeoutMs,
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
   }
@@ -174,7 +175,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    */
   async drain(): Promise<void> {
     this.#socketServer?.stopListening();
-    await this.#connections.drain(this.#options.closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS);
+    await this.#connections.drain(this.#closeTimeoutMs);
   }
 
   /** Where the server listens, or `null` when it does not. */
