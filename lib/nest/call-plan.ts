@@ -62,7 +62,7 @@ export class CallPlanner {
       ? route.header
       : {
           ...metadata,
-          ...options?.header,
+          ...(options?.header && ownHeader(options.header)),
           ...(session ? { session_id: session.id } : {}),
           target: route.target,
         };
@@ -103,6 +103,24 @@ export function acceptingStream({ route, header, encodedHeader }: CallPlan): Cal
 export function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
   return { target: route.target, timeoutMs };
 }
+
+/** Whoever hands the header of one call on to the next hands on what is the application's. */
+function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const own = { ...header };
+  for (const key of PROTOCOL_KEYS) delete own[key];
+  return own;
+}
+
+/** What is said of a message by the protocol, beside its target and session, and not by the application. */
+const PROTOCOL_KEYS = [
+  'status_code',
+  'error',
+  'channel_life_cycle',
+  'timeout_ms',
+  'one_way',
+  'accept_stream',
+  'X-rap-deadline',
+];
 
 function isTimed(options: RapCallOptions | undefined): boolean {
   return options?.timeoutMs !== undefined || options?.deadline !== undefined;
