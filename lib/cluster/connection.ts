@@ -13,6 +13,8 @@ import { Backoff, type ReconnectOptions } from './backoff.js';
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
 
 export interface ConnectionOptions {
+  /** Before the server is reached; rejects where it should not be. What it takes does not count as time to connect. */
+  readonly prepare?: (() => Promise<void>) | undefined;
   /** Reaches the server; rejects where it cannot be reached. */
   readonly dial: () => Promise<Link>;
   /** The server in messages. */
@@ -214,20 +216,25 @@ export class Connection implements PeerOwner {
     const attempt: State = { name: 'connecting', peer: undefined };
     this.#state = attempt;
     this.options.onStatus(this.#wasOpen ? 'reconnecting' : 'connecting');
+    const { prepare, clock } = this.options;
     let link: Link;
+    let since: number;
     try {
+      if (prepare) await prepare();
+      since = clock.now();
       link = await this.options.dial();
     } catch (error) {
       if (this.#state === attempt) this.#lost(unreachable(this.options.where, error));
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, clock, deadlines, metadata, processors, security } = this.options;
+    const { limits, keepAlive, deadlines, metadata, processors, security } = this.options;
+    const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
     attempt.peer = new Peer(link, {
       role: 'client',
       security,
       owner: this,
-      limits,
+      limits: { ...limits, openTimeoutMs },
       keepAlive,
       clock,
       deadlines,

@@ -35,8 +35,8 @@ export function clientConnection(
   const security = securityOf(options.processors, 'client');
   if (security?.warning) logger.warn(security.warning);
   return new Connection({
+    prepare: lifecycle && (() => lifecycle.start()),
     dial: async () => {
-      if (lifecycle) await lifecycle.start();
       const { tls } = options;
       const { connectTimeoutMs } = limits;
       const link = await runOutside(() =>

@@ -690,6 +690,36 @@ describe('close', () => {
   });
 });
 
+describe('the time to connect', () => {
+  const limits = { ...DEFAULT_LIMITS, openTimeoutMs: 9_000 };
+
+  it('is one for reaching the server and for its answer to DECLARE', async () => {
+    const first = fresh({ limits }).acquire(60_000);
+    await world.pass(4_000);
+    await world.dial.reach();
+    await world.pass(4_999);
+    expect(first.pending).toBe(true);
+    await world.pass(1);
+    expect(first.error).toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
+    expect(first.error?.message).toContain('DECLARE');
+  });
+
+  it('does not begin before what comes first is done', async () => {
+    let ready!: () => void;
+    const prepare = (): Promise<void> => new Promise((resolve) => (ready = resolve));
+    const first = fresh({ limits, prepare }).acquire(60_000);
+    await world.pass(20_000);
+    expect(world.dials).toEqual([]);
+    ready();
+    await world.settle();
+    await world.dial.reach();
+    await world.pass(8_999);
+    expect(first.pending).toBe(true);
+    await world.pass(1);
+    expect(first.error?.message).toContain('DECLARE');
+  });
+});
+
 describe('drain', () => {
   it('lets what runs end, then closes', async () => {
     const first = await (fresh(), world.open());
