@@ -54,7 +54,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #closeTimeoutMs: number;
   #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
-  #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
@@ -317,10 +316,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
   #nestCodec(): BodyCodec | undefined {
-    const { serializer, deserializer } = this;
-    if (!serializer && !deserializer) return undefined;
-    this.#codec ??= nestCodec(serializer, deserializer);
-    return this.#codec;
+    return nestCodec(this.serializer, this.deserializer);
   }
 
   /** The hooks are fields that instrumentation may set at any time. */
