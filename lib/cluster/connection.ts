@@ -15,6 +15,8 @@ import { Backoff, type ReconnectOptions } from './backoff.js';
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
 
 export interface ConnectionOptions {
+  /** Before the server is reached; rejects where it should not be. What it takes does not count as time to connect. */
+  readonly prepare?: (() => Promise<void>) | undefined;
   /** Reaches the server; rejects where it cannot be reached. */
   readonly dial: () => Promise<Link>;
   /** The server in messages. */
@@ -129,12 +131,18 @@ export class Connection implements PeerOwner {
 
   /** Ends the connection and fails what is pending. A later call connects again. */
   close(reason: string): void {
+    const draining = [...this.#draining];
+    this.#leave(reason);
+    for (const peer of draining) peer.close(reason);
+  }
+
+  /** The same, without harm to what runs on connections that are about to end. */
+  #leave(reason: string): void {
     const state = this.#state;
     this.#state = { name: 'idle' };
     this.#wasOpen = false;
     if (state.name === 'waiting') state.timer.cancel();
     if (state.name === 'open' || state.name === 'connecting') state.peer?.close(reason);
-    for (const peer of this.#draining) peer.close(reason);
     this.#takeWaiting().fail(
       connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
     );
@@ -150,7 +158,7 @@ export class Connection implements PeerOwner {
       this.#wasOpen = false;
       peer.finish();
       this.options.onStatus('disconnected');
-    } else this.close('the client was drained');
+    } else this.#leave('the client was drained');
     await new Promise<void>((resolve) => {
       if (this.#draining.size === 0) resolve();
       else this.#drained.push(resolve);
@@ -210,20 +218,25 @@ export class Connection implements PeerOwner {
     const attempt: State = { name: 'connecting', peer: undefined };
     this.#state = attempt;
     this.options.onStatus(this.#wasOpen ? 'reconnecting' : 'connecting');
+    const { prepare, clock } = this.options;
     let link: Link;
+    let since: number;
     try {
+      if (prepare) await prepare();
+      since = clock.now();
       link = await this.options.dial();
     } catch (error) {
       if (this.#state === attempt) this.#lost(unreachable(this.options.where, error));
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, clock, deadlines, metadata, processors, security } = this.options;
+    const { limits, keepAlive, deadlines, metadata, processors, security } = this.options;
+    const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
     attempt.peer = new Peer(link, {
       role: 'client',
       security,
       owner: this,
-      limits,
+      limits: { ...limits, openTimeoutMs },
       keepAlive,
       clock,
       deadlines,

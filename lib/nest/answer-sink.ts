@@ -4,6 +4,7 @@ import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { Route } from './handler-registry.js';
 import { kindFault } from './kind-fault.js';
 import type { StreamSink } from './stream-source.js';
+import { pump, type Values } from './values.js';
 
 /**
  * Where the values go that a unary call is answered with: one value is the answer, none is a void answer; with the
@@ -82,4 +83,19 @@ export class AnswerSink implements StreamSink {
       this.close(error as Fault);
     }
   }
+}
+
+/**
+ * Answers a call with what its handler gives: as a stream, which has ended then, or with the one value, which is given back.
+ *
+ * @throws what the source fails with
+ */
+export async function pumpAnswer(
+  values: Values,
+  call: IncomingCall,
+  route: Route,
+): Promise<{ readonly value: unknown } | undefined> {
+  const sink = new AnswerSink(call, route);
+  await pump(values, sink);
+  return sink.end();
 }

@@ -8,7 +8,7 @@ import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { aroundCall } from '../rpc/compose.js';
 import { MessageView } from '../rpc/message-view.js';
 import type { MessageMiddleware } from '../rpc/pipeline.js';
-import { AnswerSink } from './answer-sink.js';
+import { pumpAnswer } from './answer-sink.js';
 import { runInScope } from './call-scope.js';
 import { toRapError } from './errors.js';
 import { callerError, handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from './handler-fault.js';
@@ -17,7 +17,8 @@ import { kindFault, parametersFault } from './kind-fault.js';
 import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
-import { isStream, pumpIterable, UnfilteredError } from './stream-source.js';
+import { UnfilteredError } from './stream-source.js';
+import { isValues, pump, type Values } from './values.js';
 
 /** Nest's processing hooks, which instrumentation sets on a server. */
 export interface ProcessingHooks {
@@ -122,7 +123,7 @@ export class CallDispatcher {
     if (middleware) return this.#answerThrough(middleware, call, route, context);
     return this.#handle(call, route, context).then(
       (value) => {
-        if (isObservable(value) || isStream(value)) return this.#answerValues(value, call, route, context);
+        if (isValues(value)) return this.#answerValues(value, call, route, context);
         return this.#reply(value, call, route, context);
       },
       (error: unknown) => this.#fail(new UnfilteredError(error), call, context),
@@ -175,31 +176,20 @@ export class CallDispatcher {
   async #result(call: IncomingCall, route: Route, context: RapContext): Promise<unknown> {
     try {
       const value = await unfiltered(this.#handle(call, route, context));
-      if (!isObservable(value) && !isStream(value)) return value;
-      const sink = new AnswerSink(call, route);
-      if (isObservable(value)) await pumpObservable(value, sink);
-      else await pumpIterable(value, sink);
-      return sink.end()?.value;
+      if (!isValues(value)) return value;
+      return (await pumpAnswer(value, call, route))?.value;
     } catch (error) {
-      throw this.#publicError(error, call, context);
+      throw callerError(this.#seen(error, call, context)); // as middleware sees it, and the caller after it
     }
   }
 
-  /** An error of a handler as middleware sees it, and the caller after it. */
-  #publicError(error: unknown, call: Incoming, context: RapContext): unknown {
-    const seen = this.#seen(error, call, context);
-    return callerError(seen);
-  }
-
-  async #answerValues(values: unknown, call: IncomingCall, route: Route, context: RapContext): Promise<void> {
-    const sink = new AnswerSink(call, route);
+  async #answerValues(values: Values, call: IncomingCall, route: Route, context: RapContext): Promise<void> {
+    let single;
     try {
-      if (isObservable(values)) await pumpObservable(values, sink);
-      else if (isStream(values)) await pumpIterable(values, sink);
+      single = await pumpAnswer(values, call, route);
     } catch (error) {
       return this.#fail(error, call, context);
     }
-    const single = sink.end();
     if (single) return this.#reply(single.value, call, route, context);
     call.ended();
   }
@@ -244,9 +234,8 @@ export class CallDispatcher {
   ): Promise<void> {
     try {
       const result: unknown = await unfiltered(route.handler(parameters, context));
-      if (isObservable(result)) await pumpObservable(result, incoming.channel);
-      else if (isStream(result)) await pumpIterable(result, incoming.channel);
-      else throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
+      if (!isValues(result)) throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
+      await pump(result, incoming.channel);
     } catch (error) {
       return this.#fail(error, incoming, context);
     }

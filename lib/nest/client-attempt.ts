@@ -53,8 +53,9 @@ export class Attempt<T> implements ReplySink {
     if (this.#end()) this.outcome.reject(toRapError(error));
   }
 
-  /** The time is over, whatever the call is waiting for. */
+  /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
   timeOut(timing: { target: string; timeoutMs: number }): void {
+    if (this.#channel) return;
     const wasSent = this.pending !== undefined && this.pending.id !== 0;
     this.pending?.abandon();
     this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));

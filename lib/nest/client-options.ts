@@ -46,7 +46,7 @@ export interface RapClientOptions extends RapServerAddress {
 
 /** The last argument of a call. */
 export interface RapCallOptions {
-  /** More headers of the call. */
+  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
   header?: Readonly<Record<string, unknown>>;
   /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
   timeoutMs?: number;

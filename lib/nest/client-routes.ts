@@ -1,4 +1,5 @@
-import { encodeHeader, type EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
+import { encodeHeader } from '../protocol/encoder.js';
 import type { Header } from '../protocol/frame.js';
 import { ParseError } from './errors.js';
 import { targetOf } from './pattern.js';

@@ -1,4 +1,4 @@
-import type { Deserializer, Serializer } from '@nestjs/microservices';
+import type { Deserializer, ReadPacket, Serializer, WritePacket } from '@nestjs/microservices';
 import type { BodyCodec } from './call-dispatcher.js';
 
 /** Runs bodies through Nest's serializer and deserializer where the user gave one; `undefined` costs nothing. */
@@ -22,5 +22,32 @@ export function nestCodec(
       };
       return packet.response;
     },
+  };
+}
+
+/** The same for a client. */
+export interface ClientCodec {
+  encode(packet: ReadPacket): Promise<unknown>;
+  /** `undefined` where answers stay as they are. */
+  readonly decode: ((response: unknown) => Promise<unknown>) | undefined;
+}
+
+export function clientCodec(
+  serializer: Serializer | undefined,
+  deserializer: Deserializer | undefined,
+): ClientCodec | undefined {
+  if (!serializer && !deserializer) return undefined;
+  return {
+    async encode(packet) {
+      if (!serializer) return packet.data;
+      const serialized = (await serializer.serialize(packet)) as ReadPacket;
+      return serialized.data;
+    },
+    decode:
+      deserializer &&
+      (async (response) => {
+        const packet = (await deserializer.deserialize({ response, isDisposed: true })) as WritePacket;
+        return packet.response as unknown;
+      }),
   };
 }

@@ -1,32 +1,26 @@
-import { Logger, type Type } from '@nestjs/common';
+import type { Type } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { AsyncSubject, Observable, throwError } from 'rxjs';
-import { Connection, type ConnectionStatus } from '../cluster/connection.js';
-import { describeEndpoint } from '../net/address.js';
-import { dial } from '../net/dial.js';
+import { AsyncSubject, map, Observable, throwError } from 'rxjs';
+import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
-import type { EncodedHeader } from '../protocol/encoder.js';
-import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
-import type { Header } from '../protocol/frame.js';
 import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
-import { ChannelLimit } from '../rpc/channel-limit.js';
-import { DeadlineQueue, TimeLimit } from '../rpc/deadline-queue.js';
-import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
-import { allowManyListeners } from '../rpc/listeners.js';
+import { DeadlineQueue } from '../rpc/deadline-queue.js';
 import type { Peer } from '../rpc/peer.js';
-import { callTimeout } from '../rpc/pending-call.js';
-import { securityOf } from '../rpc/security.js';
-import { currentScope, followCallScopes, inThisScope, runInSession, runOutside } from './call-scope.js';
-import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
+import { CallPlanner } from './call-plan.js';
+import { followCallScopes, inThisScope, runInSession } from './call-scope.js';
+import type { Outcome } from './client-attempt.js';
+import { ClientCalls } from './client-calls.js';
+import { clientConnection, logError } from './client-connection.js';
 import { ClientLifecycle } from './client-lifecycle.js';
-import { endpointOf, reconnectOf, type RapCallOptions, type RapClientOptions } from './client-options.js';
-import { type ClientRoute, ClientRoutes } from './client-routes.js';
+import type { RapCallOptions, RapClientOptions } from './client-options.js';
+import { ping } from './client-ping.js';
 import { ParseError, toRapError } from './errors.js';
-import { handlerFault } from './handler-fault.js';
+import { EventListeners } from './event-listeners.js';
 import { Lifecycle } from './lifecycle.js';
-import { assertLoadedOnce, loadProcessors } from './load-plugins.js';
+import { assertLoadedOnce } from './load-plugins.js';
+import { clientCodec } from './nest-codec.js';
 import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
 import { RapSession, type SessionClient } from './rap-session.js';
@@ -35,26 +29,9 @@ import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
 import { serviceProxy } from './service/service-proxy.js';
 import type { RapServiceClient } from './service/service-types.js';
-import { streamOf } from './rap-stream.js';
-
-const DEFAULT_CALL_TIMEOUT_MS = 10_000;
-
-/** What a call inherits and was told: where it goes, how long it may take, what cancels it. */
-interface CallPlan {
-  readonly route: ClientRoute;
-  readonly header: Header;
-  readonly encodedHeader: EncodedHeader | undefined;
-  readonly session: RapSession | undefined;
-  readonly timeoutMs: number;
-  /** Somebody asked for this limit: the server is told, and streams and channels end with it. */
-  readonly isLimited: boolean;
-  readonly signals: readonly AbortSignal[];
-}
+import { streamOf, type StreamView } from './rap-stream.js';
 
 const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
-
-const logger = new Logger('RapClient');
-const NO_SIGNALS: readonly AbortSignal[] = [];
 const NOTHING = (): void => {};
 
 /**
@@ -66,12 +43,10 @@ const NOTHING = (): void => {};
  * It connects with the first call, and comes back by itself when the connection was lost.
  */
 export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
-  readonly #callTimeoutMs: number;
-  readonly #hasOwnTimeout: boolean;
+  readonly #planner: CallPlanner;
   readonly #connection: Connection;
-  readonly #deadlines = new DeadlineQueue(systemClock);
-  readonly #routes = new ClientRoutes((pattern) => this.normalizePattern(pattern));
-  readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
+  readonly #calls: ClientCalls;
+  readonly #listeners = new EventListeners<RapClientEvents>(logError);
   /** Proxies by their contracts and controller classes. */
   readonly #proxies = new WeakMap<object, unknown>();
   /** `undefined` where nothing is to be told of start and stop. */
@@ -82,47 +57,26 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   constructor(options: RapClientOptions = {}) {
     super();
     followCallScopes();
-    this.#hasOwnTimeout = options.callTimeoutMs !== undefined;
-    this.#callTimeoutMs = options.callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
-    if (!(this.#callTimeoutMs > 0))
-      throw new RangeError(`callTimeoutMs must be above 0, got ${this.#callTimeoutMs}`);
+    this.#planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    const limits = resolveLimits(options.limits);
-    const endpoint = endpointOf(options);
     const { events, processors = [] } = options;
     assertLoadedOnce(processors);
     if (events || processors.length > 0)
       this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
-    const security = securityOf(options.processors, 'client');
-    if (security?.warning) logger.warn(security.warning);
-    this.#connection = new Connection({
-      dial: async () => {
-        if (this.#lifecycle) await this.#lifecycle.start();
-        this.#link = await runOutside(() =>
-          dial(endpoint, {
-            tls: options.tls,
-            connectTimeoutMs: limits.connectTimeoutMs,
-            limits,
-            clock: systemClock,
-          }),
-        );
-        return this.#link;
-      },
-      where: describeEndpoint(endpoint),
-      limits,
-      keepAlive: withDefaults('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE),
-      clock: systemClock,
-      deadlines: this.#deadlines,
-      metadata: options.metadata ?? {},
-      processors: loadProcessors(processors, {
-        toFault: handlerFault,
-        toPublic: toRapError,
-        onError: logError,
-      }),
-      security,
-      reconnect: reconnectOf(options.reconnect),
+    const deadlines = new DeadlineQueue(systemClock);
+    this.#connection = clientConnection(options, {
+      deadlines,
+      lifecycle: this.#lifecycle,
+      onLink: (link) => (this.#link = link),
       onStatus: (status, reason) => this.#onStatus(status, reason),
+    });
+    this.#calls = new ClientCalls({
+      connection: this.#connection,
+      deadlines,
+      planner: this.#planner,
+      // a subclass may set them at any time
+      codec: () => clientCodec(this.serializer, this.deserializer),
     });
   }
 
@@ -154,15 +108,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
-    return streamOf<T>(
-      async () => {
-        const channel = await this.#openChannel(pattern, undefined, options, true);
-        // a channel that cannot take its parameters has ended, and says why to the reader
-        channel.write(data).catch((error: Fault) => channel.cancel(error));
-        return channel;
-      },
-      (value) => this.serializeResponse(value) as T,
-    );
+    return streamOf<T>(async () => {
+      const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
+        forStream: true,
+      });
+      // a channel that cannot take its parameters has ended, and says why to the reader
+      channel.write(data).catch((error: Fault) => channel.cancel(error));
+      return channel;
+    }, this.#view());
   }
 
   /**
@@ -175,7 +128,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     options?: RapCallOptions & { metadata?: unknown },
   ): Promise<RapChannel<In, Out>> {
     try {
-      return new RapChannel<In, Out>(await this.#openChannel(pattern, options?.metadata, options));
+      return new RapChannel<In, Out>(
+        await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
+          metadata: options?.metadata,
+        }),
+      );
     } catch (error) {
       throw this.serializeError(toRapError(error));
     }
@@ -196,9 +153,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }),
         reject: inThisScope((error: unknown) => observer.error(error)),
         stream: inThisScope((channel: Channel) => {
-          new RapChannel<TResult>(channel).toObservable().subscribe({
-            next: (value) => observer.next(this.serializeResponse(value) as TResult),
-            error: (error) => observer.error(this.serializeError(error)),
+          const view = this.#view<TResult>();
+          const values = new RapChannel(channel).toObservable().pipe(map((value) => view.value(value)));
+          values.subscribe({
+            next: (value) => observer.next(value),
+            error: (error) => observer.error(view.error(error)),
             complete: () => observer.complete(),
           });
         }),
@@ -282,7 +241,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Opens a session, which lasts until `session.close()` or the end of an `await using`. */
   async openSession(): Promise<RapSession> {
-    return new RapSession(this, await this.#acquire('openSession', this.#callTimeoutMs));
+    return new RapSession(this, await this.#acquire('openSession', this.#planner.callTimeoutMs));
   }
 
   /** @internal */
@@ -300,13 +259,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         {
           resolve,
           reject,
-          stream: (channel) =>
-            resolve(
-              streamOf<T>(
-                () => channel,
-                (value) => this.serializeResponse(value) as T,
-              ),
-            ),
+          stream: (channel) => resolve(streamOf<T>(() => channel, this.#view())),
         },
       );
     });
@@ -316,28 +269,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Measures the way to the server and back. @returns milliseconds */
   async ping(): Promise<number> {
-    const peer = await this.#acquire('ping', this.#callTimeoutMs);
-    const started = systemClock.now();
-    return new Promise((resolve, reject) => {
-      const timer = systemClock.after(this.#callTimeoutMs, () =>
-        reject(toRapError(callTimeout({ target: 'ping', timeoutMs: this.#callTimeoutMs }, 'response'))),
-      );
-      peer.measurePing({
-        resolve: () => {
-          timer.cancel();
-          resolve(systemClock.now() - started);
-        },
-        reject: (fault) => {
-          timer.cancel();
-          reject(toRapError(fault));
-        },
-      });
-    });
+    const { callTimeoutMs } = this.#planner;
+    return ping(await this.#acquire('ping', callTimeoutMs), callTimeoutMs);
   }
 
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
   async connect(): Promise<void> {
-    await this.#acquire('connect', this.#callTimeoutMs);
+    await this.#acquire('connect', this.#planner.callTimeoutMs);
     await this.#lifecycle?.ready();
   }
 
@@ -370,7 +308,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Listens to events of the connection. */
   override on<K extends keyof RapClientEvents>(event: K, callback: RapClientEvents[K]): void {
-    this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), callback]);
+    this.#listeners.add(event, callback);
   }
 
   /** Nest's way to the thing inside: Node's socket. @throws Error before the client is connected. */
@@ -383,7 +321,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
     try {
-      return this.#send<unknown>(packet, undefined, {
+      return this.#calls.start<unknown>(packet, undefined, {
         resolve: (response) => {
           callback({ response });
           callback({ isDisposed: true });
@@ -397,23 +335,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   protected async dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
-    const { route, header, session, timeoutMs } = this.#plan(packet, undefined);
-    const peer =
-      session?.connection() ?? this.#connection.peer ?? (await this.#acquire(route.target, timeoutMs));
-    const body = this.serializer ? await this.#serialize(packet) : packet.data;
-    try {
-      const pending = peer.emit(
-        { target: route.target, header, body, timeoutMs, pinned: session !== undefined },
-        header,
-      );
-      if (pending) await pending;
-    } catch (error) {
-      throw toRapError(error);
-    }
+    await this.#calls.emit(packet);
     return undefined as T;
   }
 
-  // --- the way of a call --------------------------------------------------------------------------------------
+  // --- beneath ------------------------------------------------------------------------------------------------
 
   #start<T>(
     pattern: unknown,
@@ -422,7 +348,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     outcome: Outcome<T>,
   ): () => void {
     try {
-      return this.#send(this.#packet(pattern, data), options, {
+      return this.#calls.start(this.#packet(pattern, data), options, {
         resolve: (value: T) => {
           let response: T;
           try {
@@ -441,142 +367,12 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     }
   }
 
-  /** Sends a call now, or as soon as there is a connection. Returns what cancels it. */
-  #send<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const plan = this.#plan(packet, options);
-    const attempt: Attempt<T> = new Attempt(
-      outcome,
-      plan.isLimited
-        ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
-        : undefined,
-    );
-    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
-    for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
-    if (attempt.over) return NOTHING;
-    const peer = plan.session ? plan.session.connection() : this.#connection.peer;
-    if (peer && !this.serializer && !this.deserializer) {
-      this.#sendTo(peer, plan, packet.data, plan.timeoutMs, attempt);
-    } else void this.#sendLater(plan, packet, attempt);
-    return () => attempt.abandon();
-  }
-
-  /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
-  async #sendLater<T>(plan: CallPlan, packet: ReadPacket, attempt: Attempt<T>): Promise<void> {
-    const { route, session, timeoutMs } = plan;
-    try {
-      const started = systemClock.now();
-      if (this.serializer || this.deserializer) this.#limit(attempt, plan, started);
-      const body = this.serializer ? await this.#serialize(packet) : packet.data;
-      if (this.deserializer) attempt.decode = (response) => this.#deserialize<T>(response);
-      const peer = session?.connection() ?? (await this.#connection.acquire(route.target, timeoutMs));
-      if (attempt.over) return;
-      const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
-      this.#sendTo(peer, plan, body, leftMs, attempt);
-    } catch (error) {
-      attempt.reject(error);
-    }
-  }
-
-  #sendTo<T>(peer: Peer, plan: CallPlan, body: unknown, timeoutMs: number, attempt: Attempt<T>): void {
-    const { route, isLimited } = plan;
-    const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
-    attempt.pending = peer.call(
-      {
-        target: route.target,
-        header: headers.header,
-        encodedHeader: headers.encodedHeader,
-        body,
-        timeoutMs,
-        tellTimeLeft: isLimited,
-        pinned: plan.session !== undefined,
-      },
-      attempt,
-    );
-  }
-
-  /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
-  #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
-    const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan)));
-    this.#deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
-    attempt.whenOver(() => this.#deadlines.remove(limit));
-  }
-
-  async #openChannel(
-    pattern: unknown,
-    metadata: unknown,
-    options: RapCallOptions | undefined,
-    forStream = false,
-  ): Promise<Channel> {
-    const plan = this.#plan(this.#packet(pattern, undefined), options);
-    const { route, header, session, timeoutMs, isLimited, signals } = plan;
-    const { target } = route;
-    if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
-    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const started = systemClock.now();
-    const peer = session?.connection() ?? (await this.#connection.acquire(target, timeoutMs));
-    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const leftMs = Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - started)));
-    const channel = peer.openChannel({
-      target,
-      header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
-      body: metadata,
-      timeoutMs: leftMs,
-      tellTimeLeft: isLimited,
-    });
-    this.#limitChannel(channel, plan, leftMs);
-    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
-    channel.whenClosed(() => {
-      for (const stop of unlisten) stop();
-    });
-    return channel;
-  }
-
-  #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
-    const limit = new ChannelLimit(channel, { ...timingOf(plan), whole: plan.isLimited }, systemClock);
-    this.#deadlines.add(limit, leftMs);
-    channel.whenClosed(() => this.#deadlines.remove(limit));
-  }
-
-  /** What holds for a call: its own options, and what the handler or session that makes it hands down. */
-  #plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
-    const route = this.#routes.of(packet.pattern);
-    const scope = options?.detached ? undefined : currentScope();
-    if (options?.session && !options.session.belongsTo(this))
-      throw new RangeError('the session belongs to another client');
-    const session = options?.session ?? scope?.sessions?.find((open) => open.belongsTo(this));
-    const { metadata } = packet as { metadata?: Record<string, string> };
-    const isPlain = !session && !metadata && !options?.header;
-    const header = isPlain
-      ? route.header
-      : {
-          ...metadata,
-          ...options?.header,
-          ...(session ? { session_id: session.id } : {}),
-          target: route.target,
-        };
-    const inherited = scope?.incoming;
-    const inheritedMs = inherited?.timeLeftMs ?? Infinity;
-    const ownMs = this.#timeoutOf(options);
+  /** Values and errors of a stream, as a subclass may show them. */
+  #view<T>(): StreamView<T> {
     return {
-      route,
-      header,
-      encodedHeader: isPlain ? route.encodedHeader : undefined,
-      session,
-      timeoutMs: Math.ceil(Math.min(ownMs, inheritedMs)),
-      isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
-      signals: signalsOf(options?.signal, inherited?.signal),
+      value: (value) => this.serializeResponse(value) as T,
+      error: (error) => this.serializeError(error),
     };
-  }
-
-  #timeoutOf(options: RapCallOptions | undefined): number {
-    if (!options) return this.#callTimeoutMs;
-    const { timeoutMs = this.#callTimeoutMs, deadline } = options;
-    if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, got ${timeoutMs}`);
-    if (deadline === undefined) return timeoutMs;
-    const leftMs = Number(deadline) - Date.now();
-    if (Number.isNaN(leftMs))
-      throw new RangeError('deadline must be a Date, or a number as Date.now() counts');
-    return Math.min(timeoutMs, leftMs);
   }
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
@@ -592,71 +388,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return typeof this.createPacket === 'function' ? this.createPacket(pattern, data) : { pattern, data };
   }
 
-  async #serialize(packet: ReadPacket): Promise<unknown> {
-    const serialized = (await this.serializer.serialize(packet)) as ReadPacket;
-    return serialized.data;
-  }
-
-  async #deserialize<T>(response: unknown): Promise<T> {
-    const packet = (await this.deserializer.deserialize({ response, isDisposed: true })) as WritePacket<T>;
-    return packet.response as T;
-  }
-
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
     this._status$.next(status);
     const error = toRapError(reason) as Error | undefined;
     if (status === RapStatus.Connected) {
       this.#lifecycle?.connected();
-      this.#emit('connect');
-    } else if (status === RapStatus.Disconnected) this.#emit('disconnect', error);
-    else if (status === RapStatus.Reconnecting && reason) this.#emit('reconnecting', error);
+      this.#listeners.emit('connect');
+    } else if (status === RapStatus.Disconnected) this.#listeners.emit('disconnect', error);
+    else if (status === RapStatus.Reconnecting && reason) this.#listeners.emit('reconnecting', error);
   }
-
-  #emit<K extends keyof RapClientEvents>(event: K, ...args: Parameters<RapClientEvents[K]>): void {
-    for (const listener of this.#listeners.get(event) ?? []) {
-      try {
-        listener(...(args as never[]));
-      } catch (error) {
-        logger.error(error);
-      }
-    }
-  }
-}
-
-function logError(error: unknown): void {
-  try {
-    logger.error(error);
-  } catch {
-    // what was thrown cannot even be logged
-  }
-}
-
-/** The headers of a call whose caller takes a stream as well as one value. */
-function acceptingStream({ route, header, encodedHeader }: CallPlan): {
-  readonly header: Header;
-  readonly encodedHeader: EncodedHeader | undefined;
-} {
-  // a plain call costs nothing more
-  if (encodedHeader) return route.accepting;
-  return { header: { ...header, accept_stream: true }, encodedHeader: undefined };
-}
-
-function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
-  return { target: route.target, timeoutMs };
-}
-
-function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
-  const cancel = (): void => channel.cancel(cancelledBy(signal, target));
-  allowManyListeners(signal);
-  signal.addEventListener('abort', cancel, { once: true });
-  return () => signal.removeEventListener('abort', cancel);
-}
-
-function isTimed(options: RapCallOptions | undefined): boolean {
-  return options?.timeoutMs !== undefined || options?.deadline !== undefined;
-}
-
-function signalsOf(own: AbortSignal | undefined, inherited: AbortSignal | undefined): readonly AbortSignal[] {
-  if (!own && !inherited) return NO_SIGNALS;
-  return [own, inherited].filter((signal) => signal !== undefined);
 }

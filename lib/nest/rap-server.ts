@@ -3,26 +3,18 @@ import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { assertSecureContext, SocketServer } from '../net/socket-server.js';
-import { isLocal } from '../net/address.js';
 import type { SocketLink } from '../net/socket-link.js';
-import { Extension } from '../protocol/extension.js';
-import { Fault } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
-import { parseTarget } from '../protocol/target.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
-import type { Incoming } from '../rpc/incoming.js';
-import { IncomingCall } from '../rpc/incoming-call.js';
-import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import type { Processors } from '../rpc/processors.js';
 import { securityOf } from '../rpc/security.js';
-import { channelFault, kindFault } from './kind-fault.js';
-import { askWhetherAllowed } from './authorize.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
+import { CallRouter } from './call-router.js';
 import { toRapError } from './errors.js';
+import { EventListeners } from './event-listeners.js';
 import { rememberMaskedErrors } from './expose-errors.js';
-import { HandlerRegistry, type RapPatternExtras, type Route } from './handler-registry.js';
+import { HandlerRegistry, type RapPatternExtras } from './handler-registry.js';
 import { listRoute } from './registry-list.js';
 import { extrasProblem, routeOf } from './route.js';
 import { handlerFault, maskError } from './handler-fault.js';
@@ -33,12 +25,9 @@ import { targetOf } from './pattern.js';
 import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
-import type { RapServerOptions } from './server-options.js';
+import { type RapServerOptions, timesOf } from './server-options.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
-
-const DEFAULT_RUN_TIMEOUT_MS = 9_000;
-const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
 const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
 
@@ -56,16 +45,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   protected override readonly logger = new Logger(RapServer.name);
 
   readonly #options: RapServerOptions;
-  readonly #runTimeoutMs: number;
   readonly #registry = new HandlerRegistry();
   readonly #connections: ServerConnections;
-  readonly #dispatcher: CallDispatcher;
+  readonly #router: CallRouter;
   readonly #lifecycle: Lifecycle;
-  readonly #listeners = new Map<string, ((...args: never[]) => unknown)[]>();
+  readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #limits;
+  readonly #closeTimeoutMs: number;
   #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
-  #codec: BodyCodec | undefined;
   #socketServer: SocketServer | undefined;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
@@ -74,9 +62,10 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   constructor(options: RapServerOptions = {}) {
     super();
     this.#options = options;
-    this.#runTimeoutMs = options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS;
     this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
+    const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
+    this.#closeTimeoutMs = closeTimeoutMs;
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
@@ -95,20 +84,27 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       deadlines: new DeadlineQueue(systemClock),
       processors: this.#processors(),
       middleware: middleware.connection,
-      onArrival: (incoming) => this.#onArrival(incoming),
-      onCall: (call) => this.#onCall(call),
-      onChannel: (incoming) => this.#onChannel(incoming),
-      onEvent: (event, ...args) => this.#emit(event, ...args),
+      onArrival: (incoming) => this.#router.onArrival(incoming),
+      onCall: (call) => this.#router.onCall(call),
+      onChannel: (incoming) => this.#router.onChannel(incoming),
+      onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
       log: (message) => this.logger.warn(message),
       security,
     });
-    this.#dispatcher = new CallDispatcher({
+    const dispatcher = new CallDispatcher({
       hooks: this.#processingHooks(),
       exposeErrors: options.exposeErrors ?? false,
       codec: () => this.#nestCodec(),
       middleware: middleware.message,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
+    });
+    this.#router = new CallRouter({
+      registry: this.#registry,
+      dispatcher,
+      authorize: options.authorize,
+      runTimeoutMs,
+      logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
   }
 
@@ -178,7 +174,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    */
   async drain(): Promise<void> {
     this.#socketServer?.stopListening();
-    await this.#connections.drain(this.#options.closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS);
+    await this.#connections.drain(this.#closeTimeoutMs);
   }
 
   /** Where the server listens, or `null` when it does not. */
@@ -214,8 +210,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** Listens to events of the transport. May be called before `listen`, and holds over restarts. */
   on<K extends keyof RapServerEvents>(event: K, callback: RapServerEvents[K]): void {
-    const listeners = this.#listeners.get(event) ?? [];
-    this.#listeners.set(event, [...listeners, callback]);
+    this.#listeners.add(event, callback);
   }
 
   async #start(): Promise<AddressInfo | string> {
@@ -252,7 +247,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       onLink: (link: SocketLink) => this.#connections.accept(link),
       onError: (error) => {
         this.logger.error(error);
-        this.#emit('error', error);
+        this.#listeners.emit('error', error);
       },
     });
     const address = await server.listen().catch((error: unknown) => {
@@ -263,7 +258,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socketServer = server;
     retainWorkers();
     this._status$.next(RapStatus.Connected);
-    this.#emit('listening', address);
+    this.#listeners.emit('listening', address);
     try {
       await this.#lifecycle.started();
     } catch (error) {
@@ -296,69 +291,10 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socketServer = undefined;
     await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
-    this.#emit('close');
+    this.#listeners.emit('close');
   }
 
-  #emit<K extends keyof RapServerEvents>(event: K, ...args: Parameters<RapServerEvents[K]>): void {
-    for (const listener of this.#listeners.get(event) ?? []) {
-      try {
-        listener(...(args as never[]));
-      } catch (error) {
-        this.handleError(error as string);
-      }
-    }
-  }
-
-  // --- calls --------------------------------------------------------------------------------------------------
-
-  #onCall(call: IncomingCall): void {
-    const route = this.#route(call);
-    if (!route) return this.#refuse(call);
-    call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
-    if (!this.#limit(call, route.timeoutMs ?? this.#runTimeoutMs)) return;
-    if (this.#options.authorize) this.#ask(call, route, () => this.#dispatch(call, route));
-    else this.#dispatch(call, route);
-  }
-
-  #dispatch(call: IncomingCall, route: Route): void {
-    if (!route.isChannel) return this.#dispatcher.dispatch(call, route);
-    this.#fail(call, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
-  }
-
-  #onChannel(incoming: IncomingChannel): void {
-    const route = this.#route(incoming);
-    if (!route) return this.#refuse(incoming);
-    // streams and channels live as long as their two sides want, unless one of them says how long that is
-    if (!this.#limit(incoming, route.timeoutMs ?? Infinity)) return;
-    if (this.#options.authorize) this.#ask(incoming, route, () => this.#dispatchChannel(incoming, route));
-    else this.#dispatchChannel(incoming, route);
-  }
-
-  #dispatchChannel(incoming: IncomingChannel, route: Route): void {
-    if (route.isChannel) return this.#dispatcher.converse(incoming, route);
-    if (!incoming.wantsChannel) return this.#dispatcher.stream(incoming, route, this.#runTimeoutMs);
-    this.#fail(incoming, channelFault(route), 'ChannelError');
-  }
-
-  /** The user's `authorize` decides, now or later. */
-  #ask(incoming: Incoming, route: Route, dispatch: () => void): void {
-    const { authorize } = this.#options;
-    if (!authorize) return dispatch();
-    askWhetherAllowed(authorize, incoming, route, (allowed, error) => {
-      if (incoming.settled) return incoming.ended(); // nobody waits for it any more
-      if (allowed) return dispatch();
-      if (error !== undefined)
-        this.#connections.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
-      this.#refuse(incoming);
-    });
-  }
-
-  /** Processors come first, and their time counts. */
-  #onArrival(incoming: Incoming): boolean {
-    const isCall = incoming instanceof IncomingCall;
-    const route = this.#route(incoming);
-    return this.#limit(incoming, route?.timeoutMs ?? (isCall ? this.#runTimeoutMs : Infinity));
-  }
+  // --- what the layers below are given -------------------------------------------------------------------------
 
   #processors(): Processors | undefined {
     const onError = (error: unknown): void => this.#logged(error);
@@ -378,55 +314,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     }
   }
 
-  /** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
-  #limit(incoming: Incoming, ownMs: number): boolean {
-    if (incoming.exchange) return true; // it has had it since its arrival
-    const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
-    if (leftMs <= 0) {
-      incoming.expire();
-      incoming.ended();
-      return false;
-    }
-    if (leftMs !== Infinity) incoming.limitRun(leftMs);
-    return true;
-  }
-
-  #route(incoming: Incoming): Route | undefined {
-    const { target } = incoming.header;
-    if (typeof target !== 'string') return undefined;
-    const isCall = incoming instanceof IncomingCall;
-    const request = isCall ? this.#registry.request(target) : this.#registry.channel(target);
-    const event = this.#registry.event(target);
-    const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
-    if (!route?.isPrivate || this.#options.authorize || isLocal(incoming.peer.remote)) return route;
-    return undefined;
-  }
-
-  #refuse(incoming: Incoming): void {
-    const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
-    const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
-    const name = (parseTarget(target)?.name ?? target).slice(0, 256);
-    const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
-    this.#fail(incoming, fault, 'FuncNotFoundError');
-    const nearest = this.#registry.nearest(target);
-    const hint = nearest ? `; did they mean ${nearest}?` : '';
-    this.#connections.logOnce(
-      incoming.peer,
-      `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
-    );
-  }
-
-  #fail(incoming: Incoming, fault: Fault, name: string): void {
-    incoming.fail(fault, name);
-    incoming.ended();
-  }
-
   /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
   #nestCodec(): BodyCodec | undefined {
-    const { serializer, deserializer } = this;
-    if (!serializer && !deserializer) return undefined;
-    this.#codec ??= nestCodec(serializer, deserializer);
-    return this.#codec;
+    return nestCodec(this.serializer, this.deserializer);
   }
 
   /** The hooks are fields that instrumentation may set at any time. */
@@ -440,26 +330,4 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       },
     };
   }
-}
-
-/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
-function callerTimeLeftMs({ header, peer }: Incoming): number {
-  const { timeout_ms: timeoutMs } = header;
-  const deadline = header['X-rap-deadline'];
-  return Math.min(
-    isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
-    isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
-  );
-}
-
-function textOf(error: unknown): string {
-  try {
-    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
-  } catch {
-    return 'it cannot be shown';
-  }
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === 'number' && !Number.isNaN(value);
 }

@@ -1,6 +1,13 @@
 import type { Channel } from '../rpc/channel.js';
 import { toRapError } from './errors.js';
 
+/** How a client shows what comes over a stream. */
+export interface StreamView<T> {
+  value(value: unknown): T;
+  /** Gets errors of rap. */
+  error(error: unknown): unknown;
+}
+
 /**
  * A stream's values. The channel opens with the first `next()`; leaving the loop early cancels the stream, and the
  * server's generator is told to stop.
@@ -12,14 +19,18 @@ export class StreamIterator<T> implements AsyncIterator<T, undefined> {
 
   constructor(
     private readonly open: () => Promise<Channel> | Channel,
-    private readonly map: (value: T) => T,
+    private readonly view: StreamView<T>,
   ) {}
 
   next(): Promise<IteratorResult<T, undefined>> {
     // the common case costs one promise: the value is here already
     const message = this.#channel?.poll();
-    if (message) return Promise.resolve({ done: false, value: this.map(message.body as T) });
-    return this.#next();
+    if (!message) return this.#next();
+    try {
+      return Promise.resolve({ done: false, value: this.view.value(message.body) });
+    } catch (error) {
+      return Promise.reject(this.#failed(error));
+    }
   }
 
   async return(): Promise<IteratorResult<T, undefined>> {
@@ -35,19 +46,25 @@ export class StreamIterator<T> implements AsyncIterator<T, undefined> {
       if (this.#over) return END;
       this.#channel ??= await (this.#opening ??= Promise.resolve(this.open()));
       const message = await this.#channel.read();
-      if (message) return { done: false, value: this.map(message.body as T) };
+      if (message) return { done: false, value: this.view.value(message.body) };
       this.#over = true;
       return END;
     } catch (error) {
-      this.#over = true;
-      throw toRapError(error);
+      throw this.#failed(error);
     }
+  }
+
+  /** Nobody calls `return()` after an error: a value that cannot be shown must not leave the stream open. */
+  #failed(error: unknown): unknown {
+    this.#over = true;
+    this.#channel?.close();
+    return this.view.error(toRapError(error));
   }
 }
 
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** A stream that is iterated as often as one likes, each time anew; or once, where its channel is open already. */
-export function streamOf<T>(open: () => Promise<Channel> | Channel, map: (value: T) => T): AsyncIterable<T> {
-  return { [Symbol.asyncIterator]: () => new StreamIterator<T>(open, map) };
+export function streamOf<T>(open: () => Promise<Channel> | Channel, view: StreamView<T>): AsyncIterable<T> {
+  return { [Symbol.asyncIterator]: () => new StreamIterator<T>(open, view) };
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../protocol/clock.js';
 import { CloseReason } from '../protocol/event.js';
 import type { Fault } from '../protocol/fault.js';
 import { LocalCode } from '../protocol/fault.js';
-import type { Link } from '../protocol/link.js';
+import type { Link, RemoteAddress } from '../protocol/link.js';
 import type { DeadlineQueue } from '../rpc/deadline-queue.js';
 import { aroundConnection } from '../rpc/compose.js';
 import type { Incoming } from '../rpc/incoming.js';
@@ -71,18 +71,31 @@ export class ServerConnections implements PeerOwner {
       connectionId: randomUUID(),
       processors,
     });
-    const { address } = link.remote;
-    const ofAddress = this.#perAddress.get(address) ?? 0;
-    const full = this.#peers.size >= limits.maxConnections || ofAddress >= limits.maxConnectionsPerAddress;
+    const refusal = this.#refusalOf(link);
     this.#peers.add(peer);
     this.#opening.add(peer);
-    this.#perAddress.set(address, ofAddress + 1);
-    if (full) {
+    this.#count(link.remote, 1);
+    if (refusal) {
       peer.start();
       this.#refusedConnections += 1;
-      peer.close(CloseReason.TooManyConnections);
+      peer.close(refusal);
     } else if (middleware) void this.#admit(peer, middleware);
     else peer.start();
+  }
+
+  /** Why a connection more is too many. */
+  #refusalOf({ remote }: Link): string | undefined {
+    const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
+    if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
+    const ofAddress = this.#perAddress.get(remote.address) ?? 0;
+    return ofAddress >= maxConnectionsPerAddress ? CloseReason.TooManyConnectionsOfAddress : undefined;
+  }
+
+  #count({ address, family }: RemoteAddress, more: 1 | -1): void {
+    if (family === 'unix') return; // the path is the server's own
+    const count = (this.#perAddress.get(address) ?? 0) + more;
+    if (count > 0) this.#perAddress.set(address, count);
+    else this.#perAddress.delete(address);
   }
 
   /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
@@ -167,10 +180,7 @@ export class ServerConnections implements PeerOwner {
   }
 
   onClose(peer: Peer, reason: Fault): void {
-    const { address } = peer.remote;
-    const left = (this.#perAddress.get(address) ?? 1) - 1;
-    if (left > 0) this.#perAddress.set(address, left);
-    else this.#perAddress.delete(address);
+    this.#count(peer.remote, -1);
     this.#peers.delete(peer);
     this.#refusedCalls += peer.incoming.refused;
     if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);

@@ -1,4 +1,5 @@
 import type { TlsOptions } from 'node:tls';
+import { inspect } from 'node:util';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import type { Authorize } from './authorize.js';
@@ -54,4 +55,25 @@ export interface RapServerOptions {
   serializer?: Serializer;
   /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */
   deserializer?: Deserializer;
+}
+
+const DEFAULT_RUN_TIMEOUT_MS = 9_000;
+const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
+
+/** The times of a server, with defaults filled in. @throws RangeError that names the option where one is no time */
+export function timesOf({ runTimeoutMs, closeTimeoutMs }: RapServerOptions): {
+  readonly runTimeoutMs: number;
+  readonly closeTimeoutMs: number;
+} {
+  assertTime('runTimeoutMs', runTimeoutMs, 'above 0', (ms) => ms > 0);
+  assertTime('closeTimeoutMs', closeTimeoutMs, 'of at least 0', (ms) => ms >= 0);
+  return {
+    runTimeoutMs: runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS,
+    closeTimeoutMs: closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS,
+  };
+}
+
+function assertTime(name: string, given: unknown, range: string, isRight: (ms: number) => boolean): void {
+  if (given === undefined || (typeof given === 'number' && isRight(given))) return;
+  throw new RangeError(`${name} must be a number ${range}, got ${inspect(given)}`);
 }

@@ -18,7 +18,7 @@ export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
 export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLink> {
   return new Promise((resolve, reject) => {
     const address = nodeAddress(endpoint);
-    const secure = options.tls !== undefined;
+    const secure = Boolean(options.tls);
     const socket = secure
       ? tls.connect({
           minVersion: 'TLSv1.2',

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
-import { bytesOf, encodeFrame, type EncodedHeader } from '../protocol/encoder.js';
+import { bytesOf, type EncodedHeader } from '../protocol/encoded-frame.js';
+import { encodeFrame } from '../protocol/encoder.js';
 import { CloseReason } from '../protocol/event.js';
 import { Fault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
@@ -162,7 +163,7 @@ export class SocketLink implements Link, BudgetHolder {
     if (this.#ended) return;
     this.#stopReading();
     this.#writer.end();
-    this.#linger = this.options.clock.after(LINGER_MS + this.#lingerForUnsent(), () => this.destroy());
+    this.#linger = this.options.clock.after(LINGER_MS, () => this.#lingerForUnsent());
   }
 
   destroy(): void {
@@ -175,8 +176,9 @@ export class SocketLink implements Link, BudgetHolder {
   }
 
   /** Large answers that were sent just before the end get the time of a stall, not of a goodbye. */
-  #lingerForUnsent(): number {
-    return this.pendingBytes > 0 ? this.options.limits.writeStallTimeoutMs : 0;
+  #lingerForUnsent(): void {
+    if (this.pendingBytes === 0) return this.destroy();
+    this.#linger = this.options.clock.after(this.options.limits.writeStallTimeoutMs, () => this.destroy());
   }
 
   /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */

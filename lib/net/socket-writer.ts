@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
-import type { EncodedFrame } from '../protocol/encoder.js';
+import type { EncodedFrame } from '../protocol/encoded-frame.js';
 import type { FrameSeal } from '../protocol/frame-seal.js';
 import { Outbox } from '../protocol/outbox.js';
 import { RecordWriter } from '../protocol/record.js';

@@ -6,7 +6,19 @@ export function carefulDecode(bytes: Buffer): unknown {
   return new Reader(bytes).value();
 }
 
+/**
+ * Looks for keys that a map has twice, in the value at the start of `bytes` and in all maps within it: decoded, they have
+ * collapsed into one.
+ */
+export function hasDuplicateKeys(bytes: Buffer): boolean {
+  const reader = new Reader(bytes);
+  reader.value();
+  return reader.hasDuplicates;
+}
+
 class Reader {
+  /** A key came twice in a map. */
+  hasDuplicates = false;
   #pos = 0;
 
   constructor(private readonly bytes: Buffer) {}
@@ -103,6 +115,7 @@ class Reader {
     for (let i = 0; i < count; i++) {
       const key = this.value() as string;
       const value = this.value();
+      if (Object.hasOwn(object, key)) this.hasDuplicates = true;
       if (key === '__proto__') {
         Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
       } else object[key] = value;

@@ -1,5 +1,5 @@
 import { Unpackr } from 'msgpackr';
-import { carefulDecode } from './careful-decode.js';
+import { carefulDecode, hasDuplicateKeys } from './careful-decode.js';
 import { Fault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
@@ -47,6 +47,8 @@ export class FrameDecoder {
   #index = 0;
   #fault: Fault | undefined;
   #opener: FrameOpener | undefined;
+  /** A frame that is decoded now has maps in its header. */
+  #hasNestedHeader = false;
 
   constructor(private readonly limits: FrameLimits) {
     this.#scanner = new Scanner(limits);
@@ -134,6 +136,7 @@ export class FrameDecoder {
     if (end < 0) return;
     const bytes = this.#tail.take();
     this.#scanner.verify(bytes);
+    this.#hasNestedHeader = this.#scanner.hasNestedHeader;
     if (this.#runLimit === 1) this.raw = bytes;
     if (this.#opener) return this.#addSealed(this.#opener, bytes, this.#scanner.bodyStart, bytes.length);
     this.#add(
@@ -150,6 +153,7 @@ export class FrameDecoder {
     const ends: number[] = [];
     let runEnd = start;
     let careful = false;
+    this.#hasNestedHeader = false;
     try {
       while (ends.length < this.#runLimit && this.#pos < chunk.length) {
         const end = this.#scanner.scan(chunk, this.#pos);
@@ -166,6 +170,7 @@ export class FrameDecoder {
         runEnd = end;
         ends.push(end);
         this.#pos = end;
+        this.#hasNestedHeader ||= this.#scanner.hasNestedHeader;
         if (careful) break;
       }
     } finally {
@@ -186,6 +191,7 @@ export class FrameDecoder {
       }
       const frame = chunk.subarray(this.#pos, end);
       this.#pos = end;
+      this.#hasNestedHeader = this.#scanner.hasNestedHeader;
       this.#addSealed(opener, frame, this.#scanner.bodyStart, end - start);
     }
   }
@@ -212,8 +218,11 @@ export class FrameDecoder {
     if (defect) throw protocolFault(defect);
     const header = frame[2] as Header;
     // duplicate keys have collapsed into one
-    const declared = headerEntries(bytes, start);
+    const at = headerStart(bytes, start);
+    const declared = entriesAt(bytes, at);
     if (declared > 1 && Object.keys(header).length !== declared) throw protocolFault('duplicate header key');
+    if (this.#hasNestedHeader && hasDuplicateKeys(bytes.subarray(at)))
+      throw protocolFault('duplicate header key');
     this.#frames.push(frame);
     this.#ends.push(wireEnd);
   }
@@ -225,13 +234,18 @@ export class FrameDecoder {
   }
 }
 
-/** Entries that the header map of the frame at `start` declares. */
-function headerEntries(bytes: Buffer, start: number): number {
+/** Where the header of the frame at `start` begins: behind the array, type and id. */
+function headerStart(bytes: Buffer, start: number): number {
   let pos = start + 1;
   for (let i = 0; i < 2; i++) {
     const token = bytes[pos] as number;
     pos += token < 0x80 ? 1 : 1 + 2 ** (token - 0xcc);
   }
+  return pos;
+}
+
+/** Entries that the map at `pos` declares. */
+function entriesAt(bytes: Buffer, pos: number): number {
   const token = bytes[pos] as number;
   if (token < 0x90) return token & 0x0f;
   return token === 0xde ? bytes.readUInt16BE(pos + 1) : bytes.readUInt32BE(pos + 1);

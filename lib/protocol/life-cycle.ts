@@ -1,4 +1,5 @@
-import { encodeHeader, type EncodedHeader } from './encoder.js';
+import type { EncodedHeader } from './encoded-frame.js';
+import { encodeHeader } from './encoder.js';
 
 /** `header.channel_life_cycle` of a channel's frames. */
 export const LifeCycle = {

@@ -1,4 +1,5 @@
-import type { EncodedFrame, Slab } from './encoder.js';
+import type { EncodedFrame } from './encoded-frame.js';
+import type { Slab } from './slab.js';
 
 /**
  * What waits to be written to one connection, as few and as large pieces as can be: frames that lie next to each

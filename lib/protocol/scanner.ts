@@ -65,6 +65,8 @@ export class Scanner {
    * an integer of exactly ±2^53, a string that starts with a byte order mark.
    */
   needsCare = false;
+  /** In the header of the last frame lie containers of several values: what the keys of maps in it are is not known yet. */
+  hasNestedHeader = false;
   /** Where the body of the last frame begins, counted from the frame. */
   bodyStart = 0;
 
@@ -141,6 +143,7 @@ export class Scanner {
     this.#items = 0;
     this.#before = 0;
     this.needsCare = false;
+    this.hasNestedHeader = false;
   }
 
   #inHeader(): boolean {
@@ -265,6 +268,7 @@ export class Scanner {
     if (headerDepth > this.#limits.maxHeaderDepth) throw refuse('header too deep');
     if (headerDepth === 1 && count / 2 > this.#limits.maxHeaderEntries)
       throw refuse('too many header entries');
+    if (headerDepth > 1 && count > 2) this.hasNestedHeader = true;
   }
 
   #checkText(bytes: Buffer, start: number, length: number): void {

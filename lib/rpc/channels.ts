@@ -1,4 +1,4 @@
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { type AgreedExtensions, Extension, sendWindow } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';

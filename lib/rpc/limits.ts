@@ -18,7 +18,7 @@ export interface RapLimits extends FrameLimits {
   readonly tlsHandshakeTimeoutMs: number;
   /** Time to reach a server, TLS included. Default 5 s. */
   readonly connectTimeoutMs: number;
-  /** Time for a server to answer DECLARE, once it is reached. Default 9 s, rap's own. */
+  /** Time for a client until the server has answered DECLARE, reaching it included. Default 9 s, rap's own. */
   readonly openTimeoutMs: number;
   /** Time for a frame that has begun to be whole, plus one second per 64 KiB that came. Default 30 s, as Nest. */
   readonly incompleteFrameTimeoutMs: number;

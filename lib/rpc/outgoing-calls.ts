@@ -1,4 +1,4 @@
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';

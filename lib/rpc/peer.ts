@@ -1,5 +1,5 @@
 import type { Clock } from '../protocol/clock.js';
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
 import { type AgreedExtensions, Extension, offeredExtensions } from '../protocol/extension.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';

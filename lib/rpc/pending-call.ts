@@ -1,5 +1,5 @@
 import type { Clock } from '../protocol/clock.js';
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode, type Sent } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';

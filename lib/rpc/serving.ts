@@ -1,4 +1,4 @@
-import type { EncodedHeader } from '../protocol/encoder.js';
+import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { CloseReason } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';

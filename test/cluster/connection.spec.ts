@@ -690,6 +690,36 @@ describe('close', () => {
   });
 });
 
+describe('the time to connect', () => {
+  const limits = { ...DEFAULT_LIMITS, openTimeoutMs: 9_000 };
+
+  it('is one for reaching the server and for its answer to DECLARE', async () => {
+    const first = fresh({ limits }).acquire(60_000);
+    await world.pass(4_000);
+    await world.dial.reach();
+    await world.pass(4_999);
+    expect(first.pending).toBe(true);
+    await world.pass(1);
+    expect(first.error).toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
+    expect(first.error?.message).toContain('DECLARE');
+  });
+
+  it('does not begin before what comes first is done', async () => {
+    let ready!: () => void;
+    const prepare = (): Promise<void> => new Promise((resolve) => (ready = resolve));
+    const first = fresh({ limits, prepare }).acquire(60_000);
+    await world.pass(20_000);
+    expect(world.dials).toEqual([]);
+    ready();
+    await world.settle();
+    await world.dial.reach();
+    await world.pass(8_999);
+    expect(first.pending).toBe(true);
+    await world.pass(1);
+    expect(first.error?.message).toContain('DECLARE');
+  });
+});
+
 describe('drain', () => {
   it('lets what runs end, then closes', async () => {
     const first = await (fresh(), world.open());
@@ -728,6 +758,36 @@ describe('drain', () => {
     call?.abandon();
     await world.settle();
     expect(drained).toBe(true);
+  });
+
+  it('may be asked for twice: what runs is left alone', async () => {
+    const first = await (fresh(), world.open());
+    const sink = new RecordingSink();
+    world.connection.peer?.call(requestOf(), sink);
+    await world.settle();
+    const drained = Promise.all([world.connection.drain(), world.connection.drain()]);
+    await world.settle();
+    first.owner.call().reply('answered');
+    first.owner.call().ended();
+    await world.settle();
+    expect(sink.outcome).toBe('answered');
+    await drained;
+  });
+
+  it('leaves alone what still runs at a server that shuts down', async () => {
+    const first = await (fresh(), world.open());
+    const sink = new RecordingSink();
+    world.connection.peer?.call(requestOf(), sink);
+    await world.settle();
+    first.server?.drain(3_000);
+    await world.settle();
+    const drained = world.connection.drain();
+    await world.settle();
+    first.owner.call().reply('answered');
+    first.owner.call().ended();
+    await world.settle();
+    expect(sink.outcome).toBe('answered');
+    await drained;
   });
 
   it('is done at once where nothing is open', async () => {

@@ -1,8 +1,13 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tls from 'node:tls';
 import { ConnectionLostError, type RapServerOptions } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
 import type { TestApp } from '../helpers/app.js';
+import { TestAuthority } from '../helpers/certificates.js';
 import { answerDeclare, DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
 import {
   atCleanUp,
@@ -176,7 +181,7 @@ describe('a server', () => {
       await start({ limits: { maxConnectionsPerAddress: 3 } });
       const admitted = [await openRaw(app), await openRaw(app)];
       const refused = await connectRaw(app);
-      expect(await refused.closeReason()).toBe(CloseReason.TooManyConnections);
+      expect(await refused.closeReason()).toBe(CloseReason.TooManyConnectionsOfAddress);
       const other = await connectRaw(app, '127.0.0.2');
       other.send(DECLARE);
       await other.answer(3);
@@ -185,7 +190,45 @@ describe('a server', () => {
       admitted[0]?.destroy();
       await until(() => app.server.stats().connections === 3, 'room for one more of the address');
       await expectAnswers(await openRaw(app));
-      expect(await (await connectRaw(app)).closeReason()).toBe(CloseReason.TooManyConnections);
+      expect(await (await connectRaw(app)).closeReason()).toBe(CloseReason.TooManyConnectionsOfAddress);
+    });
+
+    it('counts the clients of a Unix socket as no address: they have none', async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'rap-'));
+      atCleanUp(() => rm(folder, { recursive: true, force: true }));
+      const path = join(folder, 'socket');
+      app = await startApp({ path, limits: { maxConnections: 3, maxConnectionsPerAddress: 1 } });
+      const clients = [1, 2, 3, 4].map(() => app.client({ path, reconnect: false }));
+      for (const client of clients.slice(0, 3)) expect(await client.call('echo', 1)).toBe(1);
+      await expect(clients[3]?.call('echo', 1)).rejects.toThrow(CloseReason.TooManyConnections);
+    });
+
+    it('gets rid of a client over TLS that it refuses as soon as of any other', async () => {
+      const authority = new TestAuthority();
+      const tlsOptions = authority.issue({ commonName: 'server', names: ['127.0.0.1'] });
+      app = await startApp({
+        tls: tlsOptions,
+        limits: { maxConnections: 1, writeStallTimeoutMs: 3_600_000 },
+      });
+      const admitted = app.client({ tls: { ca: authority.cert } });
+      expect(await admitted.call('echo', 1)).toBe(1);
+      const { port } = app;
+      // reads nothing, and does not close
+      const refused = tls.connect({
+        port,
+        host: '127.0.0.1',
+        ca: authority.cert,
+        allowHalfOpen: true,
+      } as object);
+      atCleanUp(() => refused.destroy());
+      await once(refused, 'secureConnect');
+      refused.pause();
+      await until(() => app.server.stats().refusedConnections === 1, 'the refusal');
+      const since = performance.now();
+      while ((await sockets()) > 1) {
+        if (performance.now() - since > 15_000) throw new Error('a refused connection is held');
+        await pass(10);
+      }
     });
 
     it('gets rid of a flood: of those who do not read, and of those who go on sending', async () => {

@@ -74,6 +74,12 @@ const REFUSED: [name: string, bytes: Buffer, reason: string][] = [
   ['T4 an array as key', echoOf('81 9101 02'), 'a map key is not a string'],
   ['T4 a number as header key', hex('946505 8101c0 c0'), 'a map key is not a string'],
   ['T4 a header key twice', hex('946505 82a16101a16102 c0'), 'duplicate header key'],
+  ['T4 a key twice, deeper in the header', hex('946505 81a161 82a16201a16202 c0'), 'duplicate header key'],
+  [
+    'T4 a key twice, in a list of the header',
+    hex('946505 81a161 91 82a16201a16202 c0'),
+    'duplicate header key',
+  ],
   // T5
   ['T5 __proto__ in the header', echoOf('c0', 5, ownProto(1)), 'header key __proto__'],
   ['T5 constructor in the header', echoOf('c0', 5, { constructor: 1 }), 'header key constructor'],
@@ -106,6 +112,10 @@ const ALLOWED: [name: string, bytes: Buffer][] = [
   ['T2 a header of nearly 8 KiB', echoOf('c0', 5, { target: '/default/echo', a: 'x'.repeat(8100) })],
   ['T2 a header key of 128 bytes', echoOf('c0', 5, { target: '/default/echo', ['k'.repeat(128)]: 1 })],
   ['T2 a header of four levels', echoOf('c0', 5, { target: '/default/echo', a: { b: { c: { d: 1 } } } })],
+  [
+    'T4 the same key in several maps of a header',
+    echoOf('c0', 5, { target: '/default/echo', a: { a: 1, b: { a: 1, b: 2 } } }),
+  ],
   ['T4 an empty text key', echoOf('81 a0 c0')],
   ['T4 a body key twice', echoOf('82 a16101 a16102')],
   [

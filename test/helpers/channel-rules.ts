@@ -1,4 +1,4 @@
-import type { EncodedHeader } from '../../lib/protocol/encoder.js';
+import type { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
 import { MsgType, type Header } from '../../lib/protocol/frame.js';
 import { LifeCycle } from '../../lib/protocol/life-cycle.js';
 import type { Peer } from '../../lib/rpc/peer.js';

@@ -1,4 +1,4 @@
-import type { EncodedHeader } from '../../lib/protocol/encoder.js';
+import type { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../lib/protocol/life-cycle.js';

@@ -1,4 +1,5 @@
-import { bytesOf, encodeFrame, type EncodedHeader } from '../../lib/protocol/encoder.js';
+import { bytesOf, type EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';
 import type { FrameSeal } from '../../lib/protocol/frame-seal.js';

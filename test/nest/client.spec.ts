@@ -519,6 +519,23 @@ describe('2.10 options of a call', () => {
     expect(header).toEqual({ target: '/default/header', tenant: 'one', n: 1 });
   });
 
+  it('header: keys of the protocol do not go along where a handler hands its own header on', async () => {
+    const { client } = await serve();
+    const handedOn = {
+      target: '/x/y',
+      one_way: true,
+      accept_stream: true,
+      timeout_ms: 1,
+      status_code: 500,
+      error: { name: 'x' },
+      channel_life_cycle: 'DROP',
+      'X-rap-deadline': 1,
+      traceparent: '00-1',
+    };
+    const header = await client().call('header', null, { header: handedOn });
+    expect(header).toEqual({ target: '/default/header', traceparent: '00-1' });
+  });
+
   it('timeoutMs: CallTimeoutError that says what it waited for', async () => {
     const { client } = await serve();
     const rap = client();

@@ -220,3 +220,23 @@ it('1.16 a subclass may set serializer and deserializer by the hooks of Nest', a
 
   expect(await rap.call('echo', 1)).toEqual({ 'by the subclass': 1 });
 });
+
+it('1.16 a subclass may change serializer and deserializer while it serves', async () => {
+  class Changing extends RapServer {
+    change(): void {
+      this.serializer = asSerializer(wrap('response', 'changed'));
+      this.deserializer = asDeserializer(wrap('data', 'read'));
+    }
+  }
+  const server = new Changing({ host: '127.0.0.1', port: 0, serializer: asSerializer((packet) => packet) });
+  server.addHandler('echo', (data: ReadPacket) => Promise.resolve(data));
+  await new Promise((resolve) => server.listen(resolve));
+  scope.defer(() => server.close());
+  const { port } = server.address() as { port: number };
+  const rap = new RapClient({ host: '127.0.0.1', port });
+  scope.defer(() => rap.close());
+
+  expect(await rap.call('echo', 1)).toBe(1);
+  server.change();
+  expect(await rap.call('echo', 1)).toEqual({ changed: { read: 1 } });
+});

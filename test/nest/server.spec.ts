@@ -102,6 +102,11 @@ describe('1.1 the strategy', () => {
     ['limits.nothing', { limits: { nothing: 1 } }],
     ['limits.maxConnections', { limits: { maxConnections: -1 } }],
     ['keepAlive.intervalMs', { keepAlive: { intervalMs: 'x' } }],
+    ['runTimeoutMs', { runTimeoutMs: 0 }],
+    ['runTimeoutMs', { runTimeoutMs: Number.NaN }],
+    ['runTimeoutMs', { runTimeoutMs: '500' }],
+    ['closeTimeoutMs', { closeTimeoutMs: -1 }],
+    ['closeTimeoutMs', { closeTimeoutMs: Number.NaN }],
   ])('refuses a wrong option, and names it: %s', (name, options) => {
     expect(() => new RapServer(options)).toThrow(RangeError);
     expect(() => new RapServer(options)).toThrow(name);

@@ -850,14 +850,21 @@ describe('a streaming function that is called as a channel', () => {
     }
   }
 
-  it('gets its parameters as the first message, and ends the channel with its last item', async () => {
+  it('gets nothing of it: the caller is told how to call it', async () => {
     counter = new Counter(3);
     const client = (await scope.serve([CountController])).client();
     const channel = await client.channel<number>('count');
-    await channel.write({});
+    await expect(channel.closed).rejects.toThrow(
+      '/default/count is unary: use call(), or stream() if it streams',
+    );
+    expect([counter.pulled, client.stats().channels]).toEqual([0, 0]);
+  });
+
+  it('gets its parameters as the first message of a stream, and ends that with its last item', async () => {
+    counter = new Counter(3);
+    const client = (await scope.serve([CountController])).client();
     const items: number[] = [];
-    for await (const item of channel) items.push(item);
-    await channel.closed;
+    for await (const item of client.stream<number>('count', {})) items.push(item);
     expect([items, client.stats().channels]).toEqual([numbers(3), 0]);
   });
 

@@ -538,6 +538,19 @@ describe('end', () => {
     expect(socket.destroyed).toBe(true);
   });
 
+  it('gives a peer that does not close 100 ms, too, where the last bytes are taken only now', async () => {
+    const { socket, link } = open({ writeStallTimeoutMs: 10_000 });
+    socket.block();
+    link.send(101, 3, null, 1);
+    await turn();
+    link.end();
+    socket.unblock();
+    await turn();
+    clock.advance(100);
+    await turn();
+    expect(socket.destroyed).toBe(true);
+  });
+
   it('may be called twice, and before destroy', async () => {
     const { socket, link, receiver } = open();
     link.end();

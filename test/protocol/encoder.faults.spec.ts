@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
-import { encodeFrame, encodeHeader, Encoder, type EncodedHeader } from '../../lib/protocol/encoder.js';
+import type { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import { encodeFrame, encodeHeader, Encoder } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../lib/protocol/limits.js';

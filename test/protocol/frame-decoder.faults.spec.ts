@@ -152,6 +152,13 @@ describe('frames that are none', () => {
       ['empty', '82 a0 c0 a0 c0'],
       ['like an index', `82 ${entry('0')} ${entry('0')}`],
       ['a target', `82 a6 ${ascii('target')} a1 61 a6 ${ascii('target')} a1 62`],
+      ['in a map in the header', `81 a1 62 82 ${entry('a')} ${entry('a')}`],
+      [
+        'in a map behind others',
+        `82 a1 62 81 ${entry('a')} a1 63 83 ${entry('a')} ${entry('b')} ${entry('b')}`,
+      ],
+      ['in a list in the header', `81 a1 62 92 c0 82 ${entry('a')} ${entry('a')}`],
+      ['three levels down', `81 a1 62 81 a1 62 81 a1 62 82 ${entry('a')} ${entry('a')}`],
     ])('%s are refused', (_name, header) => {
       for (const typeAndId of [
         '65 03',
@@ -171,6 +178,10 @@ describe('frames that are none', () => {
     it.each([
       ['in the body only', `81 ${entry('a')} 82 ${entry('a')} ${entry('a')}`],
       ['in body and header', `81 ${entry('a')} 81 ${entry('a')}`],
+      [
+        'in several maps of a header',
+        `82 a1 61 82 a1 61 82 ${entry('a')} ${entry('b')} ${entry('b')} ${entry('b')} c0`,
+      ],
       ['that differ in case', `82 ${entry('a')} ${entry('A')} c0`],
       ['as key and value', `82 ${entry('a')} ${entry('b').slice(0, -2)} a161 c0`],
     ])('are none: %s', (_name, rest) => {

@@ -1,4 +1,4 @@
-import { EncodedHeader } from '../../protocol/encoder.js';
+import { EncodedHeader } from '../../protocol/encoded-frame.js';
 import { Fault } from '../../protocol/fault.js';
 import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../../protocol/frame-seal.js';
 import { type Frame, type Header, MsgType } from '../../protocol/frame.js';

@@ -1,6 +1,7 @@
 import { confirmation, connectionKeys } from '../../../lib/protocol/crypto/aead-keys.js';
 import { AeadSeal, type WearLimits } from '../../../lib/protocol/crypto/aead-seal.js';
-import { bytesOf, encodeFrame } from '../../../lib/protocol/encoder.js';
+import { bytesOf } from '../../../lib/protocol/encoded-frame.js';
+import { encodeFrame } from '../../../lib/protocol/encoder.js';
 import { FrameDecoder } from '../../../lib/protocol/frame-decoder.js';
 import type { Frame, MsgType } from '../../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../../lib/protocol/limits.js';

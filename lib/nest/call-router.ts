@@ -1,0 +1,140 @@
+import { isLocal } from '../net/address.js';
+import { Extension } from '../protocol/extension.js';
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
+import { parseTarget } from '../protocol/target.js';
+import type { Incoming } from '../rpc/incoming.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
+import type { IncomingChannel } from '../rpc/incoming-channel.js';
+import type { Peer } from '../rpc/peer.js';
+import { type Authorize, askWhetherAllowed } from './authorize.js';
+import type { CallDispatcher } from './call-dispatcher.js';
+import type { HandlerRegistry, Route } from './handler-registry.js';
+import { channelFault, kindFault } from './kind-fault.js';
+
+export interface CallRouterOptions {
+  readonly registry: HandlerRegistry;
+  readonly dispatcher: CallDispatcher;
+  readonly authorize: Authorize | undefined;
+  readonly runTimeoutMs: number;
+  /** One line of the log for each connection at most. */
+  readonly logOnce: (peer: Peer, message: string) => void;
+}
+
+/** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
+export class CallRouter {
+  constructor(private readonly options: CallRouterOptions) {}
+
+  /** Processors come first, and their time counts. False where it has none left. */
+  onArrival(incoming: Incoming): boolean {
+    const isCall = incoming instanceof IncomingCall;
+    const route = this.#route(incoming);
+    return limit(incoming, route?.timeoutMs ?? (isCall ? this.options.runTimeoutMs : Infinity));
+  }
+
+  onCall(call: IncomingCall): void {
+    const route = this.#route(call);
+    if (!route) return this.#refuse(call);
+    call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
+    if (!limit(call, route.timeoutMs ?? this.options.runTimeoutMs)) return;
+    if (this.options.authorize) this.#ask(this.options.authorize, call, route);
+    else this.#dispatch(call, route);
+  }
+
+  onChannel(incoming: IncomingChannel): void {
+    const route = this.#route(incoming);
+    if (!route) return this.#refuse(incoming);
+    // streams and channels live as long as their two sides want, unless one of them says how long that is
+    if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
+    if (this.options.authorize) this.#ask(this.options.authorize, incoming, route);
+    else this.#dispatch(incoming, route);
+  }
+
+  #dispatch(incoming: IncomingCall | IncomingChannel, route: Route): void {
+    const { dispatcher } = this.options;
+    if (incoming instanceof IncomingCall) {
+      if (!route.isChannel) return dispatcher.dispatch(incoming, route);
+      fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
+    } else if (route.isChannel) dispatcher.converse(incoming, route);
+    else if (!incoming.wantsChannel) dispatcher.stream(incoming, route, this.options.runTimeoutMs);
+    else fail(incoming, channelFault(route), 'ChannelError');
+  }
+
+  /** The user's `authorize` decides, now or later. */
+  #ask(authorize: Authorize, incoming: IncomingCall | IncomingChannel, route: Route): void {
+    askWhetherAllowed(authorize, incoming, route, (allowed, error) => {
+      if (incoming.settled) return incoming.ended(); // nobody waits for it any more
+      if (allowed) return this.#dispatch(incoming, route);
+      if (error !== undefined)
+        this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+      this.#refuse(incoming);
+    });
+  }
+
+  #route(incoming: Incoming): Route | undefined {
+    const { registry, authorize } = this.options;
+    const { target } = incoming.header;
+    if (typeof target !== 'string') return undefined;
+    const isCall = incoming instanceof IncomingCall;
+    const request = isCall ? registry.request(target) : registry.channel(target);
+    const event = registry.event(target);
+    const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
+    if (!route?.isPrivate || authorize || isLocal(incoming.peer.remote)) return route;
+    return undefined;
+  }
+
+  /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
+  #refuse(incoming: Incoming): void {
+    const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
+    const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
+    const name = (parseTarget(target)?.name ?? target).slice(0, 256);
+    const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
+    fail(incoming, fault, 'FuncNotFoundError');
+    const nearest = this.options.registry.nearest(target);
+    const hint = nearest ? `; did they mean ${nearest}?` : '';
+    this.options.logOnce(
+      incoming.peer,
+      `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
+    );
+  }
+}
+
+function fail(incoming: Incoming, fault: Fault, name: string): void {
+  incoming.fail(fault, name);
+  incoming.ended();
+}
+
+/** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
+function limit(incoming: Incoming, ownMs: number): boolean {
+  if (incoming.exchange) return true; // it has had it since its arrival
+  const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
+  if (leftMs <= 0) {
+    incoming.expire();
+    incoming.ended();
+    return false;
+  }
+  if (leftMs !== Infinity) incoming.limitRun(leftMs);
+  return true;
+}
+
+/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
+function callerTimeLeftMs({ header, peer }: Incoming): number {
+  const { timeout_ms: timeoutMs } = header;
+  const deadline = header['X-rap-deadline'];
+  return Math.min(
+    isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
+    isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
+  );
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && !Number.isNaN(value);
+}
+
+function textOf(error: unknown): string {
+  try {
+    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
+  } catch {
+    return 'it cannot be shown';
+  }
+}

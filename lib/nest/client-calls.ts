@@ -1,0 +1,164 @@
+import type { ReadPacket } from '@nestjs/microservices';
+import type { Connection } from '../cluster/connection.js';
+import { Extension } from '../protocol/extension.js';
+import type { Channel } from '../rpc/channel.js';
+import { ChannelLimit } from '../rpc/channel-limit.js';
+import { systemClock } from '../rpc/clock.js';
+import { type DeadlineQueue, TimeLimit } from '../rpc/deadline-queue.js';
+import type { Peer } from '../rpc/peer.js';
+import { callTimeout } from '../rpc/pending-call.js';
+import { acceptingStream, type CallPlan, type CallPlanner, timingOf } from './call-plan.js';
+import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
+import { cancelChannelOn } from './client-limits.js';
+import type { RapCallOptions } from './client-options.js';
+import { toRapError } from './errors.js';
+import type { ClientCodec } from './nest-codec.js';
+
+const NOTHING = (): void => {};
+
+export interface ClientCallsOptions {
+  readonly connection: Connection;
+  readonly deadlines: DeadlineQueue;
+  readonly planner: CallPlanner;
+  /** Nest's serializer and deserializer, where the client has one just now. */
+  readonly codec: () => ClientCodec | undefined;
+}
+
+/** The way of calls, events and channels from a packet of Nest to the connection. */
+export class ClientCalls {
+  constructor(private readonly options: ClientCallsOptions) {}
+
+  /**
+   * Sends a call now, or as soon as there is a connection. Returns what cancels it.
+   *
+   * @throws what stands in the way of a plan: see {@link CallPlanner.plan}
+   */
+  start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
+    const { planner, connection, codec } = this.options;
+    const plan = planner.plan(packet, options);
+    const attempt: Attempt<T> = new Attempt(
+      outcome,
+      plan.isLimited
+        ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
+        : undefined,
+    );
+    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
+    for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
+    if (attempt.over) return NOTHING;
+    const peer = plan.session ? plan.session.connection() : connection.peer;
+    const bodies = codec();
+    if (peer && !bodies) this.#sendTo(peer, plan, packet.data, plan.timeoutMs, attempt);
+    else void this.#sendLater(plan, packet, bodies, attempt);
+    return () => attempt.abandon();
+  }
+
+  /** Sends an event as soon as there is a connection. */
+  async emit(packet: ReadPacket): Promise<void> {
+    const { planner, connection, codec } = this.options;
+    const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
+    try {
+      const peer =
+        session?.connection() ?? connection.peer ?? (await connection.acquire(route.target, timeoutMs));
+      const bodies = codec();
+      const body = bodies ? await bodies.encode(packet) : packet.data;
+      const pending = peer.emit(
+        { target: route.target, header, body, timeoutMs, pinned: session !== undefined },
+        header,
+      );
+      if (pending) await pending;
+    } catch (error) {
+      throw toRapError(error);
+    }
+  }
+
+  /** Opens a channel, or a stream, as soon as there is a connection; it is usable at once. */
+  async openChannel(
+    packet: ReadPacket,
+    options: RapCallOptions | undefined,
+    { metadata, forStream = false }: { metadata?: unknown; forStream?: boolean },
+  ): Promise<Channel> {
+    const { planner, connection } = this.options;
+    const plan = planner.plan(packet, options);
+    const { route, header, session, timeoutMs, isLimited, signals } = plan;
+    const { target } = route;
+    if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
+    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const started = systemClock.now();
+    const peer = session?.connection() ?? (await connection.acquire(target, timeoutMs));
+    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const leftMs = timeLeft(timeoutMs, started);
+    const channel = peer.openChannel({
+      target,
+      header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
+      body: metadata,
+      timeoutMs: leftMs,
+      tellTimeLeft: isLimited,
+    });
+    this.#limitChannel(channel, plan, leftMs);
+    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
+    channel.whenClosed(() => {
+      for (const stop of unlisten) stop();
+    });
+    return channel;
+  }
+
+  /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
+  async #sendLater<T>(
+    plan: CallPlan,
+    packet: ReadPacket,
+    bodies: ClientCodec | undefined,
+    attempt: Attempt<T>,
+  ): Promise<void> {
+    const { route, session, timeoutMs } = plan;
+    try {
+      const started = systemClock.now();
+      let body = packet.data as unknown;
+      if (bodies) {
+        this.#limit(attempt, plan, started);
+        body = await bodies.encode(packet);
+        attempt.decode = bodies.decode as typeof attempt.decode;
+      }
+      const peer = session?.connection() ?? (await this.options.connection.acquire(route.target, timeoutMs));
+      if (attempt.over) return;
+      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
+    } catch (error) {
+      attempt.reject(error);
+    }
+  }
+
+  #sendTo<T>(peer: Peer, plan: CallPlan, body: unknown, timeoutMs: number, attempt: Attempt<T>): void {
+    const { route, isLimited } = plan;
+    const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
+    attempt.pending = peer.call(
+      {
+        target: route.target,
+        header: headers.header,
+        encodedHeader: headers.encodedHeader,
+        body,
+        timeoutMs,
+        tellTimeLeft: isLimited,
+        pinned: plan.session !== undefined,
+      },
+      attempt,
+    );
+  }
+
+  /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
+  #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
+    const { deadlines } = this.options;
+    const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan)));
+    deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
+    attempt.whenOver(() => deadlines.remove(limit));
+  }
+
+  #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
+    const { deadlines } = this.options;
+    const limit = new ChannelLimit(channel, { ...timingOf(plan), whole: plan.isLimited }, systemClock);
+    deadlines.add(limit, leftMs);
+    channel.whenClosed(() => deadlines.remove(limit));
+  }
+}
+
+function timeLeft(timeoutMs: number, since: number): number {
+  return Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - since)));
+}

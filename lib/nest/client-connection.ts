@@ -1,0 +1,72 @@
+import { Logger } from '@nestjs/common';
+import { Connection, type ConnectionOptions } from '../cluster/connection.js';
+import { describeEndpoint } from '../net/address.js';
+import { dial } from '../net/dial.js';
+import type { SocketLink } from '../net/socket-link.js';
+import { systemClock } from '../rpc/clock.js';
+import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
+import { securityOf } from '../rpc/security.js';
+import { runOutside } from './call-scope.js';
+import type { ClientLifecycle } from './client-lifecycle.js';
+import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
+import { toRapError } from './errors.js';
+import { handlerFault } from './handler-fault.js';
+import { loadProcessors } from './load-plugins.js';
+
+const logger = new Logger('RapClient');
+
+export interface ClientConnectionOptions extends Pick<ConnectionOptions, 'deadlines' | 'onStatus'> {
+  /** Starts before the first connection; `undefined` where nothing is to be told. */
+  readonly lifecycle: ClientLifecycle | undefined;
+  readonly onLink: (link: SocketLink) => void;
+}
+
+/**
+ * The connection of a client to the server that its options name. Nothing is opened yet.
+ *
+ * @throws RangeError for an option that is no option, or out of range
+ */
+export function clientConnection(
+  options: RapClientOptions,
+  { lifecycle, onLink, deadlines, onStatus }: ClientConnectionOptions,
+): Connection {
+  const limits = resolveLimits(options.limits);
+  const endpoint = endpointOf(options);
+  const security = securityOf(options.processors, 'client');
+  if (security?.warning) logger.warn(security.warning);
+  return new Connection({
+    prepare: lifecycle && (() => lifecycle.start()),
+    dial: async () => {
+      const { tls } = options;
+      const { connectTimeoutMs } = limits;
+      const link = await runOutside(() =>
+        dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock }),
+      );
+      onLink(link);
+      return link;
+    },
+    where: describeEndpoint(endpoint),
+    limits,
+    keepAlive: withDefaults('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE),
+    clock: systemClock,
+    deadlines,
+    metadata: options.metadata ?? {},
+    processors: loadProcessors(options.processors, {
+      toFault: handlerFault,
+      toPublic: toRapError,
+      onError: logError,
+    }),
+    security,
+    reconnect: reconnectOf(options.reconnect),
+    onStatus,
+  });
+}
+
+/** Tells the log of an error, whatever was thrown. */
+export function logError(error: unknown): void {
+  try {
+    logger.error(error);
+  } catch {
+    // what was thrown cannot even be logged
+  }
+}

@@ -1,0 +1,20 @@
+/** Listeners of events, called in the order in which they came. One that throws harms neither the others nor the caller. */
+export class EventListeners<Events extends Record<string, (...args: never[]) => unknown>> {
+  readonly #listeners = new Map<keyof Events, Events[keyof Events][]>();
+
+  constructor(private readonly onError: (error: unknown) => void) {}
+
+  add<K extends keyof Events>(event: K, callback: Events[K]): void {
+    this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), callback]);
+  }
+
+  emit<K extends keyof Events>(event: K, ...args: Parameters<Events[K]>): void {
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(...args);
+      } catch (error) {
+        this.onError(error);
+      }
+    }
+  }
+}

@@ -1,0 +1,15 @@
+import { isObservable, type Observable } from 'rxjs';
+import { pumpObservable } from './observable-source.js';
+import { isStream, pumpIterable, type StreamSink } from './stream-source.js';
+
+/** What a handler gives that answers with several values, or may: an Observable, or a stream. */
+export type Values = Observable<unknown> | AsyncIterable<unknown> | Iterable<unknown>;
+
+export function isValues(value: unknown): value is Values {
+  return isObservable(value) || isStream(value);
+}
+
+/** Writes values to their end. @throws what the source fails with */
+export function pump(values: Values, sink: StreamSink): Promise<void> {
+  return isObservable(values) ? pumpObservable(values, sink) : pumpIterable(values, sink);
+}

@@ -1,0 +1,85 @@
+import { Fault } from './fault.js';
+import { Status } from './status.js';
+
+/** Steps of the path to what cannot be sent, and its length. */
+const MAX_STEPS = 8;
+const MAX_PATH_CHARS = 200;
+
+export function tooLarge(maxBytes: number): Fault {
+  return new Fault({
+    status: Status.Protocol,
+    code: 'ERR_RAP_FRAME_TOO_LARGE',
+    message: `frame too large: more than ${maxBytes} bytes (limits.maxFrameBytes)`,
+  });
+}
+
+export function tooManyItems(maxItems: number): Fault {
+  return new Fault({
+    status: Status.Protocol,
+    code: 'ERR_RAP_FRAME_TOO_LARGE',
+    message: `frame too large: more than ${maxItems} values (limits.maxItems)`,
+  });
+}
+
+export function tooDeep(): RangeError {
+  return new RangeError('nested too deep, or circular');
+}
+
+/** `instanceof` asks the prototype, which a hostile proxy answers with an error. */
+export function isFault(error: unknown): error is Fault {
+  try {
+    return error instanceof Fault;
+  } catch {
+    return false;
+  }
+}
+
+/** What could not be encoded. */
+export interface Unencodable {
+  /** `header` or `body` */
+  readonly what: string;
+  readonly value: unknown;
+  /** Whether a part can be encoded, so many levels below `value`. */
+  readonly encodes: (part: unknown, level: number) => boolean;
+}
+
+/** The error of a value that has no form on the wire, with the path to it. */
+export function explain(error: unknown, { what, value, encodes }: Unencodable): Fault {
+  return new Fault({
+    status: Status.Server,
+    code: 'ERR_RAP_UNSERIALIZABLE',
+    message: `the ${what} cannot be sent: ${reasonOf(error)} at ${what}${locate(value, encodes)}`,
+    cause: error,
+  });
+}
+
+/** What was thrown may be anything, and throw again when it is looked at. */
+function reasonOf(error: unknown): string {
+  try {
+    const message: unknown = error instanceof Error ? error.message : undefined;
+    return typeof message === 'string' ? message : 'unreadable value';
+  } catch {
+    return 'unreadable value';
+  }
+}
+
+/** Path from `value` to the innermost part that cannot be encoded, the first steps of it. */
+function locate(value: unknown, encodes: Unencodable['encodes']): string {
+  let path = '';
+  for (let step = 1; step <= MAX_STEPS; step++) {
+    const culprit = entriesOf(value).find(([, child]) => !encodes(child, step));
+    if (!culprit) break;
+    path += typeof culprit[0] === 'number' ? `[${culprit[0]}]` : `.${culprit[0]}`;
+    value = culprit[1];
+  }
+  return path.slice(0, MAX_PATH_CHARS);
+}
+
+function entriesOf(value: unknown): [string | number, unknown][] {
+  try {
+    if (typeof value !== 'object' || value === null) return [];
+    return Array.isArray(value) ? value.map((item, i) => [i, item]) : Object.entries(value);
+  } catch {
+    return []; // a getter or a proxy throws: this object is the place
+  }
+}

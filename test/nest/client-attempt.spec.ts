@@ -1,0 +1,18 @@
+import { Attempt } from '../../lib/nest/client-attempt.js';
+import type { Channel } from '../../lib/rpc/channel.js';
+import { ChannelLab } from '../helpers/fake-channel-host.js';
+
+it('the time for one answer does not end a stream that has begun: it has its own, or none', () => {
+  const rejected: unknown[] = [];
+  const streams: Channel[] = [];
+  const attempt = new Attempt({
+    resolve: () => {},
+    reject: (error) => rejected.push(error),
+    stream: (channel) => streams.push(channel),
+  });
+  const { channel } = new ChannelLab();
+  attempt.stream?.(channel);
+  attempt.timeOut({ target: '/default/x', timeoutMs: 10 });
+
+  expect([rejected, streams, channel.isClosed]).toEqual([[], [channel], false]);
+});
