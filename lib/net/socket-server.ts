@@ -9,6 +9,8 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
     readonly maxUnfinishedBytes: number;
     /** Time for a TLS handshake. Node's own 120 s is an invitation. */
     readonly tlsHandshakeTimeoutMs: number;
+    /** TLS handshakes at once. */
+    readonly maxPendingHandshakes: number;
   };
   readonly endpoint: Endpoint;
   readonly tls?: tls.TlsOptions | undefined;
@@ -22,6 +24,8 @@ export class SocketServer {
   readonly server: net.Server;
   /** All sockets, those that are in a TLS handshake too. */
   readonly #sockets = new Set<net.Socket>();
+  /** TLS handshakes that are under way. */
+  #handshakes = 0;
 
   constructor(private readonly options: SocketServerOptions) {
     const budget = new InputBudget(options.limits.maxUnfinishedBytes);
@@ -39,8 +43,21 @@ export class SocketServer {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
+    if (options.tls) this.#boundHandshakes(options.limits.maxPendingHandshakes);
+  }
+
+  /** Each handshake ends in one of two events. What is too many at once goes without a word: nothing can be said yet. */
+  #boundHandshakes(most: number): void {
+    this.server.on('connection', (socket: net.Socket) => {
+      this.#handshakes += 1;
+      if (Math.min(this.#handshakes, this.#sockets.size) > most) socket.destroy();
+    });
+    this.server.on('secureConnection', () => (this.#handshakes -= 1));
     // a failed handshake has closed its socket; that one client learns of it is enough
-    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
+    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => {
+      this.#handshakes -= 1;
+      socket.destroy();
+    });
   }
 
   /** @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had. */

@@ -1,8 +1,10 @@
 import { handlerFault } from '../nest/handler-fault.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
+import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { systemClock } from '../rpc/clock.js';
+import { CallContext } from '../rpc/message-view.js';
 import {
   type MessageKind,
   MessageMiddleware,
@@ -82,12 +84,18 @@ export class AccessLogMiddleware extends MessageMiddleware {
     context: ProcessorContext,
   ): Promise<unknown> {
     const record = { startedAt: this.#clock.now(), bytes: request.bytes };
+    let isLogged = false;
+    const end = (status: number): void => {
+      if (!isLogged) this.#end(context, record, status);
+      isLogged = true;
+    };
+    whenGivenUp(context, end);
     try {
       const result = await next();
-      this.#end(context, record, Status.Ok);
+      end(Status.Ok);
       return result;
     } catch (error) {
-      this.#end(context, record, handlerFault(error).fault.status);
+      end(handlerFault(error).fault.status);
       throw error;
     }
   }
@@ -108,6 +116,13 @@ export class AccessLogMiddleware extends MessageMiddleware {
       // a log that fails must not take a call along
     }
   }
+}
+
+/** A call that has run out of time, or that nobody waits for, is over then, whenever its handler ends. */
+function whenGivenUp(context: ProcessorContext, end: (status: number) => void): void {
+  if (!(context instanceof CallContext) || !context.incoming) return;
+  const { signal } = context.incoming;
+  signal.addEventListener('abort', () => end((signal.reason as Fault).status), { once: true });
 }
 
 class ChannelLog extends RapProcessor {

@@ -168,8 +168,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   /** What middleware and processors know of a call: the same object for both. */
-  contextOf({ exchange, id, header }: Incoming, kind: MessageKind): ProcessorContext {
-    return exchange?.context ?? new CallContext(this, kind, header.target ?? '', id);
+  contextOf(incoming: Incoming, kind: MessageKind): ProcessorContext {
+    const { exchange, id, header } = incoming;
+    const context = exchange?.context ?? new CallContext(this, kind, header.target ?? '', id);
+    context.incoming = incoming;
+    return context;
   }
 
   /** Learns of the connection's end; nothing is read before `start`. */

@@ -190,6 +190,35 @@ describe('a peer that speaks no TLS', () => {
     expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
   });
 
+  it('cannot keep more handshakes open than there is room for, and what has ended makes room', async () => {
+    const test = await secure({}, { limits: { maxPendingHandshakes: 5 } });
+    const open = (): Promise<net.Socket> =>
+      new Promise((resolve) => {
+        const socket = net.connect(test.port, '127.0.0.1', () => resolve(socket)).on('error', () => {});
+        scope.defer(() => socket.destroy());
+      });
+    const gone = (socket: net.Socket): Promise<unknown> =>
+      new Promise((resolve) => socket.resume().once('close', resolve));
+    // ended handshakes of every kind hold nothing
+    for (let i = 0; i < 10; i++) {
+      const socket = await open();
+      socket.write('this is no TLS');
+      await gone(socket);
+      await test.client({ tls: { ca } }).call('echo', i);
+    }
+    const silent: net.Socket[] = [];
+    for (let i = 0; i < 5; i++) silent.push(await open());
+    await Promise.all(Array.from({ length: 20 }, async () => gone(await open())));
+    expect(silent.map((socket) => socket.closed)).toEqual(silent.map(() => false));
+    for (const socket of silent) socket.destroy();
+    let left = Infinity;
+    await eventually('they are gone', () => {
+      test.server.unwrap<net.Server>().getConnections((_error, count) => (left = count));
+      return left === 10; // the clients
+    });
+    expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
+  });
+
   it('as a client of rap loses its connection at once', async () => {
     const test = await secure();
     await failure(test, {});

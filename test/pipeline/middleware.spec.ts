@@ -256,6 +256,26 @@ describe('message middleware', () => {
     expect(seen.runs).toBe(0);
   });
 
+  it('that calls next after its answer starts no handler beside the limits, and is told why', async () => {
+    const sent = new Gate();
+    const nexts: (() => Promise<unknown>)[] = [];
+    const test = await scope.serve([Things], {
+      processors: [{ processResponse: () => sent.opened }],
+      middleware: [new Around((request, next) => (nexts.push(next), request.body))],
+    });
+    const client = test.client();
+    const call = client.call('echo', 1);
+    await eventually('the answer is with the processors', () => nexts.length === 1);
+    const message = '/default/echo is answered: next() comes too late';
+    await later(() => {}); // it has returned
+    expect(await rejection(within('the refusal', nexts[0]?.() as Promise<unknown>))).toMatchObject({ message });
+    sent.open();
+    expect(await call).toBe(1);
+    expect(await client.call('echo', 2)).toBe(2); // this one has left
+    expect(await rejection(within('the refusal', nexts[1]?.() as Promise<unknown>))).toMatchObject({ message });
+    expect(seen.runs).toBe(0);
+  });
+
   it('wraps events, too, and leaves streams and channels to the processors', async () => {
     const targets: string[] = [];
     const test = await scope.serve([Things], {

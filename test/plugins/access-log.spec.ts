@@ -22,8 +22,16 @@ class Nobody implements CanActivate {
   }
 }
 
+/** Ends of the calls of `stuck`. */
+const stuck: (() => void)[] = [];
+
 @Controller()
 class Handlers {
+  @MessagePattern('stuck')
+  async stuck(): Promise<void> {
+    await new Promise<void>((resolve) => stuck.push(resolve));
+  }
+
   @MessagePattern('echo')
   echo(@Payload() body: unknown): unknown {
     clock.advance(1.23456);
@@ -106,6 +114,26 @@ it('logs events', async () => {
   client().emit('told', 1).subscribe();
   await eventually('the event is logged', () => entries.length === 1);
   expect(entries).toMatchObject([{ target: '/default/told', kind: 'event', status: 200 }]);
+});
+
+it('logs a call that has run out of time, or that nobody waits for, once and when that happens', async () => {
+  const { client, entries } = await served({}, false, { runTimeoutMs: 60 });
+  const rap = client();
+  await expect(rap.call('stuck')).rejects.toMatchObject({ status: 301 });
+  await eventually('the timeout is logged', () => entries.length === 1);
+  const controller = new AbortController();
+  const cancelled = rap.call('stuck', 1, { signal: controller.signal, timeoutMs: 5000 }).catch(() => {});
+  await eventually('it runs', () => stuck.length === 2);
+  controller.abort();
+  await cancelled;
+  await eventually('the cancellation is logged', () => entries.length === 2);
+  expect(entries).toMatchObject([
+    { target: '/default/stuck', status: 301 },
+    { target: '/default/stuck', status: 1006 },
+  ]);
+  for (const end of stuck.splice(0)) end();
+  await rap.call('echo', 1); // behind the handlers' ends
+  expect(entries).toHaveLength(3);
 });
 
 it('samples, and keeps all errors unless they are sampled, too', async () => {
