@@ -268,11 +268,15 @@ describe('message middleware', () => {
     await eventually('the answer is with the processors', () => nexts.length === 1);
     const message = '/default/echo is answered: next() comes too late';
     await later(() => {}); // it has returned
-    expect(await rejection(within('the refusal', nexts[0]?.() as Promise<unknown>))).toMatchObject({ message });
+    expect(await rejection(within('the refusal', nexts[0]?.() as Promise<unknown>))).toMatchObject({
+      message,
+    });
     sent.open();
     expect(await call).toBe(1);
     expect(await client.call('echo', 2)).toBe(2); // this one has left
-    expect(await rejection(within('the refusal', nexts[1]?.() as Promise<unknown>))).toMatchObject({ message });
+    expect(await rejection(within('the refusal', nexts[1]?.() as Promise<unknown>))).toMatchObject({
+      message,
+    });
     expect(seen.runs).toBe(0);
   });
 
