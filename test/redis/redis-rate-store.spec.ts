@@ -3,7 +3,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { FlexibleRateStore } from '../../lib/plugins/flexible-rate-store.js';
 import type { Rate, RateStore } from '../../lib/plugins/rate-store.js';
 import { RedisRateStore } from '../../lib/redis/redis-rate-store.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
 
 const RATE: Rate = { name: 'r', rate: 0.01, burst: 3, blockTimeMs: 0 };
 
@@ -14,12 +14,7 @@ async function take(store: RateStore, rate: Rate, key: string, times: number): P
 describeWithRedis('RedisRateStore', () => {
   let redis: TestRedis;
   let client: Redis;
-  beforeAll(async () => {
-    redis = await TestRedis.start();
-    client = redis.client();
-  });
-  afterAll(() => redis.end());
-  beforeEach(() => client.flushall());
+  useRedis((...its) => ([redis, client] = its));
 
   it('counts what all servers let through together', async () => {
     const [one, two] = [new RedisRateStore(client), new RedisRateStore(redis.client())];
