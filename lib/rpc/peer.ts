@@ -8,7 +8,7 @@ import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { fromErrorFrame, toErrorFrame } from '../protocol/wire-error.js';
+import { boundedText, fromErrorFrame, toErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
 import { CorrelationIds } from './correlation-ids.js';
@@ -694,7 +694,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   #farewell(reason: string): void {
     if (this.role !== 'server') return;
-    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason);
+    // whatever an application gives for a reason, the connection ends with it
+    const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
+    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, text);
   }
 
   /** Ends the connection because the other side broke the wire's rules. */
@@ -745,6 +747,9 @@ const RETIRE_GRACE_MS = 24 * 3_600_000;
 
 /** Two clocks that were started together end a time together, give or take so much. */
 const SAME_MOMENT_MS = 10;
+
+/** Longest reason that a client is told. */
+const MAX_REASON_BYTES = 1024;
 
 /** Largest ping whose body is sent back. */
 const MAX_PING_BYTES = 1024;

@@ -304,6 +304,9 @@ describe('message middleware', () => {
   });
 });
 
+const LONG = 'x'.repeat(5_000_000);
+const CUT = 'x'.repeat(1024);
+
 describe('connection middleware', () => {
   it('runs around the connection, before anything is read, the first outermost', async () => {
     const log: string[] = [];
@@ -358,6 +361,14 @@ describe('connection middleware', () => {
       },
       'who are you',
     ],
+    ['closes with a reason that no frame holds', (connection: RapConnection) => connection.close(LONG), CUT],
+    [
+      'throws an error that no frame holds',
+      () => {
+        throw new AuthError(LONG);
+      },
+      CUT,
+    ],
     [
       'throws anything',
       () => {
@@ -391,7 +402,7 @@ describe('connection middleware', () => {
     const client = test.client({ reconnect: false });
     const error = await rejection(client.call('echo', 1));
     expect(error).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
-    expect(error.message).toContain(reason);
+    expect(error.message).toContain(reason.slice(0, 256));
     const secrets = test.log.lines.filter((line) => line.includes('a secret'));
     expect(secrets).toHaveLength(use.toString().includes('a secret') ? 2 : 0);
   });

@@ -71,3 +71,14 @@ it('hands on the failure of a limiter', async () => {
   const store = new FlexibleRateStore({ consume: () => Promise.reject(failure) });
   await expect(store.take(RATE, 'a')).rejects.toBe(failure);
 });
+
+it('makes a limiter again that could not be made', async () => {
+  let attempts = 0;
+  const store = new FlexibleRateStore(async () => {
+    attempts += 1;
+    if (attempts === 1) throw new Error('not yet');
+    return Promise.resolve(new RateLimiterMemory({ points: 1, duration: 60 }));
+  });
+  await expect(store.take(RATE, 'a')).rejects.toThrow('not yet');
+  expect([await store.take(RATE, 'a'), (await store.take(RATE, 'a')) > 0, attempts]).toEqual([0, true, 2]);
+});
