@@ -99,6 +99,30 @@ export class SocketServer {
   }
 }
 
+/** @throws TypeError where a TLS server has nothing to show, and every handshake would fail */
+export function assertIdentity({ key, cert, pfx, SNICallback, pskCallback, ciphers }: tls.TlsOptions): void {
+  const hasCertificate = pfx !== undefined || (key !== undefined && cert !== undefined);
+  // with ciphers of one's own, there may be those that need no certificate
+  if (hasCertificate || SNICallback || pskCallback || ciphers !== undefined) return;
+  throw new TypeError('tls needs key and cert, or pfx');
+}
+
+/**
+ * The options of a server with another certificate: the old one goes, in whichever form it was given.
+ *
+ * @throws TypeError where half of it is given, and the other half is not there
+ */
+export function withIdentity(before: tls.TlsOptions, options: tls.SecureContextOptions): tls.TlsOptions {
+  const { key, cert, pfx } = options;
+  const merged = { ...before, ...options };
+  if (key === undefined && cert === undefined && pfx === undefined) return merged;
+  // Node goes on to show what is in a pfx, whatever else there is
+  if (pfx === undefined) delete merged.pfx;
+  else Object.assign(merged, { key, cert });
+  assertIdentity(merged);
+  return merged;
+}
+
 /** @throws Error where the options make no TLS context, as with a key that does not fit the certificate */
 export function assertSecureContext(options: tls.SecureContextOptions): void {
   tls.createSecureContext(options);

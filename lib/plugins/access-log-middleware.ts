@@ -102,8 +102,8 @@ export class AccessLogMiddleware extends MessageMiddleware {
 
   #end({ target, kind, peer }: ProcessorContext, { startedAt, bytes }: Sized, status: number): void {
     const sample = status === Status.Ok ? this.#sample : this.#sampleErrors;
-    if (sample < 1 && this.#random() >= sample) return;
     try {
+      if (sample < 1 && this.#random() >= sample) return;
       this.#log({
         target: target.slice(0, MAX_TARGET_LENGTH),
         kind,

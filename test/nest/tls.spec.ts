@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
@@ -128,7 +129,7 @@ const nameOf = async (test: ServedApp, options: RapClientOptions = {}): Promise<
   const client = test.client({
     tls: { ca },
     ...options,
-    processors: [{ processRequest: (_request, { peer }) => void (name = peer.tlsSubject?.['CN']) }],
+    processors: [{ processRequest: (_request, { peer }) => void (name = peer.tls?.subject?.['CN']) }],
   });
   await client.call('echo', 1);
   return name;
@@ -154,6 +155,33 @@ describe('a certificate that is changed while the server runs', () => {
     expect(await nameOf(test, { tls: { ca, ...alice } })).toBe('next');
     await failure(test, { tls: { ca, ...stranger } });
     await failure(test, { tls: { ca, ...alice, minVersion: 'TLSv1', maxVersion: 'TLSv1.1' } });
+  });
+
+  it('takes the place of one that was given as pfx, and the other way round', async () => {
+    const bundle = {
+      pfx: readFileSync(new URL('../fixtures/bundled.pfx', import.meta.url)),
+      passphrase: 'bundle',
+    };
+    const test = await scope.serve([Who], { tls: bundle });
+    const any = { tls: { rejectUnauthorized: false } };
+    expect(await nameOf(test, any)).toBe('bundled');
+    expect(() => test.server.setSecureContext({ cert: next.cert })).toThrow('tls needs key and cert, or pfx');
+    expect(await nameOf(test, any)).toBe('bundled');
+    test.server.setSecureContext(next);
+    expect(await nameOf(test, any)).toBe('next');
+    test.server.setSecureContext(bundle);
+    expect(await nameOf(test, any)).toBe('bundled');
+  });
+
+  it('must be there when the server starts', async () => {
+    for (const tls of [{}, { cert: next.cert }, { ca, requestCert: true }]) {
+      const server = new RapServer({ host: '127.0.0.1', port: 0, tls });
+      const error = await new Promise((resolve) => server.listen(resolve));
+      expect(error).toMatchObject({ message: 'tls needs key and cert, or pfx' });
+      server.setSecureContext(next);
+      expect(await new Promise((resolve) => server.listen(resolve))).toBeNull();
+      await server.close();
+    }
   });
 
   it('holds before listen and after a restart', async () => {
