@@ -4,6 +4,7 @@ import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { systemClock } from '../rpc/clock.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
 import { CallContext } from '../rpc/message-view.js';
 import {
   type MessageKind,
@@ -120,9 +121,15 @@ export class AccessLogMiddleware extends MessageMiddleware {
 
 /** A call that has run out of time, or that nobody waits for, is over then, whenever its handler ends. */
 function whenGivenUp(context: ProcessorContext, end: (status: number) => void): void {
-  if (!(context instanceof CallContext) || !context.incoming) return;
-  const { signal } = context.incoming;
-  signal.addEventListener('abort', () => end((signal.reason as Fault).status), { once: true });
+  const call = context instanceof CallContext ? context.incoming : undefined;
+  if (!(call instanceof IncomingCall)) return;
+  const { signal } = call;
+  const onAbort = (): void => {
+    // to leave a stream is no failure of it
+    const isLeft = call.stream !== undefined && call.stream.fault === undefined;
+    if (!isLeft) end((signal.reason as Fault).status);
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
 }
 
 class ChannelLog extends RapProcessor {

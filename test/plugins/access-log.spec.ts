@@ -1,5 +1,6 @@
 import { type CanActivate, Controller, Injectable, UseGuards } from '@nestjs/common';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
 import {
   type AccessLogEntry,
   AccessLogMiddleware,
@@ -134,6 +135,20 @@ it('logs a call that has run out of time, or that nobody waits for, once and whe
   for (const end of stuck.splice(0)) end();
   await rap.call('echo', 1); // behind the handlers' ends
   expect(entries).toHaveLength(3);
+});
+
+it('logs a stream that its caller leaves as a success, and one whose caller is lost as a failure', async () => {
+  const { client, entries } = await served();
+  await firstValueFrom(client().send('count', 1e9));
+  await eventually('the stream is logged', () => entries.length === 1);
+  const other = client({ reconnect: false });
+  const lost = lastValueFrom(other.send('count', 1e9).pipe(tap((i) => i === 1000 && other.close())));
+  await expect(lost).rejects.toMatchObject({ code: 'ERR_RAP_CONNECTION_LOST' });
+  await eventually('the other one is logged', () => entries.length === 2);
+  expect(entries).toMatchObject([
+    { target: '/default/count', status: 200 },
+    { target: '/default/count', status: 1006 },
+  ]);
 });
 
 it('samples, and keeps all errors unless they are sampled, too', async () => {
