@@ -24,6 +24,7 @@ import { OutgoingCalls } from './outgoing-calls.js';
 import { CallContext } from './message-view.js';
 import { PeerConnection } from './peer-connection.js';
 import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } from './pending-call.js';
+import { PendingEvents } from './pending-events.js';
 import type { MessageKind, ProcessorContext } from './pipeline.js';
 import { afterwards, Exchange, type Processors } from './processors.js';
 import { IGNORE_PING, Pings, type PingSink } from './pings.js';
@@ -105,6 +106,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   readonly #options: PeerOptions;
   readonly #ids: CorrelationIds;
   readonly #pings = new Pings();
+  readonly #pendingEvents: PendingEvents;
   readonly #keepAlive: KeepAlive;
   readonly #pingAllowance: TokenBucket;
   readonly #rejectAllowance: TokenBucket;
@@ -120,6 +122,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.clock = clock;
     this.deadlines = deadlines;
     this.#options = options;
+    this.#pendingEvents = new PendingEvents(clock);
     this.connectionId = options.connectionId ?? '';
     this.metadata = options.metadata ?? {};
     this.#opening = new (role === 'client' ? ClientOpening : ServerOpening)({
@@ -212,9 +215,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   #emitProcessed(request: CallRequest, header: Header, id: number): void | Promise<void> {
     const exchange = this.#exchange('event', request.target, id);
     const view = exchange.message(undefined, header, request.body);
-    return afterwards(
+    let isOver = false;
+    const work = afterwards(
       () => exchange.begin(view),
       () => {
+        if (isOver) return;
         try {
           this.calls.assertOpen();
           this.#sendOneWay({ ...request, body: view.body }, view.outcome as Header, id);
@@ -230,6 +235,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         throw fault;
       },
     );
+    const giveUp = (reason: Fault): void => {
+      isOver = true;
+      exchange.exit(reason);
+    };
+    return work && this.#pendingEvents.wait(work, request, giveUp);
   }
 
   /**
@@ -732,7 +742,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
-    this.calls.failAll(reason, lost ? connectionLost(reason.message, reason.cause, 'no') : reason);
+    const unsent = lost ? connectionLost(reason.message, reason.cause, 'no') : reason;
+    this.calls.failAll(reason, unsent);
+    this.#pendingEvents.failAll(unsent);
     this.channels.failAll(reason);
     this.#pings.failAll(reason);
     this.incoming.abortAll(reason);

@@ -499,6 +499,31 @@ describe('a processor that hangs', () => {
     },
   );
 
+  it.each(['onContextEnter', 'processRequest'] as const)(
+    'in %s of an event: the event fails with its time, or with its connection, and is not sent later',
+    async (step) => {
+      const exits: unknown[] = [];
+      const gate = new Gate();
+      const test = await scope.serve([Things]);
+      const client = test.client({
+        callTimeoutMs: 100,
+        processors: [
+          { onContextExit: (_context, error) => void exits.push(error) },
+          { [step]: () => gate.opened },
+        ],
+      });
+      const emitted = (): Promise<unknown> => rejection(lastValueFrom(client.emit('happened', 1)));
+      expect(await within('the end', emitted())).toMatchObject({ name: 'CallTimeoutError', phase: 'queue' });
+      const lost = emitted();
+      client.close();
+      expect(await within('the end', lost)).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
+      expect(exits).toMatchObject([{ name: 'CallTimeoutError' }, { name: 'ConnectionLostError' }]);
+      gate.open();
+      expect(await client.call('echo', 1)).toBe(1); // behind whatever would have been sent
+      expect([seen.events, exits.length]).toEqual([[], 3]);
+    },
+  );
+
   it('keeps its slot on the client', async () => {
     const gate = new Gate();
     const test = await scope.serve([Things]);
