@@ -210,6 +210,9 @@ describe('a certificate that is changed while the server runs', () => {
   });
 });
 
+const gone = (socket: net.Socket): Promise<unknown> =>
+  new Promise((resolve) => socket.resume().once('close', resolve));
+
 describe('a peer that speaks no TLS', () => {
   it('is dropped when it says nothing, after the time for a handshake, and others are served', async () => {
     const test = await secure({}, { limits: { tlsHandshakeTimeoutMs: 50 } });
@@ -225,8 +228,6 @@ describe('a peer that speaks no TLS', () => {
         const socket = net.connect(test.port, '127.0.0.1', () => resolve(socket)).on('error', () => {});
         scope.defer(() => socket.destroy());
       });
-    const gone = (socket: net.Socket): Promise<unknown> =>
-      new Promise((resolve) => socket.resume().once('close', resolve));
     // ended handshakes of every kind hold nothing
     for (let i = 0; i < 10; i++) {
       const socket = await open();
@@ -241,7 +242,7 @@ describe('a peer that speaks no TLS', () => {
     for (const socket of silent) socket.destroy();
     let left = Infinity;
     await eventually('they are gone', () => {
-      test.server.unwrap<net.Server>().getConnections((_error, count) => (left = count));
+      test.server.unwrap().getConnections((_error, count) => (left = count));
       return left === 10; // the clients
     });
     expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);

@@ -29,6 +29,39 @@ import { EXCESS_OF_ADDRESS, isRefused, letIn, NOT_ALLOWED, refusesInTheEnd } fro
 
 afterEach(cleanUp);
 
+/** A client of it has the wrong password from here on. */
+async function withoutPassword(client: Redis): Promise<RedisOptions> {
+  await client.config('SET', 'requirepass', 'right');
+  return { password: 'wrong' };
+}
+
+async function replica(client: Redis): Promise<RedisOptions> {
+  await client.replicaof('127.0.0.1', 1);
+  return {};
+}
+
+/** A server for each plugin that has a store. */
+const serversOf = (redis: () => Redis, onStoreError: OnStoreError): Record<string, RapServerOptions> => ({
+  connections: {
+    middleware: [new ConnLimitMiddleware({ store: new RedisConnStore(redis()), onStoreError })],
+  },
+  addresses: {
+    middleware: [new IpMaxConnMiddleware({ store: new RedisConnStore(redis()), onStoreError })],
+  },
+  rates: {
+    processors: [
+      new RateLimitProcessor({
+        rules: [() => 'all'],
+        store: new RedisRateStore(redis()),
+        onStoreError,
+      }),
+    ],
+  },
+  filter: {
+    middleware: [new IpFilterMiddleware({ store: new RedisIpListStore(redis()), onStoreError })],
+  },
+});
+
 /** Two servers with the same options, each with stores of its own. */
 async function startTwo(options: () => RapServerOptions): Promise<[TestApp, TestApp]> {
   return [await startApp(options()), await startApp(options())];
@@ -163,50 +196,16 @@ describeWithRedis('limits in Redis', () => {
   });
 
   describe('that answers, and does nothing', () => {
-    const withoutPassword = async (): Promise<RedisOptions> => {
-      await client.config('SET', 'requirepass', 'right');
-      return { password: 'wrong' };
-    };
-    const replica = async (): Promise<RedisOptions> => {
-      await client.replicaof('127.0.0.1', 1);
-      return {};
-    };
-    const oneOf = (options: RedisOptions, onStoreError: OnStoreError): Record<string, RapServerOptions> => ({
-      connections: {
-        middleware: [
-          new ConnLimitMiddleware({ store: new RedisConnStore(redis.client(options)), onStoreError }),
-        ],
-      },
-      addresses: {
-        middleware: [
-          new IpMaxConnMiddleware({ store: new RedisConnStore(redis.client(options)), onStoreError }),
-        ],
-      },
-      rates: {
-        processors: [
-          new RateLimitProcessor({
-            rules: [() => 'all'],
-            store: new RedisRateStore(redis.client(options)),
-            onStoreError,
-          }),
-        ],
-      },
-      filter: {
-        middleware: [
-          new IpFilterMiddleware({ store: new RedisIpListStore(redis.client(options)), onStoreError }),
-        ],
-      },
-    });
-
     it.each([
       ['for a wrong password', withoutPassword, 'WRONGPASS', ['connections', 'addresses', 'rates', 'filter']],
       // a replica has the lists all the same
       ['since it is a replica', replica, 'READONLY', ['connections', 'addresses', 'rates']],
     ] as const)('%s, is down: open and closed hold', async (_why, prepare, code, plugins) => {
-      const options = await prepare();
+      const options = await prepare(client);
+      const use = (): Redis => redis.client(options);
       for (const plugin of plugins) {
-        const open = await startApp(oneOf(options, 'open')[plugin]);
-        const closed = await startApp(oneOf(options, 'closed')[plugin]);
+        const open = await startApp(serversOf(use, 'open')[plugin]);
+        const closed = await startApp(serversOf(use, 'closed')[plugin]);
         for (let i = 0; i < 3; i++) expect(await open.client().call('echo', i)).toBe(i);
         const refused = closed.client({ reconnect: false }).call('echo', 1);
         await expect(refused).rejects.toMatchObject({
