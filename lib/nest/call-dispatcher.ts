@@ -149,7 +149,10 @@ export class CallDispatcher {
     const callContext = call.peer.contextOf(call, call.oneWay ? 'event' : 'call');
     const view = new MessageView(callContext, undefined, call.header, call.body, call.bytes);
     let running: Promise<unknown> | undefined;
+    let isAnswered = false;
     const handle = (): Promise<unknown> => {
+      // the slot is given back: a handler that starts now would run beside all limits
+      if (isAnswered) return Promise.reject(new Error(`${route.target} is answered: next() comes too late`));
       // nobody waits any more: not worth the handler's time
       if (call.settled) return Promise.reject(toRapError(call.signal.reason));
       call.accept(view);
@@ -159,7 +162,9 @@ export class CallDispatcher {
     let answer: unknown;
     try {
       answer = await aroundCall(middleware, view, callContext, handle);
+      isAnswered = true;
     } catch (error) {
+      isAnswered = true;
       const { fault, name } = handlerFault(this.#masked(error));
       if (fault.details !== undefined) this.#checkDetails(fault.details, context);
       call.fail(fault, name);

@@ -2,7 +2,7 @@ import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
-import { assertSecureContext, SocketServer } from '../net/socket-server.js';
+import { assertIdentity, assertSecureContext, SocketServer, withIdentity } from '../net/socket-server.js';
 import type { SocketLink } from '../net/socket-link.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
@@ -191,7 +191,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    */
   setSecureContext(options: SecureContextOptions): void {
     if (!this.#tls) throw new Error('the server speaks no TLS: give it the option tls');
-    const tls = { ...this.#tls, ...options };
+    const tls = withIdentity(this.#tls, options);
     assertSecureContext(tls);
     this.#socketServer?.setSecureContext(tls);
     this.#tls = tls;
@@ -237,6 +237,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #serve(): Promise<AddressInfo | string> {
     const { host, port, path } = this.#options;
     const tls = this.#tls;
+    if (tls) assertIdentity(tls);
     if (this.#securityWarning) this.logger.warn(this.#securityWarning);
     this.#securityWarning = undefined;
     const server = new SocketServer({

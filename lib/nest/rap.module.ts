@@ -23,6 +23,8 @@ export interface RapAsyncClientDefinition extends Pick<ModuleMetadata, 'imports'
   name: string | symbol;
   useFactory: (...args: never[]) => RapClientOptions | Promise<RapClientOptions>;
   inject?: FactoryProvider['inject'];
+  /** What the factory needs and no module exports, such as a processor that is a provider. */
+  extraProviders?: Provider[];
 }
 
 /** Injects the `RapClient` that was registered under `name`. */
@@ -43,11 +45,14 @@ export class RapModule {
 
   /** Registers clients whose options come from other providers. */
   static registerAsync(clients: readonly RapAsyncClientDefinition[]): DynamicModule {
-    const providers: Provider[] = clients.map(({ name, useFactory, inject }) => ({
-      provide: name,
-      useFactory: async (...args: never[]) => new RapClient(await useFactory(...args)),
-      inject: inject ?? [],
-    }));
+    const providers: Provider[] = clients.flatMap(({ name, useFactory, inject, extraProviders = [] }) => [
+      ...extraProviders,
+      {
+        provide: name,
+        useFactory: async (...args: never[]) => new RapClient(await useFactory(...args)),
+        inject: inject ?? [],
+      },
+    ]);
     const imports = clients.flatMap((client) => client.imports ?? []);
     return { module: RapModule, imports, providers, exports: clients.map(({ name }) => name) };
   }

@@ -84,6 +84,7 @@ export class SocketLink implements Link, BudgetHolder {
         this.#error = new Error('the peer does not read (limits.writeStallTimeoutMs)');
         this.destroy();
       },
+      onUnsealable: (fault) => this.#wornOut(fault),
     });
     socket.setNoDelay(true);
     socket.on('error', (error) => (this.#error ??= error));
@@ -117,13 +118,15 @@ export class SocketLink implements Link, BudgetHolder {
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
-    const frame = encodeFrame(type, id, header, body, this.options.limits, this.#seal);
+    const seal = this.#seal;
+    if (seal) return this.#sendSealed(seal, type, id, header, body);
+    const frame = encodeFrame(type, id, header, body, this.options.limits);
     if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
     return frame.size;
   }
 
   sendExact(type: MsgType, id: number, header: Header | null, body: unknown): Buffer {
-    const frame = encodeFrame(type, id, header, body, this.options.limits, this.#seal);
+    const frame = encodeFrame(type, id, header, body, this.options.limits);
     const bytes = bytesOf(frame);
     if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
     return bytes;
@@ -173,6 +176,27 @@ export class SocketLink implements Link, BudgetHolder {
 
   evict(): void {
     this.#fault('too many unfinished frames on this server');
+  }
+
+  #sendSealed(
+    seal: FrameSeal,
+    ...[type, id, header, body]: [MsgType, number, Header | EncodedHeader | null, unknown]
+  ): number {
+    try {
+      const frame = encodeFrame(type, id, header, body, this.options.limits, seal);
+      if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
+      return frame.size;
+    } catch (error) {
+      if (!(error instanceof Fault && error.status === Status.Crypto)) throw error;
+      this.#wornOut(error);
+      return 0;
+    }
+  }
+
+  /** Nothing more can be sealed: what is under way is lost with the connection. */
+  #wornOut(fault: Fault): void {
+    this.#error ??= fault;
+    this.destroy();
   }
 
   /** Large answers that were sent just before the end get the time of a stall, not of a goodbye. */

@@ -9,6 +9,8 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
     readonly maxUnfinishedBytes: number;
     /** Time for a TLS handshake. Node's own 120 s is an invitation. */
     readonly tlsHandshakeTimeoutMs: number;
+    /** TLS handshakes at once. */
+    readonly maxPendingHandshakes: number;
   };
   readonly endpoint: Endpoint;
   readonly tls?: tls.TlsOptions | undefined;
@@ -22,6 +24,8 @@ export class SocketServer {
   readonly server: net.Server;
   /** All sockets, those that are in a TLS handshake too. */
   readonly #sockets = new Set<net.Socket>();
+  /** TLS handshakes that are under way. */
+  #handshakes = 0;
 
   constructor(private readonly options: SocketServerOptions) {
     const budget = new InputBudget(options.limits.maxUnfinishedBytes);
@@ -39,8 +43,21 @@ export class SocketServer {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
+    if (options.tls) this.#boundHandshakes(options.limits.maxPendingHandshakes);
+  }
+
+  /** Each handshake ends in one of two events. What is too many at once goes without a word: nothing can be said yet. */
+  #boundHandshakes(most: number): void {
+    this.server.on('connection', (socket: net.Socket) => {
+      this.#handshakes += 1;
+      if (Math.min(this.#handshakes, this.#sockets.size) > most) socket.destroy();
+    });
+    this.server.on('secureConnection', () => (this.#handshakes -= 1));
     // a failed handshake has closed its socket; that one client learns of it is enough
-    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
+    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => {
+      this.#handshakes -= 1;
+      socket.destroy();
+    });
   }
 
   /** @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had. */
@@ -80,6 +97,30 @@ export class SocketServer {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(gone);
   }
+}
+
+/** @throws TypeError where a TLS server has nothing to show, and every handshake would fail */
+export function assertIdentity({ key, cert, pfx, SNICallback, pskCallback, ciphers }: tls.TlsOptions): void {
+  const hasCertificate = pfx !== undefined || (key !== undefined && cert !== undefined);
+  // with ciphers of one's own, there may be those that need no certificate
+  if (hasCertificate || SNICallback || pskCallback || ciphers !== undefined) return;
+  throw new TypeError('tls needs key and cert, or pfx');
+}
+
+/**
+ * The options of a server with another certificate: the old one goes, in whichever form it was given.
+ *
+ * @throws TypeError where half of it is given, and the other half is not there
+ */
+export function withIdentity(before: tls.TlsOptions, options: tls.SecureContextOptions): tls.TlsOptions {
+  const { key, cert, pfx } = options;
+  const merged = { ...before, ...options };
+  if (key === undefined && cert === undefined && pfx === undefined) return merged;
+  // Node goes on to show what is in a pfx, whatever else there is
+  if (pfx === undefined) delete merged.pfx;
+  else Object.assign(merged, { key, cert });
+  assertIdentity(merged);
+  return merged;
 }
 
 /** @throws Error where the options make no TLS context, as with a key that does not fit the certificate */

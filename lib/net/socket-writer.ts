@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedFrame } from '../protocol/encoded-frame.js';
+import { Fault } from '../protocol/fault.js';
 import type { FrameSeal } from '../protocol/frame-seal.js';
 import { Outbox } from '../protocol/outbox.js';
 import { RecordWriter } from '../protocol/record.js';
@@ -16,6 +17,8 @@ export interface SocketWriterOptions {
   readonly onDrain: () => void;
   /** A batch was not taken in time. */
   readonly onStall: () => void;
+  /** What leaves cannot be sealed any more. */
+  readonly onUnsealable: (fault: Fault) => void;
 }
 
 /**
@@ -88,7 +91,12 @@ export class SocketWriter {
       else this.#pieces.push(...pieces);
       this.#piecesBytes += bytes;
     }
-    while (this.#piecesBytes > 0 && !this.#blocked) this.#writeBatch();
+    try {
+      while (this.#piecesBytes > 0 && !this.#blocked) this.#writeBatch();
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      return this.options.onUnsealable(error);
+    }
     if (this.#blocked) return;
     this.#outbox.release();
     if (this.#ending) this.socket.end();

@@ -1,8 +1,11 @@
 import { handlerFault } from '../nest/handler-fault.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
+import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { systemClock } from '../rpc/clock.js';
+import { IncomingCall } from '../rpc/incoming-call.js';
+import { CallContext } from '../rpc/message-view.js';
 import {
   type MessageKind,
   MessageMiddleware,
@@ -82,20 +85,26 @@ export class AccessLogMiddleware extends MessageMiddleware {
     context: ProcessorContext,
   ): Promise<unknown> {
     const record = { startedAt: this.#clock.now(), bytes: request.bytes };
+    let isLogged = false;
+    const end = (status: number): void => {
+      if (!isLogged) this.#end(context, record, status);
+      isLogged = true;
+    };
+    whenGivenUp(context, end);
     try {
       const result = await next();
-      this.#end(context, record, Status.Ok);
+      end(Status.Ok);
       return result;
     } catch (error) {
-      this.#end(context, record, handlerFault(error).fault.status);
+      end(handlerFault(error).fault.status);
       throw error;
     }
   }
 
   #end({ target, kind, peer }: ProcessorContext, { startedAt, bytes }: Sized, status: number): void {
     const sample = status === Status.Ok ? this.#sample : this.#sampleErrors;
-    if (sample < 1 && this.#random() >= sample) return;
     try {
+      if (sample < 1 && this.#random() >= sample) return;
       this.#log({
         target: target.slice(0, MAX_TARGET_LENGTH),
         kind,
@@ -108,6 +117,19 @@ export class AccessLogMiddleware extends MessageMiddleware {
       // a log that fails must not take a call along
     }
   }
+}
+
+/** A call that has run out of time, or that nobody waits for, is over then, whenever its handler ends. */
+function whenGivenUp(context: ProcessorContext, end: (status: number) => void): void {
+  const call = context instanceof CallContext ? context.incoming : undefined;
+  if (!(call instanceof IncomingCall)) return;
+  const { signal } = call;
+  const onAbort = (): void => {
+    // to leave a stream is no failure of it
+    const isLeft = call.stream !== undefined && call.stream.fault === undefined;
+    if (!isLeft) end((signal.reason as Fault).status);
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
 }
 
 class ChannelLog extends RapProcessor {

@@ -76,7 +76,7 @@ export class CircuitBreakerProcessor extends RapProcessor {
   }
 
   #breakerOf(context: ProcessorContext): Breaker {
-    const key = boundedKey(this.#keyOf(context));
+    const key = boundedKey('key', this.#keyOf(context));
     const known = this.#breakers.get(key);
     if (known) {
       this.#breakers.delete(key); // it goes to the end: the last one used

@@ -19,9 +19,9 @@ export interface CryptoOptions {
   mode?: CryptoMode;
   /** `aead`: the suites that may be used, the preferred one first; a server's order decides. Default: both. */
   suites?: readonly AeadSuite[];
-  /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31. */
+  /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31, and no more. */
   rekeyAfterFrames?: number;
-  /** `aead`: the same after so many bytes. Default 2^36 (64 GiB): far below what AES-GCM allows for one key. */
+  /** `aead`: the same after so many bytes. Default 2^36 (64 GiB), and no more: far below what AES-GCM allows for one key. */
   rekeyAfterBytes?: number;
   /** `rap-cbc`: how far the timestamp of a message may be off, into the past and into the future. Default 60,000, rap's own. */
   timeoutMs?: number;
@@ -211,6 +211,9 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
     if (value === undefined) continue;
     if (typeof value !== 'number' || !(value > 0)) {
       throw new RangeError(`CryptoProcessor: ${name} must be above 0, got ${inspect(value)}`);
+    }
+    if (name.startsWith('rekey') && value > NUMBERS[name]) {
+      throw new RangeError(`CryptoProcessor: ${name} must be at most ${NUMBERS[name]}: keys wear out`);
     }
     numbers[name] = value;
   }

@@ -37,6 +37,8 @@ export class FlexibleRateStore implements RateStore {
     if (known) return known;
     const limiter = this.limiterOf(rate);
     this.#limiters.set(rate.name, limiter);
+    // one that could not be made is tried again
+    if (limiter instanceof Promise) limiter.catch(() => this.#limiters.delete(rate.name));
     return limiter;
   }
 }

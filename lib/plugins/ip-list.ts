@@ -2,7 +2,7 @@ import { type IpAddress, type IpRange, parseRange } from './ip-range.js';
 
 /**
  * A list of addresses and CIDR ranges, of any size: a look-up is a binary search. (Node's `net.BlockList` looks at each
- * of its rules, 60 to 200 us for 10,000, and cannot forget one.)
+ * of its rules, 60 to 280 us for 10,000, and cannot forget one.)
  */
 export class IpList {
   /** By the text that was added. */

@@ -57,6 +57,8 @@ export interface RateLimitOptions {
 interface Rule extends Rate {
   readonly key: RateKey;
   readonly everyMessage: boolean;
+  /** Its place among the options. */
+  readonly where: string;
 }
 
 /**
@@ -72,6 +74,7 @@ export class RateLimitProcessor extends RapProcessor {
   /** @throws RangeError that names the rule and option that is out of range. */
   constructor(options: RateLimitOptions) {
     super();
+    if (!Array.isArray(options?.rules)) throw new RangeError('rules must be a list of rules');
     const { clock = systemClock, maxKeys = 10_000, onStoreError = 'open', storeTimeoutMs } = options;
     this.#rules = options.rules.map((rule, index) => ruleOf(rule, index, options));
     if (new Set(this.#rules.map(({ name }) => name)).size < this.#rules.length) {
@@ -104,8 +107,9 @@ export class RateLimitProcessor extends RapProcessor {
     await this.#store.onServerStart?.();
   }
 
-  #count(rule: Rule, key: string): void | Promise<void> {
-    const answer = this.#guard.ask(() => this.#store.take(rule, boundedKey(key)));
+  #count(rule: Rule, key: unknown): void | Promise<void> {
+    const bounded = boundedKey(rule.where, key);
+    const answer = this.#guard.ask(() => this.#store.take(rule, bounded));
     if (answer instanceof Promise) return answer.then((waitMs) => this.#decide(waitMs));
     return this.#decide(answer);
   }
@@ -126,6 +130,7 @@ function ruleOf(given: RateLimitRule | RateKey, index: number, defaults: RateLim
   const rate = positive(of('rate'), rule.rate ?? defaults.rate ?? 100);
   return {
     key: rule.key,
+    where: of('key'),
     name: rule.name ?? String(index),
     rate,
     burst: atLeast(1, of('burst'), rule.burst ?? defaults.burst ?? Math.max(1, rate)),

@@ -229,6 +229,7 @@ export class FrameDecoder {
 
   #faultOf(error: unknown): Fault {
     const fault = error instanceof Fault ? error : undecodable(error);
+    if (fault.status === Status.Crypto) return fault;
     // nothing of a frame that did not open came from the peer for sure
     return this.#opener && !this.#opener.authentic ? cryptoFault(fault.message, fault) : fault;
   }

@@ -16,7 +16,11 @@ export interface FrameSeal {
    * @throws {@link Fault} 1007 where the keys have been used up.
    */
   seal(bound: Uint8Array, plaintext: readonly Uint8Array[]): Uint8Array[];
-  /** Opens a body; `undefined` where it is not what the other side has sealed at this place. */
+  /**
+   * Opens a body; `undefined` where it is not what the other side has sealed at this place.
+   *
+   * @throws {@link Fault} 1007 where the keys have been used up.
+   */
   open(bound: Uint8Array, sealed: Uint8Array): Buffer | undefined;
 }
 

@@ -10,6 +10,7 @@ import type { Channel } from './channel.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { Peer } from './peer.js';
 import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } from './pending-call.js';
+import { PendingEvents } from './pending-events.js';
 import type { MessageKind } from './pipeline.js';
 import { afterwards, type Exchange } from './processors.js';
 
@@ -32,7 +33,16 @@ export class Calling {
   /** Answers to calls that nobody waits for any more, or that were never made. */
   lateAnswers = 0;
 
-  constructor(private readonly options: CallingOptions) {}
+  readonly #pendingEvents: PendingEvents;
+
+  constructor(private readonly options: CallingOptions) {
+    this.#pendingEvents = new PendingEvents(options.peer.clock);
+  }
+
+  /** Nothing more is sent: events that processors still work on fail. */
+  failAll(fault: Fault): void {
+    this.#pendingEvents.failAll(fault);
+  }
 
   // [101, id, {}, result]
   onAnswer(id: number, header: Header, body: unknown, bytes: number): void {
@@ -112,9 +122,11 @@ export class Calling {
   #emitProcessed(request: CallRequest, header: Header, exchange: Exchange): void | Promise<void> {
     const { peer } = this.options;
     const view = exchange.message(undefined, header, request.body);
-    return afterwards(
+    let isOver = false;
+    const work = afterwards(
       () => exchange.begin(view),
       () => {
+        if (isOver) return;
         try {
           peer.calls.assertOpen();
           this.#sendOneWay({ ...request, body: view.body }, view.outcome as Header, view.id);
@@ -130,6 +142,11 @@ export class Calling {
         throw fault;
       },
     );
+    const giveUp = (reason: Fault): void => {
+      isOver = true;
+      exchange.exit(reason);
+    };
+    return work && this.#pendingEvents.wait(work, request, giveUp);
   }
 }
 

@@ -1,11 +1,14 @@
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
+import type { Incoming } from './incoming.js';
 import type { Peer } from './peer.js';
 import type { MessageKind, ProcessorContext, RapConnection, RapFault, RapResponse } from './pipeline.js';
 
 /** The context of one call or channel; what is not asked for is not made. */
 export class CallContext implements ProcessorContext {
+  /** @internal The peer's call that it belongs to, for a plugin that must know when that is given up. */
+  incoming: Incoming | undefined;
   readonly #owner: Peer;
   #state: Map<unknown, unknown> | undefined;
 

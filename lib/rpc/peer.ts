@@ -7,6 +7,7 @@ import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
+import { boundedText } from '../protocol/wire-error.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
@@ -32,6 +33,9 @@ import { SendWatch } from './send-watch.js';
 import { Serving } from './serving.js';
 import { Sessions } from './sessions.js';
 import { TokenBucket } from './token-bucket.js';
+
+/** Longest reason that a client is told. */
+const MAX_REASON_BYTES = 1024;
 
 /**
  * One connection, as either side: frames of a link in, calls and channels out. It routes; what a frame means is up to
@@ -124,8 +128,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         refuseCalls: (reason) => this.calls.refuse(reason),
         surrenderCalls: (reason) => owner.onShutdown(this, this.calls.handOver(reason)),
         sendEvent,
-        farewell: (reason) =>
-          void link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, reason),
+        farewell: (reason) => this.#farewell(reason),
         measurePing: (sink) => this.measurePing(sink),
         failAll: (reason) => this.#failAll(reason),
       },
@@ -170,8 +173,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   /** What middleware and processors know of a call: the same object for both. */
-  contextOf({ exchange, id, header }: Incoming, kind: MessageKind): ProcessorContext {
-    return exchange?.context ?? new CallContext(this, kind, header.target ?? '', id);
+  contextOf(incoming: Incoming, kind: MessageKind): ProcessorContext {
+    const { exchange, id, header } = incoming;
+    const context = exchange?.context ?? new CallContext(this, kind, header.target ?? '', id);
+    context.incoming = incoming;
+    return context;
   }
 
   /** Learns of the connection's end; nothing is read before `start`. */
@@ -383,6 +389,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     );
   }
 
+  #farewell(reason: string): void {
+    // whatever an application gives for a reason, the connection ends with it
+    const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
+    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, text);
+  }
+
   #isIdle(): boolean {
     const { inFlight, queued } = this.calls;
     return this.incoming.size + this.channels.size + inFlight + queued === 0;
@@ -392,7 +404,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
-    this.calls.failAll(reason, lost ? connectionLost(reason.message, reason.cause, 'no') : reason);
+    const unsent = lost ? connectionLost(reason.message, reason.cause, 'no') : reason;
+    this.calls.failAll(reason, unsent);
+    this.#calling.failAll(unsent);
     this.channels.failAll(reason);
     this.#events.pings.failAll(reason);
     this.incoming.abortAll(reason);

@@ -26,6 +26,10 @@ class TwoGuests extends ConnectionMiddleware {
   override onServerStart(): void {
     console.log('server: TwoGuests starts');
   }
+
+  override onServerStop(): void {
+    console.log('server: TwoGuests stops');
+  }
 }
 
 /** Around a unary call: this one remembers answers, and may be any provider of Nest. */
@@ -59,7 +63,15 @@ const app = await NestFactory.createMicroservice<AsyncMicroserviceOptions>(AppMo
   logger: ['warn', 'error'],
   inject: [TwoGuests, Cache],
   useFactory: (guests: TwoGuests, cache: Cache) => {
-    server = new RapServer({ host: 'localhost', port: 0, middleware: [guests, cache] });
+    server = new RapServer({
+      host: 'localhost',
+      port: 0,
+      middleware: [guests, cache],
+      events: {
+        beforeStart: () => console.log('server: start event'),
+        afterStop: [() => console.log('server: stop event')], // one, or several
+      },
+    });
     return { strategy: server };
   },
 });

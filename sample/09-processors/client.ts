@@ -29,7 +29,10 @@ class Greeter {
     RapModule.registerAsync([
       {
         name: 'GREETER',
-        useFactory: () => ({ port, processors: [new SendToken('open sesame'), new Upside()] }),
+        // a processor may be a provider of Nest
+        extraProviders: [SendToken, { provide: 'TOKEN', useValue: 'open sesame' }],
+        inject: [SendToken],
+        useFactory: (sendToken: SendToken) => ({ port, processors: [sendToken, new Upside()] }),
       },
     ]),
     RapModule.register([{ name: 'STRANGER', port, processors: [new Upside()] }]),

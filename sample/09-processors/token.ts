@@ -1,3 +1,4 @@
+import { Inject, Injectable } from '@nestjs/common';
 import {
   AuthError,
   type ProcessorContext,
@@ -7,8 +8,9 @@ import {
 } from 'nestjs-rap';
 
 /** On the client: puts a token into the header of every call, and of every channel's first message. */
+@Injectable()
 export class SendToken extends RapProcessor {
-  constructor(private readonly token: string) {
+  constructor(@Inject('TOKEN') private readonly token: string) {
     super();
   }
 

@@ -1,11 +1,16 @@
 import 'reflect-metadata';
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { CryptoProcessor, InjectRapClient, RapClient, RapModule } from 'nestjs-rap';
+import { type CryptoMode, CryptoProcessor, InjectRapClient, RapClient, RapModule } from 'nestjs-rap';
 
 const port = Number(process.argv[2] ?? 9000);
 const servers = [{ host: 'localhost', port }];
 const key = process.env['RAP_KEY'] ?? '';
+const mode = (process.env['RAP_MODE'] ?? 'aead') as CryptoMode; // `aead` is the default
+
+/** timeoutMs and intervalMs are for `rap-cbc`: how old a message may be, and how often old nonces are cleared away. */
+const cryptoOf = (keyId: string, secret: string): CryptoProcessor =>
+  new CryptoProcessor({ keyId, key: secret, mode, timeoutMs: 60_000, intervalMs: 120_000 });
 
 @Injectable()
 class Caller {
@@ -20,11 +25,7 @@ class Caller {
 }
 
 @Module({
-  imports: [
-    RapModule.register([
-      { name: 'SECRET', servers, processors: [new CryptoProcessor({ keyId: 'demo_id', key })] },
-    ]),
-  ],
+  imports: [RapModule.register([{ name: 'SECRET', servers, processors: [cryptoOf('demo_id', key)] }])],
   providers: [Caller],
 })
 class AppModule {}
@@ -44,6 +45,6 @@ async function tryWith(what: string, processors: CryptoProcessor[]): Promise<voi
 }
 
 await tryWith('no key             ', []);
-const wrong = CryptoProcessor.generateKey();
-await tryWith('wrong key          ', [new CryptoProcessor({ keyId: 'demo_id', key: wrong })]);
-await tryWith('unknown key id     ', [new CryptoProcessor({ keyId: 'nobody', key })]);
+const wrong = mode === 'aead' ? CryptoProcessor.generateKey() : 'yyyyyyyyyyyyyyyy';
+await tryWith('wrong key          ', [cryptoOf('demo_id', wrong)]);
+await tryWith('unknown key id     ', [cryptoOf('nobody', key)]);

@@ -4,3 +4,7 @@ import { runPair } from '../run.js';
 // a key is made once and kept where secrets are kept; both processes get it from there
 process.env['RAP_KEY'] = CryptoProcessor.generateKey();
 await runPair(import.meta.url);
+
+console.log('\nthe same as Python does it:');
+Object.assign(process.env, { RAP_MODE: 'rap-cbc', RAP_KEY: 'xxxxxxxxxxxxxxxx' });
+await runPair(import.meta.url);

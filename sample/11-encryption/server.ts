@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload } from '@nestjs/microservices';
-import { CryptoProcessor, RapServer } from 'nestjs-rap';
+import { type CryptoMode, CryptoProcessor, RapServer } from 'nestjs-rap';
 
 @Controller()
 class SecretController {
@@ -20,7 +20,13 @@ class SecretController {
 @Module({ controllers: [SecretController] })
 class AppModule {}
 
-const crypto = new CryptoProcessor({ keys: { demo_id: process.env['RAP_KEY'] ?? '' } });
+const crypto = new CryptoProcessor({
+  keys: { demo_id: process.env['RAP_KEY'] ?? '' },
+  mode: (process.env['RAP_MODE'] ?? 'aead') as CryptoMode, // `aead` is the default
+  // these two are for `rap-cbc`: `aead` needs no clock
+  timeoutMs: 60_000,
+  nonceTimeoutMs: 120_000,
+});
 const server = new RapServer({ host: 'localhost', port: 0, processors: [crypto] });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['error'] });
 app.enableShutdownHooks();

@@ -22,7 +22,7 @@ for (let i = 1; i <= 4; i++) {
   }
 }
 
-console.log(`blocked now: ${await first.call<string>('ban', '127.0.0.0/8')}`);
+console.log(`lists now: ${await first.call<string>('ban', '127.0.0.0/8')}`);
 await second.close();
 const fourth = open();
 await fourth.connect().catch((error: unknown) => console.log(`new connection: ${message(error)}`));

@@ -20,11 +20,12 @@ const prefix = `rap:sample:${process.pid}:`;
 const places = redis && { store: new RedisConnStore(redis, { prefix: `${prefix}conn:` }) };
 
 const filter = new IpFilterMiddleware({
-  block: ['192.0.2.0/24', '2001:db8::/32'],
+  allow: ['127.0.0.0/8', '192.168.0.0/31'], // nobody else, and `block` is off
+  block: ['192.168.0.2'],
   ...(redis && { store: new RedisIpListStore(redis, { prefix: `${prefix}ip:` }) }),
 });
-const connections = new ConnLimitMiddleware({ maxConnections: 100, ...places });
-const perAddress = new IpMaxConnMiddleware({ maxConnections: 2, ...places });
+const connections = new ConnLimitMiddleware({ maxConnections: 100, blockTimeMs: 60_000, ...places });
+const perAddress = new IpMaxConnMiddleware({ maxConnections: 2, timeoutMs: 60_000, ...places });
 const rates = new RateLimitProcessor({
   rules: [
     ({ name }) => (name === 'ban' ? false : undefined), // not limited
@@ -42,8 +43,9 @@ class LimitedController {
 
   @MessagePattern('ban', { private: true })
   async ban(@Payload() range: string): Promise<string> {
-    await filter.block(range);
-    return filter.lists.block.join(', ');
+    await filter.block(range); // and off the allow list
+    const { allow, block } = filter.lists;
+    return `allowed ${allow.join(', ')}; blocked ${block.join(', ')}`;
   }
 }
 

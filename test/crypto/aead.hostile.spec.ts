@@ -20,6 +20,11 @@ class Recorder {
     return 'noted';
   }
 
+  @MessagePattern('large')
+  large(): string {
+    return 'x'.repeat(400);
+  }
+
   @EventPattern('note.event')
   event(body: unknown): void {
     calls.push(body);
@@ -67,6 +72,22 @@ it('serves a client that another implementation would be', async () => {
   expect(calls).toEqual([{ a: 1 }]);
   expect(crypto.stats()).toEqual({ secured: 1, refused: 0, failed: 0, retired: 0 });
 });
+
+it.each([
+  ['sends', (id: number): RawFrame => note(id, 'x'.repeat(60))],
+  ['is sent', (id: number): RawFrame => [101, id, { target: '/default/large' }, null]],
+])(
+  'is cut off where it goes on with keys that are used up twice over by what it %s',
+  async (_what, frame) => {
+    crypto = new CryptoProcessor({ keys: { demo: key }, rekeyAfterBytes: 2000 });
+    app = await scope.serve([Recorder], { processors: [crypto] });
+    const peer = await open();
+    for (let i = 0; i < 100; i++) peer.say(frame(9 + 2 * i));
+    await peer.wire.untilEnded();
+    await eventually('the connection is gone', () => app.server.stats().connections === 0);
+    expect(crypto.stats().retired).toBe(1);
+  },
+);
 
 it('takes frames that follow each other in one piece, DECLARE among them', async () => {
   const peer = await open();

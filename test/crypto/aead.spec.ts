@@ -209,6 +209,25 @@ describe('keys that are used up', () => {
     await eventually('the old ones are gone', () => app.server.stats().connections === 1);
   });
 
+  it.each([
+    ['by the server', { rekeyAfterBytes: 3000 }, {}],
+    ['by the client', {}, { rekeyAfterFrames: 15 }],
+  ])('twice over %s end their connection, and nothing else', async (_what, onServer, onClient) => {
+    const { app, processor } = await start(onServer);
+    const client = clientOf(app, onClient);
+    const channel = await client.channel<string, string>('echo.channel', { metadata: { room: 'a' } });
+    const talk = async (): Promise<void> => {
+      for (;;) {
+        await channel.write('x'.repeat(200));
+        await channel.read();
+      }
+    };
+    expect(await rejection(within('the end', talk()))).toMatchObject({ code: 'ERR_RAP_CONNECTION_LOST' });
+    expect(await client.call('echo', 1)).toBe(1);
+    await eventually('the old one is gone', () => app.server.stats().connections === 1);
+    expect(processor.stats()).toMatchObject({ secured: 2, refused: 0 });
+  });
+
   it('do not keep a server from its end', async () => {
     const { app } = await start({ rekeyAfterFrames: 10 });
     const client = clientOf(app);

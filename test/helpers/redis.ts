@@ -87,6 +87,19 @@ export class TestRedis {
   }
 }
 
+/** One Redis for the tests of a `describe`, emptied before each; `take` gets it, and a client of it. */
+export function useRedis(take: (redis: TestRedis, client: Redis) => void): void {
+  let client: Redis;
+  let redis: TestRedis;
+  beforeAll(async () => {
+    redis = await TestRedis.start();
+    client = redis.client();
+    take(redis, client);
+  });
+  beforeEach(() => client.flushall());
+  afterAll(() => redis.end());
+}
+
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

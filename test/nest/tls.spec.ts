@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
@@ -128,7 +129,7 @@ const nameOf = async (test: ServedApp, options: RapClientOptions = {}): Promise<
   const client = test.client({
     tls: { ca },
     ...options,
-    processors: [{ processRequest: (_request, { peer }) => void (name = peer.tlsSubject?.['CN']) }],
+    processors: [{ processRequest: (_request, { peer }) => void (name = peer.tls?.subject?.['CN']) }],
   });
   await client.call('echo', 1);
   return name;
@@ -154,6 +155,33 @@ describe('a certificate that is changed while the server runs', () => {
     expect(await nameOf(test, { tls: { ca, ...alice } })).toBe('next');
     await failure(test, { tls: { ca, ...stranger } });
     await failure(test, { tls: { ca, ...alice, minVersion: 'TLSv1', maxVersion: 'TLSv1.1' } });
+  });
+
+  it('takes the place of one that was given as pfx, and the other way round', async () => {
+    const bundle = {
+      pfx: readFileSync(new URL('../fixtures/bundled.pfx', import.meta.url)),
+      passphrase: 'bundle',
+    };
+    const test = await scope.serve([Who], { tls: bundle });
+    const any = { tls: { rejectUnauthorized: false } };
+    expect(await nameOf(test, any)).toBe('bundled');
+    expect(() => test.server.setSecureContext({ cert: next.cert })).toThrow('tls needs key and cert, or pfx');
+    expect(await nameOf(test, any)).toBe('bundled');
+    test.server.setSecureContext(next);
+    expect(await nameOf(test, any)).toBe('next');
+    test.server.setSecureContext(bundle);
+    expect(await nameOf(test, any)).toBe('bundled');
+  });
+
+  it('must be there when the server starts', async () => {
+    for (const tls of [{}, { cert: next.cert }, { ca, requestCert: true }]) {
+      const server = new RapServer({ host: '127.0.0.1', port: 0, tls });
+      const error = await new Promise((resolve) => server.listen(resolve));
+      expect(error).toMatchObject({ message: 'tls needs key and cert, or pfx' });
+      server.setSecureContext(next);
+      expect(await new Promise((resolve) => server.listen(resolve))).toBeNull();
+      await server.close();
+    }
   });
 
   it('holds before listen and after a restart', async () => {
@@ -182,11 +210,41 @@ describe('a certificate that is changed while the server runs', () => {
   });
 });
 
+const gone = (socket: net.Socket): Promise<unknown> =>
+  new Promise((resolve) => socket.resume().once('close', resolve));
+
 describe('a peer that speaks no TLS', () => {
   it('is dropped when it says nothing, after the time for a handshake, and others are served', async () => {
     const test = await secure({}, { limits: { tlsHandshakeTimeoutMs: 50 } });
     const socket = net.connect(test.port, '127.0.0.1').on('error', () => {});
     await new Promise((resolve) => socket.once('close', resolve));
+    expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
+  });
+
+  it('cannot keep more handshakes open than there is room for, and what has ended makes room', async () => {
+    const test = await secure({}, { limits: { maxPendingHandshakes: 5 } });
+    const open = (): Promise<net.Socket> =>
+      new Promise((resolve) => {
+        const socket = net.connect(test.port, '127.0.0.1', () => resolve(socket)).on('error', () => {});
+        scope.defer(() => socket.destroy());
+      });
+    // ended handshakes of every kind hold nothing
+    for (let i = 0; i < 10; i++) {
+      const socket = await open();
+      socket.write('this is no TLS');
+      await gone(socket);
+      await test.client({ tls: { ca } }).call('echo', i);
+    }
+    const silent: net.Socket[] = [];
+    for (let i = 0; i < 5; i++) silent.push(await open());
+    await Promise.all(Array.from({ length: 20 }, async () => gone(await open())));
+    expect(silent.map((socket) => socket.closed)).toEqual(silent.map(() => false));
+    for (const socket of silent) socket.destroy();
+    let left = Infinity;
+    await eventually('they are gone', () => {
+      test.server.unwrap().getConnections((_error, count) => (left = count));
+      return left === 10; // the clients
+    });
     expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
   });
 

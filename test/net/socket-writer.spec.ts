@@ -26,6 +26,7 @@ beforeEach(() => {
     stallTimeoutMs: STALL_MS,
     onDrain: () => log.push('drain'),
     onStall: () => log.push('stall'),
+    onUnsealable: () => log.push('unsealable'),
   });
 });
 
@@ -193,6 +194,7 @@ describe('drain', () => {
         if (more-- > 0) again.write(encodeFrame(101, 5, null, 'more', DEFAULT_FRAME_LIMITS));
       },
       onStall: () => {},
+      onUnsealable: () => {},
     });
     again.write(encodeFrame(101, 3, null, 'first', DEFAULT_FRAME_LIMITS));
     for (let i = 0; i < 6; i++) await turn();
@@ -355,6 +357,7 @@ describe('memory that frames are written into', () => {
       stallTimeoutMs: STALL_MS,
       onDrain: () => {},
       onStall: () => {},
+      onUnsealable: () => {},
     });
     for (let i = 0; i < 100; i++) {
       others.write(encodeFrame(101, 5, null, 'y'.repeat(1000), DEFAULT_FRAME_LIMITS));

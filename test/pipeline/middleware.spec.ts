@@ -256,6 +256,30 @@ describe('message middleware', () => {
     expect(seen.runs).toBe(0);
   });
 
+  it('that calls next after its answer starts no handler beside the limits, and is told why', async () => {
+    const sent = new Gate();
+    const nexts: (() => Promise<unknown>)[] = [];
+    const test = await scope.serve([Things], {
+      processors: [{ processResponse: () => sent.opened }],
+      middleware: [new Around((request, next) => (nexts.push(next), request.body))],
+    });
+    const client = test.client();
+    const call = client.call('echo', 1);
+    await eventually('the answer is with the processors', () => nexts.length === 1);
+    const message = '/default/echo is answered: next() comes too late';
+    await later(() => {}); // it has returned
+    expect(await rejection(within('the refusal', nexts[0]?.() as Promise<unknown>))).toMatchObject({
+      message,
+    });
+    sent.open();
+    expect(await call).toBe(1);
+    expect(await client.call('echo', 2)).toBe(2); // this one has left
+    expect(await rejection(within('the refusal', nexts[1]?.() as Promise<unknown>))).toMatchObject({
+      message,
+    });
+    expect(seen.runs).toBe(0);
+  });
+
   it('wraps events, too, and leaves streams and channels to the processors', async () => {
     const targets: string[] = [];
     const test = await scope.serve([Things], {
@@ -279,6 +303,9 @@ describe('message middleware', () => {
     expect(targets).toEqual(['event /default/happened', 'call /default/count']);
   });
 });
+
+const LONG = 'x'.repeat(5_000_000);
+const CUT = 'x'.repeat(1024);
 
 describe('connection middleware', () => {
   it('runs around the connection, before anything is read, the first outermost', async () => {
@@ -334,6 +361,14 @@ describe('connection middleware', () => {
       },
       'who are you',
     ],
+    ['closes with a reason that no frame holds', (connection: RapConnection) => connection.close(LONG), CUT],
+    [
+      'throws an error that no frame holds',
+      () => {
+        throw new AuthError(LONG);
+      },
+      CUT,
+    ],
     [
       'throws anything',
       () => {
@@ -367,7 +402,7 @@ describe('connection middleware', () => {
     const client = test.client({ reconnect: false });
     const error = await rejection(client.call('echo', 1));
     expect(error).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
-    expect(error.message).toContain(reason);
+    expect(error.message).toContain(reason.slice(0, 256));
     const secrets = test.log.lines.filter((line) => line.includes('a secret'));
     expect(secrets).toHaveLength(use.toString().includes('a secret') ? 2 : 0);
   });

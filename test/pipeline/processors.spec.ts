@@ -1,13 +1,17 @@
+import { Inject, Injectable, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import {
   AuthError,
   InvokeError,
   RapClient,
+  RapModule,
+  RapProcessor,
   RapServer,
   ServerError,
   TooManyRequestsError,
   type ProcessorContext,
-  type RapProcessor,
+  type RapRequest,
 } from '../../lib/index.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
 import { all, forget, later, never, Recorder, seen, SlowRecorder, Things } from './support.js';
@@ -23,6 +27,18 @@ const double: RapProcessor = {
     if (!response.error) response.body = (response.body as number) * 2;
   },
 };
+@Injectable()
+class Own extends RapProcessor {
+  constructor(@Inject('MARK') private readonly mark: string) {
+    super();
+  }
+  override processRequest(request: RapRequest): void {
+    request.body = `${String(request.body)} ${this.constructor.name}${this.mark}`;
+  }
+}
+@Injectable()
+class Exported extends Own {}
+
 /** What no frame can carry. */
 function endless(): unknown {
   const list: unknown[] = [];
@@ -483,6 +499,31 @@ describe('a processor that hangs', () => {
     },
   );
 
+  it.each(['onContextEnter', 'processRequest'] as const)(
+    'in %s of an event: the event fails with its time, or with its connection, and is not sent later',
+    async (step) => {
+      const exits: unknown[] = [];
+      const gate = new Gate();
+      const test = await scope.serve([Things]);
+      const client = test.client({
+        callTimeoutMs: 100,
+        processors: [
+          { onContextExit: (_context, error) => void exits.push(error) },
+          { [step]: () => gate.opened },
+        ],
+      });
+      const emitted = (): Promise<unknown> => rejection(lastValueFrom(client.emit('happened', 1)));
+      expect(await within('the end', emitted())).toMatchObject({ name: 'CallTimeoutError', phase: 'queue' });
+      const lost = emitted();
+      client.close();
+      expect(await within('the end', lost)).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
+      expect(exits).toMatchObject([{ name: 'CallTimeoutError' }, { name: 'ConnectionLostError' }]);
+      gate.open();
+      expect(await client.call('echo', 1)).toBe(1); // behind whatever would have been sent
+      expect([seen.events, exits.length]).toEqual([[], 3]);
+    },
+  );
+
   it('keeps its slot on the client', async () => {
     const gate = new Gate();
     const test = await scope.serve([Things]);
@@ -641,6 +682,34 @@ describe('what is loaded', () => {
       expect(each([null])).toThrow('processors[0] must be an object, got null');
       expect(each([one])).not.toThrow();
     }
+  });
+
+  it('may be providers of Nest, made for a client by RapModule or exported by another module', async () => {
+    class WordsModule {}
+    const mark = { provide: 'MARK', useValue: '!' };
+    Module({ providers: [mark, Exported], exports: [mark, Exported] })(WordsModule);
+    const test = await scope.serve([Things]);
+    class App {}
+    Module({
+      imports: [
+        RapModule.registerAsync([
+          {
+            name: 'RAP',
+            imports: [WordsModule],
+            extraProviders: [Own],
+            inject: [Own, Exported],
+            useFactory: (...processors: RapProcessor[]) => ({
+              host: '127.0.0.1',
+              port: test.port,
+              processors,
+            }),
+          },
+        ]),
+      ],
+    })(App);
+    const app = await NestFactory.createApplicationContext(App, { logger: false });
+    scope.defer(() => app.close());
+    expect(await app.get<RapClient>('RAP').call('echo', 'say')).toBe('say Own! Exported!');
   });
 
   it('may be shared by two servers', async () => {

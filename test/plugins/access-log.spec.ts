@@ -1,5 +1,6 @@
 import { type CanActivate, Controller, Injectable, UseGuards } from '@nestjs/common';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
 import {
   type AccessLogEntry,
   AccessLogMiddleware,
@@ -22,8 +23,16 @@ class Nobody implements CanActivate {
   }
 }
 
+/** Ends of the calls of `stuck`. */
+const stuck: (() => void)[] = [];
+
 @Controller()
 class Handlers {
+  @MessagePattern('stuck')
+  async stuck(): Promise<void> {
+    await new Promise<void>((resolve) => stuck.push(resolve));
+  }
+
   @MessagePattern('echo')
   echo(@Payload() body: unknown): unknown {
     clock.advance(1.23456);
@@ -106,6 +115,40 @@ it('logs events', async () => {
   client().emit('told', 1).subscribe();
   await eventually('the event is logged', () => entries.length === 1);
   expect(entries).toMatchObject([{ target: '/default/told', kind: 'event', status: 200 }]);
+});
+
+it('logs a call that has run out of time, or that nobody waits for, once and when that happens', async () => {
+  const { client, entries } = await served({}, false, { runTimeoutMs: 60 });
+  const rap = client();
+  await expect(rap.call('stuck')).rejects.toMatchObject({ status: 301 });
+  await eventually('the timeout is logged', () => entries.length === 1);
+  const controller = new AbortController();
+  const cancelled = rap.call('stuck', 1, { signal: controller.signal, timeoutMs: 5000 }).catch(() => {});
+  await eventually('it runs', () => stuck.length === 2);
+  controller.abort();
+  await cancelled;
+  await eventually('the cancellation is logged', () => entries.length === 2);
+  expect(entries).toMatchObject([
+    { target: '/default/stuck', status: 301 },
+    { target: '/default/stuck', status: 1006 },
+  ]);
+  for (const end of stuck.splice(0)) end();
+  await rap.call('echo', 1); // behind the handlers' ends
+  expect(entries).toHaveLength(3);
+});
+
+it('logs a stream that its caller leaves as a success, and one whose caller is lost as a failure', async () => {
+  const { client, entries } = await served();
+  await firstValueFrom(client().send('count', 1e9));
+  await eventually('the stream is logged', () => entries.length === 1);
+  const other = client({ reconnect: false });
+  const lost = lastValueFrom(other.send('count', 1e9).pipe(tap((i) => i === 1000 && other.close())));
+  await expect(lost).rejects.toMatchObject({ code: 'ERR_RAP_CONNECTION_LOST' });
+  await eventually('the other one is logged', () => entries.length === 2);
+  expect(entries).toMatchObject([
+    { target: '/default/count', status: 200 },
+    { target: '/default/count', status: 1006 },
+  ]);
 });
 
 it('samples, and keeps all errors unless they are sampled, too', async () => {

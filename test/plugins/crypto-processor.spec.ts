@@ -66,6 +66,16 @@ it.each<[string, object, string]>([
   ['a suite', { suites: ['aes-128-ecb'], keys: { a: key } }, 'suites is a list of'],
   ['an option', { keys: { a: key }, timeout: 5 }, 'timeout is not an option'],
   ['a time', { keys: { a: key }, timeoutMs: -1 }, 'timeoutMs must be above 0'],
+  [
+    'keys that wear out',
+    { keys: { a: key }, rekeyAfterBytes: 2 ** 37 },
+    'at most 68719476736: keys wear out',
+  ],
+  [
+    'keys without an end',
+    { keyId: 'a', key, rekeyAfterFrames: Infinity },
+    'rekeyAfterFrames must be at most',
+  ],
   ['required on a client', { keyId: 'a', key, required: false }, 'required is for servers'],
 ])('refuses %s', (_what, options, message) => expect(() => make(options)).toThrow(message));
 

@@ -3,6 +3,7 @@ import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import {
   ChannelPattern,
   type RapChannel,
+  type RapRequest,
   RateLimitProcessor,
   type RateLimitOptions,
   type RateStore,
@@ -212,7 +213,20 @@ it('a rule that throws fails its call only', async () => {
   expect(await rap.call('echo', 'good')).toBe('good');
 });
 
+it.each([[5], [null], [{ a: 1 }], [true]])('a key that is %j is no key, and opens no limit', async (key) => {
+  const rules = [({ body }: RapRequest) => (body === 'bad' ? key : 'all') as string];
+  const { client, log } = await served({ rules, rate: 0.001, burst: 2 });
+  const rap = client();
+  expect(await rap.call('echo', 1)).toBe(1);
+  await expect(rap.call('echo', 'bad')).rejects.toMatchObject({ status: 500 });
+  expect(await rap.call('echo', 2)).toBe(2);
+  await expect(rap.call('echo', 3)).rejects.toMatchObject({ status: 429 });
+  expect(log.lines).toEqual([expect.stringContaining('rules[0].key must give a text, got')]);
+  expect(ran).toEqual([1, 2]);
+});
+
 it.each([
+  [{} as never, 'rules must be a list of rules'],
   [{ rules: [{ key: 'ip' as never }] }, 'rules[0].key must be a function'],
   [{ rules: byAddress, rate: 0 }, 'rules[0].rate must be a number above 0, got 0'],
   [

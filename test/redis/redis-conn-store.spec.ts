@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { ConnLimit } from '../../lib/plugins/conn-store.js';
 import { RedisConnStore } from '../../lib/redis/redis-conn-store.js';
 import { eventually } from '../helpers/async.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
 
 const LIMIT: ConnLimit = { maxConnections: 2, blockTimeMs: 0, leaseMs: 60_000 };
 const SHORT: ConnLimit = { ...LIMIT, leaseMs: 150 };
@@ -14,14 +14,10 @@ function place(id: string, key = 'all'): { key: string; id: string } {
 describeWithRedis('RedisConnStore', () => {
   let redis: TestRedis;
   let client: Redis;
+  useRedis((...its) => ([redis, client] = its));
   let prefix = '';
   let tests = 0;
-  beforeAll(async () => {
-    redis = await TestRedis.start();
-  });
-  afterAll(() => redis.end());
-  beforeEach(async () => {
-    client = redis.client();
+  beforeEach(() => {
     // of its own: what a store of another test holds is renewed
     prefix = `test ${(tests += 1)}:`;
   });

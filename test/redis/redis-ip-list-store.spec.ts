@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { LoadedIpLists } from '../../lib/plugins/ip-list-store.js';
 import { RedisIpListStore } from '../../lib/redis/redis-ip-list-store.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, type TestRedis, useRedis } from '../helpers/redis.js';
 
 async function load(store: RedisIpListStore, known?: LoadedIpLists): Promise<LoadedIpLists> {
   const loaded = await store.load(known);
@@ -12,12 +12,7 @@ async function load(store: RedisIpListStore, known?: LoadedIpLists): Promise<Loa
 describeWithRedis('RedisIpListStore', () => {
   let redis: TestRedis;
   let client: Redis;
-  beforeAll(async () => {
-    redis = await TestRedis.start();
-    client = redis.client();
-  });
-  afterAll(() => redis.end());
-  beforeEach(() => client.flushall());
+  useRedis((...its) => ([redis, client] = its));
 
   it('is empty at first, and unchanged after that', async () => {
     const store = new RedisIpListStore(client);

@@ -3,7 +3,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { FlexibleRateStore } from '../../lib/plugins/flexible-rate-store.js';
 import type { Rate, RateStore } from '../../lib/plugins/rate-store.js';
 import { RedisRateStore } from '../../lib/redis/redis-rate-store.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
 
 const RATE: Rate = { name: 'r', rate: 0.01, burst: 3, blockTimeMs: 0 };
 
@@ -14,12 +14,7 @@ async function take(store: RateStore, rate: Rate, key: string, times: number): P
 describeWithRedis('RedisRateStore', () => {
   let redis: TestRedis;
   let client: Redis;
-  beforeAll(async () => {
-    redis = await TestRedis.start();
-    client = redis.client();
-  });
-  afterAll(() => redis.end());
-  beforeEach(() => client.flushall());
+  useRedis((...its) => ([redis, client] = its));
 
   it('counts what all servers let through together', async () => {
     const [one, two] = [new RedisRateStore(client), new RedisRateStore(redis.client())];
@@ -75,4 +70,15 @@ it('hands on the failure of a limiter', async () => {
   const failure = new Error('no store');
   const store = new FlexibleRateStore({ consume: () => Promise.reject(failure) });
   await expect(store.take(RATE, 'a')).rejects.toBe(failure);
+});
+
+it('makes a limiter again that could not be made', async () => {
+  let attempts = 0;
+  const store = new FlexibleRateStore(async () => {
+    attempts += 1;
+    if (attempts === 1) throw new Error('not yet');
+    return Promise.resolve(new RateLimiterMemory({ points: 1, duration: 60 }));
+  });
+  await expect(store.take(RATE, 'a')).rejects.toThrow('not yet');
+  expect([await store.take(RATE, 'a'), (await store.take(RATE, 'a')) > 0, attempts]).toEqual([0, true, 2]);
 });

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Redis } from 'ioredis';
+import type { Redis, RedisOptions } from 'ioredis';
 import {
   ConnLimitMiddleware,
   IpFilterMiddleware,
   IpMaxConnMiddleware,
+  type OnStoreError,
   type RapServerOptions,
   RateLimitProcessor,
   TooManyRequestsError,
@@ -24,34 +25,42 @@ import type { TestApp } from '../helpers/app.js';
 import { type Compiled, compile } from '../helpers/compiled.js';
 import { RawSocket } from '../helpers/raw-socket.js';
 import { describeWithRedis, TestRedis } from '../helpers/redis.js';
-
-const EXCESS = 'Currently exceeding the maximum number of connections limit';
-const NOT_ALLOWED = 'not allowed to access';
+import { EXCESS_OF_ADDRESS, isRefused, letIn, NOT_ALLOWED, refusesInTheEnd } from '../helpers/refusals.js';
 
 afterEach(cleanUp);
 
-async function isRefused(app: TestApp, reason = EXCESS): Promise<void> {
-  const raw = await connectRaw(app);
-  expect(await raw.closeReason()).toBe(reason);
-  await raw.waitClosed();
+/** A client of it has the wrong password from here on. */
+async function withoutPassword(client: Redis): Promise<RedisOptions> {
+  await client.config('SET', 'requirepass', 'right');
+  return { password: 'wrong' };
 }
 
-/** Connects until it is let in. */
-async function letIn(app: TestApp): Promise<RawSocket> {
-  let admitted: RawSocket | undefined;
-  let trying = false;
-  await until(() => {
-    if (!admitted && !trying) {
-      trying = true;
-      openRaw(app)
-        .then((raw) => (admitted = raw))
-        .catch(() => {})
-        .finally(() => (trying = false));
-    }
-    return admitted !== undefined;
-  }, 'a connection is let in');
-  return admitted as unknown as RawSocket;
+async function replica(client: Redis): Promise<RedisOptions> {
+  await client.replicaof('127.0.0.1', 1);
+  return {};
 }
+
+/** A server for each plugin that has a store. */
+const serversOf = (redis: () => Redis, onStoreError: OnStoreError): Record<string, RapServerOptions> => ({
+  connections: {
+    middleware: [new ConnLimitMiddleware({ store: new RedisConnStore(redis()), onStoreError })],
+  },
+  addresses: {
+    middleware: [new IpMaxConnMiddleware({ store: new RedisConnStore(redis()), onStoreError })],
+  },
+  rates: {
+    processors: [
+      new RateLimitProcessor({
+        rules: [() => 'all'],
+        store: new RedisRateStore(redis()),
+        onStoreError,
+      }),
+    ],
+  },
+  filter: {
+    middleware: [new IpFilterMiddleware({ store: new RedisIpListStore(redis()), onStoreError })],
+  },
+});
 
 /** Two servers with the same options, each with stores of its own. */
 async function startTwo(options: () => RapServerOptions): Promise<[TestApp, TestApp]> {
@@ -87,7 +96,7 @@ describeWithRedis('limits in Redis', () => {
       middleware: [new IpMaxConnMiddleware({ maxConnections: 1, store: new RedisConnStore(client) })],
     }));
     await openRaw(one);
-    await isRefused(two, 'Currently exceeding the maximum number of ip conn limit');
+    await isRefused(two, EXCESS_OF_ADDRESS);
     const other = await connectRaw(two, '127.0.0.2');
     other.send([103, 3, { target: '/_event/DECLARE' }, {}]);
     await expectAnswers(other);
@@ -161,14 +170,7 @@ describeWithRedis('limits in Redis', () => {
         void client.zcard('rap:conn:{all}').then((count) => (held = count));
         return held === 2;
       }, 'both count');
-      let reason: unknown;
-      await until(() => {
-        void connectRaw(app)
-          .then((raw) => raw.closeReason(200))
-          .then((said) => (reason = said))
-          .catch(() => {});
-        return reason === EXCESS;
-      }, 'the limit holds');
+      await refusesInTheEnd(app);
     });
 
     it('closed: the server starts, and refuses until Redis is there', async () => {
@@ -193,6 +195,29 @@ describeWithRedis('limits in Redis', () => {
     });
   });
 
+  describe('that answers, and does nothing', () => {
+    it.each([
+      ['for a wrong password', withoutPassword, 'WRONGPASS', ['connections', 'addresses', 'rates', 'filter']],
+      // a replica has the lists all the same
+      ['since it is a replica', replica, 'READONLY', ['connections', 'addresses', 'rates']],
+    ] as const)('%s, is down: open and closed hold', async (_why, prepare, code, plugins) => {
+      const options = await prepare(client);
+      const use = (): Redis => redis.client(options);
+      for (const plugin of plugins) {
+        const open = await startApp(serversOf(use, 'open')[plugin]);
+        const closed = await startApp(serversOf(use, 'closed')[plugin]);
+        for (let i = 0; i < 3; i++) expect(await open.client().call('echo', i)).toBe(i);
+        const refused = closed.client({ reconnect: false }).call('echo', 1);
+        await expect(refused).rejects.toMatchObject({
+          code: plugin === 'rates' ? 'ERR_RAP_TOO_MANY_REQUESTS' : 'ERR_RAP_CONNECTION_LOST',
+        });
+        // the logger is the process's: that of the application which started last
+        const line: unknown = expect.stringContaining(`the store fails (${code}`);
+        expect([...open.log.lines, ...closed.log.lines]).toEqual([line, line]);
+      }
+    });
+  });
+
   describe('that fails in the middle', () => {
     it.each(['is killed', 'freezes'])('where it %s, those who are served notice nothing', async (how) => {
       const store = new RedisConnStore(redis.client());
@@ -214,21 +239,13 @@ describeWithRedis('limits in Redis', () => {
       else await redis.down();
       await bystander.goesOn(); // its calls are not limited
       for (let i = 0; i < 4; i++) await expectAnswers(await openRaw(app)); // nor connections
-      const blocked = await connectRaw(app, '127.0.0.2');
-      expect(await blocked.closeReason()).toBe(NOT_ALLOWED); // by the last lists known
+      await isRefused(app, NOT_ALLOWED, '127.0.0.2'); // by the last lists known
       await expect(filter.block('127.0.0.3')).rejects.toThrow('the shared lists were not changed');
 
       if (how === 'freezes') redis.thaw();
       else await redis.up();
       await bystander.goesOn();
-      let refused = false;
-      await until(() => {
-        void connectRaw(app)
-          .then((raw) => raw.closeReason(500))
-          .then((reason) => (refused ||= reason === EXCESS))
-          .catch(() => {});
-        return refused;
-      }, 'the limit holds again');
+      await refusesInTheEnd(app);
       await bystander.goesOn();
       // the lists are there again, also where Redis had lost them
       await until(() => {

@@ -1,6 +1,9 @@
 /** Deepest nesting, either way: as a frame's own by default. */
 const MAX_DEPTH = 98;
 
+/** Most values, keys counted, either way: as a frame's own by default. */
+const MAX_ITEMS = 262_144;
+
 /** Longer integers take long to read, and msgpack has none of more than 20 digits. */
 const MAX_DIGITS = 40;
 
@@ -11,10 +14,17 @@ const MAX_DIGITS = 40;
  * @throws TypeError or RangeError where a value has no form in JSON, such as bytes.
  */
 export function toPythonJson(value: unknown): string {
-  return write(value, 0);
+  return write(value, 0, { items: 0 });
 }
 
-function write(value: unknown, depth: number): string {
+/** What was written so far. */
+interface Written {
+  items: number;
+}
+
+function write(value: unknown, depth: number, written: Written): string {
+  written.items += 1;
+  if (written.items > MAX_ITEMS) throw new RangeError('too many values');
   switch (typeof value) {
     case 'string':
       return text(value);
@@ -24,7 +34,7 @@ function write(value: unknown, depth: number): string {
     case 'boolean':
       return String(value);
     case 'object':
-      return value === null ? 'null' : container(value, depth + 1);
+      return value === null ? 'null' : container(value, depth + 1, written);
     default:
       return 'null';
   }
@@ -42,18 +52,19 @@ function number(value: number): string {
   return Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity';
 }
 
-function container(value: object, depth: number): string {
+function container(value: object, depth: number, written: Written): string {
   if (depth > MAX_DEPTH) throw new RangeError('nested too deep, or circular');
   if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) throw new TypeError('JSON has no bytes');
   if (Array.isArray(value) || value instanceof Set) {
-    return `[${Array.from(value as Iterable<unknown>, (item) => write(item, depth)).join(', ')}]`;
+    return `[${Array.from(value as Iterable<unknown>, (item) => write(item, depth, written)).join(', ')}]`;
   }
   const { toJSON } = value as { toJSON?: unknown };
-  if (typeof toJSON === 'function') return write(toJSON.call(value, ''), depth);
+  if (typeof toJSON === 'function') return write(toJSON.call(value, ''), depth, written);
   const entries = value instanceof Map ? [...value] : Object.entries(value);
+  written.items += entries.length;
   const members = entries
     .filter(([, child]) => typeof child !== 'function' && typeof child !== 'symbol')
-    .map(([key, child]) => `${text(String(key))}: ${write(child, depth)}`);
+    .map(([key, child]) => `${text(String(key))}: ${write(child, depth, written)}`);
   return `{${members.join(', ')}}`;
 }
 
@@ -61,7 +72,7 @@ function container(value: object, depth: number): string {
  * Reads JSON as Python does: an integer that a number does not hold is a `bigint`, `NaN` and `Infinity` are numbers. A key
  * `__proto__` becomes a property like any other.
  *
- * @throws SyntaxError where it is no JSON, or nested too deep.
+ * @throws SyntaxError where it is no JSON, nested too deep, or of too many values.
  */
 export function fromPythonJson(json: string): unknown {
   const reader = new Reader(json);
@@ -84,10 +95,12 @@ const WORDS: Readonly<Record<string, unknown>> = {
 
 class Reader {
   #pos = 0;
+  #items = 0;
 
   constructor(private readonly json: string) {}
 
   value(depth: number): unknown {
+    this.#count();
     this.#match(SPACE);
     const char = this.json[this.#pos];
     if (char === '{' || char === '[') {
@@ -111,6 +124,7 @@ class Reader {
     if (this.#takes('}')) return object;
     for (;;) {
       this.#match(SPACE);
+      this.#count();
       const key = this.#string();
       this.#need(':');
       const value = this.value(depth);
@@ -150,6 +164,12 @@ class Reader {
     if (fraction !== undefined || exponent !== undefined || Number.isSafeInteger(value)) return value;
     if (digits.length > MAX_DIGITS) throw new SyntaxError('an integer of too many digits');
     return BigInt(digits);
+  }
+
+  /** What is small on the wire may be large in memory. */
+  #count(): void {
+    this.#items += 1;
+    if (this.#items > MAX_ITEMS) throw new SyntaxError('too many values');
   }
 
   #takes(char: string): boolean {

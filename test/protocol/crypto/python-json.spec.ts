@@ -87,3 +87,15 @@ it('does not follow a circle', () => {
   circle['self'] = circle;
   expect(() => toPythonJson(circle)).toThrow('circular');
 });
+
+it.each([
+  ['a list', (n: number) => Array.from({ length: n - 1 }, () => ({}))],
+  ['a map', (n: number) => Object.fromEntries(Array.from({ length: (n - 1) / 2 }, (_, i) => [i, null]))],
+])('holds %s to as many values as a frame, in both directions', (_what, make) => {
+  const most = 262_143; // odd: a map holds keys and values
+  const text = toPythonJson(make(most));
+  expect(Object.keys(fromPythonJson(text) as object).length).toBeGreaterThan(131_000);
+  expect(() => toPythonJson(make(most + 2))).toThrow('too many values');
+  const more = text.startsWith('[') ? `[{}, {}, ${text.slice(1)}` : `{"x": null, ${text.slice(1)}`;
+  expect(() => fromPythonJson(more)).toThrow('too many values');
+});
