@@ -118,6 +118,41 @@ describe('a service and its proxy', () => {
     expect(await rejection(aborted)).toBeInstanceOf(CallCancelledError);
   });
 
+  it('takes idempotent, of which nothing is sent', async () => {
+    const headers: unknown[] = [];
+    const S = defineService('again', {
+      call: unary<void, number>(),
+      count: serverStream<void, number>(),
+      chat: duplex<number, number>(),
+    });
+    @RapService(S)
+    class AgainController implements RapHandlers<typeof S> {
+      call(_: void, { header }: RapContext): number {
+        return headers.push(header);
+      }
+      *count(_: void, { header }: RapContext): Generator<number> {
+        yield headers.push(header);
+      }
+      chat(_: RapChannel<number, number>, { header }: RapContext): void {
+        headers.push(header);
+      }
+    }
+    const { client } = await scope.serve([AgainController]);
+    const service = client().service(S);
+
+    for (const options of [undefined, { idempotent: true }, { idempotent: false }]) {
+      await service.call(undefined, options);
+      await all(service.count(undefined, options));
+      await (
+        await service.chat(options)
+      ).closed;
+    }
+
+    expect(headers.length).toBe(9);
+    expect(headers.slice(3, 6)).toEqual(headers.slice(0, 3));
+    expect(headers.slice(6)).toEqual(headers.slice(0, 3));
+  });
+
   it('gets its data and context also without decorators on the parameters', async () => {
     const S = defineService('bare', {
       sum: unary<Terms, string>(),
