@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { RegisteredError, toRapError } from '../errors.js';
 import { isGenerator, methodNames, patternMetadata, type PatternMetadata } from '../method-metadata.js';
 import { targetOf } from '../pattern.js';
+import { shown } from '../shown.js';
 import type { RapMethodKind } from './contract.js';
 import type { RapControllerClient } from './controller-types.js';
 import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
@@ -23,6 +24,8 @@ export function controllerProxy<T extends object>(
   client: ControllerCaller,
   controller: Type<T>,
 ): RapControllerClient<T> {
+  if (typeof controller !== 'function')
+    throw new RegisteredError(`client.controller(): ${shown(controller)} is no class`);
   const prototype = controller.prototype as Record<string, object>;
   const proxy: Record<string, MethodCaller> = {};
   let count = 0;
