@@ -59,7 +59,7 @@ const app = await NestFactory.createMicroservice<AsyncMicroserviceOptions>(AppMo
   logger: ['warn', 'error'],
   inject: [TwoGuests, Cache],
   useFactory: (guests: TwoGuests, cache: Cache) => {
-    server = new RapServer({ host: 'localhost', port: 0, middleware: [guests, cache] });
+    server = new RapServer({ port: Number(process.argv[2] ?? 9000), middleware: [guests, cache] });
     return { strategy: server };
   },
 });

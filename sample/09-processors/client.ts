@@ -26,13 +26,10 @@ class Greeter {
 
 @Module({
   imports: [
-    RapModule.registerAsync([
-      {
-        name: 'GREETER',
-        useFactory: () => ({ port, processors: [new SendToken('open sesame'), new Upside()] }),
-      },
+    RapModule.register([
+      { name: 'GREETER', port, processors: [new SendToken('open sesame'), new Upside()] },
+      { name: 'STRANGER', port, processors: [new Upside()] },
     ]),
-    RapModule.register([{ name: 'STRANGER', port, processors: [new Upside()] }]),
   ],
   providers: [Greeter],
 })

@@ -21,7 +21,7 @@ class SecretController {
 class AppModule {}
 
 const crypto = new CryptoProcessor({ keys: { demo_id: process.env['RAP_KEY'] ?? '' } });
-const server = new RapServer({ host: 'localhost', port: 0, processors: [crypto] });
+const server = new RapServer({ port: Number(process.argv[2] ?? 9000), processors: [crypto] });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['error'] });
 app.enableShutdownHooks();
 await app.listen();
