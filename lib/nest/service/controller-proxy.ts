@@ -32,9 +32,10 @@ export function controllerProxy<T extends object>(
   for (const name of methodNames(prototype)) {
     const pattern = patternMetadata(prototype[name] as object);
     if (pattern) count += 1;
+    const method = `${controller.name}.${name}`;
     proxy[name] = pattern
-      ? callerOf(client, pattern, kindOf(prototype, name, pattern))
-      : refusal(`${controller.name}.${name} handles no pattern: it cannot be called from afar`);
+      ? callerOf(client, pattern, kindOf(prototype, name, pattern), method)
+      : refusal(`${method} handles no pattern: it cannot be called from afar`);
   }
   if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
   return Object.freeze(proxy) as unknown as RapControllerClient<T>;
@@ -44,11 +45,25 @@ function callerOf(
   client: ControllerCaller,
   { patterns, extras, isEvent }: PatternMetadata,
   kind: RapMethodKind,
+  method: string,
 ): MethodCaller {
   const target = rapTarget(client, patterns[0], extras.group);
   if (isEvent)
     return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
-  return methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+  const caller = methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+  return kind === 'duplex' ? opener(caller, method) : caller;
+}
+
+/** To the types, a handler that only reads is an upload. Nobody hears what a `@ChannelPattern` returns. */
+function opener(open: MethodCaller, method: string): MethodCaller {
+  return (options: object | undefined, ...rest: never[]) => {
+    if (options && (Symbol.asyncIterator in options || Symbol.iterator in options)) {
+      throw new RegisteredError(
+        `${method} is a channel: open it and write the items, or make it a clientStream of a contract`,
+      );
+    }
+    return open(options as never, ...rest);
+  };
 }
 
 function rapTarget(client: ControllerCaller, pattern: unknown, group: string | undefined): string {
