@@ -410,6 +410,22 @@ describe('an upload', () => {
     expect(await upload.nothing([1, 2])).toBeNull();
   });
 
+  it.each([undefined, null, 5, 'text', {}, () => [1]])(
+    'of %p, which is no list of items, sends nothing',
+    async (items) => {
+      const { client, server } = await scope.serve([MathController]);
+      const error = await rejection(
+        client()
+          .service(MathService)
+          .total(items as never),
+      );
+
+      expect(error).toBeInstanceOf(ParseError);
+      expect(error.message).toContain('the items of /math/total must be an iterable or async iterable, got ');
+      expect(server.stats().connections).toBe(0);
+    },
+  );
+
   it('of a function that is no upload fails with a clear error', async () => {
     @Controller()
     class OtherController {

@@ -8,6 +8,7 @@ import { shown } from '../shown.js';
 import type { RapMethodKind } from './contract.js';
 import type { RapControllerClient } from './controller-types.js';
 import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+import { isIterable } from './upload.js';
 
 /** What a controller's proxy asks of its client. */
 export interface ControllerCaller extends ServiceCaller {
@@ -57,7 +58,7 @@ function callerOf(
 /** To the types, a handler that only reads is an upload. Nobody hears what a `@ChannelPattern` returns. */
 function opener(open: MethodCaller, method: string): MethodCaller {
   return (options: object | undefined, ...rest: never[]) => {
-    if (options && (Symbol.asyncIterator in options || Symbol.iterator in options)) {
+    if (isIterable(options)) {
       throw new RegisteredError(
         `${method} is a channel: open it and write the items, or make it a clientStream of a contract`,
       );
