@@ -1,4 +1,3 @@
-import type { Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { RapServer } from '../../lib/index.js';
 
@@ -23,7 +22,7 @@ export const OUTSIDERS: readonly [address: string, host: (server: RapServer) => 
  * @returns the host to call
  */
 export function callFrom(server: RapServer, address: string): string {
-  server.unwrap<Server>().prependListener('connection', (socket) => {
+  server.unwrap().prependListener('connection', (socket) => {
     Object.defineProperty(socket, 'remoteAddress', { get: () => address });
   });
   return '127.0.0.1';

@@ -341,9 +341,15 @@ describe('what is no contract', () => {
     for (const error of thrown) expect((error as Error).message).toContain(message);
   });
 
-  it.each([undefined, null, {}, 'Math'])('%s is no class for client.controller()', (value) => {
-    expect(() => new RapClient().controller(value as never)).toThrow(RegisteredError);
-    expect(() => new RapClient().controller(value as never)).toThrow(`${String(value)} is no class`);
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [{}, '[object Object]'],
+    ['Math', 'Math'],
+  ])('%p is no class for client.controller()', (value, shown) => {
+    expect(() => new RapClient().controller(value as never)).toThrow(
+      new RegisteredError(`client.controller(): ${shown} is no class`),
+    );
   });
 });
 

@@ -84,7 +84,8 @@ class Controller extends Crud<UserDto> {
   generic<T>(x: T): T {
     return x;
   }
-  *generator(_n: number): Generator<number, string> {
+  *generator(n: number): Generator<number, string> {
+    yield n;
     return '';
   }
   async *asyncGenerator(_n: number): AsyncGenerator<Terms> {}

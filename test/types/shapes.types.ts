@@ -39,7 +39,7 @@ const S = defineService('shapes', {
   tuple: unary<[number, string], [string, number]>(),
   anything: unary<any, any>(),
   unknowns: unary<unknown, unknown>(),
-  nothing: unary<void, void>(),
+  nothing: unary(),
   map: unary<Record<string, number>, Map<string, number>>(),
   bytes: unary<Uint8Array, Buffer>(),
   stream: serverStream<{ n: number }, Shape>(),
