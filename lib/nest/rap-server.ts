@@ -408,12 +408,12 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
     this.#fail(incoming, fault, 'FuncNotFoundError');
-    const nearest = this.#registry.nearest(target);
-    const hint = nearest ? `; did they mean ${nearest}?` : '';
-    this.#connections.logOnce(
-      incoming.peer,
-      `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
-    );
+    this.#connections.logOnce(incoming.peer, () => {
+      // looking for it takes time, which a peer that asks again and again is not given
+      const nearest = this.#registry.nearest(target);
+      const hint = nearest ? `; did they mean ${nearest}?` : '';
+      return `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`;
+    });
   }
 
   #fail(incoming: Incoming, fault: Fault, name: string): void {
