@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 export async function runPair(mainUrl: string): Promise<void> {
   const file = (name: string): string => fileURLToPath(new URL(name, mainUrl));
 
-  const server = fork(file('server.js'));
+  const server = fork(file('server.js'), ['0']); // a free port
   const failed = new AbortController();
   server.once('exit', () => failed.abort());
   const [{ port }] = (await once(server, 'message', { signal: failed.signal })) as [AddressInfo];

@@ -18,7 +18,7 @@ export interface CallRouterOptions {
   readonly authorize: Authorize | undefined;
   readonly runTimeoutMs: number;
   /** One line of the log for each connection at most. */
-  readonly logOnce: (peer: Peer, message: string) => void;
+  readonly logOnce: (peer: Peer, message: string | (() => string)) => void;
 }
 
 /** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
@@ -90,12 +90,12 @@ export class CallRouter {
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
     fail(incoming, fault, 'FuncNotFoundError');
-    const nearest = this.options.registry.nearest(target);
-    const hint = nearest ? `; did they mean ${nearest}?` : '';
-    this.options.logOnce(
-      incoming.peer,
-      `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`,
-    );
+    this.options.logOnce(incoming.peer, () => {
+      // looking for it takes time, which a peer that asks again and again is not given
+      const nearest = this.options.registry.nearest(target);
+      const hint = nearest ? `; did they mean ${nearest}?` : '';
+      return `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`;
+    });
   }
 }
 

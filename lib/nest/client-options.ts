@@ -56,6 +56,8 @@ export interface RapCallOptions {
   signal?: AbortSignal;
   /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
   session?: RapSession;
+  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
+  idempotent?: boolean;
   /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
   detached?: boolean;
 }

@@ -2,6 +2,7 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import { RegisteredError } from './errors.js';
 import { allOf } from './event-handlers.js';
+import { nearestName } from './nearest-name.js';
 import type { ServiceBinding, ServiceMethod } from './service/service-binding.js';
 import type { StandardSchema } from './service/standard-schema.js';
 
@@ -144,31 +145,12 @@ export class HandlerRegistry {
 
   /** The known target that looks most like this one, for whoever reads the log. */
   nearest(target: string): string | undefined {
-    const asked = (parseTarget(target)?.name ?? target).slice(0, 64);
-    let best: { target: string; distance: number } | undefined;
-    for (const route of this.routes) {
-      if (route.target === target) continue; // a private one is not given away, not even to the log
-      const distance = editDistance(asked, route.name.slice(0, 64));
-      if (!best || distance < best.distance) best = { target: route.target, distance };
-    }
-    return best && best.distance <= Math.max(2, asked.length / 2) ? best.target : undefined;
+    // a private one is not given away, not even to the log
+    const others = this.routes.filter((route) => route.target !== target);
+    return nearestName(parseTarget(target)?.name ?? target, others)?.target;
   }
 }
 
 function describe({ owner, pattern, group }: Route): string {
   return `${owner ? `${owner}, ` : ''}pattern "${pattern}" in group "${group}"`;
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

@@ -2,7 +2,9 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry.js';
 import { checkedHandler } from './service/checked-handler.js';
+import { optionProblem } from './service/method-options.js';
 import { isStandardSchema } from './service/standard-schema.js';
+import { shown } from './shown.js';
 
 interface RouteInit {
   readonly target: string;
@@ -52,18 +54,11 @@ function schemaOf(schema: unknown): RouteInit['extras']['input'] {
 }
 
 /** What is wrong with a handler's extras; they may come from JavaScript. */
-export function extrasProblem({ kind, timeoutMs, input, output }: RapPatternExtras): string | undefined {
-  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0))
-    return `timeoutMs must be a number above 0, got ${shown(timeoutMs)}`;
+export function extrasProblem(extras: RapPatternExtras): string | undefined {
+  const { kind } = extras;
   if (kind !== undefined && !KINDS.has(kind))
     return `kind must be unary, stream or channel, got ${shown(kind)}`;
-  if (input !== undefined && !isStandardSchema(input)) return 'input is no Standard Schema';
-  if (output !== undefined && !isStandardSchema(output)) return 'output is no Standard Schema';
-  return undefined;
-}
-
-function shown(value: unknown): string {
-  return String(value).slice(0, 80);
+  return optionProblem(extras);
 }
 
 const KINDS: ReadonlySet<unknown> = new Set(['unary', 'stream', 'channel']);

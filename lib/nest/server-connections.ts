@@ -145,11 +145,12 @@ export class ServerConnections implements PeerOwner {
   }
 
   /** One line a connection at most: a hostile peer must not fill the log. */
-  logOnce(peer: Peer, message: string): void {
+  logOnce(peer: Peer, message: string | (() => string)): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
     try {
-      this.options.log(`${peer.remote.address}:${peer.remote.port}: ${message}`);
+      const text = typeof message === 'string' ? message : message();
+      this.options.log(`${peer.remote.address}:${peer.remote.port}: ${text}`);
     } catch {
       // a logger that fails must not take a connection along
     }

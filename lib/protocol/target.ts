@@ -19,8 +19,11 @@ export interface TargetParts {
  * @throws {@link Fault} with status 1004 where a part is empty, the group holds a slash, or the whole is too long.
  */
 export function formatTarget(group: string, name: string): string {
+  const wrongGroup = 'the group must be text without "/"';
+  // whatever its type says: it comes from an application's options
+  if (typeof group !== 'string') throw invalid(`/${typeof group}/${name}`, wrongGroup);
   const target = `/${group}/${name}`;
-  if (group === '' || group.includes('/')) throw invalid(target, 'the group must be text without "/"');
+  if (group === '' || group.includes('/')) throw invalid(target, wrongGroup);
   if (name === '') throw invalid(target, 'the name is empty');
   if (Buffer.byteLength(target) > MAX_TARGET_BYTES) {
     throw invalid(target, `longer than ${MAX_TARGET_BYTES} bytes`);

@@ -27,8 +27,8 @@ class MathController {
 @Module({ controllers: [MathController] })
 class AppModule {}
 
-// a free port, so that the sample runs beside whatever else does; yours would be fixed
-const server = new RapServer({ host: 'localhost', port: 0 });
+// main.ts passes 0, a free port, so that the sample runs beside whatever else does
+const server = new RapServer({ host: 'localhost', port: Number(process.argv[2] ?? 9000) });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
 app.enableShutdownHooks();
 await app.listen();

@@ -19,8 +19,7 @@ class Talker {
   async writeAndRead(): Promise<void> {
     const channel = await this.talk.channel<string, string>('async_channel');
     let count = 0;
-    while (await channel.loop(count < 3)) {
-      count += 1;
+    while (await channel.loop(++count <= 3)) {
       await channel.write(`hello ${count}`);
       console.log(`async_channel: ${await channel.read()}`);
     }

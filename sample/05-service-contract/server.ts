@@ -35,7 +35,7 @@ class MathController implements RapHandlers<typeof MathService> {
 @Module({ controllers: [MathController] })
 class AppModule {}
 
-const server = new RapServer({ host: 'localhost', port: 0 });
+const server = new RapServer({ host: 'localhost', port: Number(process.argv[2] ?? 9000) });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
 app.enableShutdownHooks();
 await app.listen();

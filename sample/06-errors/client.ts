@@ -43,10 +43,8 @@ for (const [name, data] of [
 ] as const) {
   const error = (await shop.call(name, data).catch((caught: unknown) => caught)) as RapError;
   const { status, code, details } = error;
-  console.log(
-    `  ${String(error)} (${status}, ${code})`,
-    details === undefined ? '' : JSON.stringify(details),
-  );
+  const more = details === undefined ? '' : ` ${JSON.stringify(details)}`;
+  console.log(`  ${String(error)} (${status}, ${code})${more}`);
   if (error instanceof OutOfStockError) console.log('  it is an OutOfStockError');
 }
 

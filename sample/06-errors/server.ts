@@ -27,7 +27,7 @@ class ShopController {
 @Module({ controllers: [ShopController] })
 class AppModule {}
 
-const server = new RapServer({ host: 'localhost', port: 0 });
+const server = new RapServer({ host: 'localhost', port: Number(process.argv[2] ?? 9000) });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: false });
 app.enableShutdownHooks();
 await app.listen();

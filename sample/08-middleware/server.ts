@@ -64,8 +64,7 @@ const app = await NestFactory.createMicroservice<AsyncMicroserviceOptions>(AppMo
   inject: [TwoGuests, Cache],
   useFactory: (guests: TwoGuests, cache: Cache) => {
     server = new RapServer({
-      host: 'localhost',
-      port: 0,
+      port: Number(process.argv[2] ?? 9000),
       middleware: [guests, cache],
       events: {
         beforeStart: () => console.log('server: start event'),

@@ -22,7 +22,8 @@ class GreetingController {
 class AppModule {}
 
 // requests pass these in order, responses in reverse: Upside is next to the wire on either side
-const server = new RapServer({ host: 'localhost', port: 0, processors: [new Upside(), new CheckToken()] });
+const processors = [new Upside(), new CheckToken()];
+const server = new RapServer({ port: Number(process.argv[2] ?? 9000), processors });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
 app.enableShutdownHooks();
 await app.listen();

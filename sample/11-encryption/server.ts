@@ -27,7 +27,7 @@ const crypto = new CryptoProcessor({
   timeoutMs: 60_000,
   nonceTimeoutMs: 120_000,
 });
-const server = new RapServer({ host: 'localhost', port: 0, processors: [crypto] });
+const server = new RapServer({ port: Number(process.argv[2] ?? 9000), processors: [crypto] });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['error'] });
 app.enableShutdownHooks();
 await app.listen();

@@ -54,7 +54,7 @@ class AppModule {}
 
 const server = new RapServer({
   host: '127.0.0.1',
-  port: 0,
+  port: Number(process.argv[2] ?? 9000),
   middleware: [filter, connections, perAddress],
   processors: [rates],
   events: { afterStop: () => redis?.quit() },

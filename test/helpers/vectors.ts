@@ -14,27 +14,19 @@ export type VectorStep =
 /** A frame of a recorded conversation. */
 export type VectorFrame = Extract<VectorStep, { bytes: Buffer }>;
 
-const CHANNEL = 102;
-
 /**
  * A conversation between a Python client and a Python server, as it was on the wire. `bytes` is what counts; `frame`
  * says the same for people, with `Buffer` for bytes and `bigint` for integers that a number does not hold exactly.
- *
- * @param channels whether frames of channels are part of it
  */
-export function loadVector(
-  name: 'plain' | 'limit' | 'drain' | 'crypto',
-  { channels }: { channels: boolean },
-): VectorStep[] {
+export function loadVector(name: 'plain' | 'limit' | 'drain' | 'crypto'): VectorStep[] {
   const file = new URL(`../fixtures/vectors/${name}.json`, import.meta.url);
   const { frames } = JSON.parse(readFileSync(file, 'utf8')) as {
     frames: { from: 'client' | 'server'; hex?: string; frame?: unknown; eof?: true }[];
   };
-  const steps = frames.map(({ from, hex, frame }): VectorStep => {
+  return frames.map(({ from, hex, frame }): VectorStep => {
     if (hex === undefined) return { from, eof: true };
     return { from, bytes: Buffer.from(hex, 'hex'), frame: revive(frame) as RawFrame };
   });
-  return channels ? steps : steps.filter((step) => step.eof || step.frame[0] !== CHANNEL);
 }
 
 /** The frames of a vector that `side` sent. */

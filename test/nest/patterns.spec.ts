@@ -1,5 +1,4 @@
 import 'reflect-metadata';
-import { networkInterfaces } from 'node:os';
 import {
   Controller,
   SetMetadata,
@@ -18,6 +17,7 @@ import {
   FuncNotFoundError,
   ParseError,
   RAP_TRANSPORT,
+  RapClient,
   RapContext,
   RapGroup,
   RegisteredError,
@@ -25,6 +25,7 @@ import {
 } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
+import { OUTSIDERS } from '../helpers/outsider.js';
 
 const scope = testScope();
 const where = (ctx: RapContext): string => ctx.target;
@@ -334,13 +335,9 @@ describe('1.4 extras on a plain @MessagePattern', () => {
     expect(await client().call('private')).toBe('private');
   });
 
-  const outside = Object.values(networkInterfaces())
-    .flatMap((each) => each ?? [])
-    .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
-  (outside === undefined ? it.skip : it)('private: for others it does not exist', async () => {
-    const { port } = await scope.serve([ExtrasController], { host: '0.0.0.0' });
-    const { RapClient } = await import('../../lib/index.js');
-    const rap = new RapClient({ host: outside ?? '', port });
+  it.each(OUTSIDERS)('private: for a caller from %s it does not exist', async (_, hostOf) => {
+    const { port, server } = await scope.serve([ExtrasController], { host: '0.0.0.0' });
+    const rap = new RapClient({ host: hostOf(server), port });
     scope.defer(() => rap.close());
 
     const hidden = await rejection(rap.call('private'));

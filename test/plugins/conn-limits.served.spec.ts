@@ -21,7 +21,7 @@ afterEach(cleanUp);
 
 it('refuses an excess connection byte for byte as rap does', async () => {
   const app = await startApp({ middleware: [new ConnLimitMiddleware({ maxConnections: 0 })] });
-  const vector = loadVector('limit', { channels: true });
+  const vector = loadVector('limit');
   const raw = await connectRaw(app);
   const received: Buffer[] = [];
   raw.socket.on('data', (chunk: Buffer) => received.push(chunk));

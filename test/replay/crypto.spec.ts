@@ -15,7 +15,7 @@ import { loadVector, withId, type VectorFrame } from '../helpers/vectors.js';
 import { WirePeer } from '../helpers/wire-peer.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];
-const steps = loadVector('crypto', { channels: true });
+const steps = loadVector('crypto');
 const frames = steps.filter((step): step is VectorFrame => !step.eof);
 const now = (): number => RECORDED_AT * 1000 + 500;
 const forServer = (): CryptoProcessor =>

@@ -4,9 +4,6 @@ import { PythonFunctions } from '../helpers/python-functions.js';
 import { framesFrom, loadVector, type VectorFrame, type VectorStep } from '../helpers/vectors.js';
 import { WirePeer, type WireFrame } from '../helpers/wire-peer.js';
 
-/** Whether channels are replayed as well as calls and events. */
-const CHANNELS = true;
-
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];
 const PING = '/_event/ping';
 
@@ -90,7 +87,7 @@ function expectErrorOnDrop([type, id, header, body]: RawFrame, [, , expectedHead
 
 it('answers what a Python client asks as a Python server does: calls, errors, pings, streams, channels', async () => {
   await start({ runTimeoutMs: 1000 });
-  const steps = loadVector('plain', { channels: CHANNELS });
+  const steps = loadVector('plain');
   await replay(steps);
   expectNothingElse();
   const calls = framesFrom(steps, 'client').filter(({ frame: [type] }) => type === CALL);
@@ -100,7 +97,7 @@ it('answers what a Python client asks as a Python server does: calls, errors, pi
 it('takes the whole conversation in pieces of three bytes', async () => {
   await start({ runTimeoutMs: 1000 });
   peer.socket.setNoDelay(true);
-  const steps = loadVector('plain', { channels: CHANNELS });
+  const steps = loadVector('plain');
   const untilSlow = steps.filter((step) => step.eof || step.frame[2]['target'] !== '/default/slow');
   for (const step of untilSlow) {
     if (step.eof) continue;
@@ -120,10 +117,10 @@ it('shows the handlers the metadata of the client, and nothing of them to the ne
   await start();
   const connections: unknown[] = [];
   app.server.on('connection', ({ metadata }) => void connections.push(metadata));
-  const [declare] = framesFrom(loadVector('plain', { channels: false }), 'client');
+  const [declare] = framesFrom(loadVector('plain'), 'client');
   peer.send((declare as VectorFrame).bytes);
   await peer.next('the answer to DECLARE');
-  const [other] = framesFrom(loadVector('drain', { channels: false }), 'client');
+  const [other] = framesFrom(loadVector('drain'), 'client');
   const second = await WirePeer.connect(app.port);
   second.send((other as VectorFrame).bytes);
   await second.next('the answer to DECLARE');
@@ -133,7 +130,7 @@ it('shows the handlers the metadata of the client, and nothing of them to the ne
 
 it('keeps a client that answers its pings as a Python client does', async () => {
   await start({ keepAlive: { intervalMs: 40, timeoutMs: 200, maxMissed: 2 } });
-  const [declare] = framesFrom(loadVector('plain', { channels: false }), 'client');
+  const [declare] = framesFrom(loadVector('plain'), 'client');
   peer.send((declare as VectorFrame).bytes);
   await peer.next('the answer to DECLARE');
   for (let i = 0; i < 5; i++) {
@@ -148,7 +145,7 @@ it('keeps a client that answers its pings as a Python client does', async () => 
 
 it('refuses a connection beyond its limit with the very bytes of a Python server', async () => {
   await start({ limits: { maxConnections: 0 } });
-  const steps = loadVector('limit', { channels: CHANNELS });
+  const steps = loadVector('limit');
   const [declare] = framesFrom(steps, 'client');
   const [close] = framesFrom(steps, 'server');
   peer.send((declare as VectorFrame).bytes);
@@ -161,7 +158,7 @@ it('refuses a connection beyond its limit with the very bytes of a Python server
 
 it('drains: says shutdown, answers the call that runs, and closes', async () => {
   await start({ runTimeoutMs: 9000, closeTimeoutMs: 3000 });
-  const steps = loadVector('drain', { channels: CHANNELS });
+  const steps = loadVector('drain');
   const at = steps.findIndex((step) => !step.eof && step.frame[2]['target'] === '/_event/shutdown');
   await replay(steps.slice(0, at));
   await eventuallyRunning();
@@ -192,7 +189,7 @@ async function eventuallyRunning(): Promise<void> {
 describe("a Python client's deadline", () => {
   /** DECLARE, then a call to `slow` with this deadline in its header. */
   async function call(deadline: unknown): Promise<RawFrame> {
-    const [declare] = framesFrom(loadVector('plain', { channels: false }), 'client');
+    const [declare] = framesFrom(loadVector('plain'), 'client');
     peer.send((declare as VectorFrame).bytes);
     peer.send(pack([CALL, 11, { target: '/default/slow', 'X-rap-deadline': deadline }, { a: 3 }]));
     return (await peer.next('the answer', ([type]) => type === CALL)).frame;

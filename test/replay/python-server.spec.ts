@@ -15,9 +15,6 @@ import { pack, type RawFrame } from '../helpers/raw-socket.js';
 import { framesFrom, loadVector, withId, type VectorFrame, type VectorStep } from '../helpers/vectors.js';
 import { WirePeer, type WireFrame } from '../helpers/wire-peer.js';
 
-/** Whether channels are replayed as well as calls and events. */
-const CHANNELS = true;
-
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];
 const DECLARE = '/_event/DECLARE';
 
@@ -56,7 +53,7 @@ async function connection(index = 0): Promise<WirePeer> {
 }
 
 const declareAnswer = (name: 'plain' | 'drain'): Buffer =>
-  (framesFrom(loadVector(name, { channels: false }), 'server')[0] as VectorFrame).bytes;
+  (framesFrom(loadVector(name), 'server')[0] as VectorFrame).bytes;
 
 /** Takes DECLARE and answers it with the recorded bytes of a Python server. */
 async function handshake(index = 0): Promise<WirePeer> {
@@ -205,8 +202,8 @@ describe('plain.json', () => {
   beforeEach(async () => {
     // a limit of its own must not show in a frame: a Python server knows no such header
     connectTo({ callTimeoutMs: 9_500 });
-    conversation = new Conversation(() => connection(), loadVector('plain', { channels: CHANNELS }));
-    const end = framesFrom(loadVector('plain', { channels: CHANNELS }), 'client').length;
+    conversation = new Conversation(() => connection(), loadVector('plain'));
+    const end = framesFrom(loadVector('plain'), 'client').length;
     expect(end).toBeGreaterThan(10);
   });
 
@@ -256,8 +253,8 @@ describe('plain.json', () => {
     expect((await connection()).frames).toEqual([]);
   });
 
-  (CHANNELS ? it : it.skip)('gives the values of its streams and channels', async () => {
-    const steps = loadVector('plain', { channels: true });
+  it('gives the values of its streams and channels', async () => {
+    const steps = loadVector('plain');
     const end = steps.findIndex((step) => step.eof);
     await conversation.play(0, end);
     expect(await conversation.outcomes.get(21)).toEqual([0, 1, 2]);
@@ -282,7 +279,7 @@ describe('limit.json', () => {
     const call = client.call('sync_sum', { a: 1, b: 2 });
     call.catch(() => {});
     const peer = await connection();
-    const steps = loadVector('limit', { channels: CHANNELS });
+    const steps = loadVector('limit');
     const [declare] = framesFrom(steps, 'client');
     expectFrame(await peer.next('DECLARE'), declare as VectorFrame, 3);
     const [close] = framesFrom(steps, 'server');
@@ -305,7 +302,7 @@ describe('limit.json', () => {
     connectTo();
     const refused = client.connect();
     refused.catch(() => {});
-    const [close] = framesFrom(loadVector('limit', { channels: CHANNELS }), 'server');
+    const [close] = framesFrom(loadVector('limit'), 'server');
     (await connection()).send((close as VectorFrame).bytes);
     await expect(refused).rejects.toBeInstanceOf(ConnectionLostError);
     const again = client.connect();
@@ -316,7 +313,7 @@ describe('limit.json', () => {
 });
 
 describe('drain.json', () => {
-  const steps = loadVector('drain', { channels: CHANNELS });
+  const steps = loadVector('drain');
   const shutdown = steps.findIndex((step) => !step.eof && step.frame[2]['target'] === '/_event/shutdown');
   const SLOW = 13;
 

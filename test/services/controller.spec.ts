@@ -145,6 +145,21 @@ describe('client.controller', () => {
     );
   });
 
+  it('refuses items for a channel that is no upload, however its types look', async () => {
+    @Controller()
+    class LogController {
+      @ChannelPattern('log') log(@Payload() _lines: RapChannel<string, never>): void {}
+    }
+    const { client, server } = await scope.serve([LogController]);
+    const controller = client().controller(LogController);
+
+    for (const items of [['a'], new Set(['a']), Readable.from(['a'])])
+      expect(() => controller.log(items)).toThrow(
+        'LogController.log is a channel: open it and write the items',
+      );
+    expect(server.stats().connections).toBe(0);
+  });
+
   it('is the same proxy each time, and awaiting it is no call', async () => {
     const { client } = await scope.serve([MathController]);
     const rap = client();

@@ -1,5 +1,4 @@
 import 'reflect-metadata';
-import { networkInterfaces } from 'node:os';
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import * as v from 'valibot';
@@ -24,6 +23,7 @@ import {
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { callFrom, OUTSIDERS } from '../helpers/outsider.js';
 import { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();
@@ -250,17 +250,27 @@ describe('/registry/list', () => {
   });
 });
 
-const outside = Object.values(networkInterfaces())
-  .flatMap((each) => each ?? [])
-  .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
-const itFromOutside = outside === undefined ? it.skip : it;
+it.each(['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1'])(
+  'private functions are there for a caller from %s',
+  async (address) => {
+    const { port, server } = await scope.serve([MathController]);
+    const client = new RapClient({ host: callFrom(server, address), port });
+    scope.defer(() => client.close());
 
-describe('private functions', () => {
-  itFromOutside('are for others what unknown ones are: answer and log', async () => {
-    const { port, log } = await scope.serve([MathController, PlainController], { host: '0.0.0.0' });
+    const [list] = await client.call<RapRegistryEntry[]>('/registry/list');
+
+    expect(list).toEqual(LIST);
+    client.close();
+  },
+);
+
+describe.each(OUTSIDERS)('private functions, for a caller from %s', (_, hostOf) => {
+  it('are what unknown ones are: answer and log', async () => {
+    const { port, server, log } = await scope.serve([MathController, PlainController], { host: '0.0.0.0' });
+    const host = hostOf(server);
     const answers: unknown[] = [];
     for (const target of ['/registry/list', '/registry/lost', '/default/sum', '/math/count']) {
-      const client = new RapClient({ host: outside ?? '', port });
+      const client = new RapClient({ host, port });
       scope.defer(() => client.close());
       const error = await rejection(client.call(target));
       expect(error).toBeInstanceOf(FuncNotFoundError);
@@ -283,15 +293,16 @@ describe('private functions', () => {
     }
   });
 
-  itFromOutside('stay private when asked for as a stream, a channel and an event', async () => {
-    const { port } = await scope.serve([MathController], { host: '0.0.0.0' });
-    const client = new RapClient({ host: outside ?? '', port });
+  it('stay private when asked for as a stream, a channel and an event, and others are found', async () => {
+    const { port, server } = await scope.serve([MathController], { host: '0.0.0.0' });
+    const client = new RapClient({ host: hostOf(server), port });
     scope.defer(() => client.close());
 
     const stream = client.stream('/math/count', 1)[Symbol.asyncIterator]();
     expect(await rejection(stream.next())).toBeInstanceOf(FuncNotFoundError);
     const channel = await client.channel('/math/count');
     expect(await rejection(channel.read())).toBeInstanceOf(FuncNotFoundError);
+    expect(await client.call('/math/sum', { a: 1, b: 2 })).toBe(3);
     client.close();
   });
 });

@@ -118,6 +118,41 @@ describe('a service and its proxy', () => {
     expect(await rejection(aborted)).toBeInstanceOf(CallCancelledError);
   });
 
+  it('takes idempotent, of which nothing is sent', async () => {
+    const headers: unknown[] = [];
+    const S = defineService('again', {
+      call: unary<void, number>(),
+      count: serverStream<void, number>(),
+      chat: duplex<number, number>(),
+    });
+    @RapService(S)
+    class AgainController implements RapHandlers<typeof S> {
+      call(_: void, { header }: RapContext): number {
+        return headers.push(header);
+      }
+      *count(_: void, { header }: RapContext): Generator<number> {
+        yield headers.push(header);
+      }
+      chat(_: RapChannel<number, number>, { header }: RapContext): void {
+        headers.push(header);
+      }
+    }
+    const { client } = await scope.serve([AgainController]);
+    const service = client().service(S);
+
+    for (const options of [undefined, { idempotent: true }, { idempotent: false }]) {
+      await service.call(undefined, options);
+      await all(service.count(undefined, options));
+      await (
+        await service.chat(options)
+      ).closed;
+    }
+
+    expect(headers.length).toBe(9);
+    expect(headers.slice(3, 6)).toEqual(headers.slice(0, 3));
+    expect(headers.slice(6)).toEqual(headers.slice(0, 3));
+  });
+
   it('gets its data and context also without decorators on the parameters', async () => {
     const S = defineService('bare', {
       sum: unary<Terms, string>(),
@@ -374,6 +409,22 @@ describe('an upload', () => {
     expect(await upload.first([])).toBe(-1);
     expect(await upload.nothing([1, 2])).toBeNull();
   });
+
+  it.each([undefined, null, 5, 'text', {}, () => [1]])(
+    'of %p, which is no list of items, sends nothing',
+    async (items) => {
+      const { client, server } = await scope.serve([MathController]);
+      const error = await rejection(
+        client()
+          .service(MathService)
+          .total(items as never),
+      );
+
+      expect(error).toBeInstanceOf(ParseError);
+      expect(error.message).toContain('the items of /math/total must be an iterable or async iterable, got ');
+      expect(server.stats().connections).toBe(0);
+    },
+  );
 
   it('of a function that is no upload fails with a clear error', async () => {
     @Controller()

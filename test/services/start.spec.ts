@@ -8,6 +8,7 @@ import {
   duplex,
   ChannelPattern,
   type RapChannel,
+  RapClient,
   RapGroup,
   RegisteredError,
   RapService,
@@ -273,17 +274,26 @@ describe('extras that cannot be', () => {
     ['kind', { kind: 'stram' }, 'kind must be unary, stream or channel, got stram'],
     ['input', { input: { type: 'object' } }, 'input is no Standard Schema'],
     ['output', { output: 'number' }, 'output is no Standard Schema'],
+    ['private', { private: 'yes' }, 'private must be true or false, got yes'],
+    ['private', { private: Object.create(null) as object }, 'private must be true or false, got object'],
+    ['idempotent', { idempotent: 1 }, 'idempotent must be true or false, got 1'],
+    ['doc', { doc: ['a', 'b'] }, 'doc must be text, got a,b'],
+    ['timeoutMs', { timeoutMs: 'x'.repeat(500) }, `above 0, got ${'x'.repeat(80)}...`],
   ])('%s fails the start and names the target', async (_, extras, why) => {
     @Controller()
     class ExtrasController {
       @MessagePattern('sum', extras) sum(): void {}
     }
-    expect((await startError(ExtrasController)).message).toBe(`/default/sum, pattern "sum": ${why}`);
+    const { message } = await startError(ExtrasController);
+    expect(message).toContain('/default/sum, pattern "sum": ');
+    expect(message.endsWith(why)).toBe(true);
   });
 
   it('a group with a slash, an empty name and a name of 10,000 characters do, too', async () => {
     for (const decorate of [
       MessagePattern('sum', { group: 'a/b' }),
+      MessagePattern('sum', { group: 5 }),
+      MessagePattern('sum', { group: null }),
       MessagePattern(''),
       MessagePattern('x'.repeat(10_000)),
     ]) {
@@ -297,6 +307,49 @@ describe('extras that cannot be', () => {
       expect(message).toContain('Invalid target');
       expect(message.length).toBeLessThan(300);
     }
+  });
+});
+
+describe('what is no contract', () => {
+  const wrong: [what: string, value: unknown, message: string][] = [
+    ['nothing', undefined, 'undefined is no contract of defineService; do two modules import each other?'],
+    ['null', null, 'null is no contract of defineService'],
+    ['text', 'math', 'math is no contract of defineService'],
+    ['a class', class Math {}, 'is no contract of defineService'],
+    ['a group without methods', { group: 'math' }, '[object Object] is no contract of defineService'],
+    ['what has no text', Object.create(null), 'object is no contract of defineService'],
+  ];
+
+  it.each(wrong)('%s is refused where a class or a client takes it', (_, value, message) => {
+    class MathController {}
+    const client = new RapClient();
+    const thrown = [
+      () => RapService(value as never)(MathController),
+      () => client.service(value as never) as unknown,
+    ].map((take) => {
+      try {
+        return take();
+      } catch (error) {
+        return error;
+      }
+    });
+
+    expect(thrown[0]).toBeInstanceOf(RegisteredError);
+    expect(thrown[1]).toBeInstanceOf(RegisteredError);
+    expect((thrown[0] as Error).message).toContain(`@RapService of MathController: `);
+    expect((thrown[1] as Error).message).toContain('client.service(): ');
+    for (const error of thrown) expect((error as Error).message).toContain(message);
+  });
+
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [{}, '[object Object]'],
+    ['Math', 'Math'],
+  ])('%p is no class for client.controller()', (value, shown) => {
+    expect(() => new RapClient().controller(value as never)).toThrow(
+      new RegisteredError(`client.controller(): ${shown} is no class`),
+    );
   });
 });
 
@@ -360,6 +413,53 @@ describe('defineService refuses, and names service and method', () => {
       'an alias that is no name',
       () => defineService('math', { sum: clientStream({ aliases: ['a/b/c'] }) }),
       'method "sum": the alias "a/b/c" is neither "name" nor "/group/name"',
+    ],
+    ['methods that are none', () => defineService('math', null as never), 'service "math": the methods must'],
+    [
+      'a group that has no text',
+      () => defineService(Object.create(null) as never, { a: unary() }),
+      'service "object": the group must be text',
+    ],
+    ['a group that is a symbol', () => defineService(Symbol('x') as never, {}), 'service "Symbol(x)": the'],
+    [
+      'private that is no boolean',
+      () => defineService('math', { sum: unary({ private: 'yes' as never }) }),
+      'method "sum": private must be true or false, got yes',
+    ],
+    [
+      'idempotent that is no boolean',
+      () => defineService('math', { sum: unary({ idempotent: 1 as never }) }),
+      'method "sum": idempotent must be true or false, got 1',
+    ],
+    [
+      'doc that is no text',
+      () => defineService('math', { sum: unary({ doc: {} as never }) }),
+      'method "sum": doc must be text, got [object Object]',
+    ],
+    [
+      'a timeoutMs that has no text',
+      () => defineService('math', { sum: unary({ timeoutMs: Object.create(null) as never }) }),
+      'timeoutMs must be a number above 0, got object',
+    ],
+    [
+      'an option that does not exist',
+      () => defineService('math', { sum: unary({ timeout: 5 } as never) }),
+      'method "sum": there is no option "timeout"',
+    ],
+    [
+      'an option with a long name',
+      () => defineService('math', { sum: unary({ ['x'.repeat(500)]: 5 } as never) }),
+      `there is no option "${'x'.repeat(80)}..."`,
+    ],
+    [
+      'an alias that is a symbol',
+      () => defineService('math', { sum: unary({ aliases: [Symbol('x')] as never }) }),
+      'the alias "Symbol(x)" is neither',
+    ],
+    [
+      'an alias of 10,000 characters',
+      () => defineService('math', { sum: unary({ aliases: ['x'.repeat(10_000)] }) }),
+      'method "sum": Invalid target',
     ],
     [
       'aliases that are no list',

@@ -87,6 +87,12 @@ export function wrongCallsDoNotCompile(math: Client): void {
   void math.ping(5);
   // @ts-expect-error -- an option that is none
   void math.sum({ a: 1, b: 2 }, { timeout: 5 });
+  // @ts-expect-error -- an option of the wrong type
+  void math.sum({ a: 1, b: 2 }, { idempotent: 'yes' });
+  // @ts-expect-error -- neither is nothing
+  void math.optional(null);
+  // @ts-expect-error -- one item is no list of them
+  void math.total(1);
   // @ts-expect-error -- a stream is no promise
   void math.count({ n: 1 }).then();
   // @ts-expect-error -- an item of the wrong type

@@ -14,7 +14,7 @@ import { ChannelError } from '../errors.js';
 import type { RapChannel } from '../rap-channel.js';
 import type { RapContext } from '../rap-context.js';
 import { isStream, leaveEarly, UnfilteredError } from '../stream-source.js';
-import { inputCheck, outputCheck } from './checks.js';
+import { checkedParameters, inputCheck, outputCheck } from './checks.js';
 import { type Check, checked, isThenable, type StandardSchema } from './standard-schema.js';
 import { CheckedChannel } from './checked-channel.js';
 
@@ -53,7 +53,7 @@ export function checkedHandler(handler: MessageHandler, options: CheckedHandlerO
 /** An event's failure is logged where the context knows of it; nobody else hears. */
 async function received(input: Check, data: unknown, context: RapContext): Promise<unknown> {
   try {
-    return await checked(input, data);
+    return await checkedParameters(input, data);
   } catch (error) {
     context.failure = error;
     throw error;

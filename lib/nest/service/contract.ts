@@ -1,11 +1,8 @@
 import { formatTarget } from '../../protocol/target.js';
 import { RegisteredError } from '../errors.js';
-import {
-  isStandardSchema,
-  type SchemaInput,
-  type SchemaOutput,
-  type StandardSchema,
-} from './standard-schema.js';
+import { shown } from '../shown.js';
+import { optionProblem, unknownOption } from './method-options.js';
+import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.js';
 
 /** How the two sides of a method talk. */
 export type RapMethodKind = 'unary' | 'serverStream' | 'clientStream' | 'duplex';
@@ -113,13 +110,14 @@ export function defineService<const Methods extends Readonly<Record<string, AnyR
   group: string,
   methods: Methods,
 ): RapServiceDefinition<Methods> {
-  const service = `service ${shown(group)}`;
+  const service = `service ${quoted(group)}`;
   if (typeof group !== 'string') throw new RegisteredError(`${service}: the group must be text`);
+  if (!isObject(methods)) throw new RegisteredError(`${service}: the methods must be an object`);
   const names = Object.keys(methods);
   if (names.length === 0) throw new RegisteredError(`${service} has no methods`);
   const owners = new Map<string, string>();
   for (const name of names) {
-    const what = `${service}, method ${shown(name)}`;
+    const what = `${service}, method ${quoted(name)}`;
     checkName(what, name);
     const method: unknown = methods[name];
     if (!isMethod(method))
@@ -127,7 +125,7 @@ export function defineService<const Methods extends Readonly<Record<string, AnyR
     checkOptions(what, method);
     for (const target of targetsOf(what, group, name, method)) {
       const other = owners.get(target);
-      if (other !== undefined) throw new RegisteredError(`${what}: ${target} is ${shown(other)} already`);
+      if (other !== undefined) throw new RegisteredError(`${what}: ${target} is ${quoted(other)} already`);
       owners.set(target, name);
     }
   }
@@ -147,15 +145,14 @@ export function targetsOf(what: string, group: string, name: string, { aliases }
 function aliasTarget(group: string, alias: unknown): string {
   const parts = typeof alias === 'string' ? /^(?:\/([^/]+)\/)?([^/]+)$/.exec(alias) : null;
   if (!parts) {
-    throw new Error(`the alias ${shown(alias)} is neither "name" nor "/group/name"`);
+    throw new Error(`the alias ${quoted(alias)} is neither "name" nor "/group/name"`);
   }
   return formatTarget(parts[1] ?? group, parts[2] as string);
 }
 
-/** A value of the user's in a message. */
-function shown(value: unknown): string {
-  const text = String(value);
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text);
+/** The same in quotes. */
+function quoted(value: unknown): string {
+  return JSON.stringify(shown(value));
 }
 
 const KINDS: ReadonlySet<unknown> = new Set<RapMethodKind>([
@@ -165,8 +162,20 @@ const KINDS: ReadonlySet<unknown> = new Set<RapMethodKind>([
   'duplex',
 ]);
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
 function isMethod(value: unknown): value is AnyRapMethod {
-  return typeof value === 'object' && value !== null && KINDS.has((value as Partial<AnyRapMethod>).kind);
+  return isObject(value) && KINDS.has((value as Partial<AnyRapMethod>).kind);
+}
+
+/** @throws {@link RegisteredError} for what is no contract, as where two modules import each other */
+export function assertContract(where: string, value: unknown): asserts value is RapServiceDefinition {
+  const { group, methods } = (value ?? {}) as { group?: unknown; methods?: unknown };
+  if (typeof group === 'string' && isObject(methods)) return;
+  const why = value === undefined ? '; do two modules import each other?' : '';
+  throw new RegisteredError(`${where}: ${shown(value)} is no contract of defineService${why}`);
 }
 
 function checkName(what: string, name: string): void {
@@ -177,15 +186,13 @@ function checkName(what: string, name: string): void {
   }
 }
 
-function checkOptions(what: string, { timeoutMs, input, output, aliases }: AnyRapMethod): void {
-  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs > 0))
-    throw new RegisteredError(`${what}: timeoutMs must be a number above 0, got ${String(timeoutMs)}`);
-  if (input !== undefined && !isStandardSchema(input))
-    throw new RegisteredError(`${what}: input is no Standard Schema`);
-  if (output !== undefined && !isStandardSchema(output))
-    throw new RegisteredError(`${what}: output is no Standard Schema`);
-  if (aliases !== undefined && !Array.isArray(aliases))
-    throw new RegisteredError(`${what}: aliases must be a list`);
+function checkOptions(what: string, method: AnyRapMethod): void {
+  const problem = unknownOption(method) ?? optionProblem(method) ?? aliasesProblem(method);
+  if (problem) throw new RegisteredError(`${what}: ${problem}`);
+}
+
+function aliasesProblem({ aliases }: AnyRapMethod): string | undefined {
+  return aliases === undefined || Array.isArray(aliases) ? undefined : 'aliases must be a list';
 }
 
 /** Nest calls these of every controller. */

@@ -4,9 +4,11 @@ import { Readable } from 'node:stream';
 import { RegisteredError, toRapError } from '../errors.js';
 import { isGenerator, methodNames, patternMetadata, type PatternMetadata } from '../method-metadata.js';
 import { targetOf } from '../pattern.js';
+import { shown } from '../shown.js';
 import type { RapMethodKind } from './contract.js';
 import type { RapControllerClient } from './controller-types.js';
 import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+import { isIterable } from './upload.js';
 
 /** What a controller's proxy asks of its client. */
 export interface ControllerCaller extends ServiceCaller {
@@ -23,15 +25,18 @@ export function controllerProxy<T extends object>(
   client: ControllerCaller,
   controller: Type<T>,
 ): RapControllerClient<T> {
+  if (typeof controller !== 'function')
+    throw new RegisteredError(`client.controller(): ${shown(controller)} is no class`);
   const prototype = controller.prototype as Record<string, object>;
   const proxy: Record<string, MethodCaller> = {};
   let count = 0;
   for (const name of methodNames(prototype)) {
     const pattern = patternMetadata(prototype[name] as object);
     if (pattern) count += 1;
+    const method = `${controller.name}.${name}`;
     proxy[name] = pattern
-      ? callerOf(client, pattern, kindOf(prototype, name, pattern))
-      : refusal(`${controller.name}.${name} handles no pattern: it cannot be called from afar`);
+      ? callerOf(client, pattern, kindOf(prototype, name, pattern), method)
+      : refusal(`${method} handles no pattern: it cannot be called from afar`);
   }
   if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
   return Object.freeze(proxy) as unknown as RapControllerClient<T>;
@@ -41,11 +46,25 @@ function callerOf(
   client: ControllerCaller,
   { patterns, extras, isEvent }: PatternMetadata,
   kind: RapMethodKind,
+  method: string,
 ): MethodCaller {
   const target = rapTarget(client, patterns[0], extras.group);
   if (isEvent)
     return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
-  return methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+  const caller = methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+  return kind === 'duplex' ? opener(caller, method) : caller;
+}
+
+/** To the types, a handler that only reads is an upload. Nobody hears what a `@ChannelPattern` returns. */
+function opener(open: MethodCaller, method: string): MethodCaller {
+  return (options: object | undefined, ...rest: never[]) => {
+    if (isIterable(options)) {
+      throw new RegisteredError(
+        `${method} is a channel: open it and write the items, or make it a clientStream of a contract`,
+      );
+    }
+    return open(options as never, ...rest);
+  };
 }
 
 function rapTarget(client: ControllerCaller, pattern: unknown, group: string | undefined): string {

@@ -3,16 +3,26 @@ import type { RapChannel } from '../rap-channel.js';
 import type { RapContext } from '../rap-context.js';
 import type { CallParameters, ChannelOptions } from './service-types.js';
 
+type IsAny<T> = 0 extends 1 & T ? true : false;
+
 /** What the first parameter of a method stands for: the payload, unless it is the context already. */
 type PayloadOf<M> = M extends (...args: infer A) => unknown
-  ? A extends [] | [RapContext]
+  ? A extends []
     ? void
-    : A[0]
+    : IsAny<A[0]> extends true
+      ? A[0]
+      : A extends [RapContext?]
+        ? void
+        : A[0]
   : never;
 type ResultOf<M> = M extends (...args: never[]) => infer R ? Awaited<R> : never;
-type ItemOf<R> = R extends AsyncIterable<infer I> | IterableIterator<infer I> | Observable<infer I>
-  ? I
-  : never;
+/** `any` may be a stream as well as a value; what says nothing of itself is a value. */
+type ItemOf<R> =
+  IsAny<R> extends true
+    ? never
+    : R extends AsyncIterable<infer I> | IterableIterator<infer I> | Observable<infer I>
+      ? I
+      : never;
 type IsNever<T> = [T] extends [never] ? true : false;
 
 type CallOf<M> =
@@ -26,13 +36,15 @@ type UploadOf<Item, M> = (
 ) => Promise<ResultOf<M> extends Observable<infer R> ? R : ResultOf<M>>;
 
 type CallerOf<M> =
-  PayloadOf<M> extends RapChannel<infer In, infer Out>
-    ? IsNever<Out> extends true
-      ? UploadOf<In, M>
-      : (options?: ChannelOptions) => Promise<RapChannel<Out, In>>
-    : PayloadOf<M> extends AsyncIterable<infer Item>
-      ? UploadOf<Item, M>
-      : CallOf<M>;
+  IsAny<PayloadOf<M>> extends true
+    ? CallOf<M>
+    : PayloadOf<M> extends RapChannel<infer In, infer Out>
+      ? IsNever<Out> extends true
+        ? UploadOf<In, M>
+        : (options?: ChannelOptions) => Promise<RapChannel<Out, In>>
+      : PayloadOf<M> extends AsyncIterable<infer Item>
+        ? UploadOf<Item, M>
+        : CallOf<M>;
 
 /** What `client.controller(C)` gives: a function for each method of the class, without its context. */
 export type RapControllerClient<T extends object> = {

@@ -1,7 +1,7 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import { RapContext } from '../rap-context.js';
-import { inputCheck } from './checks.js';
-import { checked, isThenable, type StandardSchema } from './standard-schema.js';
+import { checkedParameters, inputCheck } from './checks.js';
+import { isThenable, type StandardSchema } from './standard-schema.js';
 
 /**
  * Checks the parameters of a contract's method, as the last of its guards: whoever may not call is told so first, and
@@ -15,7 +15,7 @@ export class InputGuard implements CanActivate {
     const args = context.getArgs<unknown[]>();
     const [data, call] = args;
     if (!(call instanceof RapContext)) return true;
-    const value = checked(inputCheck(this.schema, call.target), data);
+    const value = checkedParameters(inputCheck(this.schema, call.target), data);
     if (!isThenable(value)) {
       args[0] = value;
       return true;

@@ -2,7 +2,7 @@ import type { RapCallOptions } from '../client-options.js';
 import type { RapChannel } from '../rap-channel.js';
 import type { ChannelOptions } from './service-types.js';
 import type { RapMethodKind } from './contract.js';
-import { type Items, upload } from './upload.js';
+import { assertItems, type Items, upload } from './upload.js';
 
 /** What proxies ask of their client. */
 export interface ServiceCaller {
@@ -33,8 +33,10 @@ export function methodCaller(
         : (input: unknown, options?: RapCallOptions) => client.call(target, input, withDefaults(options)),
     serverStream: (input: unknown, options?: RapCallOptions) =>
       client.stream(target, input, withDefaults(options)),
-    clientStream: async (items: Items<unknown>, options?: ChannelOptions) =>
-      upload(await client.channel(target, withDefaults(options)), items, target),
+    clientStream: async (items: Items<unknown>, options?: ChannelOptions) => {
+      assertItems(items, target);
+      return upload(await client.channel(target, withDefaults(options)), items, target);
+    },
     duplex: (options?: ChannelOptions) => client.channel(target, withDefaults(options)),
   };
   return callers[kind];

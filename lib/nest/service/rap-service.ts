@@ -9,7 +9,7 @@ import {
   setExtras,
 } from '../method-metadata.js';
 import { RAP_TRANSPORT } from '../transport.js';
-import { type AnyRapMethod, LIFECYCLE_HOOKS, type RapServiceDefinition } from './contract.js';
+import { type AnyRapMethod, assertContract, LIFECYCLE_HOOKS, type RapServiceDefinition } from './contract.js';
 import { InputGuard } from './input-guard.js';
 import { ServiceBinding, ServiceMethod } from './service-binding.js';
 
@@ -37,9 +37,12 @@ const bindings = new WeakMap<object, ServiceBinding>();
  *     }
  *
  * Beside `@Controller({ ... })`, write it above.
+ *
+ * @throws {@link RegisteredError} for what is no contract
  */
 export function RapService(service: RapServiceDefinition, options: RapServiceOptions = {}): ClassDecorator {
   return (target) => {
+    assertContract(`@RapService of ${target.name}`, service);
     const prototype = target.prototype as object;
     const before = bindings.get(target);
     const binding = before ?? new ServiceBinding(service, target.name);

@@ -1,13 +1,19 @@
 import { formatTarget } from '../../protocol/target.js';
-import type { RapServiceDefinition } from './contract.js';
+import { assertContract, type RapServiceDefinition } from './contract.js';
 import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
 import type { RapServiceClient } from './service-types.js';
 
-/** Makes a proxy: an object with one function for each method of the contract. */
+/**
+ * Makes a proxy: an object with one function for each method of the contract.
+ *
+ * @throws RegisteredError for what is no contract
+ */
 export function serviceProxy<S extends RapServiceDefinition>(
   client: ServiceCaller,
-  { group, methods }: S,
+  definition: S,
 ): RapServiceClient<S> {
+  assertContract('client.service()', definition);
+  const { group, methods } = definition;
   const proxy: Record<string, MethodCaller> = {};
   for (const [name, { kind, timeoutMs }] of Object.entries(methods)) {
     proxy[name] = methodCaller(client, formatTarget(group, name), kind, timeoutMs);

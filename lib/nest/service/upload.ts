@@ -1,8 +1,26 @@
-import { ChannelError } from '../errors.js';
+import { ChannelError, ParseError } from '../errors.js';
 import type { RapChannel } from '../rap-channel.js';
+import { shown } from '../shown.js';
 
 /** What an upload sends. */
 export type Items<T> = AsyncIterable<T> | Iterable<T>;
+
+/**
+ * Text is iterable, too, and nobody means its characters.
+ *
+ * @throws ParseError before a channel is opened
+ */
+export function assertItems(items: unknown, target: string): asserts items is Items<unknown> {
+  if (isIterable(items)) return;
+  throw new ParseError(`the items of ${target} must be an iterable or async iterable, got ${shown(items)}`);
+}
+
+/** Whether it gives items, text aside. */
+export function isIterable(value: unknown): boolean {
+  return (
+    typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value)
+  );
+}
 
 /**
  * Sends items over a channel, never faster than the server reads, and returns the one message that comes back. The source
