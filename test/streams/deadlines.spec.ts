@@ -347,7 +347,7 @@ describe('a deadline is enforced', () => {
     });
     const session = await client.openSession();
     const items = (await session.execute('endless', {}, { timeoutMs: 60 })) as AsyncIterable<number>;
-    const { items: got, error } = await within('the end of the stream', collectFailing(items), 1500);
+    const { items: got, error } = await within('the end of the stream', collectFailing(items));
     expect(got).toEqual([1]);
     expect(error).toBeInstanceOf(CallTimeoutError);
     await eventually('DROP', () => frames.some((frame) => lifeCycle(frame) === 'DROP'));

@@ -312,8 +312,8 @@ describe.each(Object.keys(LEAVING))('%s', (way) => {
     async (pattern) => {
       const test = await start();
       await LEAVING[way]?.(test, pattern);
-      await eventually('the signal is aborted', () => probe.aborted === 1, 2000);
-      await eventually('it has cleaned up', () => probe.ended === 1, 2000);
+      await eventually('the signal is aborted', () => probe.aborted === 1);
+      await eventually('it has cleaned up', () => probe.ended === 1);
       await idle(test);
       expect(probe).toMatchObject({ started: 1, ended: 1 });
       const { produced } = probe;
@@ -352,13 +352,13 @@ describe('a Readable that is waiting for its next chunk', () => {
   it('is destroyed when its reader leaves', async () => {
     const test = await start();
     expect(await takeItems(test.mine.stream('quietReadable', {}), 1)).toEqual([0]);
-    await eventually('it is destroyed', () => probe.ended === 1, 1500);
+    await eventually('it is destroyed', () => probe.ended === 1);
   });
 
   it('is destroyed when a call() turns out to be none', async () => {
     const test = await start();
     await rejection(test.mine.call('quietReadable', {}));
-    await eventually('it is destroyed', () => probe.ended === 1, 1500);
+    await eventually('it is destroyed', () => probe.ended === 1);
   });
 });
 
