@@ -1,9 +1,14 @@
+import { availableParallelism } from 'node:os';
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   // a hang is found all the same; a loaded machine is none
-  testTimeout: 20_000,
+  testTimeout: 30_000,
+  // on two cores Jest would run all in one process, whose heap grows with each file that loads Nest
+  maxWorkers: Math.max(2, availableParallelism() - 1),
+  workerIdleMemoryLimit: '1GB',
   testRegex: '\\.spec\\.ts$',
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },

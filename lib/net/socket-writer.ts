@@ -121,8 +121,16 @@ export class SocketWriter {
     }
     this.#blocked = true;
     this.#blockedSince = this.options.clock.now();
-    this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.options.onStall);
+    this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.#onTime);
   }
+
+  /** Where this process stood still, the peer may have read meanwhile: the sockets are looked at before that is judged. */
+  readonly #onTime = (): void => {
+    const timer = this.#stall;
+    setImmediate(() => {
+      if (timer && this.#stall === timer) this.options.onStall();
+    });
+  };
 
   /** The next pieces, so many bytes together; what is larger is cut. */
   #takeBatch(bytes: number): Uint8Array[] {

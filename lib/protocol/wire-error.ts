@@ -60,7 +60,10 @@ export function isHttpErrorStatus(status: unknown): status is number {
 
 /** Cuts a text to so many UTF-8 bytes, never inside a character. */
 export function boundedText(value: string, maxBytes: number): string {
-  if (value.length * 3 <= maxBytes || Buffer.byteLength(value) <= maxBytes) return value;
+  // a text of more units than bytes is too long, and is not counted to its end
+  const fits =
+    value.length * 3 <= maxBytes || (value.length <= maxBytes && Buffer.byteLength(value) <= maxBytes);
+  if (fits) return value;
   const bytes = Buffer.from(value.slice(0, maxBytes)).subarray(0, maxBytes);
   return bytes.toString('utf8').replace(/\uFFFD+$/, '');
 }

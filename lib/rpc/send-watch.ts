@@ -4,6 +4,8 @@ import type { RapLimits } from './limits.js';
 
 /** Beyond the hard limit, a peer that has read nothing for so long is left. */
 const READING_GRACE_MS = 1000;
+/** A look that comes so late says nothing of the peer: this process stood still, and has not looked at its sockets. */
+const LATE_MS = READING_GRACE_MS / 4;
 
 /**
  * Watches what waits to be sent to a client. One that does not read what it asked for is asked nothing more of, and then
@@ -12,6 +14,7 @@ const READING_GRACE_MS = 1000;
 export class SendWatch {
   #isPaused = false;
   #timer: Timer | undefined;
+  #dueAt = 0;
 
   constructor(
     private readonly link: Link,
@@ -35,8 +38,8 @@ export class SendWatch {
       this.link.pause();
     }
     if (pendingBytes <= this.limits.sendBufferHardBytes) return;
-    if (!isAnswer || this.link.blockedMs >= READING_GRACE_MS) this.onDeaf(pendingBytes);
-    else this.#timer ??= this.clock.after(READING_GRACE_MS, this.#lookAgain);
+    if (isAnswer) this.#lookLater();
+    else this.onDeaf(pendingBytes);
   }
 
   /** All that waited has been taken. */
@@ -50,8 +53,18 @@ export class SendWatch {
     this.#timer?.cancel();
   }
 
-  readonly #lookAgain = (): void => {
+  #lookLater(): void {
+    if (this.#timer) return;
+    this.#dueAt = this.clock.now() + READING_GRACE_MS;
+    this.#timer = this.clock.after(READING_GRACE_MS, this.#look);
+  }
+
+  readonly #look = (): void => {
     this.#timer = undefined;
-    this.sent(true);
+    const { pendingBytes, blockedMs } = this.link;
+    if (pendingBytes <= this.limits.sendBufferHardBytes) return;
+    const isLate = this.clock.now() - this.#dueAt >= LATE_MS;
+    if (!isLate && blockedMs >= READING_GRACE_MS) this.onDeaf(pendingBytes);
+    else this.#lookLater();
   };
 }

@@ -14,6 +14,7 @@ import {
   RawSocket,
   scriptedServer,
 } from '../helpers/raw-socket.js';
+import { StoppedTime } from '../helpers/stopped-time.js';
 
 /** Nothing here takes long; on a machine that does other things as well, it may. */
 jest.setTimeout(30_000);
@@ -143,6 +144,7 @@ const cleanups: (() => unknown)[] = [];
 
 /** Ends what the functions below have started. Goes into `afterEach`; fails where a server has something left. */
 export async function cleanUp(): Promise<void> {
+  time?.resume(); // what ends below may need time
   release();
   const failures: unknown[] = [];
   for (const end of cleanups.splice(0).toReversed()) {
@@ -153,6 +155,15 @@ export async function cleanUp(): Promise<void> {
     }
   }
   if (failures.length > 0) throw failures[0];
+}
+
+let time: StoppedTime | undefined;
+
+/** Stops the clock of the product until {@link cleanUp}. */
+export function stopTime(): StoppedTime {
+  time?.resume();
+  time = new StoppedTime();
+  return time;
 }
 
 /** Has something else ended by {@link cleanUp}. */

@@ -1,6 +1,8 @@
 import { getEventListeners, getMaxListeners } from 'node:events';
 import type { RapClient, RapClientOptions } from '../../lib/index.js';
 import { serve, type TestApp } from './app.js';
+import { PATIENCE_MS } from './patience.js';
+import { StoppedTime } from './stopped-time.js';
 
 /** A door that a test opens: whoever waits goes on then. */
 export class Gate<T = void> {
@@ -15,7 +17,7 @@ export class Gate<T = void> {
 }
 
 /** Waits until `check` holds; fails with what it is about when it does not in time. */
-export async function eventually(what: string, check: () => unknown, timeoutMs = 4000): Promise<void> {
+export async function eventually(what: string, check: () => unknown, timeoutMs = PATIENCE_MS): Promise<void> {
   const until = performance.now() + timeoutMs;
   while (!check()) {
     if (performance.now() > until) throw new Error(`not in time: ${what}`);
@@ -35,7 +37,7 @@ export async function rejection(promise: Promise<unknown>): Promise<Error & Reco
 }
 
 /** Waits for a promise, and fails with what it is about when that takes too long. */
-export function within<T>(what: string, promise: Promise<T>, timeoutMs = 4000): Promise<T> {
+export function within<T>(what: string, promise: Promise<T>, timeoutMs = PATIENCE_MS): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), timeoutMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
@@ -71,12 +73,16 @@ export interface TestScope {
   serve(...args: Parameters<typeof serve>): Promise<ServedApp>;
   /** Runs at the end of the test. */
   defer(work: () => unknown): void;
+  /** Stops the clock of the product until the test ends. */
+  stopTime(): StoppedTime;
 }
 
 /** Call it once in a spec file. */
 export function testScope(): TestScope {
   const work: (() => unknown)[] = [];
+  let time: StoppedTime | undefined;
   afterEach(async () => {
+    time?.resume(); // what ends below may need time
     const errors: unknown[] = [];
     for (const each of work.splice(0).toReversed()) {
       try {
@@ -96,6 +102,11 @@ export function testScope(): TestScope {
     },
     defer(each) {
       work.push(each);
+    },
+    stopTime() {
+      time?.resume();
+      time = new StoppedTime();
+      return time;
     },
   };
 }

@@ -1,5 +1,6 @@
 import net from 'node:net';
 import { Packr, UnpackrStream } from 'msgpackr';
+import { PATIENCE_MS } from './patience.js';
 
 /** A frame as plain msgpack; the codec under test is not used here. */
 export type RawFrame = [type: number, id: number, header: Record<string, unknown>, body: unknown];
@@ -69,7 +70,7 @@ export class RawSocket {
   }
 
   /** Takes the first frame that matches, now or when it comes; rejects when the connection closes before. */
-  async next(match: (frame: RawFrame) => boolean = () => true, timeoutMs = 3000): Promise<RawFrame> {
+  async next(match: (frame: RawFrame) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<RawFrame> {
     const until = performance.now() + timeoutMs;
     for (;;) {
       const index = this.frames.findIndex(match);
@@ -89,7 +90,7 @@ export class RawSocket {
     return (await this.next((frame) => frame[2]['target'] === '/_event/CLOSE', timeoutMs))[3];
   }
 
-  async waitClosed(timeoutMs = 3000): Promise<void> {
+  async waitClosed(timeoutMs = PATIENCE_MS): Promise<void> {
     const until = performance.now() + timeoutMs;
     while (!this.closed) await this.#change(until, 'not closed');
   }

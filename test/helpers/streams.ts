@@ -58,7 +58,7 @@ export class Probe {
 
 /** Waits until no handler of a server runs any more. */
 export function idle(test: Pick<TestApp, 'server'>): Promise<void> {
-  return eventually('no handler runs', () => test.server.stats().inFlight === 0, 3000);
+  return eventually('no handler runs', () => test.server.stats().inFlight === 0);
 }
 
 /** Resolves when the signal is aborted. */

@@ -1,5 +1,6 @@
 import net from 'node:net';
 import { Unpackr } from 'msgpackr';
+import { PATIENCE_MS } from './patience.js';
 import type { RawFrame } from './raw-socket.js';
 
 /** A frame as it was on the wire, and what msgpack says it is. */
@@ -80,7 +81,7 @@ export class WirePeer {
 
   #change(what: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${what} did not come in time`)), 8_000);
+      const timer = setTimeout(() => reject(new Error(`${what} did not come in time`)), PATIENCE_MS);
       this.#wake.push(() => {
         clearTimeout(timer);
         resolve();

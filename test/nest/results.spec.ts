@@ -327,7 +327,7 @@ describe('1.8 a call that ended before its handler began', () => {
     expect(server.stats().inFlight).toBe(1);
     pass.open(true);
 
-    await eventually('the free slot', () => server.stats().inFlight === 0, 1000);
+    await eventually('the free slot', () => server.stats().inFlight === 0);
     expect(ran).toBe(false);
   });
 });

@@ -219,7 +219,7 @@ describe('4.5 RapModule.drainOnShutdown', () => {
     const call = rejection(clientOf(server, { reconnect: false }).call('slow'));
     await started.opened;
 
-    await within('close', app.close(), 3000);
+    await within('close', app.close());
 
     expect(await call).toBeInstanceOf(ConnectionLostError);
     expect(order).toContain('onApplicationShutdown');

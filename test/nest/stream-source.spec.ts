@@ -878,7 +878,7 @@ describe('a streaming function that is called as a channel', () => {
     const channel = await client.channel<number>('count');
     await over(channel);
     const read = channel.read().catch(() => undefined);
-    expect(await within('the end of the channel', read, 1000)).toBeUndefined();
+    expect(await within('the end of the channel', read)).toBeUndefined();
     await eventually('no handler and no channel is left', () => {
       return app.server.stats().inFlight === 0 && client.stats().channels === 0;
     });
@@ -892,7 +892,7 @@ describe('a streaming function that is called as a channel', () => {
     await items.next();
     const drained = client.drain();
     await items.return?.();
-    await within('the end of the connection', drained, 1000);
+    await within('the end of the connection', drained);
     await eventually('the generator has ended', () => counter.stopped === 1);
   });
 });

@@ -300,7 +300,7 @@ describe('3.9 HTTP exceptions, which shared guards, pipes and services throw', (
 
     client().emit('created', 1);
 
-    await eventually('the log', () => log.lines.some((line) => line.includes('no such user')), 1000);
+    await eventually('the log', () => log.lines.some((line) => line.includes('no such user')));
   });
 
   it('an error that is none of HTTP stays masked', async () => {

@@ -122,12 +122,10 @@ describe('a listener that accepts nothing', () => {
   it('is given up after connectTimeoutMs, with the place in the message', async () => {
     const sockets = await fill();
     try {
-      const started = performance.now();
       await expect(connect({ host: '127.0.0.1', port }, 300)).rejects.toMatchObject({
         code: 'ETIMEDOUT',
         message: `no connection to 127.0.0.1:${port} within 300 ms`,
       });
-      expect(performance.now() - started).toBeLessThan(3_000);
     } finally {
       for (const socket of sockets) socket.destroy();
     }

@@ -535,6 +535,7 @@ describe('end', () => {
     clock.advance(9_000);
     expect(socket.destroyed).toBe(false);
     clock.advance(1_100);
+    await turn();
     expect(socket.destroyed).toBe(true);
   });
 

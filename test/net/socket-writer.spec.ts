@@ -259,8 +259,10 @@ describe('a stall', () => {
     clock.advance(STALL_MS - 1);
     expect(log).toEqual([]);
     clock.advance(1);
+    await turn();
     expect(log).toEqual(['stall']);
     clock.advance(10 * STALL_MS);
+    await turn();
     expect(log).toEqual(['stall']);
   });
 
@@ -276,6 +278,7 @@ describe('a stall', () => {
     expect(log).toEqual([]);
     expect(writer.pendingBytes).toBeGreaterThan(0);
     clock.advance(STALL_MS);
+    await turn();
     expect(log).toEqual(['stall']);
   });
 
@@ -298,7 +301,28 @@ describe('a stall', () => {
     writer.end();
     await turn();
     clock.advance(STALL_MS);
+    await turn();
     expect(log).toEqual(['stall']);
+  });
+
+  it('is none where this process stood still, and the peer has read meanwhile', async () => {
+    socket.block();
+    write('x');
+    await turn();
+    clock.stall(STALL_MS);
+    socket.unblock(); // what the loop finds when it looks at its sockets, after its timers
+    await turn();
+    expect([log, clock.pending]).toEqual([['drain'], 0]);
+  });
+
+  it('is none any more when the socket is gone in that moment', async () => {
+    socket.block();
+    write('x');
+    await turn();
+    clock.stall(STALL_MS);
+    writer.stop();
+    await turn();
+    expect(log).toEqual([]);
   });
 });
 

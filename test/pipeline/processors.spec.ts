@@ -483,14 +483,22 @@ describe('a processor that hangs', () => {
     'in %s on the client: the call times out',
     async (step) => {
       const exits: unknown[] = [];
+      let hangs = false;
+      const hang = (): Promise<never> => {
+        hangs = true;
+        return never();
+      };
+      const time = scope.stopTime();
       const test = await scope.serve([Things]);
       const client = test.client({
         callTimeoutMs: 100,
-        processors: [{ onContextExit: (_context, error) => void exits.push(error) }, { [step]: never }],
+        processors: [{ onContextExit: (_context, error) => void exits.push(error) }, { [step]: hang }],
       });
-      const calling = client.call('echo', 1);
-      await eventually('it has its slot', () => client.stats().inFlight === 1);
-      expect(await rejection(calling)).toMatchObject({
+      const calling = rejection(client.call('echo', 1));
+      await eventually('it hangs', () => hangs);
+      expect(client.stats().inFlight).toBe(1);
+      time.pass(100);
+      expect(await calling).toMatchObject({
         name: 'CallTimeoutError',
         phase: step === 'processResponse' ? 'response' : 'queue',
       });

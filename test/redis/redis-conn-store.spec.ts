@@ -5,7 +5,7 @@ import { eventually } from '../helpers/async.js';
 import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
 
 const LIMIT: ConnLimit = { maxConnections: 2, blockTimeMs: 0, leaseMs: 60_000 };
-const SHORT: ConnLimit = { ...LIMIT, leaseMs: 150 };
+const SHORT: ConnLimit = { ...LIMIT, leaseMs: 500 };
 
 function place(id: string, key = 'all'): { key: string; id: string } {
   return { key, id };

@@ -13,7 +13,7 @@ import { eventually, Gate, testScope } from '../helpers/async.js';
 import { declare, drop, end, fence, msg, openWith } from '../helpers/channel-frames.js';
 import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
 import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
-import { aborted, idle, pass, Probe } from '../helpers/streams.js';
+import { aborted, idle, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
 
@@ -115,24 +115,29 @@ describe('a flood of channels', () => {
     expect(grown).toBeLessThan(6 * MEGABYTE);
     expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
     await neighbour.stop();
-  }, 120_000);
+  }, 300_000);
 
   it('opened and dropped at once end with the connection that does it, and only that', async () => {
     const test = await start();
     const neighbour = await Neighbour.of(test);
+    // the same bytes for each connection: what takes its time here is to be the server
+    const floods = [5, 1005].map((id) => {
+      const ids = Array.from({ length: 500 }, (_, i) => id + 2 * i);
+      return Buffer.concat(ids.flatMap((each) => [declare(each, 'untilGone'), drop(each)].map(pack)));
+    });
     const before = await heapUsed();
     let dropped = 0;
     await repeat(200, 5, async () => {
       const raw = await connect(test.port);
-      let id = 5;
-      for (; !raw.closed && id < 20_000; id += 1000) {
-        const ids = Array.from({ length: 500 }, (_, i) => id + 2 * i);
-        raw.send(...ids.flatMap((each) => [declare(each, 'untilGone'), drop(each)]));
-        dropped += 500;
-        await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
+      let sent = 0;
+      for (const flood of floods) {
+        if (raw.closed) break;
+        raw.bytes(flood);
+        sent += 500;
+        await fence(raw).catch(() => {}); // rejects where the connection closes
       }
       expect(await raw.closeReason()).toBe('excessive resets');
-      expect(id).toBeLessThan(2500);
+      dropped += sent;
       await raw.waitClosed();
       raw.frames.length = 0; // this side's own memory of it
     });
@@ -140,7 +145,7 @@ describe('a flood of channels', () => {
     await eventually('all handlers have ended', () => probe.ended === probe.started);
     expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
     await neighbour.stop();
-  }, 120_000);
+  }, 300_000);
 
   it('dropped by a client of this project at once end with its connection, in words that say why', async () => {
     const test = await start();
@@ -190,7 +195,7 @@ describe('streams that are opened and have nothing asked of them', () => {
     const before = await heapUsed();
     for (let id = 5 + 200; id < 8000 && !raw.closed; id += 200) {
       raw.send(...batch(id));
-      await Promise.race([fence(raw).catch(() => {}), raw.waitClosed()]);
+      await fence(raw).catch(() => {}); // rejects where the connection closes
       raw.frames.length = 0;
     }
     expect((await heapUsed()) - before).toBeLessThan(3 * MEGABYTE);
@@ -213,7 +218,7 @@ describe('a peer that opens more than it may', () => {
     for (let i = 0; i < 20; i++) raw.socket.write(flood);
     const left = (): number => (raw.closed ? 0 : raw.socket.writableLength);
     // until it takes no more for a while: it has stopped reading, or has taken everything
-    for (let before = Infinity; left() < before; await pass(400)) {
+    for (let before = Infinity; left() < before; await neighbour.goesOn(50)) {
       before = left();
       await neighbour.goesOn();
     }
@@ -242,5 +247,5 @@ describe('deadlines that never come', () => {
     await use(5 + 2 * 4500, 4000);
     const grown = (await heapUsed()) - before;
     expect(grown).toBeLessThan(MEGABYTE);
-  }, 60_000);
+  }, 120_000);
 });

@@ -123,13 +123,18 @@ describe('a client that goes without DROP', () => {
   });
 
   it('has its channels open where it says nothing more, until it stops to answer', async () => {
+    const time = scope.stopTime();
     const test = await start({ keepAlive: { intervalMs: 60, timeoutMs: 40, maxMissed: 2 } });
     const raw = await connect(test.port);
     raw.socket.pause();
     raw.send(declare(5, 'waiting'), msg(5, 'go'));
     await eventually('the handler runs', () => probe.produced > 200);
+    await test.mine.call('echo', 1); // what waits now, waits for room
     expect(probe.ended).toBe(0);
-    await eventually('the handler has ended', () => probe.ended === 1);
+    await eventually('the handler has ended', () => {
+      time.pass(20);
+      return probe.ended === 1;
+    });
     for (const name of ['read', 'write', 'closed']) {
       expect(met[name]).toBeInstanceOf(ConnectionLostError);
       expect(met[name]).toMatchObject({ message: expect.stringContaining('recv pong timeout') });

@@ -751,7 +751,7 @@ describe('toObservable()', () => {
     const channel = await mine.channel<number, number>('echo');
     for (const n of [1, 2, 3]) await channel.write(n);
     expect(await firstValueFrom(channel.toObservable())).toBe(1);
-    expect(await within('the second message', channel.read(), 1000)).toBe(2);
+    expect(await within('the second message', channel.read())).toBe(2);
     channel.close();
   });
 
@@ -765,7 +765,7 @@ describe('toObservable()', () => {
     subscription.unsubscribe();
     await turn();
     await channel.write(2);
-    expect(await within('the second message', channel.read(), 1000)).toBe(2);
+    expect(await within('the second message', channel.read())).toBe(2);
     expect([seen, channel.isClosed]).toEqual([[1], false]);
     channel.close();
   });
@@ -776,7 +776,7 @@ describe('toObservable()', () => {
     for (const n of [1, 2]) await channel.write(n);
     expect(await channel.read()).toEqual([1, 2]);
     await channel.write(3);
-    expect(await within('the third message', channel.read(), 1000)).toBe(3);
+    expect(await within('the third message', channel.read())).toBe(3);
     channel.close();
   });
 });

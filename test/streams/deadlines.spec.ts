@@ -24,12 +24,15 @@ import {
   openWith,
 } from '../helpers/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
+import type { StoppedTime } from '../helpers/stopped-time.js';
 import { aborted, collect, collectFailing, idle, pass, Probe, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();
 let gate = new Gate();
+let time: StoppedTime;
 beforeEach(() => {
+  time = scope.stopTime();
   probe = new Probe();
   gate = new Gate();
 });
@@ -141,7 +144,7 @@ async function recorder(
   return { client, frames };
 }
 
-/** Between so much and a little less: time has passed on the way. */
+/** Between so much and less: the wall clock, which deadlines are told in, runs on. */
 function expectLeft(left: unknown, ms: number): void {
   expect(left).toBeGreaterThan(ms * 0.5);
   expect(left).toBeLessThanOrEqual(ms);
@@ -188,11 +191,11 @@ describe('ctx.deadline', () => {
     const { port } = await start();
     const raw = await RawSocket.open(port, DECLARE);
     scope.defer(() => raw.destroy());
-    raw.send(call(5, 'left', {}, at(2000)));
-    expectLeft((await raw.answer(5))[3], 2000);
-    raw.send(declare(7, 'leftStream', {}, at(2000)), msg(7, {}));
+    raw.send(call(5, 'left', {}, at(8000)));
+    expectLeft((await raw.answer(5))[3], 8000);
+    raw.send(declare(7, 'leftStream', {}, at(20_000)), msg(7, {}));
     await raw.answer(7);
-    expectLeft((await raw.answer(7))[3], 2000);
+    expectLeft((await raw.answer(7))[3], 20_000);
     raw.send(call(9, 'left', {}, at(3600_000)));
     expectLeft((await raw.answer(9))[3], 9000);
     raw.send(call(11, 'left', {}, at(-1000)), declare(13, 'leftStream', {}, at(-1000)), msg(13, {}));
@@ -203,7 +206,9 @@ describe('ctx.deadline', () => {
     expect(
       lifeCycle(await raw.next((frame) => frame[1] === 13 && frame[2]['status_code'] !== undefined)),
     ).toBe('DROP 1005');
-    raw.send(call(15, 'wait', {}, at(50)));
+    raw.send(call(15, 'wait', {}, at(8000)));
+    await eventually('the handler runs', () => probe.started === 1);
+    time.pass(8000);
     expect((await raw.answer(15))[2]['status_code']).toBe(301);
     await eventually('the handler has ended', () => probe.ended === 1);
   });
@@ -211,9 +216,9 @@ describe('ctx.deadline', () => {
   it('takes the earlier of all that it is told', async () => {
     const { port } = await start();
     const raw = await connect(port);
-    const inSeconds = (Date.now() + 1000) / 1000;
-    raw.send(call(5, 'left', {}, { timeout_ms: 5000, 'X-rap-deadline': inSeconds }));
-    expectLeft((await raw.answer(5))[3], 1000);
+    const inSeconds = (Date.now() + 7000) / 1000;
+    raw.send(call(5, 'left', {}, { timeout_ms: 8000, 'X-rap-deadline': inSeconds }));
+    expectLeft((await raw.answer(5))[3], 7000);
     raw.send(call(7, 'left', {}, { timeout_ms: 700, 'X-rap-deadline': inSeconds }));
     expectLeft((await raw.answer(7))[3], 700);
   });
@@ -234,12 +239,13 @@ describe('ctx.deadline', () => {
       raw.send(declare(id, 'waitStream', {}, header), msg(id, {}));
       await raw.next((frame) => frame[1] === id && frame[3] === 1);
     }
-    await pass(30);
+    time.pass(8999);
     expect(probe.aborted).toBe(0);
     expect(await fence(raw)).toEqual([]);
   });
 
   it('keeps no timer busy for a time that is too long for one', async () => {
+    time.resume();
     const { port, mine } = await start();
     const raw = await connect(port);
     // a timer for longer than 2^31 - 1 ms fires after 1 ms
@@ -294,7 +300,7 @@ describe('on the wire', () => {
   it('tells what is left when the frame is written, not when the call was made', async () => {
     const frames: RawFrame[] = [];
     const scripted = await scriptedServer(async (peer) => {
-      await pass(100);
+      time.pass(100);
       await answerDeclareWith(peer);
       for (;;) {
         const frame = await peer.next(undefined, 60_000);
@@ -311,25 +317,28 @@ describe('on the wire', () => {
     channel.close();
     const left = frames.map(([, , header]) => header['timeout_ms']).filter((ms) => ms !== undefined);
     expect(left).toHaveLength(3);
-    expect(left[0]).toBeLessThanOrEqual(2905);
+    expect(left[0]).toBe(2900);
   });
 });
 
 describe('a deadline is enforced', () => {
   it('by the client, where the server does nothing', async () => {
-    const { client } = await recorder((peer, frame) => {
+    const { client, frames } = await recorder((peer, frame) => {
       if (lifeCycle(frame) === 'DECLARE') peer.send(declared(frame[1]));
     });
     const limit = { timeoutMs: 40 };
     const session = await client.openSession();
     const channel = await client.channel('silent', limit);
-    const failures = await Promise.all([
+    const failing = Promise.all([
       rejection(client.call('silent', {}, limit)),
       rejection(collect(client.stream('silent', {}, limit))),
       rejection(channel.read()),
       rejection(channel.closed),
       rejection(session.execute('silent', {}, limit)),
     ]);
+    await eventually('all are open', () => frames.filter(([, , { target }]) => target).length === 4);
+    time.pass(40);
+    const failures = await failing;
     for (const error of failures) {
       expect(error).toBeInstanceOf(CallTimeoutError);
       expect(error).toMatchObject({ status: 1005, code: 'ERR_RAP_CALL_TIMEOUT', phase: 'response' });
@@ -338,8 +347,11 @@ describe('a deadline is enforced', () => {
   });
 
   it('by the client, where the server never opens the channel', async () => {
-    const { client } = await recorder(() => {});
-    const { error } = await collectFailing(client.stream('silent', {}, { timeoutMs: 40 }));
+    const { client, frames } = await recorder(() => {});
+    const failing = collectFailing(client.stream('silent', {}, { timeoutMs: 40 }));
+    await eventually('DECLARE', () => frames.length > 0);
+    time.pass(40);
+    const { error } = await failing;
     expect(error).toBeInstanceOf(CallTimeoutError);
     expect(client.stats().channels).toBe(0);
   });
@@ -350,8 +362,11 @@ describe('a deadline is enforced', () => {
     });
     const session = await client.openSession();
     const items = (await session.execute('endless', {}, { timeoutMs: 60 })) as AsyncIterable<number>;
-    const { items: got, error } = await within('the end of the stream', collectFailing(items), 1500);
-    expect(got).toEqual([1]);
+    const iterator = items[Symbol.asyncIterator]();
+    expect((await iterator.next()).value).toBe(1);
+    const failing = rejection(iterator.next());
+    time.pass(60);
+    const error = await within('the end of the stream', failing);
     expect(error).toBeInstanceOf(CallTimeoutError);
     await eventually('DROP', () => frames.some((frame) => lifeCycle(frame) === 'DROP'));
   });
@@ -377,6 +392,9 @@ describe('a deadline is enforced', () => {
       msg(7, {}),
       declare(9, 'leftChannel', {}, { timeout_ms: 40 }),
     );
+    for (const id of [7, 9]) await raw.next((frame) => frame[1] === id && lifeCycle(frame) === 'MSG');
+    expect(probe.aborted).toBe(0);
+    time.pass(40);
     expect(await raw.answer(5)).toMatchObject({
       2: { status_code: 301 },
       3: ['RpcRunTimeError', 'Call slow timeout'],
@@ -387,13 +405,15 @@ describe('a deadline is enforced', () => {
     }
     await eventually('all have ended', () => probe.ended === 3);
     await idle(test);
-    expect(await fence(raw, 7)).toHaveLength(2);
+    expect((await fence(raw, 7)).map(lifeCycle)).toEqual(['DECLARE']);
   });
 
   it('by the server before the first message of a stream too', async () => {
     const test = await start();
     const raw = await connect(test.port);
     raw.send(declare(7, 'waitStream', {}, { timeout_ms: 40 }));
+    await raw.answer(7);
+    time.pass(40);
     const last = await raw.next((frame) => frame[1] === 7 && frame[2]['status_code'] !== undefined);
     expect(lifeCycle(last)).toBe('DROP 1005');
     await idle(test);
@@ -402,9 +422,10 @@ describe('a deadline is enforced', () => {
 
   it('but the slot stays with a handler that does not listen', async () => {
     const test = await start();
-    expect(await rejection(test.mine.call('deaf', {}, { timeoutMs: 40 }))).toMatchObject({
-      status: expect.any(Number),
-    });
+    const failing = rejection(test.mine.call('deaf', {}, { timeoutMs: 40 }));
+    await eventually('the handler runs', () => probe.started === 1);
+    time.pass(40);
+    expect(await failing).toBeInstanceOf(CallTimeoutError);
     await eventually('the signal is aborted', () => probe.aborted === 1);
     expect(test.server.stats().inFlight).toBe(1);
     gate.open();
@@ -437,13 +458,13 @@ class MiddleController {
 
   @MessagePattern('left')
   left(): Promise<unknown> {
+    time.pass(hopMs);
     return this.next.call('left');
   }
 
   /** What each kind of call inside inherits. */
   @MessagePattern('leftOfEach')
   async leftOfEach(): Promise<unknown[]> {
-    await pass(1);
     const channel = await this.next.channel<number>('leftChannel');
     const fromChannel = await channel.read();
     channel.close();
@@ -524,6 +545,9 @@ class MiddleController {
 }
 
 let lefts: unknown[] = [];
+/** Time that `left` takes before it asks the next one. */
+let hopMs = 0;
+beforeEach(() => (hopMs = 0));
 
 /** A -> B -> C: two that ask the next one, and the one at the end. */
 async function chain(runTimeoutMs = 60_000): Promise<{ a: TestApp & { mine: RapClient }; c: TestApp }> {
@@ -564,10 +588,8 @@ describe('calls that a handler makes', () => {
 
   it('shrink: each hop has less', async () => {
     const { a } = await chain();
-    const before = performance.now();
-    const left = (await a.mine.call('left', {}, { timeoutMs: 4000 })) as number;
-    expect(left).toBeLessThan(4000);
-    expect(left).toBeGreaterThan(4000 - (performance.now() - before) - 50);
+    hopMs = 300; // two that ask the next one
+    expectLeft(await a.mine.call('left', {}, { timeoutMs: 4000 }), 3400);
   });
 
   it('inherit it whatever their kind', async () => {
@@ -588,7 +610,10 @@ describe('calls that a handler makes', () => {
   it('inherit nothing of the handler that happened to open the connection', async () => {
     const { b, c } = await pair();
     // the first call of all opens the connection, and is given up
-    await rejection(b.mine.call('wait', {}, { timeoutMs: 60 }));
+    const failing = rejection(b.mine.call('wait', {}, { timeoutMs: 60 }));
+    await eventually('the leaf runs', () => probe.started === 1);
+    time.pass(60);
+    await failing;
     await idle(b);
     await idle(c);
     expectLeft(await b.mine.call('twoSteps', {}, { timeoutMs: 4000 }), 4000);
@@ -611,10 +636,12 @@ describe('calls that a handler makes', () => {
     expect(streamLeft).toBeNull();
     expect(header).toEqual({ target: '/default/headers' });
 
-    await rejection(b.mine.call('detachedWait', {}, { timeoutMs: 50 }));
-    await eventually('the middle is told', () => probe.signals[0]?.aborted);
+    const failing = rejection(b.mine.call('detachedWait', {}, { timeoutMs: 50 }));
     await eventually('the leaf runs', () => probe.started === 2);
-    await pass(20);
+    time.pass(50);
+    await failing;
+    await eventually('the middle is told', () => probe.signals[0]?.aborted);
+    await b.mine.call('left');
     expect(probe.signals[1]?.aborted).toBe(false);
     gate.open();
     await eventually('both have ended', () => probe.ended === 2);
@@ -624,6 +651,7 @@ describe('calls that a handler makes', () => {
     lefts = [];
     const { b } = await pair();
     expect(await b.mine.call('afterwards', {}, { timeoutMs: 500 })).toBe('answered');
+    time.pass(600);
     gate.open();
     await eventually('the call afterwards', () => lefts.length === 1);
     expect(lefts[0]).toBeGreaterThan(500);
@@ -631,7 +659,7 @@ describe('calls that a handler makes', () => {
 
   it.each([
     ['is cancelled', (mine: RapClient, pattern: string) => cancelSoon(mine, pattern)],
-    ['runs out of time', (mine: RapClient, pattern: string) => mine.call(pattern, {}, { timeoutMs: 100 })],
+    ['runs out of time', (mine: RapClient, pattern: string) => timeOut(mine, pattern)],
   ])('are cancelled when the call of the handler %s', async (_, give) => {
     const { a, c } = await chain();
     const giving = rejection(give(a.mine, 'wait'));
@@ -688,6 +716,15 @@ async function cancelWhen(client: RapClient, pattern: string, when: () => boolea
   calling.catch(() => {});
   await eventually('it can be cancelled', when);
   controller.abort();
+  return calling;
+}
+
+/** Calls with little time, which is over when the leaf runs. */
+async function timeOut(client: RapClient, pattern: string): Promise<unknown> {
+  const calling = client.call(pattern, {}, { timeoutMs: 100 });
+  calling.catch(() => {});
+  await eventually('the leaf runs', () => probe.started === 1);
+  time.pass(100);
   return calling;
 }
 

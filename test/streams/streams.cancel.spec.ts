@@ -16,7 +16,7 @@ import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
 import { call, declare, drop, fence, msg, openWith } from '../helpers/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { aborted, collect, collectFailing, idle, pass, Probe, takeItems } from '../helpers/streams.js';
+import { aborted, collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
 
@@ -261,23 +261,10 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
     expect(await rejection(drainIterator(iterator))).toBeInstanceOf(CallCancelledError);
     session.close();
   },
-  timeoutMs: async ({ mine }, pattern) => {
-    await mine.connect();
-    const { error } = await collectFailing(mine.stream(pattern, {}, { timeoutMs: 200 }));
-    expectTimeout(error);
-  },
-  deadline: async ({ mine }, pattern) => {
-    await mine.connect();
-    const { error } = await collectFailing(mine.stream(pattern, {}, { deadline: Date.now() + 200 }));
-    expectTimeout(error);
-  },
-  'a deadline as Date': async ({ mine }, pattern) => {
-    await mine.connect();
-    const { error } = await collectFailing(
-      mine.stream(pattern, {}, { deadline: new Date(Date.now() + 200) }),
-    );
-    expectTimeout(error);
-  },
+  timeoutMs: (test, pattern) => timeOut(test, pattern, () => ({ timeoutMs: 5000 })),
+  deadline: (test, pattern) => timeOut(test, pattern, () => ({ deadline: Date.now() + 5000 })),
+  'a deadline as Date': (test, pattern) =>
+    timeOut(test, pattern, () => ({ deadline: new Date(Date.now() + 5000) })),
   'client.close()': async (test, pattern) => {
     const leaving = test.client();
     const iterator = leaving.stream(pattern, {})[Symbol.asyncIterator]();
@@ -293,6 +280,20 @@ const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: str
     expect(await rejection(drainIterator(iterator))).toBeInstanceOf(ConnectionLostError);
   },
 };
+
+/** Reads until the five seconds of the stream are over. */
+async function timeOut(
+  { mine }: { mine: RapClient },
+  pattern: string,
+  limit: () => { timeoutMs?: number; deadline?: number | Date },
+): Promise<void> {
+  const time = scope.stopTime();
+  await mine.connect();
+  const failing = collectFailing(mine.stream(pattern, {}, limit()));
+  await eventually('the handler runs', () => probe.started === 1);
+  time.pass(5000);
+  expectTimeout((await failing).error);
+}
 
 /** Either side may be the first to see that the time is over. */
 function expectTimeout(error: Error & Record<string, unknown>): void {
@@ -312,8 +313,8 @@ describe.each(Object.keys(LEAVING))('%s', (way) => {
     async (pattern) => {
       const test = await start();
       await LEAVING[way]?.(test, pattern);
-      await eventually('the signal is aborted', () => probe.aborted === 1, 2000);
-      await eventually('it has cleaned up', () => probe.ended === 1, 2000);
+      await eventually('the signal is aborted', () => probe.aborted === 1);
+      await eventually('it has cleaned up', () => probe.ended === 1);
       await idle(test);
       expect(probe).toMatchObject({ started: 1, ended: 1 });
       const { produced } = probe;
@@ -352,13 +353,13 @@ describe('a Readable that is waiting for its next chunk', () => {
   it('is destroyed when its reader leaves', async () => {
     const test = await start();
     expect(await takeItems(test.mine.stream('quietReadable', {}), 1)).toEqual([0]);
-    await eventually('it is destroyed', () => probe.ended === 1, 1500);
+    await eventually('it is destroyed', () => probe.ended === 1);
   });
 
   it('is destroyed when a call() turns out to be none', async () => {
     const test = await start();
     await rejection(test.mine.call('quietReadable', {}));
-    await eventually('it is destroyed', () => probe.ended === 1, 1500);
+    await eventually('it is destroyed', () => probe.ended === 1);
   });
 });
 
@@ -542,14 +543,20 @@ describe('a clean-up that fails', () => {
 
 describe('time', () => {
   it('of a stream is not limited where nobody limits it, whichever way it is called', async () => {
+    const time = scope.stopTime();
     const test = await start({ runTimeoutMs: 40 });
     const client = test.client();
     const streamed = client.stream('idle', {})[Symbol.asyncIterator]();
     await streamed.next();
     let sent: unknown = 'open';
-    const subscription = client.send('ticking', {}).subscribe({ error: (error: unknown) => (sent = error) });
-    await eventually('both have begun', () => probe.started === 2);
-    await pass(150);
+    let ticks = 0;
+    const subscription = client.send('ticking', {}).subscribe({
+      next: () => (ticks += 1),
+      error: (error: unknown) => (sent = error),
+    });
+    await eventually('both have begun', () => ticks > 0);
+    time.pass(8000);
+    await test.mine.call('echo', 'behind all that could have come');
     expect(probe.aborted).toBe(0);
     expect(sent).toBe('open');
     subscription.unsubscribe();
@@ -564,12 +571,17 @@ describe('time', () => {
       async *limited(@Payload() _: unknown, @Ctx() ctx: RapContext): AsyncGenerator<number> {
         probe.begin(ctx);
         yield 0;
+        probe.produced += 1;
         await aborted(ctx.signal);
         probe.ended += 1;
       }
     }
+    const time = scope.stopTime();
     const test = await scope.serve([LimitedController]);
-    const { items, error } = await collectFailing(test.client().stream('limited'));
+    const failing = collectFailing(test.client().stream('limited'));
+    await eventually('it waits', () => probe.produced === 1);
+    time.pass(30);
+    const { items, error } = await failing;
     expect(items).toEqual([0]);
     expect(error['status']).toBe(1005);
     await idle(test);
