@@ -128,6 +128,9 @@ const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string
   [500, [Status.Server, 'ServerError']],
 ]);
 
+/** More reasons do not fit into a message, however short they are. */
+const MAX_JOINED = 512;
+
 /** Keys of the body that Nest makes of a text; a body with others is the application's own. */
 const STANDARD_KEYS: ReadonlySet<string> = new Set(['statusCode', 'message', 'error', 'errorCode']);
 
@@ -141,7 +144,7 @@ function httpFault(error: HttpExceptionLike): HandlerFault {
   const known = STATUS_OF_HTTP.get(httpStatus);
   const details =
     (known?.[0] === Status.Parse && Array.isArray(reasons) && validationDetails(reasons)) || reasons;
-  const message = Array.isArray(reasons) ? reasons.join('; ') : error.message;
+  const message = Array.isArray(reasons) ? reasons.slice(0, MAX_JOINED).join('; ') : error.message;
   const code = typeof error.errorCode === 'string' ? error.errorCode : undefined;
   const [status, name] = known ?? [];
   if (status === undefined || name === undefined) {

@@ -1,4 +1,4 @@
-import { bounded, pathText, type ValidationDetail } from './service/issues.js';
+import { bounded, MAX_DETAILS, pathText, type ValidationDetail } from './service/issues.js';
 
 /** class-validator's `ValidationError`, also as a plain object. */
 interface ValidationErrorLike {
@@ -9,6 +9,8 @@ interface ValidationErrorLike {
 
 /** Errors nested deeper are cut: the tree follows a peer's data. */
 const MAX_DEPTH = 32;
+/** A text may hold a key of that data. Its path is looked for at its beginning. */
+const MAX_READ = 1024;
 
 /**
  * What Nest's validation pipes say, in the one form of this package: `ValidationPipe` gives texts that begin with the
@@ -18,8 +20,10 @@ const MAX_DEPTH = 32;
 export function validationDetails(reasons: readonly unknown[]): ValidationDetail[] | undefined {
   const details: ValidationDetail[] = [];
   for (const reason of reasons) {
-    if (typeof reason === 'string') details.push(detailOfText(reason));
-    else if (isValidationError(reason)) collect(reason, [], details);
+    const isFull = details.length >= MAX_DETAILS; // no more than these will travel
+    if (typeof reason === 'string') {
+      if (!isFull) details.push(detailOfText(reason.slice(0, MAX_READ)));
+    } else if (isValidationError(reason)) collect(reason, [], details);
     else return undefined;
   }
   return bounded(details);
@@ -44,7 +48,7 @@ function isObject(value: unknown): boolean {
 }
 
 function collect(error: ValidationErrorLike, above: readonly unknown[], into: ValidationDetail[]): void {
-  if (above.length >= MAX_DEPTH) return;
+  if (above.length >= MAX_DEPTH || into.length >= MAX_DETAILS) return;
   const segments = [...above, segmentOf(error.property)];
   for (const message of Object.values(error.constraints ?? {})) {
     into.push({ path: pathText(segments), message: String(message) });

@@ -9,7 +9,7 @@ export interface ValidationDetail {
 }
 
 /** Details travel in a header. The list is cut so that they fit. */
-const MAX_DETAILS = 32;
+export const MAX_DETAILS = 32;
 const MAX_DETAILS_BYTES = 3 * 1024;
 const MAX_PATH_BYTES = 256;
 const MAX_MESSAGE_BYTES = 256;
