@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import { Controller } from '@nestjs/common';
-import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import { Ctx, MessagePattern } from '@nestjs/microservices';
 import { Observable } from 'rxjs';
 import type { RapContext, RapServerOptions } from '../../lib/index.js';
 import { MAX_ID } from '../../lib/protocol/frame.js';

@@ -16,7 +16,7 @@ interface Waiting {
  * Stop time before what it is to hold is made: a timer that runs already goes on.
  */
 export class StoppedTime {
-  readonly #real = { now: systemClock.now, after: systemClock.after };
+  readonly #real = { ...systemClock };
   readonly #waiting = new Set<Waiting>();
   #now = systemClock.now();
   #stopped = true;
@@ -47,12 +47,11 @@ export class StoppedTime {
   resume(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
-    const { now, after } = this.#real;
-    const ahead = Math.max(0, this.#now - now());
-    systemClock.now = () => now() + ahead;
-    systemClock.after = after;
+    const real = this.#real;
+    const ahead = Math.max(0, this.#now - real.now());
+    Object.assign(systemClock, real, { now: () => real.now() + ahead });
     for (const waiting of this.#waiting) {
-      waiting.real = after(Math.max(0, waiting.at - this.#now), waiting.callback);
+      waiting.real = real.after(Math.max(0, waiting.at - this.#now), waiting.callback);
     }
     this.#waiting.clear();
   }
@@ -65,6 +64,7 @@ export class StoppedTime {
         this.#waiting.delete(waiting);
         waiting.real?.cancel();
       },
+      hold: (isAwaited) => waiting.real?.hold(isAwaited),
     };
   }
 
