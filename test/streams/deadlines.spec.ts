@@ -6,6 +6,7 @@ import {
   CallCancelledError,
   CallTimeoutError,
   ChannelPattern,
+  InvokeError,
   RapChannel,
   RapClient,
   type RapContext,
@@ -354,6 +355,21 @@ describe('a deadline is enforced', () => {
     const { error } = await failing;
     expect(error).toBeInstanceOf(CallTimeoutError);
     expect(client.stats().channels).toBe(0);
+  });
+
+  it.each([
+    ['in the same moment: it is told of a timeout', 4995, CallTimeoutError, 'CallTimeoutError'],
+    ['long before: it is told what the server says', 3000, InvokeError, 'InvokeError'],
+  ])('by a server that ends it %s', async (_, afterMs, Class, name) => {
+    const { client } = await recorder((peer, frame) => {
+      time.pass(afterMs);
+      peer.send([101, frame[1], { status_code: 301 }, ['RpcRunTimeError', 'Call slow timeout']]);
+    });
+    const error = await rejection(client.call('slow', {}, { timeoutMs: 5000 }));
+    expect(error).toBeInstanceOf(Class);
+    expect(error).toMatchObject({ name });
+    // who has set no time of the call is told what the server says, whenever that is
+    expect(await rejection(client.call('slow'))).toBeInstanceOf(InvokeError);
   });
 
   it('by the client, where the answer is a stream that goes on and on', async () => {
