@@ -21,6 +21,7 @@ import { firstValueFrom } from 'rxjs';
 import {
   AuthError,
   ConnectionLostError,
+  InvokeError,
   ParseError,
   RapClient,
   RapError,
@@ -290,4 +291,6 @@ it('toHttpStatus takes the own status of an error first, and no nonsense', () =>
   expect(toHttpStatus(new RapError('text', { status: 409 }))).toBe(409);
   expect(toHttpStatus(new RapError('text', { status: 600 }))).toBe(500);
   expect(toHttpStatus(new RapError('text', { status: NaN }))).toBe(500);
+  expect(toHttpStatus(new InvokeError('text', { remoteName: 'RpcRunTimeError' }))).toBe(504);
+  expect(toHttpStatus(new InvokeError('text', { remoteName: 'ValueError' }))).toBe(500);
 });

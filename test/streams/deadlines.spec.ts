@@ -26,7 +26,7 @@ import {
 } from '../helpers/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import type { StoppedTime } from '../helpers/stopped-time.js';
-import { aborted, collect, collectFailing, idle, pass, Probe, takeItems } from '../helpers/streams.js';
+import { aborted, collect, collectFailing, idle, pass, Probe, takeItems, turn } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();
@@ -389,14 +389,22 @@ describe('a deadline is enforced', () => {
 
   it('by the client over the whole call, also where a stream begins late', async () => {
     const { client } = await recorder((peer, frame) => {
-      if (frame[0] === 101) setTimeout(() => peer.send(msg(frame[1], 1)), 600);
+      if (frame[0] !== 101) return;
+      time.pass(600);
+      peer.send(msg(frame[1], 1));
     });
     const session = await client.openSession();
     const items = (await session.execute('endless', {}, { timeoutMs: 1000 })) as AsyncIterable<number>;
-    // as late as the stream would end that has all the time again
-    const tooLate = new Promise((resolve) => setTimeout(resolve, 900)).then(() => 'too late');
-    const outcome = await Promise.race([collectFailing(items).then(({ error }) => error), tooLate]);
-    expect(outcome).toBeInstanceOf(CallTimeoutError);
+    const iterator = items[Symbol.asyncIterator]();
+    expect((await iterator.next()).value).toBe(1);
+    let ended = false;
+    const failing = rejection(iterator.next()).finally(() => (ended = true));
+    time.pass(399);
+    await turn();
+    expect(ended).toBe(false);
+    // a stream that had all the time again would go on
+    time.pass(1);
+    expect(await within('the end of the stream', failing)).toBeInstanceOf(CallTimeoutError);
   });
 
   it('by the server, where the client does nothing', async () => {
