@@ -10,7 +10,7 @@ import {
 } from '@nestjs/microservices';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import { CallTimeoutError, RapClient, RapServer, ServerError } from '../../lib/index.js';
-import { eventually, rejection, testScope } from '../helpers/async.js';
+import { eventually, rejection, testScope, within } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 
 const scope = testScope();
@@ -193,10 +193,7 @@ it('2.1 a serializer that hangs does not outlive the time of its call', async ()
   const rap = client({ serializer: asSerializer(() => new Promise(() => {})), callTimeoutMs: 50 });
   await rap.connect();
 
-  const error = await Promise.race([
-    rejection(rap.call('echo', 1)),
-    new Promise((resolve) => setTimeout(resolve, 1000, 'still waiting')),
-  ]);
+  const error = await within('the timeout', rejection(rap.call('echo', 1)));
 
   expect(error).toBeInstanceOf(CallTimeoutError);
 });
