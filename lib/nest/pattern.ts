@@ -1,3 +1,5 @@
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
 import { DEFAULT_GROUP, formatTarget, parseTarget } from '../protocol/target.js';
 
 /** What Nest's `normalizePattern` makes of a pattern. */
@@ -20,6 +22,12 @@ export function targetOf(
   if (typeof pattern === 'string' && pattern.startsWith('/')) {
     const parts = parseTarget(pattern);
     if (parts) return formatTarget(parts.group, parts.name);
+  }
+  if (typeof pattern === 'symbol' || typeof pattern === 'function') {
+    throw new Fault({
+      status: Status.Registered,
+      message: `Invalid pattern: a ${typeof pattern} makes no target`,
+    });
   }
   if (isNamed(pattern)) return formatTarget(pattern.group ?? group, pattern.name);
   return formatTarget(group, normalize(pattern as never));

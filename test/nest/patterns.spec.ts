@@ -127,7 +127,7 @@ describe('1.9 patterns', () => {
     expect(server.stats().connections).toBe(0);
   });
 
-  it.each([[''], [{ group: 'a/b', name: 'c' }], ['x'.repeat(300)]])(
+  it.each([[''], [{ group: 'a/b', name: 'c' }], ['x'.repeat(300)], [Symbol('x')], [() => 'x']])(
     'the invalid pattern %j gives RegisteredError',
     async (pattern) => {
       const { client } = await scope.serve([PatternController]);
