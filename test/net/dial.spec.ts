@@ -133,10 +133,9 @@ describe('a listener that accepts nothing', () => {
 });
 
 it('speaks no TLS where that is switched off, whatever switches it off', async () => {
-  const server = await listen();
+  server = await listen();
   for (const tls of [false, null]) await server.dial({ tls: tls as never });
-  await server.connection(1);
-  await server.close();
+  expect(await server.connection(1)).toBeDefined();
 });
 
 it('gives up a server that takes the connection and never shakes hands', async () => {
