@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
+import { IdTable } from './id-table.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import type { RapLimits } from './limits.js';
@@ -19,7 +20,7 @@ export class IncomingTable {
   /** Calls refused with 429. */
   refused = 0;
 
-  readonly #running = new Map<number, Incoming>();
+  readonly #running = new IdTable<Incoming>();
   #channels = 0;
   #seen = 0;
   #endedCount = 0;

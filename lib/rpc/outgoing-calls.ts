@@ -6,6 +6,7 @@ import { Status } from '../protocol/status.js';
 import { connectionLost } from './connection-lost.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
+import { IdTable } from './id-table.js';
 import type { RapLimits } from './limits.js';
 import type { MessageView } from './message-view.js';
 import {
@@ -26,8 +27,9 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Where processors are loaded: begins the way of a call through them. */
   openExchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
 
-  readonly #live = new Map<number, PendingCall>();
-  #queue: PendingCall[] = [];
+  readonly #live = new IdTable<PendingCall>();
+  /** What was taken off is not kept: calls that are over would outlive their time with it, and grow old. */
+  #queue: (PendingCall | undefined)[] = [];
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
   #queuedCount = 0;
@@ -98,7 +100,7 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Hands over the calls that were not sent; nothing new is sent from here on. */
   surrender(reason: Fault): PendingCall[] {
     this.#closed = reason;
-    const calls = this.#queue.slice(this.#head).filter(({ settled }) => !settled);
+    const calls = this.#waiting().filter(({ settled }) => !settled);
     for (const call of calls) call.queued = false;
     if (this.openExchange) calls.unshift(...this.#takeUnsent(reason));
     this.#queue = [];
@@ -117,7 +119,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   /** Does something once the calls that wait now have left, or are settled: at once where none waits. */
   afterUnsent(work: () => void): void {
-    const calls = [...this.#live.values(), ...this.#queue.slice(this.#head)].filter(isUnsent);
+    const calls = [...this.#live.values(), ...this.#waiting()].filter(isUnsent);
     if (calls.length === 0) work();
     else this.#behind.push({ calls, work });
   }
@@ -233,7 +235,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   /** Calls that processors still work on go elsewhere, as if they had only waited: there they begin anew. */
   #takeUnsent(reason: Fault): PendingCall[] {
-    const calls = Array.from(this.#live.values()).filter(({ isProcessed }) => isProcessed === 'out');
+    const calls = this.#live.values().filter(({ isProcessed }) => isProcessed === 'out');
     for (const call of calls) {
       this.#live.delete(call.id);
       call.restart(reason);
@@ -257,10 +259,15 @@ export class OutgoingCalls implements PendingCallOwner {
     return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeoutMs);
   }
 
+  #waiting(): PendingCall[] {
+    return this.#queue.slice(this.#head).filter((call) => call !== undefined);
+  }
+
   #sendQueued(): void {
     while (this.#head < this.#queue.length && this.#hasRoom()) {
-      const call = this.#queue[this.#head++] as PendingCall;
-      if (call.settled) continue;
+      const call = this.#queue[this.#head];
+      this.#queue[this.#head++] = undefined;
+      if (!call || call.settled) continue;
       call.queued = false;
       this.#queuedCount -= 1;
       this.#send(call);
