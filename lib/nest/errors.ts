@@ -43,8 +43,8 @@ export class RapError extends RpcException {
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message);
     const { name } = new.target;
-    // a class of its own tells its own name, unless it sets another one
-    if (typeof name === 'string' && name !== '') this.name = name;
+    // a class of its own tells its own name, unless it sets another one; a minified bundle has renamed RapError itself
+    if (new.target !== RapError && typeof name === 'string' && name !== '') this.name = name;
     this.status = options.status ?? Status.RpcCall;
     this.code = options.code ?? CODE_BY_STATUS[this.status] ?? 'ERR_RAP_UNKNOWN';
     this.details = options.details;
@@ -247,11 +247,29 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
   [Status.ChannelLifeCycle, ChannelLifecycleError],
 ] satisfies [number, RapErrorClass][]);
 
-/** Classes that come with the package, by name: no other class may have it. */
-export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map(
-  [RapError, ...CLASS_BY_STATUS.values(), ...Array.from(LOCAL_CLASSES.values(), ([, Class]) => Class)].map(
-    (Class) => [Class.name, Class],
-  ),
+/** Classes that come with the package, by name: no other class may have it. Written out, since a minifier renames classes. */
+export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map<string, RapErrorClass>(
+  Object.entries({
+    RapError,
+    InvokeError,
+    AuthError,
+    FuncNotFoundError,
+    TooManyRequestsError,
+    ServerError,
+    LifeCycleError,
+    ParseError,
+    ProtocolError,
+    RegisteredError,
+    RunTimeError,
+    RpcCallError,
+    CryptoError,
+    ChannelError,
+    ChannelLifecycleError,
+    ConnectionLostError,
+    CallTimeoutError,
+    CallCancelledError,
+    OverloadError,
+  }),
 );
 
 /**

@@ -27,7 +27,7 @@ export interface RapExceptionFilterOptions {
  */
 @Catch()
 export class RapExceptionFilter extends BaseExceptionFilter {
-  readonly #logger = new Logger(RapExceptionFilter.name);
+  readonly #logger = new Logger('RapExceptionFilter');
   readonly #rpcFilter = new BaseRpcExceptionFilter();
 
   /** @param adapter of the HTTP application; Nest injects it where it makes the filter */

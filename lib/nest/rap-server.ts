@@ -42,7 +42,7 @@ const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
  */
 export class RapServer extends Server<RapServerEvents, RapStatus> implements CustomTransportStrategy {
   override transportId: symbol = RAP_TRANSPORT;
-  protected override readonly logger = new Logger(RapServer.name);
+  protected override readonly logger = new Logger('RapServer');
 
   readonly #options: RapServerOptions;
   readonly #registry = new HandlerRegistry();

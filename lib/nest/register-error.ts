@@ -48,7 +48,9 @@ export function registerError<C extends RegistrableError>(Class: C, options: { n
   }
   const other = registeredClass(name);
   if (other !== undefined && other !== Class) {
-    throw new RegisteredError(`registerError: another class is registered as ${name} already`);
+    throw new RegisteredError(
+      `registerError: another class is registered as ${name} already; if a bundler has renamed them, name each: registerError(Class, { name })`,
+    );
   }
   const otherName = registeredName(Class);
   if (otherName !== undefined && otherName !== name) {

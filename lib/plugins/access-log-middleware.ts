@@ -156,7 +156,7 @@ class ChannelLog extends RapProcessor {
 }
 
 function logLine(): (entry: AccessLogEntry) => void {
-  const logger = pluginLogger(AccessLogMiddleware.name);
+  const logger = pluginLogger('AccessLogMiddleware');
   return (entry) => {
     // JSON escapes what a peer may have put into the target
     const line = JSON.stringify(entry);

@@ -35,7 +35,7 @@ export class ConnLimitMiddleware extends ConnectionMiddleware {
       blockTimeMs: atLeast(0, 'blockTimeMs', blockTimeMs),
       leaseMs: positive('leaseMs', leaseMs),
     };
-    this.#gate = new ConnGate(ConnLimitMiddleware.name, limit, options);
+    this.#gate = new ConnGate('ConnLimitMiddleware', limit, options);
   }
 
   override use(connection: RapConnection, next: () => Promise<void>): Promise<void> {

@@ -47,7 +47,7 @@ export class IpFilterMiddleware extends ConnectionMiddleware {
     const { allow, block, store, clock = systemClock, pollMs = 1000, storeTimeoutMs } = options;
     this.#own = { allow: listOf('allow', allow), block: listOf('block', block) };
     this.#letsThrough = letsThrough('onStoreError', options.onStoreError ?? 'closed');
-    const logger = pluginLogger(IpFilterMiddleware.name);
+    const logger = pluginLogger('IpFilterMiddleware');
     const shared = {
       clock,
       pollMs: positive('pollMs', pollMs),

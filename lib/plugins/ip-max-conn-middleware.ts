@@ -32,7 +32,7 @@ export class IpMaxConnMiddleware extends ConnectionMiddleware {
       blockTimeMs: atLeast(0, 'blockTimeMs', blockTimeMs),
       leaseMs: positive('timeoutMs', timeoutMs),
     };
-    this.#gate = new ConnGate(IpMaxConnMiddleware.name, limit, options);
+    this.#gate = new ConnGate('IpMaxConnMiddleware', limit, options);
   }
 
   override use(connection: RapConnection, next: () => Promise<void>): Promise<void> {

@@ -83,7 +83,7 @@ export class RateLimitProcessor extends RapProcessor {
     this.#store = options.store ?? new MemoryRateStore(clock, atLeast(1, 'maxKeys', maxKeys));
     this.#letsThrough = letsThrough('onStoreError', onStoreError);
     const meanwhile = this.#letsThrough ? 'calls are not limited' : 'calls are refused';
-    const logger = pluginLogger(RateLimitProcessor.name);
+    const logger = pluginLogger('RateLimitProcessor');
     this.#guard = new StoreGuard({
       timeoutMs: positive('storeTimeoutMs', storeTimeoutMs ?? DEFAULT_STORE_TIMEOUT_MS),
       clock,

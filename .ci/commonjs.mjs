@@ -1,0 +1,41 @@
+// The CommonJS form of the package, made of what `nest build` wrote: dist/**/*.js becomes dist/cjs/**/*.js.
+//
+// Node itself does not load it: by the condition `module-sync` in package.json, `import` and `require` both get the ES
+// modules, and a process has one copy of each class. It is for module systems that cannot require an ES module: Jest's, and
+// TypeScript with "module": "node16".
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+
+const from = fileURLToPath(new URL('../dist', import.meta.url));
+const to = join(from, 'cjs');
+
+rmSync(to, { recursive: true, force: true });
+for (const file of readdirSync(from, { recursive: true })) {
+  const source = join(from, file);
+  const target = join(to, file);
+  mkdirSync(dirname(target), { recursive: true });
+  if (file.endsWith('.js')) writeFileSync(target, toCommonJs(source));
+  else if (/\.(d\.ts|d\.mts|mjs)$/.test(file)) copyFileSync(source, target);
+  // a worker thread loads an .mjs as it is, and the package requires its twin
+  if (file.endsWith('.mjs')) writeFileSync(target.replace(/\.mjs$/, '.cjs'), toCommonJs(source));
+}
+writeFileSync(join(to, 'package.json'), '{ "type": "commonjs" }\n');
+
+function toCommonJs(file) {
+  const { outputText } = ts.transpileModule(readFileSync(file, 'utf8'), {
+    // an .mjs would stay an ES module
+    fileName: file.replace(/\.mjs$/, '.js'),
+    compilerOptions: {
+      module: ts.ModuleKind.CommonJS,
+      target: ts.ScriptTarget.ES2022,
+      esModuleInterop: true,
+      allowJs: true,
+    },
+  });
+  return outputText
+    .replaceAll('import.meta.url', "require('node:url').pathToFileURL(__filename).href")
+    .replace(/require\("(\.[^"]+)\.mjs"\)/g, 'require("$1.cjs")')
+    .replace(/^\/\/# sourceMappingURL=.*$/m, '');
+}

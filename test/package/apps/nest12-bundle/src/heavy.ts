@@ -1,0 +1,1 @@
+export const double = ({ n }: { n: number }): number => n * 2;
