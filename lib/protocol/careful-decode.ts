@@ -1,6 +1,9 @@
+import { setOwn } from './own-property.js';
+
 /**
  * Decodes one msgpack value that the scanner has passed but marked: msgpackr would rename a `__proto__` key, give an
- * integer of ±2^53 as a number, and may drop a byte order mark. Plain and slower; everything else goes to msgpackr.
+ * integer of ±2^53 as a number, may drop a byte order mark, and makes objects of keys that look like indices larger
+ * than the frame by far. Plain and slower; everything else goes to msgpackr.
  */
 export function carefulDecode(bytes: Buffer): unknown {
   return new Reader(bytes).value();
@@ -112,13 +115,12 @@ class Reader {
 
   #map(count: number): Record<string, unknown> {
     const object: Record<string, unknown> = {};
+    let isSparse = false;
     for (let i = 0; i < count; i++) {
       const key = this.value() as string;
       const value = this.value();
       if (Object.hasOwn(object, key)) this.hasDuplicates = true;
-      if (key === '__proto__') {
-        Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
-      } else object[key] = value;
+      isSparse = setOwn(object, key, value, isSparse);
     }
     return object;
   }

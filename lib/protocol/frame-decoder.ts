@@ -12,15 +12,12 @@ import { Tail } from './tail.js';
 /** Frames decoded in one go: the most that a socket hands on before others have their turn. */
 const RUN_FRAMES = 64;
 
-/** An opened frame below this size is decoded into memory of its own. */
-const SMALL_FRAME_BYTES = 4096;
-
 /** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
-/** Byte arrays out of a chunk are copied, or sixteen bytes would keep 64 KiB alive. */
-const fromChunk = new Unpackr({ ...OPTIONS, copyBuffers: true });
-/** A frame that was put together from chunks has memory of its own: its byte arrays are views. */
-const fromOwnMemory = new Unpackr(OPTIONS);
+/** Copies byte arrays: out of a chunk, sixteen bytes would keep 64 KiB alive. */
+const copying = new Unpackr({ ...OPTIONS, copyBuffers: true });
+/** Gives byte arrays as views. */
+const viewing = new Unpackr(OPTIONS);
 
 /**
  * Bytes in, frames out: a plain object without I/O. Push chunks as they come, take frames until there are none.
@@ -52,12 +49,12 @@ export class FrameDecoder {
 
   constructor(private readonly limits: FrameLimits) {
     this.#scanner = new Scanner(limits);
-    this.#scanner.maxFrameBytes = Math.min(limits.maxFrameBytesBeforeDeclare, limits.maxFrameBytes);
+    this.#scanner.restrict();
   }
 
   /** DECLARE is done: frames may now be as large as `maxFrameBytes` allows, and are decoded many at a time. */
   admit(maxFrameBytes: number): void {
-    this.#scanner.maxFrameBytes = maxFrameBytes;
+    this.#scanner.admit(maxFrameBytes);
     this.#runLimit = RUN_FRAMES;
     this.raw = undefined;
   }
@@ -139,12 +136,7 @@ export class FrameDecoder {
     this.#hasNestedHeader = this.#scanner.hasNestedHeader;
     if (this.#runLimit === 1) this.raw = bytes;
     if (this.#opener) return this.#addSealed(this.#opener, bytes, this.#scanner.bodyStart, bytes.length);
-    this.#add(
-      this.#scanner.needsCare ? carefulDecode(bytes) : fromOwnMemory.unpack(bytes),
-      bytes,
-      0,
-      bytes.length,
-    );
+    this.#add(decodeOwn(bytes, this.#scanner), bytes, 0, bytes.length);
   }
 
   #scanRun(chunk: Buffer): void {
@@ -197,16 +189,15 @@ export class FrameDecoder {
   }
 
   #addSealed(opener: FrameOpener, frame: Buffer, bodyStart: number, wireEnd: number): void {
-    const { bytes, needsCare } = opener.open(frame, bodyStart);
-    const decoder = bytes.length < SMALL_FRAME_BYTES ? fromChunk : fromOwnMemory;
-    this.#add(needsCare ? carefulDecode(bytes) : decoder.unpack(bytes), bytes, 0, bytes.length, wireEnd);
+    const bytes = opener.open(frame, bodyStart);
+    this.#add(decodeOwn(bytes, opener.found), bytes, 0, bytes.length, wireEnd);
   }
 
   #decodeRun(bytes: Buffer, careful: boolean): void {
     if (this.#runLimit === 1) this.raw = bytes;
     if (careful) this.#add(carefulDecode(bytes), bytes, 0, bytes.length);
     else
-      fromChunk.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
+      copying.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
         this.#add(value, bytes, start as number, end as number),
       );
   }
@@ -233,6 +224,15 @@ export class FrameDecoder {
     // nothing of a frame that did not open came from the peer for sure
     return this.#opener && !this.#opener.authentic ? cryptoFault(fault.message, fault) : fault;
   }
+}
+
+/**
+ * Decodes a frame in memory of its own. Its byte arrays may be views if none of them is small: sixteen bytes that the
+ * application keeps must not keep a frame of megabytes.
+ */
+function decodeOwn(bytes: Buffer, { needsCare, smallestBytes }: Scanner): unknown {
+  if (needsCare) return carefulDecode(bytes);
+  return (smallestBytes * 2 < bytes.length ? copying : viewing).unpack(bytes);
 }
 
 /** Where the header of the frame at `start` begins: behind the array, type and id. */

@@ -4,25 +4,19 @@ import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
 import { Status } from './status.js';
 
-/** A frame as it was before it was sealed. */
-export interface OpenedFrame {
-  readonly bytes: Buffer;
-  /** It holds something that needs the careful decoder. */
-  readonly needsCare: boolean;
-}
-
 /** Opens sealed frames, and holds for what was inside the limits that hold for any frame. */
 export class FrameOpener {
   /** Whether what is looked at now came from the other side for sure: its frame has opened. */
   authentic = false;
 
-  readonly #scanner: Scanner;
+  /** Has looked through the frame that was opened last, and says how it is to be decoded. */
+  readonly found: Scanner;
 
   constructor(
     private readonly seal: FrameSeal,
     limits: FrameLimits,
   ) {
-    this.#scanner = new Scanner(limits);
+    this.found = new Scanner(limits);
   }
 
   /**
@@ -30,17 +24,17 @@ export class FrameOpener {
    *
    * @throws {@link Fault} 1007 where it is not what the other side has sealed; 1003 where that breaks the rules of frames.
    */
-  open(frame: Buffer, bodyStart: number): OpenedFrame {
+  open(frame: Buffer, bodyStart: number): Buffer {
     const plaintext = this.seal.open(frame.subarray(1, bodyStart), sealedBody(frame, bodyStart));
     if (!plaintext) throw cryptoFault('a frame does not open');
     this.authentic = true;
     const bytes = Buffer.allocUnsafe(bodyStart + plaintext.length);
     frame.copy(bytes, 0, 0, bodyStart);
     plaintext.copy(bytes, bodyStart);
-    if (this.#scanner.scan(bytes, 0) !== bytes.length) {
+    if (this.found.scan(bytes, 0) !== bytes.length) {
       throw new Fault({ status: Status.Protocol, message: 'a sealed body is one whole value' });
     }
-    return { bytes, needsCare: this.#scanner.needsCare };
+    return bytes;
   }
 }
 

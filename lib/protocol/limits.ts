@@ -4,6 +4,10 @@ export interface FrameLimits {
   readonly maxFrameBytes: number;
   /** Largest frame before DECLARE is done, in bytes. Default 16 KiB, as Redis before authentication. */
   readonly maxFrameBytesBeforeDeclare: number;
+  /** Most msgpack values in a frame before DECLARE is done. Default 1,024: nobody has proven to be anybody yet. */
+  readonly maxItemsBeforeDeclare: number;
+  /** Deepest nesting of a frame before DECLARE is done. Default 16. */
+  readonly maxDepthBeforeDeclare: number;
   /** Deepest nesting of a frame, the frame's own array included. Default 100, as protobuf. */
   readonly maxDepth: number;
   /** Most msgpack values in one frame. Default 262,144: at most 16 MiB of heap at 64 bytes an empty map. */
@@ -21,6 +25,8 @@ export interface FrameLimits {
 export const DEFAULT_FRAME_LIMITS: FrameLimits = {
   maxFrameBytes: 4 * 1024 * 1024,
   maxFrameBytesBeforeDeclare: 16 * 1024,
+  maxItemsBeforeDeclare: 1024,
+  maxDepthBeforeDeclare: 16,
   maxDepth: 100,
   maxItems: 262_144,
   maxHeaderBytes: 8 * 1024,

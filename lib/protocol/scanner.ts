@@ -13,6 +13,9 @@ for (const token of [0xcb, 0xcf, 0xd3]) HEAD_BYTES[token] = 9;
 /** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
 const NATIVE_CHECK_BYTES = 48;
 
+/** Digits of the largest index of an array, 2^32 - 2. */
+const MAX_INDEX_DIGITS = 10;
+
 /** What a token is. Everything from `ARRAY` on is a container. */
 const SCALAR = 0;
 /** 0xc1, and extension types, which a Python peer does not read. */
@@ -56,21 +59,26 @@ interface Straddler {
  * It resumes where the last chunk ended, so a frame costs one look at each of its bytes however it is cut up.
  */
 export class Scanner {
-  /** Largest frame that is accepted now; lower until DECLARE is done. */
+  /** Largest frame that is accepted now. */
   maxFrameBytes: number;
   /** Bytes looked at, for tests that guard the linear cost. */
   scannedBytes = 0;
   /**
    * The last frame holds something that msgpackr does not give back as it came: a key that would touch a prototype,
-   * an integer of exactly ±2^53, a string that starts with a byte order mark.
+   * an integer of exactly ±2^53, a string that starts with a byte order mark. Or a key that may be an index to V8, which
+   * takes memory for all that lies below it.
    */
   needsCare = false;
   /** In the header of the last frame lie containers of several values: what the keys of maps in it are is not known yet. */
   hasNestedHeader = false;
+  /** Size of the smallest byte array in the last frame; infinite if it has none. */
+  smallestBytes = Infinity;
   /** Where the body of the last frame begins, counted from the frame. */
   bodyStart = 0;
 
   readonly #limits: FrameLimits;
+  #maxItems: number;
+  #maxDepth: number;
   /** Items left in each open container; keys and values of a map count apart. Entry 0 stands for the connection. */
   readonly #left: Int32Array;
   readonly #isMap: Uint8Array;
@@ -89,8 +97,26 @@ export class Scanner {
   constructor(limits: FrameLimits) {
     this.#limits = limits;
     this.maxFrameBytes = limits.maxFrameBytes;
+    this.#maxItems = limits.maxItems;
+    this.#maxDepth = limits.maxDepth;
     this.#left = new Int32Array(limits.maxDepth + 1);
     this.#isMap = new Uint8Array(limits.maxDepth + 1);
+  }
+
+  /** Holds the lower limits of the time before DECLARE is done, until {@link admit}. */
+  restrict(): void {
+    const { maxFrameBytes, maxFrameBytesBeforeDeclare, maxItems, maxItemsBeforeDeclare } = this.#limits;
+    const { maxDepth, maxDepthBeforeDeclare } = this.#limits;
+    this.maxFrameBytes = Math.min(maxFrameBytes, maxFrameBytesBeforeDeclare);
+    this.#maxItems = Math.min(maxItems, maxItemsBeforeDeclare);
+    this.#maxDepth = Math.min(maxDepth, maxDepthBeforeDeclare);
+  }
+
+  /** DECLARE is done: the limits of all other frames hold. */
+  admit(maxFrameBytes: number): void {
+    this.maxFrameBytes = maxFrameBytes;
+    this.#maxItems = this.#limits.maxItems;
+    this.#maxDepth = this.#limits.maxDepth;
   }
 
   /** Whether a frame has begun and not ended. */
@@ -144,6 +170,7 @@ export class Scanner {
     this.#before = 0;
     this.needsCare = false;
     this.hasNestedHeader = false;
+    this.smallestBytes = Infinity;
   }
 
   #inHeader(): boolean {
@@ -172,7 +199,7 @@ export class Scanner {
     const end = chunk.length;
     const left = this.#left;
     const isMap = this.#isMap;
-    const { maxItems } = this.#limits;
+    const maxItems = this.#maxItems;
     const maxEnd = this.maxFrameBytes - base;
     let depth = this.#depth;
     let items = this.#items;
@@ -219,10 +246,11 @@ export class Scanner {
       const inHeader = depth >= HEADER_DEPTH && left[FRAME_DEPTH] === AT_BODY;
       if (pos + size > maxEnd) throw refuse('frame too large');
       if (inHeader) this.#checkHeaderBytes(base + pos, size, isKey);
+      if (kind === BYTES && size < this.smallestBytes) this.smallestBytes = size;
       if (pos + size <= end) {
         if (kind === TEXT) {
           this.#checkText(chunk, pos, size);
-          if (isKey && size >= 9) this.#checkKey(chunk, pos, size, inHeader);
+          if (isKey) this.#checkKey(chunk, pos, size, inHeader);
         }
         pos += size;
       } else {
@@ -262,7 +290,7 @@ export class Scanner {
   #checkContainer(count: number, offset: number, depth: number): void {
     // an item is at least one byte, so a count says how many bytes must follow
     if (offset + count > this.maxFrameBytes) throw refuse('frame too large');
-    if (depth > this.#limits.maxDepth) throw refuse('too deep');
+    if (depth > this.#maxDepth) throw refuse('too deep');
     if (this.#left[FRAME_DEPTH] !== AT_BODY || depth < HEADER_DEPTH) return;
     const headerDepth = depth - FRAME_DEPTH;
     if (headerDepth > this.#limits.maxHeaderDepth) throw refuse('header too deep');
@@ -283,6 +311,7 @@ export class Scanner {
   }
 
   #checkKey(bytes: Buffer, start: number, length: number, inHeader: boolean): void {
+    if (length > 0 && length <= MAX_INDEX_DIGITS && isDigit(bytes[start] as number)) this.needsCare = true;
     if (length !== 9 && length !== 11) return;
     const key = bytes.toString('latin1', start, start + length);
     if (key === '__proto__') {
@@ -292,6 +321,10 @@ export class Scanner {
       throw refuse(`header key ${key}`);
     }
   }
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39;
 }
 
 /** Length in bytes, or count of entries, that follows a token. */

@@ -11,6 +11,8 @@ it('has the defaults that are documented', () => {
   expect(DEFAULT_LIMITS).toMatchObject({
     maxFrameBytes: 4_194_304,
     maxFrameBytesBeforeDeclare: 16_384,
+    maxItemsBeforeDeclare: 1024,
+    maxDepthBeforeDeclare: 16,
     maxConnections: 1024,
     maxConnectionsPerAddress: 128,
     maxInFlight: 256,

@@ -1,3 +1,5 @@
+import { setOwn } from '../own-property.js';
+
 /** Deepest nesting, either way: as a frame's own by default. */
 const MAX_DEPTH = 98;
 
@@ -121,6 +123,7 @@ class Reader {
 
   #object(depth: number): object {
     const object: Record<string, unknown> = {};
+    let isSparse = false;
     if (this.#takes('}')) return object;
     for (;;) {
       this.#match(SPACE);
@@ -128,9 +131,7 @@ class Reader {
       const key = this.#string();
       this.#need(':');
       const value = this.value(depth);
-      if (key === '__proto__') {
-        Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
-      } else object[key] = value;
+      isSparse = setOwn(object, key, value, isSparse);
       if (this.#takes('}')) return object;
       this.#need(',');
     }
