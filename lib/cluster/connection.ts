@@ -313,6 +313,10 @@ class UnsentCalls implements PendingCallOwner {
   abandoned(): void {
     // nothing of it was sent
   }
+
+  eventTaken(): void {
+    // nor of an event
+  }
 }
 
 /** A call that waits for the connection. */

@@ -16,6 +16,7 @@ import {
   type PendingCallOwner,
   type ReplySink,
 } from './pending-call.js';
+import { eventHeader, type EventMode, PendingEvent } from './pending-event.js';
 import type { MessageKind } from './pipeline.js';
 import { afterwards, type Exchange } from './processors.js';
 
@@ -23,6 +24,9 @@ import { afterwards, type Exchange } from './processors.js';
 export class OutgoingCalls implements PendingCallOwner {
   /** Whether the peer understands `timeout_ms`. */
   peerKnowsDeadlines = false;
+
+  /** How events go to the peer. */
+  events: EventMode = 'called';
 
   /** Where processors are loaded: begins the way of a call through them. */
   openExchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
@@ -33,6 +37,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
   #queuedCount = 0;
+  /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
+  #runningEvents = 0;
   #started = false;
   /** What waits until calls have left that wait themselves. */
   #behind: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
@@ -72,13 +78,22 @@ export class OutgoingCalls implements PendingCallOwner {
   start(request: CallRequest, sink: ReplySink, plain = false): PendingCall {
     const call = new PendingCall(request, sink, this);
     call.isPlain = plain;
+    return this.#begin(call);
+  }
+
+  /** Sends an event, or queues it: it takes a slot of the peer as a call does. No processor sees it here. */
+  emit(request: CallRequest, sink: ReplySink): PendingCall {
+    return this.#begin(new PendingEvent(request, sink, this));
+  }
+
+  #begin(call: PendingCall): PendingCall {
     this.#started = true;
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
-    else if (this.#hasRoom()) this.#send(call);
+    else if (this.#queuedCount === 0 && this.#hasRoom()) this.#send(call);
     else if (this.#queuedCount < this.limits.maxQueuedCalls) this.#enqueue(call);
     else call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
-    if (!call.settled) this.deadlines.add(call, request.timeoutMs);
+    if (!call.settled) this.deadlines.add(call, call.request.timeoutMs);
     return call;
   }
 
@@ -142,6 +157,17 @@ export class OutgoingCalls implements PendingCallOwner {
     if (this.#queuedCount > 0) this.#sendQueued();
   }
 
+  /** The peer has taken an event, which holds its slot until its handler has ended. */
+  eventTaken(): void {
+    this.#runningEvents += 1;
+  }
+
+  /** Handlers of events have ended. */
+  eventsEnded(count: number): void {
+    this.#runningEvents = Math.max(0, this.#runningEvents - count);
+    this.flush();
+  }
+
   /** The live call under an id. */
   get(id: number): PendingCall | undefined {
     return this.#live.get(id);
@@ -171,7 +197,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** A slot is free, and what was sent before does not wait for the peer. */
   #hasRoom(): boolean {
     return (
-      this.#live.size < this.limits.maxInFlight && this.link.pendingBytes <= this.limits.sendBufferSoftBytes
+      this.#live.size + this.#runningEvents < this.limits.maxInFlight &&
+      this.link.pendingBytes <= this.limits.sendBufferSoftBytes
     );
   }
 
@@ -193,6 +220,7 @@ export class OutgoingCalls implements PendingCallOwner {
     }
     call.id = id;
     this.#live.set(id, call);
+    if (call.isEvent) (call as PendingEvent).wasWritten(this.events);
     if (this.#behind.length > 0) this.#goOn();
   }
 
@@ -245,6 +273,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   #headerOf(call: PendingCall): Header | EncodedHeader {
     const { header, encodedHeader } = call.request;
+    if (call.isEvent) return this.#timed(call, eventHeader(header, this.events));
     return encodedHeader && !this.#tellsTime(call) ? encodedHeader : this.#timed(call, header);
   }
 

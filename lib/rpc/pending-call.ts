@@ -42,6 +42,8 @@ export interface PendingCallOwner {
   forget(call: PendingCall): void;
   /** The call was given up after it was sent: its answer is of no use. */
   abandoned(call: PendingCall): void;
+  /** The peer has taken an event. */
+  eventTaken(): void;
 }
 
 /** A call of this side that waits for its answer. It settles once; whatever comes later is ignored. */
@@ -57,6 +59,8 @@ export class PendingCall extends Expiring {
   isProcessed: 'out' | 'in' | false = false;
   /** No processor sees it. */
   isPlain = false;
+  /** Its caller waits for no answer of a handler. */
+  readonly isEvent: boolean = false;
 
   constructor(
     readonly request: CallRequest,
@@ -85,6 +89,11 @@ export class PendingCall extends Expiring {
     if (!this.#settle()) return;
     this.exchange?.exit(fault);
     this.sink.reject(fault);
+  }
+
+  /** Tells the caller an outcome before the call is over. */
+  protected tell(body: unknown): void {
+    this.sink.resolve(body);
   }
 
   /** The peer answers with an error. One that says that the time is over is this side's own, where it is over here, too. */
