@@ -310,6 +310,10 @@ class UnsentCalls implements PendingCallOwner {
     this.onForgotten();
   }
 
+  giveUp(call: PendingCall): void {
+    this.forget(call);
+  }
+
   abandoned(): void {
     // nothing of it was sent
   }

@@ -1,3 +1,4 @@
+import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
@@ -40,6 +41,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
   #runningEvents = 0;
   #started = false;
+  /** Sends what waits, in the next turn. */
+  #flushTimer: Timer | undefined;
   /** What waits until calls have left that wait themselves. */
   #behind: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
   /** Why nothing more is sent. */
@@ -50,6 +53,7 @@ export class OutgoingCalls implements PendingCallOwner {
     private readonly ids: CorrelationIds,
     private readonly deadlines: DeadlineQueue,
     private readonly limits: RapLimits,
+    private readonly clock: Clock,
     private readonly onAbandoned: (call: PendingCall) => void,
   ) {}
 
@@ -115,6 +119,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Hands over the calls that were not sent; nothing new is sent from here on. */
   surrender(reason: Fault): PendingCall[] {
     this.#closed = reason;
+    this.#flushTimer?.cancel();
+    this.#flushTimer = undefined;
     const calls = this.#waiting().filter(({ settled }) => !settled);
     for (const call of calls) call.queued = false;
     if (this.openExchange) calls.unshift(...this.#takeUnsent(reason));
@@ -181,13 +187,33 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   forget(call: PendingCall): void {
+    if (this.#takeOut(call)) this.#sendQueued();
+    if (this.#behind.length > 0) this.#goOn();
+  }
+
+  /**
+   * Its slot is given to the next call in a later turn of the event loop: many calls are given up together, by one signal or
+   * at one time, and the next one in line may be among them. Sent in between, it would be work for nothing at the peer.
+   */
+  giveUp(call: PendingCall): void {
+    if (this.#takeOut(call) && this.#queuedCount > 0)
+      this.#flushTimer ??= this.clock.after(0, this.#flushLater);
+    if (this.#behind.length > 0) this.#goOn();
+  }
+
+  readonly #flushLater = (): void => {
+    this.#flushTimer = undefined;
+    this.flush();
+  };
+
+  /** Whether that frees a slot. */
+  #takeOut(call: PendingCall): boolean {
     this.deadlines.remove(call);
     if (call.queued) {
       call.queued = false;
       this.#queuedCount -= 1;
     }
-    if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
-    if (this.#behind.length > 0) this.#goOn();
+    return call.id !== 0 && this.#live.delete(call.id);
   }
 
   abandoned(call: PendingCall): void {

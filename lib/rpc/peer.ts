@@ -99,7 +99,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
       released: ended,
     });
-    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, (call) =>
+    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, clock, (call) =>
       this.#calling.onAbandoned(call),
     );
     this.calls.openExchange = exchange;
@@ -414,7 +414,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#sendWatch.stop();
     this.serving.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
-    const unsent = lost ? connectionLost(reason.message, reason.cause, 'no') : reason;
+    const unsent = connectionLost(reason.message, lost ? reason.cause : reason, 'no');
     this.calls.failAll(reason, unsent);
     this.#calling.failAll(unsent);
     this.channels.failAll(reason);

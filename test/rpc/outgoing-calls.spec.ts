@@ -68,12 +68,89 @@ it('sends the next when a call is given up or runs out of time', () => {
   pair.call(2, { timeoutMs: 50 });
   pair.call(3);
   first.call.abandon();
-  expect(counts()).toEqual([1, 1]);
+  expect(counts()).toEqual([0, 2]);
   pair.clock.advance(50);
   expect(counts()).toEqual([1, 0]);
   expect(pair.links.toServer.frames.filter(([type]) => type === 101).map(([, , , body]) => body)).toEqual([
     1, 2, 3,
   ]);
+});
+
+/** Bodies of the calls that were sent. */
+const sent = (): unknown[] =>
+  pair.links.toServer.frames.filter(([type]) => type === 101).map(([, , , body]) => body);
+
+describe('calls that are given up together', () => {
+  it('send nothing of those that waited', () => {
+    open({ limits: { maxInFlight: 2 } });
+    const calls = [1, 2, 3, 4, 5].map((i) => pair.call(i));
+    for (const { call } of calls) call.abandon();
+    pair.pass(1);
+    expect(sent()).toEqual([1, 2]);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('send nothing of those that waited if their time ends at the same moment', () => {
+    open({ limits: { maxInFlight: 2 } });
+    pair.links.toClient.hold(); // the server refuses what is beyond its own limit
+    for (const [i, timeoutMs] of [50, 50, 50, 50].entries()) pair.call(i, { timeoutMs });
+    const survivor = pair.call('last');
+    pair.pass(60);
+    expect(sent()).toEqual([0, 1, 'last']);
+    expect(survivor.sink.settled).toBe(false);
+  });
+
+  it('let others pass in their order, also one that comes just then', () => {
+    open({ limits: { maxInFlight: 1 } });
+    pair.links.toClient.hold();
+    const first = pair.call(1);
+    pair.call(2);
+    first.call.abandon();
+    pair.call(3);
+    expect(counts()).toEqual([0, 2]);
+    pair.pass(1);
+    expect(sent()).toEqual([1, 2]);
+  });
+
+  it.each([0, 244, 400])('end no connection of which %i calls were answered before', (before) => {
+    open();
+    pair.serverOwner.serve = (call) => {
+      if (call.body === 'answered') call.reply(1);
+      if (call.body !== 'waits') call.ended();
+    };
+    for (let i = 0; i < before; i++) pair.call('answered');
+    pair.pass(1);
+    const calls = Array.from({ length: 700 }, () => pair.call('waits'));
+    pair.flow();
+    for (const { call } of calls) call.abandon();
+    pair.pass(1);
+    for (const call of pair.serverOwner.calls) call.ended();
+    for (let i = 0; i < 600; i++) pair.call('answered');
+    pair.pass(1);
+    expect([pair.client.state, pair.server.state]).toEqual(['open', 'open']);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('leave no timer behind if the connection ends with them', () => {
+    open({ limits: { maxInFlight: 1 } });
+    const first = pair.call(1);
+    const second = pair.call(2);
+    first.call.abandon();
+    pair.client.abort(new Fault({ status: 1006, message: 'gone' }));
+    expect(second.sink.fault.sent).toBe('no');
+  });
+});
+
+it('tells of calls that were never sent when the other side breaks the rules', () => {
+  open({ limits: { maxInFlight: 1 } });
+  const [first, queued] = [pair.call(1), pair.call(2)];
+  pair.client.protocolError('nonsense');
+  expect(first.sink.fault).toMatchObject({ status: 1003, message: 'nonsense' });
+  expect(queued.sink.fault).toMatchObject({
+    code: LocalCode.ConnectionLost,
+    sent: 'no',
+    cause: { status: 1003 },
+  });
 });
 
 it('rejects with an overload fault beyond the queue, and says that nothing was sent', () => {
