@@ -10,7 +10,10 @@ export interface ReconnectOptions {
   readonly patientDelayMs: number;
   /** When an outage counts as long. Default 10,000. */
   readonly patientAfterMs: number;
-  /** A connection that lasted so long starts over. Default 10,000. */
+  /**
+   * A connection that lasted so long resets the delay to `baseDelayMs`. Default 10,000. One that was shorter, but lasted
+   * longer than `maxDelayMs`, ends the outage before it all the same: the next one is short again, with its lower bound.
+   */
   readonly stableAfterMs: number;
 }
 
@@ -44,11 +47,10 @@ export class Backoff {
     const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs } = this.options;
     const now = this.now();
     if (this.#openSince !== undefined) {
-      // a server that takes connections only to drop them is not back
-      if (now - this.#openSince >= stableAfterMs) {
-        this.#failures = 0;
-        this.#outageSince = now;
-      }
+      const openMs = now - this.#openSince;
+      if (openMs >= stableAfterMs) this.#failures = 0;
+      // a server that takes connections only to drop them is not back; one that lasts longer than the client waits at most is
+      if (openMs >= Math.min(stableAfterMs, maxDelayMs)) this.#outageSince = now;
       this.#openSince = undefined;
     }
     this.#outageSince ??= now;

@@ -310,8 +310,16 @@ class UnsentCalls implements PendingCallOwner {
     this.onForgotten();
   }
 
+  giveUp(call: PendingCall): void {
+    this.forget(call);
+  }
+
   abandoned(): void {
     // nothing of it was sent
+  }
+
+  eventTaken(): void {
+    // nor of an event
   }
 }
 

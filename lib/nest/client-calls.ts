@@ -61,11 +61,7 @@ export class ClientCalls {
         session?.connection() ?? connection.peer ?? (await connection.acquire(route.target, timeoutMs));
       const bodies = codec();
       const body = bodies ? await bodies.encode(packet) : packet.data;
-      const pending = peer.emit(
-        { target: route.target, header, body, timeoutMs, pinned: session !== undefined },
-        header,
-      );
-      if (pending) await pending;
+      await peer.emit({ target: route.target, header, body, timeoutMs, pinned: session !== undefined });
     } catch (error) {
       throw toRapError(error);
     }

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
-import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { AsyncSubject, map, Observable, throwError } from 'rxjs';
+import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
+import { map, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { Fault } from '../protocol/fault.js';
@@ -16,6 +16,7 @@ import { clientConnection, logError } from './client-connection.js';
 import { ClientLifecycle } from './client-lifecycle.js';
 import type { RapCallOptions, RapClientOptions } from './client-options.js';
 import { ping } from './client-ping.js';
+import { EmittedEvents } from './emitted-events.js';
 import { ParseError, toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
 import { Lifecycle } from './lifecycle.js';
@@ -47,6 +48,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #connection: Connection;
   readonly #calls: ClientCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
+  readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
   /** Proxies by their contracts and controller classes. */
   readonly #proxies = new WeakMap<object, unknown>();
   /** `undefined` where nothing is to be told of start and stop. */
@@ -166,22 +168,15 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   /**
-   * Sends an event at once, whether or not anybody subscribes. The Observable completes when the event was handed to
-   * the connection, and fails where it could not be.
+   * Sends an event at once, whether or not anybody subscribes; it waits for a slot of the server as a call does. The
+   * Observable completes when the server has taken the event (a server that does not tell: when it was sent), and does not
+   * wait for the handler. It fails if the event was not sent or was refused, which the log tells if nobody subscribes.
    */
   override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
-    const done = new AsyncSubject<TResult>();
     const dispatch = async (): Promise<unknown> => this.dispatchEvent(this.#packet(pattern, data));
-    dispatch().then(
-      () => {
-        done.next(undefined as TResult);
-        done.complete();
-      },
-      (error: unknown) => done.error(this.serializeError(toRapError(error))),
-    );
-    return done.asObservable();
+    return this.#events.send(pattern, dispatch, (error) => this.serializeError(error));
   }
 
   // --- typed proxies ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ export const EventTarget = {
   ServerError: '/_event/Server Error',
   Cancel: '/_event/cancel',
   SessionClose: '/_event/session_close',
+  EventEnd: '/_event/event_end',
 } as const;
 
 /** Version of the protocol that Python's rap names in DECLARE. */

@@ -10,6 +10,8 @@ export const Extension = {
   FastOpen: 'fast_open',
   /** Header `one_way: true` on a call: an event, no answer. */
   OneWay: 'one_way',
+  /** With `one_way`: an event is answered when it is taken or refused, and `/_event/event_end` tells how many have ended. */
+  EventAnswer: 'event_answer',
   /** A call may be answered by a stream of channel messages under its id. */
   StreamReply: 'stream_reply',
   /** Header `accept_stream: true`: on a call, the caller takes a stream as well as one value; on a channel, it wants a stream. */

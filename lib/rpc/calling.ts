@@ -9,7 +9,7 @@ import { fromErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import type { CorrelationIds } from './correlation-ids.js';
 import type { Peer } from './peer.js';
-import { type CallRequest, type PendingCall, type ReplySink, timeLeftHeader } from './pending-call.js';
+import { type CallRequest, type PendingCall, timeLeftHeader } from './pending-call.js';
 import { PendingEvents } from './pending-events.js';
 import type { MessageKind } from './pipeline.js';
 import { afterwards, type Exchange } from './processors.js';
@@ -72,23 +72,21 @@ export class Calling {
   }
 
   /** The owner gave a call up after it was sent. */
-  onAbandoned({ id }: PendingCall): void {
+  onAbandoned({ id, isEvent }: PendingCall): void {
     const { peer, sendEvent, ended } = this.options;
     if (peer.state === 'closed') return;
-    if (peer.has(Extension.Cancel)) {
+    if (peer.has(Extension.Cancel) && !isEvent) {
       peer.channels.reject(id); // the server may be turning it into a stream just now
       sendEvent(EventTarget.Cancel, { id });
     }
     ended();
   }
 
-  /** An event: a call without an answer where the peer knows such, else a call whose answer is dropped. */
-  emit(request: CallRequest, header: Header): void | Promise<void> {
-    const { peer, ids, exchange } = this.options;
-    peer.calls.assertOpen();
-    const id = ids.next();
-    if (!exchange) return this.#sendOneWay(request, header, id);
-    return this.#emitProcessed(request, header, exchange('event', request.target, id));
+  /** An event. It waits for a slot as a call does, and so never overtakes one. */
+  emit(request: CallRequest): Promise<void> {
+    const { ids, exchange } = this.options;
+    if (!exchange) return this.#send(request);
+    return this.#emitProcessed(request, exchange('event', request.target, ids.next()));
   }
 
   /** A channel that is usable at once: what it cannot send yet waits. */
@@ -112,29 +110,25 @@ export class Calling {
     return channel;
   }
 
-  #sendOneWay(request: CallRequest, header: Header, id: number): void {
-    const { peer, link } = this.options;
-    if (peer.has(Extension.OneWay)) {
-      link.send(MsgType.Msg, id, { ...header, one_way: true }, request.body);
-    } else peer.calls.start({ ...request, header, encodedHeader: undefined }, IGNORE_REPLY, true);
+  #send(request: CallRequest, exchange?: Exchange): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let failed: Fault | undefined;
+      const refuse = (fault: Fault): void => reject((failed = fault));
+      this.options.peer.calls.emit(request, { resolve: () => resolve(), reject: refuse });
+      // processors have done their work when it is handed over
+      exchange?.exit(failed);
+    });
   }
 
-  #emitProcessed(request: CallRequest, header: Header, exchange: Exchange): void | Promise<void> {
-    const { peer } = this.options;
-    const view = exchange.message(undefined, header, request.body);
+  async #emitProcessed(request: CallRequest, exchange: Exchange): Promise<void> {
+    const view = exchange.message(undefined, request.header, request.body);
     let isOver = false;
+    let sent: Promise<void> | undefined;
     const work = afterwards(
       () => exchange.begin(view),
       () => {
         if (isOver) return;
-        try {
-          peer.calls.assertOpen();
-          this.#sendOneWay({ ...request, body: view.body }, view.outcome as Header, view.id);
-        } catch (error) {
-          exchange.exit(error);
-          throw error;
-        }
-        exchange.exit();
+        sent = this.#send({ ...request, header: view.outcome as Header, body: view.body }, exchange);
       },
       (error) => {
         const { fault } = exchange.faultOf(error);
@@ -146,8 +140,7 @@ export class Calling {
       isOver = true;
       exchange.exit(reason);
     };
-    return work && this.#pendingEvents.wait(work, request, giveUp);
+    if (work) await this.#pendingEvents.wait(work, request, giveUp);
+    await sent; // by now it is, unless the work was given up
   }
 }
-
-const IGNORE_REPLY: ReplySink = { resolve: () => {}, reject: () => {} };

@@ -12,8 +12,9 @@ export interface Load {
 
 /** Work that a peer gave up so soon was not meant to be done. */
 const PREMATURE_MS = 1000;
-/** So much is looked at before a peer is judged by it. */
+/** So much is looked at before a peer is judged by it; what it gave up longer ago is forgotten. */
 const RESET_SAMPLE = 500;
+const RESET_WINDOW_MS = 10_000;
 
 /** What runs for one peer, within its limits. */
 export class IncomingTable {
@@ -25,6 +26,11 @@ export class IncomingTable {
   #seen = 0;
   #endedCount = 0;
   #premature = 0;
+  /** When the peer gave something up first in this sample. */
+  #prematureSince = 0;
+  /** What the peer waits for now, and the most that it waited for at once in this sample. */
+  #awaited = 0;
+  #mostAwaited = 0;
 
   constructor(
     private readonly limits: RapLimits,
@@ -48,6 +54,8 @@ export class IncomingTable {
   add(incoming: Incoming): boolean {
     this.#running.set(incoming.id, incoming);
     this.#seen += 1;
+    this.#awaited += 1;
+    if (this.#awaited > this.#mostAwaited) this.#mostAwaited = this.#awaited;
     this.load.running += 1;
     const isChannel = !(incoming instanceof IncomingCall);
     if (isChannel) this.#channels += 1;
@@ -75,16 +83,33 @@ export class IncomingTable {
   }
 
   /**
-   * Something is over for the peer. False where it gives up most of what it starts, at once and before it got anything:
-   * that costs it nothing, and this side work.
+   * Something is over for the peer. False if it gives up most of what it starts, at once and before it got anything: that
+   * costs it nothing, and this side work. A peer may give up all that it waits for, once: its own caller has left.
    */
   settled(startedAt: number, wasted: boolean): boolean {
+    this.#awaited -= 1;
     this.#endedCount += 1;
-    if (wasted && this.clock.now() - startedAt < PREMATURE_MS) this.#premature += 1;
+    if (wasted) this.#wasted(startedAt);
     if (this.#endedCount < RESET_SAMPLE) return true;
-    const excessive = this.#premature * 2 > this.#endedCount;
+    const isExcessive = this.#premature > Math.max(this.#endedCount / 2, this.#mostAwaited);
+    this.#begin();
+    return !isExcessive;
+  }
+
+  #begin(): void {
     this.#endedCount = this.#premature = 0;
-    return !excessive;
+    this.#mostAwaited = this.#awaited;
+  }
+
+  #wasted(startedAt: number): void {
+    const now = this.clock.now();
+    if (now - startedAt >= PREMATURE_MS) return;
+    if (this.#premature > 0 && now - this.#prematureSince >= RESET_WINDOW_MS) {
+      this.#begin();
+      this.#endedCount = 1;
+    }
+    if (this.#premature === 0) this.#prematureSince = now;
+    this.#premature += 1;
   }
 
   abortAll(reason: Fault): void {

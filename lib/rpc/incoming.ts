@@ -19,6 +19,8 @@ export abstract class Incoming extends Expiring {
   exchange: Exchange | undefined;
   /** The session that it belongs to, or why it has none that it should have. */
   session: Session | Fault | undefined;
+  /** An event whose sender knows that it was taken, and waits to hear of its end. */
+  isTaken = false;
   /** When it came, in milliseconds of the peer's clock. */
   readonly startedAt: number;
 

@@ -24,9 +24,9 @@ export interface RapLimits extends FrameLimits {
   readonly incompleteFrameTimeoutMs: number;
   /** Bytes of unfinished frames that a whole server holds; then the oldest goes. Default 256 MiB. */
   readonly maxUnfinishedBytes: number;
-  /** Calls that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
+  /** Calls and events that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
   readonly maxInFlight: number;
-  /** Calls and channels that run at once on a server. Default 8192; beyond, 429. */
+  /** Calls, events and channels that run at once on a server. Default 8192; beyond, 429. */
   readonly maxInFlightTotal: number;
   /** Channels, streams included, that are open at once on a connection. Default 128, as RabbitMQ; beyond, 429. */
   readonly maxChannels: number;
@@ -36,7 +36,7 @@ export interface RapLimits extends FrameLimits {
   readonly channelWindowBytes: number;
   /** Frames for channels that do not exist, and unknown events, before a server closes the connection; one a second is forgiven. Default 100, as Node's HTTP/2. */
   readonly maxRejectedFrames: number;
-  /** Calls that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
+  /** Calls and events that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
   /** The most frames handled of one connection before others have their turn. Default 64, as Envoy bounds requests per I/O cycle. */
   readonly framesPerTick: number;

@@ -1,3 +1,4 @@
+import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
@@ -16,6 +17,7 @@ import {
   type PendingCallOwner,
   type ReplySink,
 } from './pending-call.js';
+import { eventHeader, type EventMode, PendingEvent } from './pending-event.js';
 import type { MessageKind } from './pipeline.js';
 import { afterwards, type Exchange } from './processors.js';
 
@@ -23,6 +25,9 @@ import { afterwards, type Exchange } from './processors.js';
 export class OutgoingCalls implements PendingCallOwner {
   /** Whether the peer understands `timeout_ms`. */
   peerKnowsDeadlines = false;
+
+  /** How events go to the peer. */
+  events: EventMode = 'called';
 
   /** Where processors are loaded: begins the way of a call through them. */
   openExchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
@@ -33,7 +38,11 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
   #queuedCount = 0;
+  /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
+  #runningEvents = 0;
   #started = false;
+  /** Sends what waits, in the next turn. */
+  #flushTimer: Timer | undefined;
   /** What waits until calls have left that wait themselves. */
   #behind: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
   /** Why nothing more is sent. */
@@ -44,6 +53,7 @@ export class OutgoingCalls implements PendingCallOwner {
     private readonly ids: CorrelationIds,
     private readonly deadlines: DeadlineQueue,
     private readonly limits: RapLimits,
+    private readonly clock: Clock,
     private readonly onAbandoned: (call: PendingCall) => void,
   ) {}
 
@@ -72,13 +82,22 @@ export class OutgoingCalls implements PendingCallOwner {
   start(request: CallRequest, sink: ReplySink, plain = false): PendingCall {
     const call = new PendingCall(request, sink, this);
     call.isPlain = plain;
+    return this.#begin(call);
+  }
+
+  /** Sends an event, or queues it: it takes a slot of the peer as a call does. No processor sees it here. */
+  emit(request: CallRequest, sink: ReplySink): PendingCall {
+    return this.#begin(new PendingEvent(request, sink, this));
+  }
+
+  #begin(call: PendingCall): PendingCall {
     this.#started = true;
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
-    else if (this.#hasRoom()) this.#send(call);
+    else if (this.#queuedCount === 0 && this.#hasRoom()) this.#send(call);
     else if (this.#queuedCount < this.limits.maxQueuedCalls) this.#enqueue(call);
     else call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
-    if (!call.settled) this.deadlines.add(call, request.timeoutMs);
+    if (!call.settled) this.deadlines.add(call, call.request.timeoutMs);
     return call;
   }
 
@@ -100,6 +119,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Hands over the calls that were not sent; nothing new is sent from here on. */
   surrender(reason: Fault): PendingCall[] {
     this.#closed = reason;
+    this.#flushTimer?.cancel();
+    this.#flushTimer = undefined;
     const calls = this.#waiting().filter(({ settled }) => !settled);
     for (const call of calls) call.queued = false;
     if (this.openExchange) calls.unshift(...this.#takeUnsent(reason));
@@ -142,6 +163,17 @@ export class OutgoingCalls implements PendingCallOwner {
     if (this.#queuedCount > 0) this.#sendQueued();
   }
 
+  /** The peer has taken an event, which holds its slot until its handler has ended. */
+  eventTaken(): void {
+    this.#runningEvents += 1;
+  }
+
+  /** Handlers of events have ended. */
+  eventsEnded(count: number): void {
+    this.#runningEvents = Math.max(0, this.#runningEvents - count);
+    this.flush();
+  }
+
   /** The live call under an id. */
   get(id: number): PendingCall | undefined {
     return this.#live.get(id);
@@ -155,13 +187,33 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   forget(call: PendingCall): void {
+    if (this.#takeOut(call)) this.#sendQueued();
+    if (this.#behind.length > 0) this.#goOn();
+  }
+
+  /**
+   * Its slot is given to the next call in a later turn of the event loop: many calls are given up together, by one signal or
+   * at one time, and the next one in line may be among them. Sent in between, it would be work for nothing at the peer.
+   */
+  giveUp(call: PendingCall): void {
+    if (this.#takeOut(call) && this.#queuedCount > 0)
+      this.#flushTimer ??= this.clock.after(0, this.#flushLater);
+    if (this.#behind.length > 0) this.#goOn();
+  }
+
+  readonly #flushLater = (): void => {
+    this.#flushTimer = undefined;
+    this.flush();
+  };
+
+  /** Whether that frees a slot. */
+  #takeOut(call: PendingCall): boolean {
     this.deadlines.remove(call);
     if (call.queued) {
       call.queued = false;
       this.#queuedCount -= 1;
     }
-    if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
-    if (this.#behind.length > 0) this.#goOn();
+    return call.id !== 0 && this.#live.delete(call.id);
   }
 
   abandoned(call: PendingCall): void {
@@ -171,7 +223,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** A slot is free, and what was sent before does not wait for the peer. */
   #hasRoom(): boolean {
     return (
-      this.#live.size < this.limits.maxInFlight && this.link.pendingBytes <= this.limits.sendBufferSoftBytes
+      this.#live.size + this.#runningEvents < this.limits.maxInFlight &&
+      this.link.pendingBytes <= this.limits.sendBufferSoftBytes
     );
   }
 
@@ -193,6 +246,7 @@ export class OutgoingCalls implements PendingCallOwner {
     }
     call.id = id;
     this.#live.set(id, call);
+    if (call.isEvent) (call as PendingEvent).wasWritten(this.events);
     if (this.#behind.length > 0) this.#goOn();
   }
 
@@ -245,6 +299,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   #headerOf(call: PendingCall): Header | EncodedHeader {
     const { header, encodedHeader } = call.request;
+    if (call.isEvent) return this.#timed(call, eventHeader(header, this.events));
     return encodedHeader && !this.#tellsTime(call) ? encodedHeader : this.#timed(call, header);
   }
 

@@ -20,6 +20,8 @@ export interface EventsHost {
   nextId(): number;
   /** The client gives a call up. */
   cancelled(id: unknown): void;
+  /** Handlers of events that the server had taken have ended. */
+  eventsEnded(count: number): void;
 }
 
 export interface EventsOptions {
@@ -69,12 +71,14 @@ export class PeerEvents {
   }
 
   #onServerEvent(header: Header, body: unknown): void {
-    const { life } = this.options;
+    const { host, life } = this.options;
     switch (header.target) {
       case EventTarget.Close: // reason
         return life.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
       case EventTarget.Shutdown: // {close_timeout: seconds}
         return life.onShutdown();
+      case EventTarget.EventEnd: // {count}
+        return host.eventsEnded(countOf(body));
       default: // "Server Error" belongs to no call; what is unknown is for others
     }
   }
@@ -100,4 +104,9 @@ export class PeerEvents {
 
 function reasonOf(body: unknown): string {
   return typeof body === 'string' ? body.slice(0, 256) : 'no reason given';
+}
+
+function countOf(body: unknown): number {
+  const count = (body as { count?: unknown } | null)?.count;
+  return typeof count === 'number' && count > 0 ? count : 0;
 }

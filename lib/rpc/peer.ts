@@ -27,6 +27,7 @@ import { PeerEvents } from './peer-events.js';
 import { type LifeState, PeerLife } from './peer-life.js';
 import type { CallRequest, PendingCall, ReplySink } from './pending-call.js';
 import type { MessageKind, ProcessorContext } from './pipeline.js';
+import { eventMode } from './pending-event.js';
 import { IGNORE_PING, type PingSink } from './pings.js';
 import { Exchange, type Processors } from './processors.js';
 import { SendWatch } from './send-watch.js';
@@ -98,7 +99,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
       released: ended,
     });
-    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, (call) =>
+    this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, clock, (call) =>
       this.#calling.onAbandoned(call),
     );
     this.calls.openExchange = exchange;
@@ -144,6 +145,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         refuse: (...frame) => this.#reject(...frame),
         nextId: () => this.#ids.next(),
         cancelled: (id) => this.serving.onCancel(id),
+        eventsEnded: (count) => this.calls.eventsEnded(count),
       },
     });
   }
@@ -199,12 +201,13 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   /**
-   * Sends an event: a call without an answer where the peer knows such, else a call whose answer is dropped.
+   * Sends an event, or queues it as a call. Resolves when the peer has taken it; when it was sent, if the peer does not
+   * tell.
    *
-   * @throws {@link Fault} where the body cannot be encoded.
+   * @throws {@link Fault} if it was not sent, or was refused.
    */
-  emit(request: CallRequest, header: Header): void | Promise<void> {
-    return this.#calling.emit(request, header);
+  emit(request: CallRequest): Promise<void> {
+    return this.#calling.emit(request);
   }
 
   /**
@@ -278,6 +281,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return new Exchange(processors, new CallContext(this, kind, target, id));
   }
 
+  /** @internal Tells the other side something beside calls. */
+  sendEvent(target: string, body: unknown): void {
+    this.#events.send(target, body);
+  }
+
   /** @internal Says that a channel is open. */
   acceptChannel(incoming: IncomingChannel): void {
     this.serving.accept(incoming);
@@ -308,6 +316,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#agreed = agreed;
     this.channels.agree(agreed);
     this.calls.peerKnowsDeadlines = agreed.has(Extension.Deadline);
+    this.calls.events = eventMode(agreed);
     this.#link.admit();
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
@@ -403,8 +412,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   #failAll(reason: Fault): void {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
+    this.serving.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
-    const unsent = lost ? connectionLost(reason.message, reason.cause, 'no') : reason;
+    const unsent = connectionLost(reason.message, lost ? reason.cause : reason, 'no');
     this.calls.failAll(reason, unsent);
     this.#calling.failAll(unsent);
     this.channels.failAll(reason);

@@ -40,8 +40,12 @@ export type Answer = readonly [header: Header, body: unknown, bytes: number];
 /** The table or queue that a pending call stands in while it waits. */
 export interface PendingCallOwner {
   forget(call: PendingCall): void;
+  /** As `forget`, for a call whose caller, or time, has given it up: others may be given up with it. */
+  giveUp(call: PendingCall): void;
   /** The call was given up after it was sent: its answer is of no use. */
   abandoned(call: PendingCall): void;
+  /** The peer has taken an event. */
+  eventTaken(): void;
 }
 
 /** A call of this side that waits for its answer. It settles once; whatever comes later is ignored. */
@@ -57,6 +61,8 @@ export class PendingCall extends Expiring {
   isProcessed: 'out' | 'in' | false = false;
   /** No processor sees it. */
   isPlain = false;
+  /** Its caller waits for no answer of a handler. */
+  readonly isEvent: boolean = false;
 
   constructor(
     readonly request: CallRequest,
@@ -87,6 +93,11 @@ export class PendingCall extends Expiring {
     this.sink.reject(fault);
   }
 
+  /** Tells the caller an outcome before the call is over. */
+  protected tell(body: unknown): void {
+    this.sink.resolve(body);
+  }
+
   /** The peer answers with an error. One that says that the time is over is this side's own, where it is over here, too. */
   fail(fault: Fault, clock: Clock): void {
     const isOver = this.request.tellTimeLeft === true && isOwnTimeout(fault, this, clock);
@@ -95,13 +106,13 @@ export class PendingCall extends Expiring {
 
   /** The caller has lost interest: the caller is not told, the peer is. */
   abandon(): void {
-    if (!this.#settle()) return;
+    if (!this.#settle(true)) return;
     this.exchange?.exit(callCancelled(this.request));
     if (this.wasSent) this.owner.abandoned(this);
   }
 
   override expire(): void {
-    if (!this.#settle()) return;
+    if (!this.#settle(true)) return;
     const fault = callTimeout(this.request, this.wasSent ? 'response' : 'queue');
     this.exchange?.exit(fault);
     if (this.wasSent) this.owner.abandoned(this);
@@ -144,10 +155,11 @@ export class PendingCall extends Expiring {
     return true;
   }
 
-  #settle(): boolean {
+  #settle(isGivenUp = false): boolean {
     if (this.settled) return false;
     this.settled = true;
-    this.owner.forget(this);
+    if (isGivenUp) this.owner.giveUp(this);
+    else this.owner.forget(this);
     return true;
   }
 }
@@ -166,6 +178,7 @@ export function callTimeout(
   phase: 'connect' | 'queue' | 'response',
   cause?: unknown,
 ): Fault {
+  if (timeoutMs <= 0) return deadlineOver(target, timeoutMs, cause);
   const waited = { connect: 'a connection', queue: 'a free slot', response: 'the answer' }[phase];
   return new Fault({
     status: Status.RunTime,
@@ -173,6 +186,19 @@ export function callTimeout(
     message: `${target} timed out after ${timeoutMs} ms, waiting for ${waited}`,
     phase,
     sent: phase === 'response' ? 'unknown' : 'no',
+    cause,
+  });
+}
+
+/** The fault of a call that was not begun: its time was over before. */
+function deadlineOver(target: string, timeoutMs: number, cause: unknown): Fault {
+  const since = timeoutMs < 0 ? `${-timeoutMs} ms before the call` : 'when the call was made';
+  return new Fault({
+    status: Status.RunTime,
+    code: LocalCode.CallTimeout,
+    message: `${target} was not called: its deadline was over ${since}`,
+    phase: 'connect',
+    sent: 'no',
     cause,
   });
 }

@@ -8,6 +8,7 @@ import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
+import { EventReceipts } from './event-receipts.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
@@ -35,7 +36,11 @@ export interface ServingOptions {
  * these answer. `onCall`, the handler, `answer`, `ended` is the whole way of a call.
  */
 export class Serving {
-  constructor(private readonly options: ServingOptions) {}
+  readonly #receipts: EventReceipts;
+
+  constructor(private readonly options: ServingOptions) {
+    this.#receipts = new EventReceipts(options);
+  }
 
   // [101, id, {target}, parameters], answered [101, id, {}, result]
   onCall(id: number, header: Header, body: unknown, bytes: number): void {
@@ -44,8 +49,9 @@ export class Serving {
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
     const call = new IncomingCall(peer, id, header, body, oneWay);
     call.bytes = bytes;
-    if (!peer.incoming.add(call)) return refuse(call, 'Too many calls in flight');
+    if (!peer.incoming.add(call)) return this.#refuse(call, 'Too many calls in flight');
     call.joinSession();
+    if (oneWay && !exchange) this.#receipts.taken(call);
     if (exchange) this.#process(call, exchange);
     else owner.onCall(call);
   }
@@ -55,7 +61,7 @@ export class Serving {
     const { peer, owner, exchange } = this.options;
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
-    if (!peer.incoming.add(incoming)) return refuse(incoming, 'Too many channels');
+    if (!peer.incoming.add(incoming)) return this.#refuse(incoming, 'Too many channels');
     incoming.joinSession();
     if (exchange) this.#processChannel(incoming, bytes, exchange);
     else owner.onChannel(incoming);
@@ -120,7 +126,13 @@ export class Serving {
   /** The handler of a call or channel has ended. */
   ended(incoming: Incoming): void {
     this.options.peer.incoming.remove(incoming);
+    if (incoming.isTaken) this.#receipts.ended();
     this.options.ended();
+  }
+
+  /** The connection is over. */
+  stop(): void {
+    this.#receipts.stop();
   }
 
   // --- processors ---------------------------------------------------------------------------------------------
@@ -139,9 +151,10 @@ export class Serving {
       () => {
         if (call.settled) return call.ended();
         call.accept(view);
+        if (oneWay) this.#receipts.taken(call);
         owner.onCall(call);
       },
-      (error) => processingFailed(call, error),
+      (error) => this.#processingFailed(call, error),
     );
   }
 
@@ -163,20 +176,27 @@ export class Serving {
         incoming.accept(view);
         owner.onChannel(incoming);
       },
-      failed: (error) => processingFailed(incoming, error),
+      failed: (error) => this.#processingFailed(incoming, error),
     });
   }
-}
 
-function processingFailed(incoming: Incoming, error: unknown): void {
-  if (!incoming.settled && incoming.exchange) {
-    const { fault, name } = incoming.exchange.faultOf(error);
+  #processingFailed(incoming: Incoming, error: unknown): void {
+    if (!incoming.settled && incoming.exchange) {
+      const { fault, name } = incoming.exchange.faultOf(error);
+      this.#fail(incoming, fault, name);
+    }
+    incoming.ended();
+  }
+
+  #refuse(incoming: Incoming, message: string): void {
+    const fault = new Fault({ status: Status.TooManyRequests, message });
+    this.#fail(incoming, fault, 'TooManyRequestsError');
+    incoming.ended();
+  }
+
+  /** Ends what has not come to a handler. */
+  #fail(incoming: Incoming, fault: Fault, name: string): void {
+    if (incoming instanceof IncomingCall && incoming.oneWay) this.#receipts.refused(incoming, fault, name);
     incoming.fail(fault, name);
   }
-  incoming.ended();
-}
-
-function refuse(incoming: Incoming, message: string): void {
-  incoming.fail(new Fault({ status: Status.TooManyRequests, message }), 'TooManyRequestsError');
-  incoming.ended();
 }

@@ -80,6 +80,29 @@ it('counts a new outage from the loss of a stable connection, not from the last 
   expect(it.nextDelayMs()).toBe(10_000);
 });
 
+it('begins each outage anew with its connection, though none is stable', () => {
+  const it = backoff(() => 1);
+  for (let i = 0; i < 50; i++) {
+    it.opened();
+    now += 5_000;
+    for (let down = 0; down < 600;) {
+      const delay = it.nextDelayMs();
+      expect(delay).toBeLessThanOrEqual(1_000);
+      down += delay;
+      now += delay;
+    }
+  }
+});
+
+it('becomes patient again in a long outage that follows short connections', () => {
+  const it = backoff(() => 1);
+  it.opened();
+  now += 5_000;
+  for (let i = 0; i < 20; i++) it.nextDelayMs();
+  now += 10_000;
+  expect(it.nextDelayMs()).toBe(10_000);
+});
+
 it('becomes patient with a server that opens and drops connections for longer than a short outage', () => {
   const it = backoff(() => 1);
   let delay = 0;

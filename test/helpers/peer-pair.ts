@@ -178,6 +178,16 @@ export class PeerPair {
     return { sink, call };
   }
 
+  /** Emits the event `/default/x` from the client. */
+  emit(
+    body: unknown = null,
+    request: Partial<CallRequest> = {},
+  ): { sink: RecordingSink; event: PendingCall } {
+    const sink = new RecordingSink();
+    const event = this.client.calls.emit(requestOf(body, request), sink);
+    return { sink, event };
+  }
+
   /** Moves the clock on in steps, with the bytes of each moment. */
   pass(ms: number, stepMs = ms): void {
     for (let left = ms; left > 0; left -= stepMs) {

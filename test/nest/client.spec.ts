@@ -637,6 +637,9 @@ describe('2.10 options of a call', () => {
     await rap.call('sum', { a: 3, b: 4 });
 
     expect(error).toBeInstanceOf(CallTimeoutError);
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/^\/default\/sum was not called: its deadline was over 1\d\d\d ms before/),
+    });
     expect(calls).toEqual([[3, 4]]);
   });
 

@@ -178,7 +178,8 @@ describe('1.10 what fails in an event', () => {
     await eventually('the log', () => log.lines.length);
     expect(seen).toEqual(['fine']);
     expect(log.lines.filter((line) => line.includes(message))).toHaveLength(1);
-    expect(rap.stats()).toMatchObject({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
+    await eventually('nothing to be in flight', () => rap.stats().inFlight === 0);
+    expect(rap.stats()).toMatchObject({ queued: 0, channels: 0, lateAnswers: 0 });
     await eventually('no call left', () => server.stats().inFlight === 0);
   });
 
@@ -441,5 +442,67 @@ describe('2.4 emit', () => {
     await closed;
 
     expect(seen).toEqual(['slow']);
+  });
+});
+
+describe('many events at once', () => {
+  let gate: Gate;
+  let started: number;
+  beforeEach(() => {
+    gate = new Gate();
+    started = 0;
+  });
+  @Controller()
+  class SlowController {
+    @EventPattern('slow') async slow(@Payload() data: unknown): Promise<void> {
+      started += 1;
+      await gate.opened;
+      seen.push(data);
+    }
+  }
+
+  it('are all handled, in order of their starts: the client holds back what would find no slot', async () => {
+    const { client, server, log } = await scope.serve([SlowController]);
+    const rap = client();
+
+    const sent = Array.from({ length: 1000 }, (_, i) => lastValueFrom(rap.emit('slow', i)));
+    await eventually('no slot is left', () => started === 256);
+    await rap.ping(); // behind whatever was sent
+    expect(started).toBe(256);
+    gate.open();
+    await within('all were taken', Promise.all(sent));
+    await eventually('all were handled', () => seen.length === 1000);
+    expect(seen).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+    expect(rap.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+    expect([log.lines, server.stats().refusedCalls]).toEqual([[], 0]);
+  });
+
+  it('that the server refuses fail, and are logged, observed or not', async () => {
+    const { client, log } = await scope.serve([SlowController], { limits: { maxInFlight: 1 } });
+    const rap = client();
+
+    await lastValueFrom(rap.emit('slow', 1));
+    expect(await rejection(lastValueFrom(rap.emit('slow', 2)))).toMatchObject({
+      name: 'TooManyRequestsError',
+      status: 429,
+    });
+    rap.emit('slow', 3);
+    await eventually('two lines', () => log.lines.length === 2);
+    for (const line of log.lines) expect(line).toMatch(/event slow was lost: .*in flight/);
+    gate.open();
+    await eventually('the first was handled', () => seen.length === 1);
+  });
+
+  it('that cannot be sent fail, and are logged a few times if nobody subscribes', async () => {
+    const { client, log } = await scope.serve([SlowController]);
+    const rap = client({ port: 1 }); // nobody listens there
+
+    expect(await rejection(lastValueFrom(rap.emit('slow', 0)))).toBeInstanceOf(ConnectionLostError);
+    expect(log.lines).toEqual([]);
+    for (let i = 0; i < 100; i++) rap.emit('slow', i);
+    await rejection(rap.call('slow'));
+    await eventually('lines', () => log.lines.length > 0);
+    expect(log.lines.length).toBeLessThan(20);
+    expect(log.lines[0]).toContain('the event slow was lost: cannot connect to');
   });
 });

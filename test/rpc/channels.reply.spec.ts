@@ -376,7 +376,7 @@ describe('a peer that knows no such answers', () => {
 
 it('an event becomes no stream', () => {
   open();
-  void pair.client.emit(requestOf(1), { target: '/default/x' });
+  pair.emit(1);
   pair.flow();
   const event = pair.serverOwner.call();
   expect([event.oneWay, event.turnIntoStream()]).toEqual([true, undefined]);

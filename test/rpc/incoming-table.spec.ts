@@ -131,4 +131,21 @@ describe('settled', () => {
     );
     expect(outcomes.indexOf(false)).toBe(2999);
   });
+
+  it('forgets after ten seconds what was given up', () => {
+    const incoming = table();
+    for (let i = 0; i < 100; i++) {
+      for (let call = 0; call < 256; call++) expect(incoming.settled(clock.now(), true)).toBe(true);
+      clock.advance(10_000);
+    }
+  });
+
+  it('does not forget within ten seconds', () => {
+    const incoming = table();
+    const outcomes = Array.from({ length: 12 }, () => {
+      clock.advance(2_500);
+      return Array.from({ length: 256 }, () => incoming.settled(clock.now(), true)).includes(false);
+    });
+    expect(outcomes).toContain(true);
+  });
 });

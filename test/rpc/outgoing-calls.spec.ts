@@ -68,12 +68,89 @@ it('sends the next when a call is given up or runs out of time', () => {
   pair.call(2, { timeoutMs: 50 });
   pair.call(3);
   first.call.abandon();
-  expect(counts()).toEqual([1, 1]);
+  expect(counts()).toEqual([0, 2]);
   pair.clock.advance(50);
   expect(counts()).toEqual([1, 0]);
   expect(pair.links.toServer.frames.filter(([type]) => type === 101).map(([, , , body]) => body)).toEqual([
     1, 2, 3,
   ]);
+});
+
+/** Bodies of the calls that were sent. */
+const sent = (): unknown[] =>
+  pair.links.toServer.frames.filter(([type]) => type === 101).map(([, , , body]) => body);
+
+describe('calls that are given up together', () => {
+  it('send nothing of those that waited', () => {
+    open({ limits: { maxInFlight: 2 } });
+    const calls = [1, 2, 3, 4, 5].map((i) => pair.call(i));
+    for (const { call } of calls) call.abandon();
+    pair.pass(1);
+    expect(sent()).toEqual([1, 2]);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('send nothing of those that waited if their time ends at the same moment', () => {
+    open({ limits: { maxInFlight: 2 } });
+    pair.links.toClient.hold(); // the server refuses what is beyond its own limit
+    for (const [i, timeoutMs] of [50, 50, 50, 50].entries()) pair.call(i, { timeoutMs });
+    const survivor = pair.call('last');
+    pair.pass(60);
+    expect(sent()).toEqual([0, 1, 'last']);
+    expect(survivor.sink.settled).toBe(false);
+  });
+
+  it('let others pass in their order, also one that comes just then', () => {
+    open({ limits: { maxInFlight: 1 } });
+    pair.links.toClient.hold();
+    const first = pair.call(1);
+    pair.call(2);
+    first.call.abandon();
+    pair.call(3);
+    expect(counts()).toEqual([0, 2]);
+    pair.pass(1);
+    expect(sent()).toEqual([1, 2]);
+  });
+
+  it.each([0, 244, 400])('end no connection of which %i calls were answered before', (before) => {
+    open();
+    pair.serverOwner.serve = (call) => {
+      if (call.body === 'answered') call.reply(1);
+      if (call.body !== 'waits') call.ended();
+    };
+    for (let i = 0; i < before; i++) pair.call('answered');
+    pair.pass(1);
+    const calls = Array.from({ length: 700 }, () => pair.call('waits'));
+    pair.flow();
+    for (const { call } of calls) call.abandon();
+    pair.pass(1);
+    for (const call of pair.serverOwner.calls) call.ended();
+    for (let i = 0; i < 600; i++) pair.call('answered');
+    pair.pass(1);
+    expect([pair.client.state, pair.server.state]).toEqual(['open', 'open']);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('leave no timer behind if the connection ends with them', () => {
+    open({ limits: { maxInFlight: 1 } });
+    const first = pair.call(1);
+    const second = pair.call(2);
+    first.call.abandon();
+    pair.client.abort(new Fault({ status: 1006, message: 'gone' }));
+    expect(second.sink.fault.sent).toBe('no');
+  });
+});
+
+it('tells of calls that were never sent when the other side breaks the rules', () => {
+  open({ limits: { maxInFlight: 1 } });
+  const [first, queued] = [pair.call(1), pair.call(2)];
+  pair.client.protocolError('nonsense');
+  expect(first.sink.fault).toMatchObject({ status: 1003, message: 'nonsense' });
+  expect(queued.sink.fault).toMatchObject({
+    code: LocalCode.ConnectionLost,
+    sent: 'no',
+    cause: { status: 1003 },
+  });
 });
 
 it('rejects with an overload fault beyond the queue, and says that nothing was sent', () => {
@@ -253,11 +330,10 @@ it('refuses calls while too many bytes wait to be sent, and takes them again whe
 it('refuses events, too, while too many bytes wait to be sent', () => {
   open({ limits: { sendBufferHardBytes: 100_000 } });
   pair.links.toServer.hold();
-  const emit = (): unknown => pair.client.emit(requestOf(Buffer.alloc(60_000)), { target: '/default/x' });
-  emit();
-  emit();
+  const emit = (): RecordingSink => pair.emit(Buffer.alloc(60_000)).sink;
+  expect([emit().settled, emit().settled]).toEqual([false, false]);
   const waiting = pair.links.client.pendingBytes;
-  expect(emit).toThrow(Fault);
+  expect(emit().fault).toMatchObject({ code: LocalCode.Overload, sent: 'no' });
   expect(pair.links.client.pendingBytes).toBe(waiting);
 });
 
@@ -333,27 +409,79 @@ describe('when the connection is gone', () => {
   it('refuses an event', () => {
     open();
     pair.client.abort(new Fault({ status: 1006, code: LocalCode.ConnectionLost, message: 'gone' }));
-    expect(() => pair.client.emit(requestOf(), { target: '/default/x' })).toThrow(Fault);
+    expect(pair.emit().sink.fault).toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
   });
 });
 
+const events = (): unknown[] =>
+  pair.links.toServer.frames.filter(([, , header]) => header.one_way === true).map(([, , , body]) => body);
+
+/** A connection to a server that offers these extensions, which the test plays. */
+function openTo(extensions: object, options?: PairOptions): void {
+  pair = new PeerPair({ ...options, scripted: 'server' });
+  pair.client.start();
+  pair.links.toClient.inject([103, 3, {}, { conn_id: 'x', extensions }]);
+  pair.flow();
+}
+
 describe('events', () => {
-  it('take no slot and get no answer where both sides know one_way', () => {
-    open({ limits: { maxInFlight: 1 } });
-    pair.call('runs');
-    for (let i = 0; i < 3; i++) void pair.client.emit(requestOf(i), { target: '/default/x' });
+  it('share the slots of calls, wait in line with them, and keep their slots until their handlers have ended', () => {
+    open({ limits: { maxInFlight: 2 } });
+    pair.call('call');
+    const sinks = [1, 2, 3].map((i) => pair.emit(i).sink);
+    pair.call('later');
     pair.flow();
-    expect(counts()).toEqual([1, 0]);
-    const events = pair.serverOwner.calls.slice(1);
-    // beyond the server's limit even an event is refused, silently
-    expect(events).toEqual([]);
-    expect(pair.server.incoming.refused).toBe(3);
-    expect(pair.links.toClient.frames.filter(([type]) => type === 101)).toEqual([]);
+    expect(served()).toEqual(['call', 1]);
+    expect(sinks.map(({ settled }) => settled)).toEqual([true, false, false]);
+    expect(counts()).toEqual([1, 3]);
+
+    pair.serverOwner.call(0).reply('free');
+    pair.serverOwner.call(0).ended();
+    pair.flow();
+    expect(served()).toEqual(['call', 1, 2]);
+    for (const i of [1, 2]) pair.serverOwner.call(i).ended();
+    pair.pass(1);
+    expect(served()).toEqual(['call', 1, 2, 3, 'later']);
+    expect(sinks.map(({ outcome }) => outcome)).toEqual([null, null, null]);
+    expect(pair.server.incoming.refused).toBe(0);
   });
 
-  it('reach the handler as one-way calls whose answers go nowhere', () => {
+  it('are all handled, however many there are at once', () => {
+    open({ limits: { maxInFlight: 16 } });
+    const sinks = Array.from({ length: 1000 }, (_, i) => pair.emit(i).sink);
+    for (let ended = 0; ended < 1000; pair.pass(20)) {
+      while (ended < pair.serverOwner.calls.length) pair.serverOwner.call(ended++).ended();
+    }
+    expect(served()).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+    expect(sinks.every(({ outcome }) => outcome === null)).toBe(true);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('fail with the refusal of a server that takes less than the client thinks', () => {
+    open({ limits: { maxInFlightTotal: 1 } });
+    const [taken, refused] = [pair.emit(1).sink, pair.emit(2).sink];
+    pair.flow();
+    expect(taken.outcome).toBeNull();
+    expect(refused.fault).toMatchObject({ status: 429 });
+    expect(pair.links.toClient.frames.filter(([type]) => type === 101)).toHaveLength(2);
+  });
+
+  it('tell of their ends in one frame a turn, or every 32', () => {
     open();
-    void pair.client.emit(requestOf('e'), { target: '/default/x' });
+    for (let i = 0; i < 40; i++) pair.emit(i);
+    pair.flow();
+    for (const call of pair.serverOwner.calls) call.ended();
+    pair.pass(1);
+    const ends = pair.links.toClient.frames.filter(([, , { target }]) => target === '/_event/event_end');
+    expect(ends.map(([type, , , body]) => [type, body])).toEqual([
+      [203, { count: 32 }],
+      [203, { count: 8 }],
+    ]);
+  });
+
+  it('reach the handler as one-way calls whose answers and errors go nowhere', () => {
+    open();
+    const { sink } = pair.emit('e');
     pair.flow();
     const call = pair.serverOwner.call();
     expect([call.oneWay, call.body]).toEqual([true, 'e']);
@@ -361,22 +489,74 @@ describe('events', () => {
     call.fail(new Fault({ status: 500, message: 'nobody' }), 'ServerError');
     call.ended();
     pair.flow();
-    expect(pair.links.toClient.frames.filter(([type]) => type === 101)).toEqual([]);
+    // the one answer says that it was taken
+    expect(pair.links.toClient.frames.filter(([type]) => type === 101)).toEqual([[101, 5, {}, null]]);
+    expect(sink.outcome).toBeNull();
     expect(pair.server.incoming.size).toBe(0);
   });
 
-  it('are calls with an answer that nobody reads where the server does not know one_way', () => {
-    pair = new PeerPair();
-    pair.client.start();
-    pair.links.toClient.inject([103, 3, {}, { conn_id: 'x' }]);
+  it('that nobody takes in time fail, and are not cancelled', () => {
+    open();
+    pair.links.toClient.hold();
+    const { sink } = pair.emit('e', { timeoutMs: 50 });
+    pair.pass(50);
+    expect(sink.fault).toMatchObject({ code: LocalCode.CallTimeout, phase: 'response', sent: 'unknown' });
+    expect(pair.serverOwner.call().settled).toBe(false);
+  });
+
+  it('fail unsent if they wait when the connection is lost', () => {
+    open({ limits: { maxInFlight: 1 } });
+    const sinks = [1, 2].map((i) => pair.emit(i).sink);
+    pair.links.server.destroy();
     pair.flow();
-    void pair.client.emit(requestOf('e'), { target: '/default/x' });
+    expect(sinks.map(({ fault }) => fault.sent)).toEqual(['unknown', 'no']);
+  });
+
+  it('wait for the next connection if the server shuts down', () => {
+    open({ limits: { maxInFlight: 1 } });
+    const [, waiting] = [pair.emit(1), pair.emit(2)];
+    pair.flow();
+    pair.server.drain(1000);
+    pair.flow();
+    expect(pair.clientOwner.unsent).toEqual([waiting.event]);
+    waiting.event.abandon();
+  });
+
+  it('free no more slots than they took, whatever the server says', () => {
+    openTo({ one_way: {}, event_answer: {} }, { limits: { maxInFlight: 1 } });
+    for (const count of [5, -1, NaN, 'x', undefined, null]) {
+      pair.links.toClient.inject([203, 4, { target: '/_event/event_end' }, { count }]);
+    }
+    pair.flow();
+    for (let i = 0; i < 3; i++) pair.emit(i);
+    expect(events()).toEqual([0]);
+    pair.links.toClient.inject([101, 5, {}, null]);
+    pair.flow();
+    expect(events()).toEqual([0]);
+    pair.links.toClient.inject([203, 6, { target: '/_event/event_end' }, { count: 1 }]);
+    pair.flow();
+    expect(events()).toEqual([0, 1]);
+  });
+
+  it('take no slot and complete when they are sent if the server knows one_way alone', () => {
+    openTo({ one_way: {} }, { limits: { maxInFlight: 1 } });
+    const sinks = [1, 2].map((i) => pair.emit(i).sink);
+    expect(events()).toEqual([1, 2]);
+    expect(sinks.map(({ outcome }) => outcome)).toEqual([undefined, undefined]);
+    expect(counts()).toEqual([0, 0]);
+  });
+
+  it('are calls with an answer that nobody reads if the server knows no one_way', () => {
+    openTo({}, { limits: { maxInFlight: 1 } });
+    const [sent, waiting] = [pair.emit('e').sink, pair.emit('f').sink];
     const [, id, header] = pair.links.toServer.frames.at(-1) as Frame;
     expect(header).toEqual({ target: '/default/x' });
-    expect(counts()).toEqual([1, 0]);
+    expect(counts()).toEqual([1, 1]);
+    expect([sent.outcome, waiting.settled]).toEqual([undefined, false]);
     pair.links.toClient.inject([101, id, { status_code: 500 }, 'x']);
     pair.flow();
-    expect(counts()).toEqual([0, 0]);
+    expect([sent.outcome, waiting.outcome]).toEqual([undefined, undefined]);
+    expect(counts()).toEqual([1, 0]);
     expect(pair.client.lateAnswers).toBe(0);
   });
 });
