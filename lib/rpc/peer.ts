@@ -6,7 +6,7 @@ import { type Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
-import { Status } from '../protocol/status.js';
+import { isErrorStatus, Status } from '../protocol/status.js';
 import { boundedText } from '../protocol/wire-error.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
@@ -255,11 +255,16 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   #onChannelFrame(id: number, header: Header, body: unknown, bytes: number): void {
-    if (this.role === 'client') this.#calling.onStreamReply(id);
-    else if (header.channel_life_cycle === LifeCycle.Declare && !this.channels.isLive(id))
-      return this.serving.onDeclare(id, header, body, bytes);
+    if (this.role === 'client') {
+      if (this.#calling.onStreamReply(id, header, body, bytes)) return;
+    } else if (this.#isDeclare(id, header)) return this.serving.onDeclare(id, header, body, bytes);
     if (this.channels.receive(id, header, body, bytes)) return this.#life.closeIfDrained();
     this.#reject(MsgType.Channel, id, Status.Channel, 'channel not create');
+  }
+
+  /** One that carries an error starts nothing. */
+  #isDeclare(id: number, { channel_life_cycle: lifeCycle, status_code: status }: Header): boolean {
+    return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
   }
 
   /** Refuses a frame that is nobody's. A peer that sends many is left. */
