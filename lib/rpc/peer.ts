@@ -25,6 +25,7 @@ import { PeerConnection } from './peer-connection.js';
 import type { PeerOptions, Role } from './peer-options.js';
 import { PeerEvents } from './peer-events.js';
 import { type LifeState, PeerLife } from './peer-life.js';
+import { peerLimitsOf, toldLimits } from './peer-limits.js';
 import type { CallRequest, PendingCall, ReplySink } from './pending-call.js';
 import type { MessageKind, ProcessorContext } from './pipeline.js';
 import { IGNORE_PING, type PingSink } from './pings.js';
@@ -82,7 +83,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#opening = new (isServer ? ServerOpening : ClientOpening)({
       host: this,
       link: plainLink,
-      offer: offeredExtensions(limits.channelWindowBytes),
+      offer: offeredExtensions(limits.channelWindowBytes, toldLimits(limits, isServer)),
       security,
       hooks: { retire: () => void clock.after(0, () => this.retire()) },
     });
@@ -128,9 +129,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         refuseCalls: (reason) => this.calls.refuse(reason),
         surrenderCalls: (reason) => owner.onShutdown(this, this.calls.handOver(reason)),
         sendEvent,
-        farewell: (reason) => this.#farewell(reason),
+        farewell: (reason, isOrderly) => this.#farewell(reason, isOrderly),
         measurePing: (sink) => this.measurePing(sink),
-        failAll: (reason) => this.#failAll(reason),
+        failAll: (reason, lastTaken) => this.#failAll(reason, lastTaken),
       },
     });
     this.#events = new PeerEvents({
@@ -311,9 +312,10 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   opened(agreed: AgreedExtensions): void {
     this.#life.opened();
     this.#agreed = agreed;
+    const { maxInFlight, maxFrameBytes } = peerLimitsOf(agreed);
     this.channels.agree(agreed);
-    this.calls.peerKnowsDeadlines = agreed.has(Extension.Deadline);
-    this.#link.admit();
+    this.calls.agree(maxInFlight, agreed.has(Extension.Deadline));
+    this.#link.admit(maxFrameBytes);
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
     this.#keepAlive.start(this.role === 'server' ? intervalMs * (0.9 + Math.random() * 0.2) : intervalMs);
@@ -394,10 +396,13 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     );
   }
 
-  #farewell(reason: string): void {
+  #farewell(reason: string, isOrderly: boolean): void {
     // whatever an application gives for a reason, the connection ends with it
     const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
-    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, text);
+    // what comes after an end in order may be repeated elsewhere; after a fault, it may be the fault
+    const isTold = isOrderly && this.has(Extension.LastId);
+    const header = { target: EventTarget.Close, ...(isTold && { last_id: this.incoming.lastId }) };
+    this.#link.send(MsgType.ServerEvent, this.#ids.next(), header, text);
   }
 
   #isIdle(): boolean {
@@ -405,14 +410,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return this.incoming.size + this.channels.size + inFlight + queued === 0;
   }
 
-  #failAll(reason: Fault): void {
+  #failAll(reason: Fault, lastTaken?: number): void {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
     const unsent = lost ? connectionLost(reason.message, reason.cause, 'no') : reason;
-    this.calls.failAll(reason, unsent);
+    this.calls.failAll(reason, unsent, lastTaken);
     this.#calling.failAll(unsent);
-    this.channels.failAll(reason);
+    this.channels.failAll(reason, unsent, lastTaken);
     this.#events.pings.failAll(reason);
     this.incoming.abortAll(reason);
     this.sessions.closeAll(reason);
