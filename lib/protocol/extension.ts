@@ -20,8 +20,8 @@ export const Extension = {
   Deadline: 'deadline',
   /** Parameters `max_frame_bytes`, and of a server `max_in_flight`, `max_channels`: what this side takes. */
   Limits: 'limits',
-  /** Header `last_id` on CLOSE: calls and channels after this one were not taken. */
-  LastId: 'last_id',
+  /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was taken. */
+  Close: 'close',
 } as const;
 
 /** A window is an integer from 1 on; what is beyond this counts as this. */

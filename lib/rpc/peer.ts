@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
+import { closeCodeOf } from '../protocol/close-code.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
 import { type AgreedExtensions, Extension, offeredExtensions } from '../protocol/extension.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
@@ -399,9 +400,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   #farewell(reason: string, isOrderly: boolean): void {
     // whatever an application gives for a reason, the connection ends with it
     const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
+    const target = EventTarget.Close;
     // what comes after an end in order may be repeated elsewhere; after a fault, it may be the fault
-    const isTold = isOrderly && this.has(Extension.LastId);
-    const header = { target: EventTarget.Close, ...(isTold && { last_id: this.incoming.lastId }) };
+    const last = isOrderly ? { last_id: this.incoming.lastId } : {};
+    const header = this.has(Extension.Close)
+      ? { target, close_code: closeCodeOf(text), ...last }
+      : { target };
     this.#link.send(MsgType.ServerEvent, this.#ids.next(), header, text);
   }
 

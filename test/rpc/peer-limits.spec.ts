@@ -25,6 +25,9 @@ function told(limits: Record<string, unknown>): ChannelPair {
   return pair;
 }
 
+const lastId = (): unknown => pair.links.toClient.to('/_event/CLOSE')[0]?.[2]['last_id'];
+
+const telling = (limits: object): object => ({ 3: { extensions: { limits } } });
 const callsOf = (): readonly Frame[] => pair.links.toServer.frames.filter(([type]) => type === 101);
 
 afterEach(() => pair.end());
@@ -33,14 +36,10 @@ describe('the limits that a side tells', () => {
   beforeEach(() => open({ limits: { maxFrameBytes: 100_000, maxInFlight: 7, maxChannels: 3 } }));
 
   it('are those of its own frames, and at a server of calls and channels', () => {
-    const extensionsOf = (frame?: Frame): unknown =>
-      (frame?.[3] as { extensions: { limits: unknown } }).extensions.limits;
-    expect(extensionsOf(pair.links.toServer.frames[0])).toEqual({ max_frame_bytes: 100_000 });
-    expect(extensionsOf(pair.links.toClient.frames[0])).toEqual({
-      max_frame_bytes: 100_000,
-      max_in_flight: 7,
-      max_channels: 3,
-    });
+    const ofServer = { max_frame_bytes: 100_000, max_in_flight: 7, max_channels: 3 };
+    expect(pair.links.toServer.frames[0]).toMatchObject(telling({ max_frame_bytes: 100_000 }));
+    expect(pair.links.toServer.frames[0]).not.toMatchObject(telling({ max_in_flight: 7 }));
+    expect(pair.links.toClient.frames[0]).toMatchObject(telling(ofServer));
   });
 
   it('hold no number that is none', () => {
@@ -119,8 +118,6 @@ it('a server answers with an error where the client would not take the answer', 
 });
 
 describe('the last id that a server took', () => {
-  const lastId = (): unknown => pair.links.toClient.to('/_event/CLOSE')[0]?.[2]['last_id'];
-
   it('is told with CLOSE: what came too late has surely not run', () => {
     open();
     const taken = pair.call().sink;
@@ -132,6 +129,7 @@ describe('the last id that a server took', () => {
     pair.server.close('idle timeout');
     pair.flow();
     expect(lastId()).toBe(channel.id);
+    expect(pair.links.toClient.to('/_event/CLOSE')[0]?.[2]['close_code']).toBe(2);
     expect([taken.fault.sent, late.fault.sent]).toEqual(['unknown', 'no']);
     expect([channel.fault?.sent, lateChannel.fault?.sent]).toEqual(['unknown', 'no']);
   });
@@ -154,10 +152,11 @@ describe('the last id that a server took', () => {
     );
     pair.flow();
     expect([lastId(), sink.fault.sent]).toEqual([undefined, 'unknown']);
+    expect(pair.links.toClient.to('/_event/CLOSE')[0]?.[2]['close_code']).toBe(102);
   });
 
   it('is not told to a client that does not know of it', () => {
-    open({ without: ['last_id'] });
+    open({ without: ['close'] });
     pair.call();
     pair.server.close('idle timeout');
     pair.flow();
