@@ -13,7 +13,7 @@ import { runInScope } from './call-scope.js';
 import { toRapError } from './errors.js';
 import { callerError, handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
-import { kindFault, parametersFault } from './kind-fault.js';
+import { kindFault, noParametersFault, parametersFault } from './kind-fault.js';
 import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
@@ -77,8 +77,8 @@ export class CallDispatcher {
         if (parameters)
           this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
         else {
-          // the client has gone, or has ended its side, without a word
-          incoming.close();
+          // the client has gone, or has ended its side, without a word: the function does not run
+          incoming.fail(noParametersFault(route), 'ChannelError');
           incoming.ended();
         }
       },

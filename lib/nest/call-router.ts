@@ -35,7 +35,7 @@ export class CallRouter {
   onCall(call: IncomingCall): void {
     const route = this.#route(call);
     if (!route) return this.#refuse(call);
-    call.keepsLimit = route.timeoutMs !== undefined || call.header.timeout_ms !== undefined;
+    call.keepsLimit = route.timeoutMs !== undefined || callerTimeLeftMs(call) !== Infinity;
     if (!limit(call, route.timeoutMs ?? this.options.runTimeoutMs)) return;
     if (this.options.authorize) this.#ask(this.options.authorize, call, route);
     else this.#dispatch(call, route);

@@ -18,3 +18,9 @@ export function parametersFault({ target }: Route, afterMs: number): Fault {
   const message = `${target} is no channel: its parameters, the first message, did not come in ${afterMs} ms`;
   return new Fault({ status: Status.Channel, message });
 }
+
+/** For a stream whose client ends its side in place of the parameters. */
+export function noParametersFault({ target }: Route): Fault {
+  const message = `${target} is no channel: END came in place of its parameters, the first message`;
+  return new Fault({ status: Status.Channel, message });
+}

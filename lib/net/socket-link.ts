@@ -7,7 +7,7 @@ import { Fault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
 import type { FrameSeal } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
-import type { FrameLimits } from '../protocol/limits.js';
+import { type FrameLimits, type SendLimits, sendLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
@@ -55,6 +55,7 @@ export class SocketLink implements Link, BudgetHolder {
   readonly #writer: SocketWriter;
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
+  #sendLimits: SendLimits;
   #error: Error | undefined;
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
@@ -76,6 +77,7 @@ export class SocketLink implements Link, BudgetHolder {
     this.remote = remoteOf(socket, path);
     this.local = localOf(socket, path);
     this.#decoder = new FrameDecoder(limits);
+    this.#sendLimits = limits;
     this.#writer = new SocketWriter(socket, {
       clock,
       stallTimeoutMs: limits.writeStallTimeoutMs,
@@ -113,14 +115,16 @@ export class SocketLink implements Link, BudgetHolder {
     this.socket.on('data', (chunk) => this.#onData(chunk));
   }
 
-  admit(): void {
-    this.#decoder.admit(this.options.limits.maxFrameBytes);
+  admit(peerMaxFrameBytes = Infinity): void {
+    const { limits } = this.options;
+    this.#decoder.admit(limits.maxFrameBytes);
+    this.#sendLimits = sendLimits(limits, peerMaxFrameBytes);
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
     const seal = this.#seal;
     if (seal) return this.#sendSealed(seal, type, id, header, body);
-    const frame = encodeFrame(type, id, header, body, this.options.limits);
+    const frame = encodeFrame(type, id, header, body, this.#sendLimits);
     if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
     return frame.size;
   }
@@ -183,7 +187,7 @@ export class SocketLink implements Link, BudgetHolder {
     ...[type, id, header, body]: [MsgType, number, Header | EncodedHeader | null, unknown]
   ): number {
     try {
-      const frame = encodeFrame(type, id, header, body, this.options.limits, seal);
+      const frame = encodeFrame(type, id, header, body, this.#sendLimits, seal);
       if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
       return frame.size;
     } catch (error) {

@@ -1,15 +1,19 @@
 import { Fault } from './fault.js';
+import type { SendLimits } from './limits.js';
 import { Status } from './status.js';
 
 /** Steps of the path to what cannot be sent, and its length. */
 const MAX_STEPS = 8;
 const MAX_PATH_CHARS = 200;
 
-export function tooLarge(maxBytes: number): Fault {
+export function tooLarge({ maxFrameBytes, isPeers }: SendLimits): Fault {
+  const why = isPeers
+    ? `the peer takes at most ${maxFrameBytes} bytes (its limits.maxFrameBytes)`
+    : `more than ${maxFrameBytes} bytes (limits.maxFrameBytes)`;
   return new Fault({
     status: Status.Protocol,
     code: 'ERR_RAP_FRAME_TOO_LARGE',
-    message: `frame too large: more than ${maxBytes} bytes (limits.maxFrameBytes)`,
+    message: `frame too large: ${why}`,
   });
 }
 

@@ -3,7 +3,7 @@ import { EncodedHeader, piecesFrom, type EncodedFrame } from './encoded-frame.js
 import type { Fault } from './fault.js';
 import type { FrameSeal } from './frame-seal.js';
 import type { Header } from './frame.js';
-import { DEFAULT_FRAME_LIMITS, type FrameLimits } from './limits.js';
+import { DEFAULT_FRAME_LIMITS, type FrameLimits, type SendLimits } from './limits.js';
 import { ValueWriter } from './value-writer.js';
 
 /**
@@ -43,7 +43,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     id: number,
     header: Header | EncodedHeader | null,
     body: unknown,
-    limits: FrameLimits,
+    limits: SendLimits,
   ): EncodedFrame {
     this.#begin(limits);
     this.place();
@@ -64,7 +64,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
       this.#bodyOffset = this.end - this.start;
       this.value(body);
       this.size = this.end - this.start + this.spliced;
-      if (this.size > limits.maxFrameBytes) throw tooLarge(limits.maxFrameBytes);
+      if (this.size > limits.maxFrameBytes) throw tooLarge(limits);
       return this;
     } catch (error) {
       this.end = this.start;
@@ -80,13 +80,13 @@ export class Encoder extends ValueWriter implements EncodedFrame {
    *
    * @throws {@link Fault} where it is too large then; nothing is written, and nothing was sealed.
    */
-  seal(seal: FrameSeal, { maxFrameBytes }: FrameLimits): EncodedFrame {
+  seal(seal: FrameSeal, limits: SendLimits): EncodedFrame {
     const bodyStart = this.start + this.#bodyOffset;
     const bytes = this.size - this.#bodyOffset + seal.overheadBytes;
     const headBytes = bytes < 0x100 ? 2 : bytes < 0x1_0000 ? 3 : 5;
     this.size = this.#bodyOffset + headBytes + bytes;
     try {
-      if (this.size > maxFrameBytes) throw tooLarge(maxFrameBytes);
+      if (this.size > limits.maxFrameBytes) throw tooLarge(limits);
       const bound = this.buffer.subarray(this.start + 1, bodyStart);
       const pieces = seal.seal(bound, piecesFrom(this, bodyStart));
       this.end = bodyStart;
@@ -123,7 +123,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     return Buffer.from(this.buffer.subarray(0, this.end));
   }
 
-  #begin(limits: FrameLimits): void {
+  #begin(limits: SendLimits): void {
     this.limits = limits;
     this.splicing = true;
     this.dropSplices();
@@ -173,7 +173,7 @@ export function encodeFrame(
   id: number,
   header: Header | EncodedHeader | null,
   body: unknown,
-  limits: FrameLimits,
+  limits: SendLimits,
   seal?: FrameSeal,
 ): EncodedFrame {
   // a getter or toJSON() of a body may itself send something

@@ -20,19 +20,31 @@ export const Extension = {
   Session: 'session',
   /** Header `timeout_ms` on a call and a channel's DECLARE: the time that is left. */
   Deadline: 'deadline',
+  /** Parameters `max_frame_bytes`, and of a server `max_in_flight`, `max_channels`: what this side takes. */
+  Limits: 'limits',
+  /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was taken. */
+  Close: 'close',
 } as const;
+
+/** A window is an integer from 1 on; what is beyond this counts as this. */
+const MAX_WINDOW = 2 ** 31;
 
 export type Extension = (typeof Extension)[keyof typeof Extension];
 
 /** Extension name to its parameters, as DECLARE carries it. */
 export type ExtensionOffer = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
-/** What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel. */
-export function offeredExtensions(windowBytes: number): ExtensionOffer {
-  const names = Object.values(Extension);
-  return Object.fromEntries(
-    names.map((name) => [name, name === Extension.Credit ? { window: windowBytes } : {}]),
-  );
+/**
+ * What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel, `limits` what it tells of
+ * its own.
+ */
+export function offeredExtensions(
+  windowBytes: number,
+  limits: Readonly<Record<string, number>> = {},
+): ExtensionOffer {
+  const offer = Object.fromEntries(Object.values(Extension).map((name) => [name, {}]));
+  const window = Math.max(1, Math.floor(Math.min(windowBytes, MAX_WINDOW)));
+  return { ...offer, [Extension.Credit]: { window }, [Extension.Limits]: limits };
 }
 
 /** The extensions that both sides named, with the peer's parameters. Anything that is not a map of maps offers nothing. */
@@ -57,7 +69,9 @@ export function sendWindow(agreed: AgreedExtensions): number | undefined {
 }
 
 function windowOf({ window }: Readonly<Record<string, unknown>>): number | undefined {
-  return typeof window === 'number' && window > 0 ? Math.min(window, 2 ** 31) : undefined;
+  return Number.isInteger(window) && (window as number) > 0
+    ? Math.min(window as number, MAX_WINDOW)
+    : undefined;
 }
 
 function isMap(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -22,6 +22,18 @@ export interface FrameLimits {
   readonly maxHeaderDepth: number;
 }
 
+/** Bounds that the writer holds: its own, or those of the peer where that takes less. */
+export interface SendLimits extends FrameLimits {
+  /** `maxFrameBytes` is what the peer has told. */
+  readonly isPeers?: boolean;
+}
+
+/** What is sent to a peer that takes frames of at most so many bytes. */
+export function sendLimits<T extends FrameLimits>(own: T, peerMaxFrameBytes: number): T & SendLimits {
+  if (peerMaxFrameBytes >= own.maxFrameBytes) return own;
+  return { ...own, maxFrameBytes: peerMaxFrameBytes, isPeers: true };
+}
+
 export const DEFAULT_FRAME_LIMITS: FrameLimits = {
   maxFrameBytes: 4 * 1024 * 1024,
   maxFrameBytesBeforeDeclare: 16 * 1024,

@@ -52,8 +52,8 @@ export interface Link {
   attach(receiver: LinkReceiver): void;
   /** Starts reading. Called once. */
   start(receiver: LinkReceiver): void;
-  /** The handshake is done: frames may be as large as the limits allow. */
-  admit(): void;
+  /** The handshake is done: frames may be as large as the limits allow, and as `peerMaxFrameBytes`, which the peer told. */
+  admit(peerMaxFrameBytes?: number): void;
   /**
    * Queues a frame; frames of one tick leave together.
    *

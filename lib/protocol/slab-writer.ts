@@ -1,6 +1,6 @@
 import { tooLarge } from './encode-fault.js';
 import type { Splice } from './encoded-frame.js';
-import { DEFAULT_FRAME_LIMITS, type FrameLimits } from './limits.js';
+import { DEFAULT_FRAME_LIMITS, type SendLimits } from './limits.js';
 import { Slab, SLAB_BYTES } from './slab.js';
 
 /** Byte arrays from this size on are sent from where they are, not copied. They must not change until sent. */
@@ -19,7 +19,7 @@ export abstract class SlabWriter {
   end = 0;
   splices: readonly Splice[] = NO_SPLICES;
 
-  protected limits: FrameLimits = DEFAULT_FRAME_LIMITS;
+  protected limits: SendLimits = DEFAULT_FRAME_LIMITS;
   /** Bytes of all splices. */
   protected spliced = 0;
   protected splicing = true;
@@ -66,7 +66,7 @@ export abstract class SlabWriter {
     const used = this.end - this.start;
     const { maxFrameBytes } = this.limits;
     // short texts ask for more than they need
-    if (used + this.spliced + bytes > maxFrameBytes + RESERVE_SLACK) throw tooLarge(maxFrameBytes);
+    if (used + this.spliced + bytes > maxFrameBytes + RESERVE_SLACK) throw tooLarge(this.limits);
     const next = new Slab(Math.max(SLAB_BYTES, used * 2 + bytes));
     this.buffer.copy(next.buffer, 0, this.start, this.end);
     if (this.spliced > 0) {

@@ -60,15 +60,25 @@ export class Calling {
     ended();
   }
 
-  /** A frame of a channel came under the id of a call: the server answers it with a stream, where it may. */
-  onStreamReply(id: number): void {
+  /**
+   * A frame of a channel came: where its id is that of a call, the server answers with a stream, if it may. True if
+   * nothing is left to do with the frame.
+   */
+  onStreamReply(id: number, header: Header, body: unknown, bytes: number): boolean {
     const { peer, link } = this.options;
     const call = peer.calls.get(id);
-    if (!call || call.isProcessed || !peer.has(Extension.StreamReply)) return;
-    if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, call.exchange))) return;
-    // the caller wanted one value
+    if (!call || call.isProcessed || !peer.has(Extension.StreamReply)) return false;
+    if (isErrorStatus(header.status_code)) {
+      // the stream has failed before it began: that is the answer
+      this.onAnswer(id, header, body, bytes);
+      return true;
+    }
+    if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, call.exchange))) return false;
+    // the caller wanted one value; a stream that is over need not be ended
+    if (header.channel_life_cycle === LifeCycle.Drop) return true;
     peer.channels.reject(id);
     link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
+    return true;
   }
 
   /** The owner gave a call up after it was sent. */

@@ -158,6 +158,15 @@ export class Channel {
     this.#finish(undefined, false);
   }
 
+  /** Ends a channel of which the peer has heard nothing, without a word. False where it has, or is just about to. */
+  withdraw(): boolean {
+    if (this.isClosed || this.#closing || this.wroteAny || this.#processing?.isSending) return false;
+    this.#processing = undefined; // what is said instead goes its own way
+    this.#inbox.clear();
+    this.#finish(undefined, false, true);
+    return true;
+  }
+
   /** Ends the channel because this side wants no more of it: the peer gets DROP, this side the fault. */
   cancel(fault: Fault): void {
     if (this.isClosed) return;
@@ -191,6 +200,7 @@ export class Channel {
       case LifeCycle.Declare: // [102, id, {channel_life_cycle: DECLARE}, nil], the answer
         return this.#step('peerDeclare') ?? this.#onDeclared(header, body, bytes);
       case LifeCycle.End: // [102, id, {channel_life_cycle: END}, nil]
+        if (!this.#halfClose) return 'half-closed channels were not agreed';
         return this.#step('peerEnd') ?? this.#onEnd();
       case LifeCycle.Drop: // [102, id, {channel_life_cycle: DROP}, nil or error]
         this.peerGone(undefined);

@@ -8,6 +8,7 @@ import { Status } from '../protocol/status.js';
 import { fromErrorFrame } from '../protocol/wire-error.js';
 import { Channel } from './channel.js';
 import type { ChannelHost } from './channel-options.js';
+import { isBeyond } from './correlation-ids.js';
 import type { RapLimits } from './limits.js';
 import type { Exchange } from './processors.js';
 
@@ -129,8 +130,9 @@ export class Channels {
     }
   }
 
-  failAll(fault: Fault): void {
-    for (const channel of this.#live.values()) channel.lost(fault);
+  /** The connection is over. `unsent` is for those that the peer has not taken. */
+  failAll(fault: Fault, unsent: Fault, lastTaken?: number): void {
+    for (const channel of this.#live.values()) channel.lost(isBeyond(channel.id, lastTaken) ? unsent : fault);
   }
 
   #hasRoom(channel: Channel): boolean {

@@ -5,7 +5,7 @@ import { Status } from '../protocol/status.js';
 import type { Channel } from './channel.js';
 import { Incoming } from './incoming.js';
 import type { MessageView, NamedFault } from './message-view.js';
-import { RUN_TIMEOUT } from './own-timeout.js';
+import { callTimeIsOver, channelTimeIsOver } from './own-timeout.js';
 import type { Peer } from './peer.js';
 import { afterwards, type Exchange } from './processors.js';
 
@@ -51,7 +51,7 @@ export class IncomingCall extends Incoming {
   }
 
   override fail(fault: Fault, name: string): void {
-    if (this.stream) this.stream.close(fault, name);
+    if (!this.#leavesStream()) this.stream?.close(fault, name);
     else if (this.exchange) this.#answer(this.exchange, null, undefined, { fault, name });
     else if (this.settle()) this.peer.serving.answerError(this, fault, name);
   }
@@ -125,17 +125,20 @@ export class IncomingCall extends Incoming {
 
   /** The run timeout. The peer is told in rap's words; the handler keeps its slot until it ends. */
   override expire(): void {
-    const fault = new Fault({
-      status: Status.Invoke,
-      message: 'Call slow timeout',
-      remoteName: RUN_TIMEOUT,
-    });
-    if (this.exchange && !this.stream) this.#expireIn(this.exchange, { fault, name: RUN_TIMEOUT });
+    const error = this.stream ? channelTimeIsOver() : callTimeIsOver();
+    if (this.#leavesStream() && this.exchange) this.#expireIn(this.exchange, error);
     else {
-      this.fail(fault, RUN_TIMEOUT);
+      this.fail(error.fault, error.name);
       this.settle();
     }
-    this.cancel(fault);
+    this.cancel(error.fault);
+  }
+
+  /** Whether it is answered as a call: it is no stream, or was to be one of which the peer has not heard. */
+  #leavesStream(): boolean {
+    if (this.stream && !this.stream.withdraw()) return false;
+    this.stream = undefined;
+    return true;
   }
 
   /** Where processors have taken all the time, they do not get the answer as well. */

@@ -1,12 +1,11 @@
 import { Extension } from '../protocol/extension.js';
-import { Fault } from '../protocol/fault.js';
+import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
-import { Status } from '../protocol/status.js';
 import type { Channel } from './channel.js';
 import { cancelled } from './incoming-call.js';
 import { Incoming } from './incoming.js';
 import type { MessageView } from './message-view.js';
-import { CHANNEL_TIMEOUT } from './own-timeout.js';
+import { channelTimeIsOver } from './own-timeout.js';
 import type { Peer } from './peer.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
@@ -56,8 +55,8 @@ export class IncomingChannel extends Incoming {
 
   /** The deadline that came with DECLARE. */
   override expire(): void {
-    const fault = new Fault({ status: Status.RunTime, message: CHANNEL_TIMEOUT });
+    const { fault, name } = channelTimeIsOver();
     this.cancel(fault);
-    this.fail(fault, 'RunTimeError');
+    this.fail(fault, name);
   }
 }

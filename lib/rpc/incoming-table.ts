@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
+import { isAfter } from './correlation-ids.js';
 import { IdTable } from './id-table.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
@@ -20,6 +21,9 @@ const RESET_WINDOW_MS = 10_000;
 export class IncomingTable {
   /** Calls refused with 429. */
   refused = 0;
+
+  /** The last that came, refused ones included; 0 where none did. */
+  lastId = 0;
 
   readonly #running = new IdTable<Incoming>();
   #channels = 0;
@@ -52,6 +56,7 @@ export class IncomingTable {
 
   /** Takes it in; false where there is no room, and it must be refused. Either way it is there until it has ended. */
   add(incoming: Incoming): boolean {
+    if (isAfter(incoming.id, this.lastId)) this.lastId = incoming.id;
     this.#running.set(incoming.id, incoming);
     this.#seen += 1;
     this.#awaited += 1;

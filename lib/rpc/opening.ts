@@ -2,7 +2,7 @@ import { EventTarget } from '../protocol/event.js';
 import type { AgreedExtensions, ExtensionOffer } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../protocol/frame-seal.js';
-import { MsgType, type Frame } from '../protocol/frame.js';
+import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';
 import { isErrorStatus } from '../protocol/status.js';
 import { fromErrorFrame } from '../protocol/wire-error.js';
@@ -138,7 +138,7 @@ export class ServerOpening implements Opening {
   onFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
     if (this.#unproven) this.#proven(frame, bytes, this.#unproven);
-    else if (type === MsgType.ClientEvent && header.target === EventTarget.Declare) this.#accept(id, body);
+    else if (isDeclare(type, header)) this.#accept(id, body);
     else this.options.host.protocolError('the first frame must be DECLARE');
   }
 
@@ -189,4 +189,9 @@ export class ServerOpening implements Opening {
     host.announce();
     host.onFrame(frame, bytes);
   }
+}
+
+/** One that carries an error opens nothing. */
+function isDeclare(type: MsgType, { target, status_code: status }: Header): boolean {
+  return type === MsgType.ClientEvent && target === EventTarget.Declare && !isErrorStatus(status);
 }

@@ -5,7 +5,7 @@ import { MsgType, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { connectionLost } from './connection-lost.js';
-import type { CorrelationIds } from './correlation-ids.js';
+import { type CorrelationIds, isBeyond } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
 import { IdTable } from './id-table.js';
 import type { RapLimits } from './limits.js';
@@ -23,6 +23,9 @@ import { afterwards, type Exchange } from './processors.js';
 
 /** The calls of this side over one connection: at most `maxInFlight` at the peer, the rest in a queue. */
 export class OutgoingCalls implements PendingCallOwner {
+  /** Calls that may be at the peer at once. */
+  maxInFlight: number;
+
   /** Whether the peer understands `timeout_ms`. */
   peerKnowsDeadlines = false;
 
@@ -55,7 +58,9 @@ export class OutgoingCalls implements PendingCallOwner {
     private readonly limits: RapLimits,
     private readonly clock: Clock,
     private readonly onAbandoned: (call: PendingCall) => void,
-  ) {}
+  ) {
+    this.maxInFlight = limits.maxInFlight;
+  }
 
   /** Calls that were sent and not answered. */
   get inFlight(): number {
@@ -179,10 +184,19 @@ export class OutgoingCalls implements PendingCallOwner {
     return this.#live.get(id);
   }
 
-  /** Fails everything: what was sent with one fault, what was not, and what comes later, with the other. */
-  failAll(sent: Fault, unsent: Fault): void {
+  /** What the peer lets this side have at it at once, and whether it understands `timeout_ms`. */
+  agree(maxInFlight: number, knowsDeadlines: boolean): void {
+    this.maxInFlight = Math.min(this.limits.maxInFlight, maxInFlight);
+    this.peerKnowsDeadlines = knowsDeadlines;
+  }
+
+  /**
+   * Fails everything: what was sent with one fault; what was not, what comes later, and what the peer has not taken, with
+   * the other.
+   */
+  failAll(sent: Fault, unsent: Fault, lastTaken?: number): void {
     const queued = this.surrender(unsent);
-    for (const call of this.#live.values()) call.reject(sent);
+    for (const call of this.#live.values()) call.reject(isBeyond(call.id, lastTaken) ? unsent : sent);
     for (const call of queued) call.reject(unsent);
   }
 
@@ -223,7 +237,7 @@ export class OutgoingCalls implements PendingCallOwner {
   /** A slot is free, and what was sent before does not wait for the peer. */
   #hasRoom(): boolean {
     return (
-      this.#live.size + this.#runningEvents < this.limits.maxInFlight &&
+      this.#live.size + this.#runningEvents < this.maxInFlight &&
       this.link.pendingBytes <= this.limits.sendBufferSoftBytes
     );
   }

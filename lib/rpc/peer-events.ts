@@ -1,6 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
-import { MsgType, type Frame, type Header } from '../protocol/frame.js';
+import { MAX_ID, MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { connectionLost } from './connection-lost.js';
 import type { RapLimits } from './limits.js';
@@ -74,7 +74,10 @@ export class PeerEvents {
     const { host, life } = this.options;
     switch (header.target) {
       case EventTarget.Close: // reason
-        return life.abort(connectionLost(`the server closed the connection: ${reasonOf(body)}`));
+        return life.abort(
+          connectionLost(`the server closed the connection: ${reasonOf(body)}`),
+          lastIdOf(header),
+        );
       case EventTarget.Shutdown: // {close_timeout: seconds}
         return life.onShutdown();
       case EventTarget.EventEnd: // {count}
@@ -100,6 +103,11 @@ export class PeerEvents {
           host.refuse(MsgType.ClientEvent, id, Status.Protocol, 'unknown event');
     }
   }
+}
+
+/** The last id that the server took, where it told it. */
+function lastIdOf({ last_id: id }: Header): number | undefined {
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID ? (id as number) : undefined;
 }
 
 function reasonOf(body: unknown): string {

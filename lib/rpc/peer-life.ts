@@ -46,11 +46,11 @@ export interface LifeHost {
   /** The server drains: calls that were not sent go elsewhere. */
   surrenderCalls(reason: Fault): void;
   sendEvent(target: string, body: unknown): void;
-  /** A server says CLOSE, and why: its last word. */
-  farewell(reason: string): void;
+  /** A server says CLOSE, and why: its last word. `isOrderly`: no frame of the client is the cause. */
+  farewell(reason: string, isOrderly: boolean): void;
   measurePing(sink: PingSink): void;
-  /** It is over: everything pending fails with the reason. */
-  failAll(reason: Fault): void;
+  /** It is over: everything pending fails with the reason. `lastTaken`: the last id that the server took, if it told it. */
+  failAll(reason: Fault, lastTaken?: number): void;
 }
 
 export interface LifeOptions {
@@ -150,15 +150,15 @@ export class PeerLife {
   /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
   close(reason: string): void {
     if (this.#state.name === 'closed') return;
-    this.#farewell(reason);
+    this.#farewell(reason, true);
     this.#fail(connectionLost(`the connection was closed: ${reason}`));
     this.options.link.end();
   }
 
   /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */
-  abort(reason: Fault): void {
+  abort(reason: Fault, lastTaken?: number): void {
     if (this.#state.name === 'closed') return;
-    this.#fail(reason);
+    this.#fail(reason, lastTaken);
     this.options.link.destroy();
   }
 
@@ -199,14 +199,14 @@ export class PeerLife {
     this.abort(connectionLost(message));
   }
 
-  #farewell(reason: string): void {
-    if (this.options.isServer) this.options.host.farewell(reason);
+  #farewell(reason: string, isOrderly = false): void {
+    if (this.options.isServer) this.options.host.farewell(reason, isOrderly);
   }
 
-  #fail(reason: Fault): void {
+  #fail(reason: Fault, lastTaken?: number): void {
     const before = this.#state;
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
-    this.options.host.failAll(reason);
+    this.options.host.failAll(reason, lastTaken);
   }
 }

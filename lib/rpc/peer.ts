@@ -1,12 +1,13 @@
 import type { Clock } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
+import { closeCodeOf } from '../protocol/close-code.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
 import { type AgreedExtensions, Extension, offeredExtensions } from '../protocol/extension.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
-import { Status } from '../protocol/status.js';
+import { isErrorStatus, Status } from '../protocol/status.js';
 import { boundedText } from '../protocol/wire-error.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
@@ -25,6 +26,7 @@ import { PeerConnection } from './peer-connection.js';
 import type { PeerOptions, Role } from './peer-options.js';
 import { PeerEvents } from './peer-events.js';
 import { type LifeState, PeerLife } from './peer-life.js';
+import { peerLimitsOf, toldLimits } from './peer-limits.js';
 import type { CallRequest, PendingCall, ReplySink } from './pending-call.js';
 import type { MessageKind, ProcessorContext } from './pipeline.js';
 import { eventMode } from './pending-event.js';
@@ -83,7 +85,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#opening = new (isServer ? ServerOpening : ClientOpening)({
       host: this,
       link: plainLink,
-      offer: offeredExtensions(limits.channelWindowBytes),
+      offer: offeredExtensions(limits.channelWindowBytes, toldLimits(limits, isServer)),
       security,
       hooks: { retire: () => void clock.after(0, () => this.retire()) },
     });
@@ -129,9 +131,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         refuseCalls: (reason) => this.calls.refuse(reason),
         surrenderCalls: (reason) => owner.onShutdown(this, this.calls.handOver(reason)),
         sendEvent,
-        farewell: (reason) => this.#farewell(reason),
+        farewell: (reason, isOrderly) => this.#farewell(reason, isOrderly),
         measurePing: (sink) => this.measurePing(sink),
-        failAll: (reason) => this.#failAll(reason),
+        failAll: (reason, lastTaken) => this.#failAll(reason, lastTaken),
       },
     });
     this.#events = new PeerEvents({
@@ -258,11 +260,16 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   #onChannelFrame(id: number, header: Header, body: unknown, bytes: number): void {
-    if (this.role === 'client') this.#calling.onStreamReply(id);
-    else if (header.channel_life_cycle === LifeCycle.Declare && !this.channels.isLive(id))
-      return this.serving.onDeclare(id, header, body, bytes);
+    if (this.role === 'client') {
+      if (this.#calling.onStreamReply(id, header, body, bytes)) return;
+    } else if (this.#isDeclare(id, header)) return this.serving.onDeclare(id, header, body, bytes);
     if (this.channels.receive(id, header, body, bytes)) return this.#life.closeIfDrained();
     this.#reject(MsgType.Channel, id, Status.Channel, 'channel not create');
+  }
+
+  /** One that carries an error starts nothing. */
+  #isDeclare(id: number, { channel_life_cycle: lifeCycle, status_code: status }: Header): boolean {
+    return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
   }
 
   /** Refuses a frame that is nobody's. A peer that sends many is left. */
@@ -314,10 +321,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   opened(agreed: AgreedExtensions): void {
     this.#life.opened();
     this.#agreed = agreed;
+    const { maxInFlight, maxFrameBytes } = peerLimitsOf(agreed);
     this.channels.agree(agreed);
-    this.calls.peerKnowsDeadlines = agreed.has(Extension.Deadline);
+    this.calls.agree(maxInFlight, agreed.has(Extension.Deadline));
     this.calls.events = eventMode(agreed);
-    this.#link.admit();
+    this.#link.admit(maxFrameBytes);
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
     this.#keepAlive.start(this.role === 'server' ? intervalMs * (0.9 + Math.random() * 0.2) : intervalMs);
@@ -398,10 +406,16 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     );
   }
 
-  #farewell(reason: string): void {
+  #farewell(reason: string, isOrderly: boolean): void {
     // whatever an application gives for a reason, the connection ends with it
     const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
-    this.#link.send(MsgType.ServerEvent, this.#ids.next(), { target: EventTarget.Close }, text);
+    const target = EventTarget.Close;
+    // what comes after an end in order may be repeated elsewhere; after a fault, it may be the fault
+    const last = isOrderly ? { last_id: this.incoming.lastId } : {};
+    const header = this.has(Extension.Close)
+      ? { target, close_code: closeCodeOf(text), ...last }
+      : { target };
+    this.#link.send(MsgType.ServerEvent, this.#ids.next(), header, text);
   }
 
   #isIdle(): boolean {
@@ -409,15 +423,15 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return this.incoming.size + this.channels.size + inFlight + queued === 0;
   }
 
-  #failAll(reason: Fault): void {
+  #failAll(reason: Fault, lastTaken?: number): void {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
     this.serving.stop();
     const lost = reason.code === LocalCode.ConnectionLost;
     const unsent = connectionLost(reason.message, lost ? reason.cause : reason, 'no');
-    this.calls.failAll(reason, unsent);
+    this.calls.failAll(reason, unsent, lastTaken);
     this.#calling.failAll(unsent);
-    this.channels.failAll(reason);
+    this.channels.failAll(reason, unsent, lastTaken);
     this.#events.pings.failAll(reason);
     this.incoming.abortAll(reason);
     this.sessions.closeAll(reason);

@@ -5,7 +5,7 @@ import { Fault } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
-import { Status } from '../protocol/status.js';
+import { isErrorStatus, Status } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import { EventReceipts } from './event-receipts.js';
@@ -45,6 +45,7 @@ export class Serving {
   // [101, id, {target}, parameters], answered [101, id, {}, result]
   onCall(id: number, header: Header, body: unknown, bytes: number): void {
     const { peer, owner, exchange } = this.options;
+    if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
     const call = new IncomingCall(peer, id, header, body, oneWay);

@@ -274,7 +274,9 @@ export class ChannelStory {
     if (fault === undefined) {
       return haveBothEnded || talk?.abandoned === true || (other.act !== undefined && other.act !== 'fail');
     }
-    return fault === reason && (this.#cut || (!other.act && !haveBothEnded));
+    // what the server has not taken is told apart: it is safe to repeat
+    const isReason = fault === reason || (fault.sent === 'no' && fault.message === reason?.message);
+    return isReason && (this.#cut || (!other.act && !haveBothEnded));
   }
 }
 

@@ -4,7 +4,12 @@ import { Fault } from '../../lib/protocol/fault.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';
 import type { FrameSeal } from '../../lib/protocol/frame-seal.js';
 import type { Frame, Header, MsgType } from '../../lib/protocol/frame.js';
-import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../lib/protocol/limits.js';
+import {
+  DEFAULT_FRAME_LIMITS,
+  type FrameLimits,
+  type SendLimits,
+  sendLimits,
+} from '../../lib/protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../lib/protocol/link.js';
 
 /** After so many rounds of frames and answers the two peers are taken to be in a loop. */
@@ -110,6 +115,7 @@ export class LinkedLink implements Link {
   readonly #decoder: FrameDecoder;
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
+  #sendLimits: SendLimits;
   #pauses = 0;
   #mayHaveFrames = false;
 
@@ -121,6 +127,7 @@ export class LinkedLink implements Link {
     this.local = { address: '127.0.0.1', port, family: 'IPv4' };
     this.remote = { address: '127.0.0.1', port: 3 - port, family: 'IPv4' };
     this.#decoder = new FrameDecoder(limits);
+    this.#sendLimits = limits;
   }
 
   get pendingBytes(): number {
@@ -137,8 +144,9 @@ export class LinkedLink implements Link {
     this.#receiver = receiver;
   }
 
-  admit(): void {
+  admit(peerMaxFrameBytes = Infinity): void {
     this.#decoder.admit(this.limits.maxFrameBytes);
+    this.#sendLimits = sendLimits(this.limits, peerMaxFrameBytes);
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
@@ -146,7 +154,7 @@ export class LinkedLink implements Link {
   }
 
   sendExact(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): Buffer {
-    const bytes = encoded(type, id, header, body, this.limits, this.#seal);
+    const bytes = encoded(type, id, header, body, this.#sendLimits, this.#seal);
     if (!this.out.ending && !this.closed) this.out.push(bytes);
     return bytes;
   }
@@ -277,7 +285,7 @@ function encoded(
   id: number,
   header: Header | EncodedHeader | null,
   body: unknown,
-  limits: FrameLimits,
+  limits: SendLimits,
   seal?: FrameSeal,
 ): Buffer {
   return bytesOf(encodeFrame(type, id, header, body, limits, seal));

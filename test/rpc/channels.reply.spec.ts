@@ -114,7 +114,7 @@ describe('a call that is answered with a stream', () => {
     expect([sink.outcomes, tables()]).toEqual([[], EMPTY]);
   });
 
-  it('ends with the run timeout, whose words are those of a call', async () => {
+  it('ends with the run timeout, whose words are those of a channel', async () => {
     open();
     const { sink, incoming } = ask();
     void turn(incoming).write(1);
@@ -123,7 +123,10 @@ describe('a call that is answered with a stream', () => {
     pair.pass(500);
     expect(signal.aborted).toBe(true);
     await sink.channel.read();
-    await expect(sink.channel.read()).rejects.toMatchObject({ remoteName: 'RpcRunTimeError' });
+    await expect(sink.channel.read()).rejects.toMatchObject({
+      status: 1005,
+      message: 'the deadline of the channel is over',
+    });
     expect(pair.server.incoming.size).toBe(1);
     incoming.ended();
     expect(tables()).toEqual(EMPTY);

@@ -57,8 +57,8 @@ export class PythonLink implements Link, LinkReceiver {
     this.inner.start(this);
   }
 
-  admit(): void {
-    this.inner.admit();
+  admit(peerMaxFrameBytes?: number): void {
+    this.inner.admit(peerMaxFrameBytes);
   }
 
   secure(seal: FrameSeal): void {
