@@ -45,7 +45,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   protected override readonly logger = new Logger(RapServer.name);
 
   readonly #options: RapServerOptions;
-  readonly #registry = new HandlerRegistry();
+  readonly #registry: HandlerRegistry;
   readonly #connections: ServerConnections;
   readonly #router: CallRouter;
   readonly #lifecycle: Lifecycle;
@@ -66,6 +66,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
+    this.#registry = new HandlerRegistry(runTimeoutMs);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
