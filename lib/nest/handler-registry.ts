@@ -86,6 +86,13 @@ export class HandlerRegistry {
     return [this.#requests, this.#channels, this.#events].flatMap((routes) => [...routes.values()]);
   }
 
+  /** Forgets all of them. */
+  clear(): void {
+    for (const known of [this.#requests, this.#channels, this.#events, this.#services]) known.clear();
+    this.#conflicts.length = 0;
+    this.#problems.length = 0;
+  }
+
   /** The handler of a call: not of a channel, unless there is no other. */
   request(target: string): Route | undefined {
     return this.#requests.get(target) ?? this.#channels.get(target);
@@ -107,7 +114,9 @@ export class HandlerRegistry {
     const other =
       routes.get(route.target) ?? ([opposite?.kind, route.kind].includes('stream') ? opposite : undefined);
     if (other) {
-      this.#conflicts.push(`${route.target} is handled by ${describe(other)} and by ${describe(route)}`);
+      const [one, two] = [describe(other), describe(route)];
+      const hint = one === two ? ' (does a RapServer serve two applications? Each needs its own)' : '';
+      this.#conflicts.push(`${route.target} is handled by ${one} and by ${two}${hint}`);
     } else routes.set(route.target, route);
   }
 
