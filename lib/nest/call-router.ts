@@ -62,13 +62,22 @@ export class CallRouter {
 
   /** The user's `authorize` decides, now or later. */
   #ask(authorize: Authorize, incoming: IncomingCall | IncomingChannel, route: Route): void {
-    askWhetherAllowed(authorize, incoming, route, (allowed, error) => {
-      if (incoming.settled) return incoming.ended(); // nobody waits for it any more
-      if (allowed) return this.#dispatch(incoming, route);
-      if (error !== undefined)
-        this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
-      this.#refuse(incoming);
-    });
+    const members = route.members ?? [route];
+    const found = new Set<Route>();
+    let open = members.length;
+    for (const member of members) {
+      askWhetherAllowed(authorize, incoming, member, (allowed, error) => {
+        open -= 1;
+        if (allowed) found.add(member);
+        if (error !== undefined && !incoming.settled)
+          this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+        if (open > 0) return;
+        if (incoming.settled)
+          incoming.ended(); // nobody waits for it any more
+        else if (found.size === 0) this.#refuse(incoming);
+        else this.#dispatch(incoming, found.size === members.length ? route : someOf(route, found));
+      });
+    }
   }
 
   #route(incoming: Incoming): Route | undefined {
@@ -79,8 +88,8 @@ export class CallRouter {
     const request = isCall ? registry.request(target) : registry.channel(target);
     const event = registry.event(target);
     const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
-    if (!route?.isPrivate || authorize || isLocal(incoming.peer.remote)) return route;
-    return undefined;
+    if (!route || authorize || (!route.isPrivate && !route.members)) return route;
+    return isLocal(incoming.peer.remote) ? route : route.publicPart;
   }
 
   /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
@@ -97,6 +106,12 @@ export class CallRouter {
       return `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`;
     });
   }
+}
+
+/** An event with several handlers, of which the caller may use some. */
+function someOf(route: Route, found: ReadonlySet<Route>): Route {
+  const members = route.members?.filter((member) => found.has(member)) ?? [];
+  return route.routeOfSome?.(members) ?? route;
 }
 
 function fail(incoming: Incoming, fault: Fault, name: string): void {

@@ -2,10 +2,13 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Incoming } from '../rpc/incoming.js';
 import type { RapSession } from './rap-session.js';
 
+/** Whose time and cancellation calls inherit. */
+export type ScopeOwner = Pick<Incoming, 'signal' | 'timeLeftMs'>;
+
 /** What code knows of where it was called from. */
 export interface CallScope {
   /** The call or channel that a handler works on: calls made inside inherit its time and its cancellation. */
-  readonly incoming?: Incoming | undefined;
+  readonly incoming?: ScopeOwner | undefined;
   /** The sessions of `withSession`, the innermost first. */
   readonly sessions?: readonly RapSession[];
 }
@@ -24,7 +27,7 @@ export function currentScope(): CallScope | undefined {
 }
 
 /** Runs a handler in the scope of its call. */
-export function runInScope<T>(incoming: Incoming, work: () => T): T {
+export function runInScope<T>(incoming: ScopeOwner, work: () => T): T {
   return wanted ? storage.run({ incoming }, work) : work();
 }
 

@@ -31,8 +31,10 @@ export interface RapErrorOptions {
  */
 export class RapError extends RpcException {
   override name = 'RapError';
-  /** Status on the wire. */
+  /** Status on the wire; of a function that failed (301) the HTTP status that its handler gave, if it gave one. */
   readonly status: number;
+  /** Status on the wire. */
+  readonly wireStatus: number;
   /** Stable code for programs: `'ERR_RAP_...'`. */
   readonly code: string;
   readonly details: unknown;
@@ -45,10 +47,11 @@ export class RapError extends RpcException {
     const { name } = new.target;
     // a class of its own tells its own name, unless it sets another one; a minified bundle has renamed RapError itself
     if (new.target !== RapError && typeof name === 'string' && name !== '') this.name = name;
-    this.status = options.status ?? Status.RpcCall;
-    this.code = options.code ?? CODE_BY_STATUS[this.status] ?? 'ERR_RAP_UNKNOWN';
+    this.wireStatus = options.status ?? Status.RpcCall;
+    this.code = options.code ?? CODE_BY_STATUS[this.wireStatus] ?? 'ERR_RAP_UNKNOWN';
     this.details = options.details;
     this.httpStatus = isHttpErrorStatus(options.httpStatus) ? options.httpStatus : undefined;
+    this.status = shownStatus(this);
     if (options.cause !== undefined) this.cause = options.cause;
   }
 
@@ -59,12 +62,31 @@ export class RapError extends RpcException {
 
   /** What logs and other transports of Nest show: no stack, no cause. */
   toJSON(): object {
-    const { name, status, code, message, details, httpStatus } = this;
-    return { name, status, code, message, details, httpStatus };
+    const { name, status, wireStatus, code, message, details, httpStatus } = this;
+    return {
+      name,
+      status,
+      ...(wireStatus === status ? {} : { wireStatus }),
+      code,
+      message,
+      details,
+      httpStatus,
+    };
   }
 }
 
-/** 301: the function itself failed. `remoteName` is the name of the exception it raised. */
+/**
+ * What `error.status` says. A gateway of Nest does `new HttpException(error.message, error.status)`: 301 tells it only that
+ * the function failed, what its handler gave as the status tells it more.
+ */
+export function shownStatus({ wireStatus, httpStatus }: Pick<RapError, 'wireStatus' | 'httpStatus'>): number {
+  return wireStatus === Status.Invoke && httpStatus !== undefined ? httpStatus : wireStatus;
+}
+
+/**
+ * 301: the function itself failed. `remoteName` is the name of the exception it raised, `status` the HTTP status that its
+ * handler gave (`new RpcException({ status: 404, message })`), else 301; `wireStatus` is always 301.
+ */
 export class InvokeError extends RapError {
   override name = 'InvokeError';
   readonly remoteName: string;

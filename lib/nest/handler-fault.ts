@@ -1,7 +1,8 @@
 import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { InvokeError, RapError, ServerError, toRapError } from './errors.js';
+import { isHttpErrorStatus } from '../protocol/wire-error.js';
+import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';
 
@@ -65,8 +66,8 @@ function read(error: unknown): HandlerFault {
   if (error instanceof RapError) {
     const { code, message, details, httpStatus } = error;
     const name = registeredName(error.constructor) ?? error.name;
-    const status =
-      Number.isInteger(error.status) && isErrorStatus(error.status) ? error.status : Status.RpcCall;
+    const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
+    const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     return {
       fault: new Fault({
@@ -83,7 +84,13 @@ function read(error: unknown): HandlerFault {
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
   if (error instanceof RpcException) return read(error.getError());
   if (isHttpException(error)) return httpFault(error);
-  if (error instanceof Error) return invokeFault({ remoteName: error.name, message: error.message });
+  if (error instanceof Error) {
+    return invokeFault({
+      remoteName: error.name,
+      message: error.message,
+      httpStatus: statusGiven(error),
+    });
+  }
   if (typeof error === 'string') return invokeFault({ remoteName: 'RpcException', message: error });
   if (typeof error !== 'object' || error === null) {
     return invokeFault({ remoteName: 'Error', message: String(error) });
@@ -100,7 +107,13 @@ function read(error: unknown): HandlerFault {
     return invokeFault({ remoteName: 'RpcException', message: text });
   }
   const remoteName = typeof name === 'string' ? name : 'RpcException';
-  return invokeFault({ remoteName, message: text, details: error });
+  return invokeFault({ remoteName, message: text, details: error, httpStatus: statusGiven(error) });
+}
+
+/** The HTTP status of what a handler threw: as `new RpcException({ status: 404, message })` has it, or the body of an `HttpException`. */
+function statusGiven(error: object): number | undefined {
+  const { status, statusCode } = error as { status?: unknown; statusCode?: unknown };
+  return [status, statusCode].find(isHttpErrorStatus);
 }
 
 /** Nest's `HttpException`, which shared guards, pipes and services throw. */
@@ -182,7 +195,7 @@ interface InvokeFault {
   readonly message: string;
   readonly details?: unknown;
   readonly code?: string | undefined;
-  readonly httpStatus?: number;
+  readonly httpStatus?: number | undefined;
 }
 
 function invokeFault({ remoteName, message, ...rest }: InvokeFault): HandlerFault {

@@ -1,7 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import { RegisteredError } from './errors.js';
-import { allOf } from './event-handlers.js';
+import { routeOfAll } from './event-handlers.js';
 import { nearestName } from './nearest-name.js';
 import type { ServiceBinding, ServiceMethod } from './service/service-binding.js';
 import type { StandardSchema } from './service/standard-schema.js';
@@ -61,6 +61,12 @@ export interface Route extends RapHandlerInfo {
   readonly owner: string | undefined;
   readonly input: StandardSchema | undefined;
   readonly output: StandardSchema | undefined;
+  /** The handlers of an event that has several: each has its own extras. */
+  readonly members?: readonly Route[];
+  /** What callers on other machines find of an event with several handlers. */
+  readonly publicPart?: Route | undefined;
+  /** The same route for some of its members only. */
+  readonly routeOfSome?: (allowed: readonly Route[]) => Route;
 }
 
 /** Handlers by target. Calls, channels and events of one name do not meet. */
@@ -68,14 +74,23 @@ export class HandlerRegistry {
   readonly #requests = new Map<string, Route>();
   readonly #channels = new Map<string, Route>();
   readonly #events = new Map<string, Route>();
-  readonly #eventHandlers = new Map<string, MessageHandler[]>();
   readonly #services = new Map<ServiceBinding, Set<string>>();
   readonly #conflicts: string[] = [];
   readonly #problems: string[] = [];
 
+  /** @param runTimeoutMs time of a handler that names none */
+  constructor(private readonly runTimeoutMs = Infinity) {}
+
   /** All of them, in the order of their registration within a kind. */
   get routes(): Route[] {
     return [this.#requests, this.#channels, this.#events].flatMap((routes) => [...routes.values()]);
+  }
+
+  /** Forgets all of them. */
+  clear(): void {
+    for (const known of [this.#requests, this.#channels, this.#events, this.#services]) known.clear();
+    this.#conflicts.length = 0;
+    this.#problems.length = 0;
   }
 
   /** The handler of a call: not of a channel, unless there is no other. */
@@ -99,7 +114,9 @@ export class HandlerRegistry {
     const other =
       routes.get(route.target) ?? ([opposite?.kind, route.kind].includes('stream') ? opposite : undefined);
     if (other) {
-      this.#conflicts.push(`${route.target} is handled by ${describe(other)} and by ${describe(route)}`);
+      const [one, two] = [describe(other), describe(route)];
+      const hint = one === two ? ' (does a RapServer serve two applications? Each needs its own)' : '';
+      this.#conflicts.push(`${route.target} is handled by ${one} and by ${two}${hint}`);
     } else routes.set(route.target, route);
   }
 
@@ -114,12 +131,11 @@ export class HandlerRegistry {
     this.#problems.push(problem);
   }
 
-  /** Several handlers of one event run all. */
+  /** Several handlers of one event run all, each with its own extras. */
   addEvent(route: Route): void {
-    const handlers = this.#eventHandlers.get(route.target) ?? [];
-    handlers.push(route.handler);
-    this.#eventHandlers.set(route.target, handlers);
-    if (handlers.length === 1) this.#events.set(route.target, { ...route, handler: allOf(handlers) });
+    const before = this.#events.get(route.target);
+    const members = before ? [...(before.members ?? [before]), route] : [route];
+    this.#events.set(route.target, routeOfAll(members, this.runTimeoutMs));
   }
 
   /** @throws {@link RegisteredError} that names all handlers which claim the same target, and all services that are not whole. */

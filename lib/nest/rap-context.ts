@@ -8,6 +8,13 @@ import type { Session } from '../rpc/sessions.js';
 import { toRapError } from './errors.js';
 import type { Route } from './handler-registry.js';
 
+/** @internal How long a handler may take. */
+export interface HandlerTime {
+  /** Aborted when it is over, or nobody waits for the handler any more. */
+  readonly signal: AbortSignal;
+  readonly timeLeftMs: number | undefined;
+}
+
 type RapContextArgs = [target: string, header: Header];
 
 /** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
@@ -107,6 +114,11 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return entries.length > 0 ? Object.fromEntries(entries) : undefined;
   }
 
+  /** @internal What it was made of. */
+  get origin(): [call: Incoming, route: Route] {
+    return [this.#call, this.#route];
+  }
+
   /** @internal Header of the answer; `null` where the handler set none. */
   get replyHeader(): Header | null {
     return this.#replyHeader;
@@ -114,6 +126,32 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
   failure: unknown;
+}
+
+/** @internal The context of one of several handlers of a message: its time and its failure are its own. */
+export class HandlerContext extends RapContext {
+  readonly #whole: RapContext;
+  readonly #time: HandlerTime | undefined;
+
+  constructor(whole: RapContext, time: HandlerTime | undefined) {
+    super(...whole.origin);
+    this.#whole = whole;
+    this.#time = time;
+  }
+
+  override get signal(): AbortSignal {
+    return (this.#time ?? this.#whole).signal;
+  }
+
+  override get deadline(): number | undefined {
+    if (!this.#time) return this.#whole.deadline;
+    const left = this.#time.timeLeftMs;
+    return left === undefined ? undefined : Date.now() + left;
+  }
+
+  override setHeader(key: string, value: unknown): void {
+    this.#whole.setHeader(key, value);
+  }
 }
 
 const RESERVED: ReadonlySet<string> = new Set([

@@ -1,6 +1,6 @@
 import { type ArgumentsHost, Catch, Logger, Optional, type HttpServer } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
-import { BaseRpcExceptionFilter } from '@nestjs/microservices';
+import { BaseRpcExceptionFilter, RpcException } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
 import { RapError } from './errors.js';
 import { callerError, isHttpException } from './handler-fault.js';
@@ -50,7 +50,8 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     }
   }
 
-  #answer(exception: unknown, host: ArgumentsHost): void {
+  #answer(thrown: unknown, host: ArgumentsHost): void {
+    const exception = unwrapped(thrown);
     const adapter = this.applicationRef ?? this.httpAdapterHost?.httpAdapter ?? ANY_ADAPTER;
     if (!(exception instanceof RapError)) {
       return new BaseExceptionFilter(adapter as HttpServer).catch(exception, host);
@@ -70,6 +71,13 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     if (!isRap && isHttpException(exception)) return throwError(() => callerError(exception));
     return this.#rpcFilter.catch(exception, host);
   }
+}
+
+/** An error of rap that was thrown again as `new RpcException(error)`. */
+function unwrapped(exception: unknown): unknown {
+  if (!(exception instanceof RpcException) || exception instanceof RapError) return exception;
+  const inner = exception.getError();
+  return inner instanceof RapError ? inner : exception;
 }
 
 /** What an HTTP client sees. Texts of our own faults may name servers and addresses: those are for the log. */

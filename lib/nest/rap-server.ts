@@ -45,7 +45,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   protected override readonly logger = new Logger('RapServer');
 
   readonly #options: RapServerOptions;
-  readonly #registry = new HandlerRegistry();
+  readonly #registry: HandlerRegistry;
   readonly #connections: ServerConnections;
   readonly #router: CallRouter;
   readonly #lifecycle: Lifecycle;
@@ -55,6 +55,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
   #socketServer: SocketServer | undefined;
+  /** It was closed: handlers that are added from now on are those of another application. */
+  #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -66,11 +68,11 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
+    this.#registry = new HandlerRegistry(runTimeoutMs);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
-    const { registry = 'private' } = options;
-    if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
+    this.#addRegistryList();
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
@@ -116,6 +118,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     isEventHandler = false,
     extras: RapPatternExtras & Record<string, unknown> = {},
   ): void {
+    if (this.#isClosed) this.#beginAnew();
     if (!this.#binds(pattern, extras)) return;
     handler.isEventHandler = isEventHandler;
     handler.extras = extras;
@@ -139,8 +142,30 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     }
   }
 
+  /** The handler of a pattern, of a target, or of the JSON text of a pattern; `null` if there is none. */
   override getHandlerByPattern(pattern: string): MessageHandler | null {
-    return this.messageHandlers.get(targetOf(pattern, (it) => this.normalizePattern(it))) ?? null;
+    return this.#handlerOf(pattern) ?? this.#handlerOf(parsed(pattern)) ?? null;
+  }
+
+  #handlerOf(pattern: unknown): MessageHandler | undefined {
+    try {
+      return this.messageHandlers.get(targetOf(pattern, (it) => this.normalizePattern(it)));
+    } catch {
+      return undefined; // what makes no target has no handler
+    }
+  }
+
+  /** The handlers of an application that has been closed make room for those of the next one. */
+  #beginAnew(): void {
+    this.#isClosed = false;
+    this.#registry.clear();
+    this.messageHandlers.clear();
+    this.#addRegistryList();
+  }
+
+  #addRegistryList(): void {
+    const { registry = 'private' } = this.#options;
+    if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
   }
 
   #binds(pattern: unknown, extras: RapPatternExtras & Record<string, unknown>): boolean {
@@ -161,9 +186,10 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /**
    * Stops: accepts nothing more, tells the clients, lets calls that run finish for `closeTimeoutMs`, closes. May be
-   * called before `listen` and again.
+   * called before `listen` and again. After it the server may listen again, or be the strategy of another application.
    */
   close(): Promise<void> {
+    this.#isClosed = true;
     this.#closing ??= this.#stop().finally(() => (this.#closing = undefined));
     return this.#closing;
   }
@@ -214,7 +240,12 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #start(): Promise<AddressInfo | string> {
-    if (this.#opening || this.#socketServer) throw new Error('The server listens already');
+    if (this.#opening || this.#socketServer) {
+      throw new Error(
+        'The server listens already. If it serves another application: make a RapServer for each, or close that one first',
+      );
+    }
+    this.#isClosed = false;
     this.#opening = this.#open();
     try {
       return await this.#opening;
@@ -322,13 +353,23 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** The hooks are fields that instrumentation may set at any time. */
   #processingHooks(): ConstructorParameters<typeof CallDispatcher>[0]['hooks'] {
+    const transportId = (): symbol => this.transportId;
     const hookOf = (): typeof this.onProcessingEndHook => this.onProcessingEndHook;
     return {
       start: (context, done) => this.onProcessingStartHook(this.transportId, context, done),
       get end() {
         const hook = hookOf();
-        return hook && ((context: RapContext) => hook(RAP_TRANSPORT, context));
+        return hook && ((context: RapContext) => hook(transportId(), context));
       },
     };
+  }
+}
+
+/** A pattern from its JSON text, as Nest's own servers take it. */
+function parsed(pattern: string): unknown {
+  try {
+    return JSON.parse(pattern) as unknown;
+  } catch {
+    return pattern;
   }
 }

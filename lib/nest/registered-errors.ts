@@ -1,4 +1,5 @@
 import type { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
 import type { RapError, RapErrorOptions } from './errors.js';
 
 /** What of an error came over the wire. */
@@ -56,5 +57,7 @@ function construct(
   options: RapErrorOptions,
 ): RapError {
   const { status, code, details, httpStatus } = options;
-  return Object.assign(new Class(message, options), { message, status, code, details, httpStatus });
+  const error = new Class(message, options);
+  const shown = status === Status.Invoke && httpStatus !== undefined ? httpStatus : status;
+  return Object.assign(error, { message, status: shown, wireStatus: status, code, details, httpStatus });
 }

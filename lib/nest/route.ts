@@ -4,6 +4,7 @@ import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry
 import { checkedHandler } from './service/checked-handler.js';
 import { optionProblem } from './service/method-options.js';
 import { isStandardSchema } from './service/standard-schema.js';
+import { SharedRequest } from './shared-request.js';
 import { shown } from './shown.js';
 
 interface RouteInit {
@@ -24,7 +25,7 @@ export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit
     ...(parseTarget(target) as { group: string; name: string }),
     target,
     pattern,
-    handler: checkedHandler(handler, {
+    handler: checkedHandler(isEvent ? SharedRequest.shareIn(handler) : handler, {
       target,
       isChannel,
       returnsResult: service?.method.kind === 'clientStream',

@@ -47,6 +47,7 @@ interface Row {
     name: string;
     status: number;
     code: string;
+    wireStatus?: number;
     message: string;
     details?: unknown;
     httpStatus?: number | undefined;
@@ -98,7 +99,8 @@ function ofHttp(name: string, httpStatus: number, as: Partial<Row['arrives']> = 
       thrown: new Class('text'),
       arrives: {
         name: 'InvokeError',
-        status: 301,
+        status: httpStatus,
+        wireStatus: as.status ?? 301,
         code: 'ERR_RAP_INVOKE',
         message: 'text',
         ...(as.name ? {} : { remoteName: name }),
@@ -212,7 +214,7 @@ const rows: [string, Row][] = [
       }),
       arrives: {
         name: 'InvokeError',
-        status: 301,
+        status: 409,
         code: 'VERSION',
         message: 'version 3 exists',
         details: { message: 'version 3 exists', version: 3 },
@@ -288,13 +290,62 @@ const rows: [string, Row][] = [
       thrown: new RpcException(new nest.NotFoundException('no user 7')),
       arrives: {
         name: 'InvokeError',
-        status: 301,
+        status: 404,
+        wireStatus: 301,
         code: 'ERR_RAP_INVOKE',
         message: 'no user 7',
         remoteName: 'NotFoundException',
         httpStatus: 404,
       },
       http: { status: 404 },
+    },
+  ],
+
+  [
+    'RpcException of a body with a status',
+    {
+      thrown: new RpcException({ status: 404, message: 'no user 7' }),
+      arrives: {
+        name: 'InvokeError',
+        status: 404,
+        wireStatus: 301,
+        code: 'ERR_RAP_INVOKE',
+        message: 'no user 7',
+        details: { status: 404, message: 'no user 7' },
+        httpStatus: 404,
+      },
+      http: { status: 404 },
+    },
+  ],
+  [
+    'RpcException of a body with a statusCode',
+    {
+      thrown: new RpcException({ statusCode: 409, message: 'version 3', error: 'Conflict' }),
+      arrives: {
+        name: 'InvokeError',
+        status: 409,
+        wireStatus: 301,
+        code: 'ERR_RAP_INVOKE',
+        message: 'version 3',
+        details: { statusCode: 409, message: 'version 3', error: 'Conflict' },
+        httpStatus: 409,
+      },
+      http: { status: 409 },
+    },
+  ],
+  [
+    'RpcException of a body with a status that is none of HTTP',
+    {
+      thrown: new RpcException({ status: 200, message: 'odd' }),
+      arrives: {
+        name: 'InvokeError',
+        status: 301,
+        wireStatus: 301,
+        code: 'ERR_RAP_INVOKE',
+        message: 'odd',
+        details: { status: 200, message: 'odd' },
+      },
+      http: { ...MASKED },
     },
   ],
 

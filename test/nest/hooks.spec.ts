@@ -499,3 +499,23 @@ describe('2.5 the dispatch hook of the client', () => {
     expect(await within('the answer', client().call('metadata'))).toBe(null);
   });
 });
+
+it('an own transport id is what both hooks get', async () => {
+  const own = Symbol('MINE');
+  const served = await scope.serve([TracedController]);
+  const told: unknown[] = [];
+  served.server.setTransportId(own);
+  served.server.setOnProcessingStartHook((transport, _context, done) => {
+    told.push(['start', transport]);
+    return done();
+  });
+  served.server.setOnProcessingEndHook((transport) => {
+    told.push(['end', transport]);
+  });
+
+  await served.client().call('value');
+  expect(told).toEqual([
+    ['start', own],
+    ['end', own],
+  ]);
+});

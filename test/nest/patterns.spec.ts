@@ -364,6 +364,25 @@ describe('1.4 extras on a plain @MessagePattern', () => {
   });
 });
 
+it('getHandlerByPattern takes a JSON text, whatever the order of its keys', async () => {
+  @Controller()
+  class ObjectController {
+    @MessagePattern({ cmd: 'obs', v: 1 }) handle(): void {}
+    @MessagePattern({ group: 'math', name: 'sum' }) sum(): void {}
+  }
+  const { server } = await scope.serve([ObjectController]);
+
+  const handler = server.getHandlerByPattern('{"cmd":"obs","v":1}');
+  expect(handler).toBeInstanceOf(Function);
+  expect(server.getHandlerByPattern('{"v":1,"cmd":"obs"}')).toBe(handler);
+  expect(server.getHandlerByPattern('{ "v": 1, "cmd": "obs" }')).toBe(handler);
+  expect(server.getHandlerByPattern('{"name":"sum","group":"math"}')).toBe(
+    server.getHandlerByPattern('/math/sum'),
+  );
+  expect(server.getHandlerByPattern('{"v":2,"cmd":"obs"}')).toBe(null);
+  expect(server.getHandlerByPattern('null')).toBe(null);
+});
+
 describe('1.3 which handlers are bound', () => {
   @Controller()
   class MixedController {

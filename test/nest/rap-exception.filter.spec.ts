@@ -93,6 +93,15 @@ describe('RapExceptionFilter in an HTTP application', () => {
       });
     });
 
+    it('answers the same for a rap error that was thrown again in an RpcException', async () => {
+      const { url } = await startHttp(make);
+      thrown = new RpcException(new RapError('version 3 exists', { httpStatus: 409, code: 'VERSION' }));
+      expect(await get(`${url}/throw`)).toEqual({
+        status: 409,
+        body: { statusCode: 409, code: 'VERSION', message: 'version 3 exists' },
+      });
+    });
+
     it('leaves HTTP exceptions, unknown errors and unknown routes to Nest', async () => {
       const plain = await startHttp(() => undefined);
       const { url, log } = await startHttp(make);
@@ -246,7 +255,7 @@ describe('RapExceptionFilter in a microservice', () => {
     [
       'HttpException',
       new NotFoundException('no user 7'),
-      { name: 'InvokeError', status: 301, message: 'no user 7', httpStatus: 404 },
+      { name: 'InvokeError', status: 404, wireStatus: 301, message: 'no user 7', httpStatus: 404 },
     ],
     [
       'RapError',

@@ -134,6 +134,9 @@ describe('1.1 the strategy', () => {
     expect(server.getHandlerByPattern('echo')).toBeInstanceOf(Function);
     expect(server.getHandlerByPattern('/default/echo')).toBe(server.getHandlerByPattern('echo'));
     expect(server.getHandlerByPattern('nobody')).toBe(null);
+    expect(server.getHandlerByPattern('')).toBe(null);
+    expect(server.getHandlerByPattern('x'.repeat(300))).toBe(null);
+    expect(server.getHandlerByPattern('//')).toBe(null);
   });
 });
 
