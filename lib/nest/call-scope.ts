@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { PROCESS_CONTEXT } from '../rpc/async-context.js';
 import type { Incoming } from '../rpc/incoming.js';
 import type { RapSession } from './rap-session.js';
 
@@ -36,7 +37,7 @@ export function runInSession<T>(session: RapSession, work: () => T): T {
 
 /** Runs code that outlives the call it happens to start in, such as a connection. */
 export function runOutside<T>(work: () => T): T {
-  return storage.exit(work);
+  return PROCESS_CONTEXT.run(work, undefined, undefined);
 }
 
 /** Makes a callback run in the scope in which it was made, wherever it is called from. */

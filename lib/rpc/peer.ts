@@ -8,6 +8,7 @@ import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { boundedText } from '../protocol/wire-error.js';
+import { PROCESS_CONTEXT } from './async-context.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
@@ -112,6 +113,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       send,
       exchange,
       ended,
+      context: options.context ?? PROCESS_CONTEXT,
     });
     this.sessions = new Sessions(limits.maxSessions);
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
