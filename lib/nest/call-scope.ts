@@ -39,9 +39,3 @@ export function runInSession<T>(session: RapSession, work: () => T): T {
 export function runOutside<T>(work: () => T): T {
   return PROCESS_CONTEXT.run(work, undefined, undefined);
 }
-
-/** Makes a callback run in the scope in which it was made, wherever it is called from. */
-export function inThisScope<A extends unknown[]>(callback: (...args: A) => void): (...args: A) => void {
-  const scope = storage.getStore();
-  return scope ? (...args) => storage.run(scope, callback, ...args) : callback;
-}

@@ -1,6 +1,8 @@
 import { Observable } from 'rxjs';
 import type { Header } from '../protocol/frame.js';
+import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
+import type { ChannelMessage } from '../rpc/message-queue.js';
 import { toRapError } from './errors.js';
 import { handlerFault } from './handler-fault.js';
 import { nextTurn } from './stream-source.js';
@@ -113,17 +115,19 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   /** Bodies as an Observable, from the moment of subscription; unsubscribing stops reading and does not close. */
   toObservable(): Observable<In> {
     return new Observable((observer) => {
+      const context = captureContext();
       let stop: (() => void) | undefined;
       const next = (): void => {
         stop = this.#channel.readInto({
-          resolve(message) {
-            if (!message) return observer.complete();
-            observer.next(message.body as In);
-            // not at once: a long queue must not become a deep stack
-            if (!observer.closed) queueMicrotask(() => !observer.closed && next());
-          },
-          reject: (fault) => observer.error(toRapError(fault)),
+          resolve: (message) => context.runInAsyncScope(take, undefined, message),
+          reject: (fault) => context.runInAsyncScope(() => observer.error(toRapError(fault))),
         });
+      };
+      const take = (message: ChannelMessage | undefined): void => {
+        if (!message) return observer.complete();
+        observer.next(message.body as In);
+        // not at once: a long queue must not become a deep stack
+        if (!observer.closed) queueMicrotask(() => !observer.closed && next());
       };
       next();
       return () => stop?.();

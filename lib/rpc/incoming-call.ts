@@ -70,7 +70,7 @@ export class IncomingCall extends Incoming {
 
   override abort(reason: Fault): void {
     super.abort(reason);
-    if (!this.stream) this.exchange?.exit(reason);
+    if (!this.stream) this.exchange?.inScope((it) => this.exchange?.exit(it), reason);
   }
 
   /** The answer goes through the processors. Until it has left, the call can still run out of time, or be cancelled. */
@@ -130,7 +130,9 @@ export class IncomingCall extends Incoming {
       message: 'Call slow timeout',
       remoteName: RUN_TIMEOUT,
     });
-    if (this.exchange && !this.stream) this.#expireIn(this.exchange, { fault, name: RUN_TIMEOUT });
+    const { exchange } = this;
+    if (exchange && !this.stream)
+      exchange.inScope((error) => this.#expireIn(exchange, error), { fault, name: RUN_TIMEOUT });
     else {
       this.fail(fault, RUN_TIMEOUT);
       this.settle();
