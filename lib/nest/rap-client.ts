@@ -18,6 +18,7 @@ import { inSubscribersContext, inThisContext, outcomeFor } from './client-outcom
 import { ping } from './client-ping.js';
 import { ParseError, toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
+import { forgettable } from './forgettable.js';
 import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce } from './load-plugins.js';
 import { clientCodec } from './nest-codec.js';
@@ -253,15 +254,16 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   // --- life ---------------------------------------------------------------------------------------------------
 
   /** Measures the way to the server and back. @returns milliseconds */
-  async ping(): Promise<number> {
+  ping(): Promise<number> {
     const { callTimeoutMs } = this.#planner;
-    return ping(await this.#acquire('ping', callTimeoutMs), callTimeoutMs);
+    const work = this.#acquire('ping', callTimeoutMs).then((peer) => ping(peer, callTimeoutMs));
+    return forgettable(work, 'client.ping()');
   }
 
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
-  async connect(): Promise<void> {
-    await this.#acquire('connect', this.#planner.callTimeoutMs);
-    await this.#lifecycle?.ready();
+  connect(): Promise<void> {
+    const work = this.#acquire('connect', this.#planner.callTimeoutMs).then(() => this.#lifecycle?.ready());
+    return forgettable(work, 'client.connect()');
   }
 
   /**
