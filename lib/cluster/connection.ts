@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../protocol/clock.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
+import { PROCESS_CONTEXT } from '../rpc/async-context.js';
 import { type DeadlineQueue, Expiring } from '../rpc/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost } from '../rpc/connection-lost.js';
@@ -119,7 +120,8 @@ export class Connection implements PeerOwner {
       });
       this.#waiters.add(waiter);
       deadlines.add(waiter, leftMs);
-      if (this.#state.name === 'idle') void this.#connect();
+      // it outlives the call that needs it first
+      if (this.#state.name === 'idle') void PROCESS_CONTEXT.run(() => this.#connect(), undefined, undefined);
       this.#holdProcess();
     });
   }

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { PROCESS_CONTEXT } from '../rpc/async-context.js';
 import type { Incoming } from '../rpc/incoming.js';
 import type { RapSession } from './rap-session.js';
 
@@ -39,11 +40,5 @@ export function runInSession<T>(session: RapSession, work: () => T): T {
 
 /** Runs code that outlives the call it happens to start in, such as a connection. */
 export function runOutside<T>(work: () => T): T {
-  return storage.exit(work);
-}
-
-/** Makes a callback run in the scope in which it was made, wherever it is called from. */
-export function inThisScope<A extends unknown[]>(callback: (...args: A) => void): (...args: A) => void {
-  const scope = storage.getStore();
-  return scope ? (...args) => storage.run(scope, callback, ...args) : callback;
+  return PROCESS_CONTEXT.run(work, undefined, undefined);
 }

@@ -1,6 +1,7 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import type { Connection } from '../cluster/connection.js';
 import { Extension } from '../protocol/extension.js';
+import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
 import { ChannelLimit } from '../rpc/channel-limit.js';
 import { systemClock } from '../rpc/clock.js';
@@ -112,7 +113,9 @@ export class ClientCalls {
       if (bodies) {
         this.#limit(attempt, plan, started);
         body = await bodies.encode(packet);
-        attempt.decode = bodies.decode as typeof attempt.decode;
+        const { decode } = bodies as { decode: typeof attempt.decode };
+        const context = captureContext();
+        attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
       }
       const peer = session?.connection() ?? (await this.options.connection.acquire(route.target, timeoutMs));
       if (attempt.over) return;

@@ -6,7 +6,6 @@ import type { SocketLink } from '../net/socket-link.js';
 import { systemClock } from '../rpc/clock.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import { securityOf } from '../rpc/security.js';
-import { runOutside } from './call-scope.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
 import { toRapError } from './errors.js';
@@ -39,9 +38,7 @@ export function clientConnection(
     dial: async () => {
       const { tls } = options;
       const { connectTimeoutMs } = limits;
-      const link = await runOutside(() =>
-        dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock }),
-      );
+      const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock });
       onLink(link);
       return link;
     },

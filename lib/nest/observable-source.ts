@@ -1,6 +1,7 @@
 import { takeWhile, type Observable, type Subscription } from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
+import { captureContext } from '../rpc/async-context.js';
 import { roughSize } from './rough-size.js';
 import { abandon, isStream, pumpIterable, rethrowUnlessClosed, type StreamSink } from './stream-source.js';
 
@@ -60,7 +61,8 @@ class Inbox {
       error: (error: unknown) => this.#end({ error: error ?? new Error('the Observable failed') }),
       complete: () => this.#end(),
     });
-    sink.whenClosed(() => this.#stop());
+    const context = captureContext();
+    sink.whenClosed(() => context.runInAsyncScope(() => this.#stop()));
     if (this.#over) this.#unsubscribe();
   }
 

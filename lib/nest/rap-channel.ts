@@ -1,7 +1,10 @@
 import { Observable } from 'rxjs';
 import type { Header } from '../protocol/frame.js';
+import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
+import type { ChannelMessage } from '../rpc/message-queue.js';
 import { toRapError } from './errors.js';
+import { forgettable } from './forgettable.js';
 import { handlerFault } from './handler-fault.js';
 import { nextTurn } from './stream-source.js';
 
@@ -65,9 +68,9 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   }
 
   /** The next message's body; `undefined` after the last one. @throws the error that ended the channel */
-  async read(): Promise<In | undefined> {
-    const message = await this.#channel.read().catch(rethrow);
-    return message?.body as In | undefined;
+  read(): Promise<In | undefined> {
+    const body = this.#channel.read().then((message) => message?.body as In | undefined);
+    return this.forgettable(body, 'channel.read()');
   }
 
   /** Bodies, one after the other, to the last. Leaving the loop does not close the channel. */
@@ -83,18 +86,19 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   }
 
   /**
-   * Sends a message as soon as the peer has room for it: whoever awaits it can never write faster than the peer reads.
+   * Sends a message as soon as the peer has room for it: whoever awaits it can never write faster than the peer reads. A
+   * failure that nobody awaits ends the channel, and is in the log.
    *
    * @throws ChannelLifecycleError after `end` or `close`; the error that ended the channel; OverloadError where 1024
    * writes wait already
    */
   write(body: Out, header?: Header): Promise<void> {
-    return this.#channel.write(body, header).catch(rethrow);
+    return this.forgettable(this.#channel.write(body, header), 'channel.write()');
   }
 
   /** Says that this side writes no more; it can still read. @throws ChannelLifecycleError where the peer does not know it */
   end(): Promise<void> {
-    return this.#channel.end().catch(rethrow);
+    return this.forgettable(this.#channel.end(), 'channel.end()');
   }
 
   /** Ends the channel both ways, at once; an error arrives at the peer. */
@@ -113,21 +117,28 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   /** Bodies as an Observable, from the moment of subscription; unsubscribing stops reading and does not close. */
   toObservable(): Observable<In> {
     return new Observable((observer) => {
+      const context = captureContext();
       let stop: (() => void) | undefined;
       const next = (): void => {
         stop = this.#channel.readInto({
-          resolve(message) {
-            if (!message) return observer.complete();
-            observer.next(message.body as In);
-            // not at once: a long queue must not become a deep stack
-            if (!observer.closed) queueMicrotask(() => !observer.closed && next());
-          },
-          reject: (fault) => observer.error(toRapError(fault)),
+          resolve: (message) => context.runInAsyncScope(take, undefined, message),
+          reject: (fault) => context.runInAsyncScope(() => observer.error(toRapError(fault))),
         });
+      };
+      const take = (message: ChannelMessage | undefined): void => {
+        if (!message) return observer.complete();
+        observer.next(message.body as In);
+        // not at once: a long queue must not become a deep stack
+        if (!observer.closed) queueMicrotask(() => !observer.closed && next());
       };
       next();
       return () => stop?.();
     });
+  }
+
+  /** @internal What nobody awaits: the channel ends with the failure, since what follows would be sent behind a gap. */
+  protected forgettable<T>(work: Promise<T>, what: string): Promise<T> {
+    return forgettable(work, what, this);
   }
 
   #iterate<T>(map: (message: RapMessage<unknown>) => T): AsyncIterator<T, undefined> {

@@ -4,21 +4,22 @@ import { map, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { Fault } from '../protocol/fault.js';
-import type { Channel } from '../rpc/channel.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
 import type { Peer } from '../rpc/peer.js';
 import { CallPlanner } from './call-plan.js';
-import { followCallScopes, inThisScope, runInSession } from './call-scope.js';
+import { followCallScopes, runInSession } from './call-scope.js';
 import type { Outcome } from './client-attempt.js';
 import { ClientCalls } from './client-calls.js';
 import { clientConnection, logError } from './client-connection.js';
 import { ClientLifecycle } from './client-lifecycle.js';
 import type { RapCallOptions, RapClientOptions } from './client-options.js';
+import { inSubscribersContext, inThisContext, outcomeFor } from './client-outcome.js';
 import { ping } from './client-ping.js';
 import { EmittedEvents } from './emitted-events.js';
 import { ParseError, toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
+import { forgettable } from './forgettable.js';
 import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce } from './load-plugins.js';
 import { clientCodec } from './nest-codec.js';
@@ -148,22 +149,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
     return new Observable<TResult>((observer) =>
-      this.#start<TResult>(pattern, data, undefined, {
-        resolve: inThisScope((value: TResult) => {
-          observer.next(value);
-          observer.complete();
-        }),
-        reject: inThisScope((error: unknown) => observer.error(error)),
-        stream: inThisScope((channel: Channel) => {
-          const view = this.#view<TResult>();
-          const values = new RapChannel(channel).toObservable().pipe(map((value) => view.value(value)));
-          values.subscribe({
-            next: (value) => observer.next(value),
-            error: (error) => observer.error(view.error(error)),
-            complete: () => observer.complete(),
-          });
-        }),
-      }),
+      this.#start(pattern, data, undefined, outcomeFor(observer, this.#view<TResult>()), true),
     );
   }
 
@@ -176,7 +162,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
     const dispatch = async (): Promise<unknown> => this.dispatchEvent(this.#packet(pattern, data));
-    return this.#events.send(pattern, dispatch, (error) => this.serializeError(error));
+    return inSubscribersContext(this.#events.send(pattern, dispatch, (error) => this.serializeError(error)));
   }
 
   // --- typed proxies ------------------------------------------------------------------------------------------
@@ -263,15 +249,16 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   // --- life ---------------------------------------------------------------------------------------------------
 
   /** Measures the way to the server and back. @returns milliseconds */
-  async ping(): Promise<number> {
+  ping(): Promise<number> {
     const { callTimeoutMs } = this.#planner;
-    return ping(await this.#acquire('ping', callTimeoutMs), callTimeoutMs);
+    const work = this.#acquire('ping', callTimeoutMs).then((peer) => ping(peer, callTimeoutMs));
+    return forgettable(work, 'client.ping()');
   }
 
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
-  async connect(): Promise<void> {
-    await this.#acquire('connect', this.#planner.callTimeoutMs);
-    await this.#lifecycle?.ready();
+  connect(): Promise<void> {
+    const work = this.#acquire('connect', this.#planner.callTimeoutMs).then(() => this.#lifecycle?.ready());
+    return forgettable(work, 'client.connect()');
   }
 
   /**
@@ -316,13 +303,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
     try {
-      return this.#calls.start<unknown>(packet, undefined, {
-        resolve: (response) => {
+      const outcome = {
+        resolve(response: unknown): void {
           callback({ response });
           callback({ isDisposed: true });
         },
-        reject: (err) => callback({ err }),
-      });
+        reject: (err: unknown): void => callback({ err }),
+      };
+      return this.#calls.start(packet, undefined, inThisContext(outcome));
     } catch (err) {
       callback({ err: toRapError(err) });
       return NOTHING;
@@ -341,25 +329,41 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     data: unknown,
     options: RapCallOptions | undefined,
     outcome: Outcome<T>,
+    runsCallbacks = this.#showsOtherwise(),
   ): () => void {
+    const shown: Outcome<T> = {
+      resolve: (value: T) => {
+        let response: T;
+        try {
+          response = this.serializeResponse(value) as T;
+        } catch (error) {
+          return outcome.reject(this.serializeError(error));
+        }
+        outcome.resolve(response);
+      },
+      reject: (error) => outcome.reject(this.serializeError(error)),
+      stream: outcome.stream,
+    };
     try {
-      return this.#calls.start(this.#packet(pattern, data), options, {
-        resolve: (value: T) => {
-          let response: T;
-          try {
-            response = this.serializeResponse(value) as T;
-          } catch (error) {
-            return outcome.reject(this.serializeError(error));
-          }
-          outcome.resolve(response);
-        },
-        reject: (error) => outcome.reject(this.serializeError(error)),
-        stream: outcome.stream,
-      });
+      // a promise goes on in the context of its caller by itself
+      return this.#calls.start(
+        this.#packet(pattern, data),
+        options,
+        runsCallbacks ? inThisContext(shown) : shown,
+      );
     } catch (error) {
       outcome.reject(this.serializeError(toRapError(error)));
       return NOTHING;
     }
+  }
+
+  /** Whether a subclass has its own way to show answers and errors: its methods run in the context of the caller. */
+  #showsOtherwise(): boolean {
+    const { prototype } = ClientProxy;
+    return (
+      this.serializeResponse !== prototype['serializeResponse'] ||
+      this.serializeError !== prototype['serializeError']
+    );
   }
 
   /** Values and errors of a stream, as a subclass may show them. */

@@ -14,6 +14,7 @@ import { CallRouter } from './call-router.js';
 import { toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
 import { rememberMaskedErrors } from './expose-errors.js';
+import { forgettable } from './forgettable.js';
 import { HandlerRegistry, type RapPatternExtras } from './handler-registry.js';
 import { listRoute } from './registry-list.js';
 import { extrasProblem, routeOf } from './route.js';
@@ -191,7 +192,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   close(): Promise<void> {
     this.#isClosed = true;
     this.#closing ??= this.#stop().finally(() => (this.#closing = undefined));
-    return this.#closing;
+    return forgettable(this.#closing, 'server.close()');
   }
 
   /**

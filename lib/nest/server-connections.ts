@@ -4,6 +4,7 @@ import { CloseReason } from '../protocol/event.js';
 import type { Fault } from '../protocol/fault.js';
 import { LocalCode } from '../protocol/fault.js';
 import type { Link, RemoteAddress } from '../protocol/link.js';
+import { CleanContext } from '../rpc/async-context.js';
 import type { DeadlineQueue } from '../rpc/deadline-queue.js';
 import { aroundConnection } from '../rpc/compose.js';
 import type { Incoming } from '../rpc/incoming.js';
@@ -46,6 +47,8 @@ export class ServerConnections implements PeerOwner {
   readonly #perAddress = new Map<string, number>();
   readonly #load: Load = { running: 0 };
   readonly #logged = new WeakSet<Peer>();
+  /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
+  #context = new CleanContext();
   #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
   #refusedConnections = 0;
   #refusedCalls = 0;
@@ -70,6 +73,7 @@ export class ServerConnections implements PeerOwner {
       load: this.#load,
       connectionId: randomUUID(),
       processors,
+      context: this.#context,
     });
     const refusal = this.#refusalOf(link);
     this.#peers.add(peer);
@@ -79,7 +83,7 @@ export class ServerConnections implements PeerOwner {
       peer.start();
       this.#refusedConnections += 1;
       peer.close(refusal);
-    } else if (middleware) void this.#admit(peer, middleware);
+    } else if (middleware) void this.#context.run((it) => this.#admit(peer, it), undefined, middleware);
     else peer.start();
   }
 
@@ -123,6 +127,7 @@ export class ServerConnections implements PeerOwner {
   /** After a restart, connections are welcome again. */
   reopen(): void {
     this.#draining = undefined;
+    this.#context = new CleanContext();
   }
 
   /** Ends all connections in good order. Resolves when the last is gone. */
@@ -160,7 +165,7 @@ export class ServerConnections implements PeerOwner {
 
   onOpen(peer: Peer): void {
     this.#opening.delete(peer);
-    this.options.onEvent('connection', infoOf(peer));
+    this.#context.run((info) => this.options.onEvent('connection', info), undefined, infoOf(peer));
     if (this.#draining) peer.drain(this.#draining.graceMs);
   }
 
@@ -186,7 +191,11 @@ export class ServerConnections implements PeerOwner {
     this.#refusedCalls += peer.incoming.refused;
     if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);
     if (!this.#opening.delete(peer))
-      this.options.onEvent('disconnect', infoOf(peer), toRapError(reason) as Error);
+      this.#context.run(
+        (info) => this.options.onEvent('disconnect', info, toRapError(reason) as Error),
+        undefined,
+        infoOf(peer),
+      );
     if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
   }
 }

@@ -1,4 +1,5 @@
 import type { Fault } from '../protocol/fault.js';
+import { captureContext } from '../rpc/async-context.js';
 
 /** Items of a source that never waits are written so many at a time; then calls and other streams have their turn. */
 const ITEMS_PER_TURN = 256;
@@ -51,7 +52,9 @@ export async function pumpIterable(
   const leave = (): void => {
     if (!ended) leaving ??= leaveEarly(source, iterator);
   };
-  sink.whenClosed(leave);
+  // the reader's end comes with a frame; the source's clean-up is the handler's own
+  const context = captureContext();
+  sink.whenClosed(() => context.runInAsyncScope(leave));
   try {
     sink.begin?.();
     for (let turn = 1; !sink.isClosed; turn++) {

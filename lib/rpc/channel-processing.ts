@@ -48,6 +48,11 @@ export class ChannelProcessing {
     return this.#inbound.isBusy;
   }
 
+  /** The channel is over. */
+  exit(fault: Fault | undefined): void {
+    this.exchange.inScope((it) => this.exchange.exit(it), fault);
+  }
+
   message(lifeCycle: string, header: Header | null, body: unknown, bytes = 0): MessageView {
     return this.exchange.message(lifeCycle, header, body, bytes);
   }

@@ -11,6 +11,7 @@ import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelStat
 import type { ChannelMessage } from './message-queue.js';
 import type { MessageView, NamedFault } from './message-view.js';
 import type { Exchange } from './processors.js';
+import { ScopedSignal } from './scoped-signal.js';
 
 /**
  * A duplex channel, as either side. Messages that came before the end can be read after it; writes wait until the peer
@@ -28,7 +29,7 @@ export class Channel {
   #over = false;
   /** Why it ended; `undefined` for an end in order. */
   #fault: Fault | undefined;
-  #controller: AbortController | undefined;
+  #signal: ScopedSignal | undefined;
   #onClosed: (() => void)[] = [];
   /** Its messages on their way through the processors, where there are any. */
   #processing: ChannelProcessing | undefined;
@@ -93,9 +94,9 @@ export class Channel {
 
   /** Aborted when the channel is over. Made on first use. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.isClosed) this.#controller.abort(this.#fault);
-    return this.#controller.signal;
+    this.#signal ??= new ScopedSignal();
+    if (this.isClosed) this.#signal.abort(this.#fault);
+    return this.#signal.signal;
   }
 
   /** Calls back once when the channel is over, or at once where it is. */
@@ -324,10 +325,10 @@ export class Channel {
     // what the peer said before its end is read first
     if (!byPeer) this.#processing?.stop();
     if (this.#nothingComes()) this.#inbox.settle();
-    this.#controller?.abort(fault);
+    this.#signal?.abort(fault);
     this.#host.released(peerKnows);
     for (const callback of this.#onClosed.splice(0)) callback();
-    if (!this.#processing?.isReceiving) this.#processing?.exchange.exit(this.#outcome);
+    if (!this.#processing?.isReceiving) this.#processing?.exit(this.#outcome);
   }
 
   #receiveWith({ receiveWindow, sendWindow, host }: ChannelOptions): ChannelInbox {
@@ -383,7 +384,7 @@ export class Channel {
     return new ChannelProcessing(exchange, {
       onIdle: () => {
         if (this.#nothingComes()) this.#inbox.settle();
-        if (this.#over) exchange.exit(this.#outcome);
+        if (this.#over) this.#processing?.exit(this.#outcome);
       },
       onSent: () => {
         this.#outbox.flush();
@@ -426,7 +427,7 @@ export class Channel {
     this.#processing?.stop();
     this.#fault ??= fault;
     this.#inbox.settle();
-    this.#processing?.exchange.exit(fault);
+    this.#processing?.exit(fault);
   }
 }
 

@@ -1,9 +1,10 @@
 import type { Clock, Timer } from '../protocol/clock.js';
+import { PROCESS_CONTEXT } from './async-context.js';
 
 /** Longest time of a Node timer: 24.8 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The real clock: monotonic, with timers that keep no process alive. */
+/** The real clock: monotonic, with timers that keep no process alive, nor the async context of the code that needs one. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, callback) {
@@ -14,7 +15,7 @@ export const systemClock: Clock = {
       next = systemClock.after(ms - step, callback);
     };
     let next: Timer | undefined;
-    const timer = setTimeout(fire, step).unref();
+    const timer = PROCESS_CONTEXT.run((work: () => void) => setTimeout(work, step), undefined, fire).unref();
     return {
       cancel() {
         clearTimeout(timer);

@@ -70,7 +70,7 @@ export class IncomingCall extends Incoming {
 
   override abort(reason: Fault): void {
     super.abort(reason);
-    if (!this.stream) this.exchange?.exit(reason);
+    if (!this.stream) this.exchange?.inScope((it) => this.exchange?.exit(it), reason);
   }
 
   /** The answer goes through the processors. Until it has left, the call can still run out of time, or be cancelled. */
@@ -126,7 +126,8 @@ export class IncomingCall extends Incoming {
   /** The run timeout. The peer is told in rap's words; the handler keeps its slot until it ends. */
   override expire(): void {
     const error = this.stream ? channelTimeIsOver() : callTimeIsOver();
-    if (this.#leavesStream() && this.exchange) this.#expireIn(this.exchange, error);
+    const { exchange } = this;
+    if (this.#leavesStream() && exchange) exchange.inScope((it) => this.#expireIn(exchange, it), error);
     else {
       this.fail(error.fault, error.name);
       this.settle();

@@ -5,6 +5,7 @@ import { allowManyListeners } from './listeners.js';
 import type { MessageView } from './message-view.js';
 import type { Peer } from './peer.js';
 import type { Exchange } from './processors.js';
+import { ScopedSignal } from './scoped-signal.js';
 import type { Session } from './sessions.js';
 
 /**
@@ -26,7 +27,7 @@ export abstract class Incoming extends Expiring {
 
   #settled = false;
   #ended = false;
-  #controller: AbortController | undefined;
+  #signal: ScopedSignal | undefined;
   #reason: Fault | undefined;
 
   constructor(
@@ -45,13 +46,13 @@ export abstract class Incoming extends Expiring {
 
   /** Aborted when nobody waits for it any more. Made on first use. */
   get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController();
+    if (!this.#signal) {
+      this.#signal = new ScopedSignal();
       // every call that the handler makes listens
-      allowManyListeners(this.#controller.signal);
-      if (this.#reason) this.#controller.abort(this.#reason);
+      allowManyListeners(this.#signal.signal);
+      if (this.#reason) this.#signal.abort(this.#reason);
     }
-    return this.#controller.signal;
+    return this.#signal.signal;
   }
 
   /** Gives the handler `ms`. */
@@ -108,7 +109,7 @@ export abstract class Incoming extends Expiring {
 
   protected cancel(reason: Fault): void {
     this.#reason ??= reason;
-    this.#controller?.abort(reason);
+    this.#signal?.abort(reason);
   }
 
   /** Whether the peer got nothing of it so far: giving it up now was work for nothing. */

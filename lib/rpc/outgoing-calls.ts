@@ -4,6 +4,7 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
+import { captureContext } from './async-context.js';
 import { connectionLost } from './connection-lost.js';
 import { type CorrelationIds, isBeyond } from './correlation-ids.js';
 import type { DeadlineQueue } from './deadline-queue.js';
@@ -243,6 +244,8 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   #enqueue(call: PendingCall): void {
+    // whatever frees a slot for it has nothing to do with it
+    if (this.openExchange && !call.isPlain) call.context ??= captureContext();
     call.queued = true;
     this.#queuedCount += 1;
     this.#queue.push(call);
@@ -251,7 +254,12 @@ export class OutgoingCalls implements PendingCallOwner {
   #send(call: PendingCall): void {
     const { body } = call.request;
     const id = this.ids.next();
-    if (this.openExchange && !call.isPlain) return this.#process(call, id, this.openExchange);
+    if (this.openExchange && !call.isPlain) {
+      const { context } = call;
+      if (context) context.runInAsyncScope(this.#process, this, call, id, this.openExchange);
+      else this.#process(call, id, this.openExchange);
+      return;
+    }
     try {
       this.link.send(MsgType.Msg, id, this.#headerOf(call), body);
     } catch (error) {

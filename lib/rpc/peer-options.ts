@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
+import type { CleanContext } from './async-context.js';
 import type { DeadlineQueue } from './deadline-queue.js';
 import type { Incoming } from './incoming.js';
 import type { IncomingCall } from './incoming-call.js';
@@ -45,6 +46,8 @@ export interface PeerOptions {
   readonly connectionId?: string;
   /** What works on each message. */
   readonly processors?: Processors | undefined;
+  /** The async context in which the work of each call begins that comes in. */
+  readonly context?: CleanContext | undefined;
   /** Takes part in DECLARE and secures what follows. */
   readonly security?: ConnectionSecurity | undefined;
 }

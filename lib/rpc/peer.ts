@@ -9,6 +9,7 @@ import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { boundedText } from '../protocol/wire-error.js';
+import { PROCESS_CONTEXT } from './async-context.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
 import { Channels } from './channels.js';
@@ -115,6 +116,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       send,
       exchange,
       ended,
+      context: options.context ?? PROCESS_CONTEXT,
     });
     this.sessions = new Sessions(limits.maxSessions);
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);

@@ -4,6 +4,7 @@ import { Fault, LocalCode, type Sent } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
 import { fromErrorFrame } from '../protocol/wire-error.js';
+import type { CapturedContext } from './async-context.js';
 import type { Channel } from './channel.js';
 import { channelFault } from './channels.js';
 import { Expiring } from './deadline-queue.js';
@@ -63,6 +64,8 @@ export class PendingCall extends Expiring {
   isPlain = false;
   /** Its caller waits for no answer of a handler. */
   readonly isEvent: boolean = false;
+  /** The async context of the caller, for processors that work on the call later. */
+  context: CapturedContext | undefined;
 
   constructor(
     readonly request: CallRequest,
@@ -134,12 +137,13 @@ export class PendingCall extends Expiring {
       else this.reject(named.fault);
       done();
     };
-    void afterwards(() => exchange.response(view), settle, settle);
+    void afterwards(() => exchange.inbound(view), settle, settle);
   }
 
   /** Nothing of it was sent, and nothing will be over this connection. */
   restart(reason: Fault): void {
     this.exchange?.exit(reason);
+    this.context ??= this.exchange?.scope;
     this.exchange = undefined;
     this.id = 0;
     this.isProcessed = false;

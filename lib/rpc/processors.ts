@@ -1,5 +1,6 @@
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
+import { type CapturedContext, captureContext } from './async-context.js';
 import { type CallContext, MessageView, type NamedFault } from './message-view.js';
 import type { RapProcessor, RapResponse } from './pipeline.js';
 
@@ -49,6 +50,8 @@ export class Exchange {
   #entered = 0;
   #exited = false;
   #error: unknown;
+  /** The async context that the call has begun in. */
+  #scope: CapturedContext | undefined;
 
   constructor(
     readonly processors: Processors,
@@ -66,9 +69,23 @@ export class Exchange {
    * @throws (or rejects with) what a processor throws
    */
   begin(request: MessageView): void | Promise<void> {
-    if (!this.processors.watchesContexts) return this.request(request);
-    const entering = this.#enter(0);
-    return entering ? entering.then(() => this.request(request)) : this.request(request);
+    try {
+      if (!this.processors.watchesContexts) return this.request(request);
+      const entering = this.#enter(0);
+      return entering ? entering.then(() => this.request(request)) : this.request(request);
+    } finally {
+      this.#scope = captureContext(); // with what the processors have entered
+    }
+  }
+
+  /** Does what something else than the call has brought about, such as a frame or a timer, in the context of the call. */
+  inScope<A, T>(work: (argument: A) => T, argument: A): T {
+    return this.#scope ? this.#scope.runInAsyncScope(work, this, argument) : work.call(this, argument);
+  }
+
+  /** The async context that the call has begun in. */
+  get scope(): CapturedContext | undefined {
+    return this.#scope;
   }
 
   /** A message towards the handler. @throws (or rejects with) what a processor throws */
@@ -105,12 +122,13 @@ export class Exchange {
 
   /** A message from the peer; `fault` of the view says what became of it. */
   inbound(message: MessageView): void | Promise<void> {
-    return this.context.side === 'client' ? this.response(message) : this.request(message);
+    return this.inScope((it) => (this.#isOfClient ? this.response(it) : this.request(it)), message);
   }
 
   /** A message to the peer. */
   outbound(message: MessageView): void | Promise<void> {
-    return this.context.side === 'client' ? this.request(message) : this.response(message);
+    if (!this.#isOfClient) return this.response(message);
+    return this.inScope((it) => this.request(it), message);
   }
 
   /** The error that a message has become. */
@@ -131,6 +149,16 @@ export class Exchange {
     this.#exited = true;
     if (this.#entered === 0) return;
     this.#error = error === undefined ? undefined : this.processors.options.toPublic(error);
+    // a client hears of it from a frame or a timer, a server from the handler
+    if (this.#isOfClient) this.inScope(this.#exitAll, undefined);
+    else this.#exitAll();
+  }
+
+  get #isOfClient(): boolean {
+    return this.context.side === 'client';
+  }
+
+  #exitAll(): void {
     for (let i = this.#entered - 1; i >= 0; i--) this.#exitOf(i);
   }
 

@@ -7,6 +7,7 @@ import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
+import type { CleanContext } from './async-context.js';
 import type { Channel } from './channel.js';
 import { EventReceipts } from './event-receipts.js';
 import type { Incoming } from './incoming.js';
@@ -29,6 +30,8 @@ export interface ServingOptions {
   readonly exchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
   /** A handler has ended. */
   readonly ended: () => void;
+  /** Where the work of each call and channel begins: nothing that another one left in its async context is there. */
+  readonly context: CleanContext;
 }
 
 /**
@@ -44,7 +47,7 @@ export class Serving {
 
   // [101, id, {target}, parameters], answered [101, id, {}, result]
   onCall(id: number, header: Header, body: unknown, bytes: number): void {
-    const { peer, owner, exchange } = this.options;
+    const { peer, owner, exchange, context } = this.options;
     if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
@@ -53,19 +56,19 @@ export class Serving {
     if (!peer.incoming.add(call)) return this.#refuse(call, 'Too many calls in flight');
     call.joinSession();
     if (oneWay && !exchange) this.#receipts.taken(call);
-    if (exchange) this.#process(call, exchange);
-    else owner.onCall(call);
+    if (exchange) context.run(this.#process, this, call);
+    else context.run(owner.onCall, owner, call);
   }
 
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
   onDeclare(id: number, header: Header, metadata: unknown, bytes: number): void {
-    const { peer, owner, exchange } = this.options;
+    const { peer, owner, exchange, context } = this.options;
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
     if (!peer.incoming.add(incoming)) return this.#refuse(incoming, 'Too many channels');
     incoming.joinSession();
-    if (exchange) this.#processChannel(incoming, bytes, exchange);
-    else owner.onChannel(incoming);
+    if (exchange) context.run(this.#processChannel, this, { incoming, bytes });
+    else context.run(owner.onChannel, owner, incoming);
   }
 
   /** The client gives a call up. A channel is left by DROP. */
@@ -139,10 +142,10 @@ export class Serving {
   // --- processors ---------------------------------------------------------------------------------------------
 
   /** A call goes through the processors first. One without a target is nobody's. */
-  #process(call: IncomingCall, open: NonNullable<ServingOptions['exchange']>): void {
-    const { owner } = this.options;
+  #process(call: IncomingCall): void {
+    const { owner, exchange: open } = this.options;
     const { id, header, body, bytes, oneWay } = call;
-    if (typeof header.target !== 'string') return owner.onCall(call);
+    if (!open || typeof header.target !== 'string') return owner.onCall(call);
     if (owner.onArrival?.(call) === false) return;
     const exchange = open(oneWay ? 'event' : 'call', header.target, id);
     const view = exchange.message(undefined, header, body, bytes);
@@ -160,14 +163,10 @@ export class Serving {
   }
 
   /** A channel's DECLARE goes through the processors first; what follows it waits. */
-  #processChannel(
-    incoming: IncomingChannel,
-    bytes: number,
-    open: NonNullable<ServingOptions['exchange']>,
-  ): void {
-    const { owner } = this.options;
+  #processChannel({ incoming, bytes }: { incoming: IncomingChannel; bytes: number }): void {
+    const { owner, exchange: open } = this.options;
     const { id, header, channel } = incoming;
-    if (typeof header.target !== 'string') return owner.onChannel(incoming);
+    if (!open || typeof header.target !== 'string') return owner.onChannel(incoming);
     if (owner.onArrival?.(incoming) === false) return;
     const exchange = open('channel', header.target, id);
     incoming.exchange = exchange;

@@ -23,9 +23,11 @@ export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, 
     this.#checks = checks;
   }
 
-  override async read(): Promise<In | undefined> {
-    const body = await super.read();
-    return body === undefined ? undefined : ((await this.#received(body)) as In);
+  override read(): Promise<In | undefined> {
+    const checking = super
+      .read()
+      .then((body) => (body === undefined ? undefined : (this.#received(body) as Promise<In>)));
+    return this.forgettable(checking, 'channel.read()');
   }
 
   override [Symbol.asyncIterator](): AsyncIterator<In, undefined> {
@@ -49,9 +51,13 @@ export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, 
     return super.toObservable().pipe(concatMap(check));
   }
 
-  override async write(body: Out, header?: Header): Promise<void> {
+  override write(body: Out, header?: Header): Promise<void> {
     const { output } = this.#checks;
     if (!output) return super.write(body, header);
+    return this.forgettable(this.#writeChecked(output, body, header), 'channel.write()');
+  }
+
+  async #writeChecked(output: Check, body: Out, header: Header | undefined): Promise<void> {
     let value: unknown;
     try {
       value = await checked(output, body);

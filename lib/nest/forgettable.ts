@@ -1,0 +1,76 @@
+import { Logger } from '@nestjs/common';
+import { systemClock } from '../rpc/clock.js';
+import { TokenBucket } from '../rpc/token-bucket.js';
+import { toRapError } from './errors.js';
+
+const logger = new Logger('Rap');
+
+/** Lines of the log for failures that nobody has awaited: so many at once, then one a second, however many peers cause them. */
+const LINES_AT_ONCE = 10;
+const lines = new TokenBucket(systemClock, LINES_AT_ONCE, 1);
+const told = new WeakSet<object>();
+
+/**
+ * A promise whose failure ends no process where nobody has awaited it: a peer could cause one at will. Whether somebody
+ * has is known by its `then`, which `await` calls as well.
+ */
+class Forgettable<T> extends Promise<T> {
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  isAwaited = false;
+
+  // oxlint-disable-next-line unicorn/no-thenable -- it is a promise
+  override then<A = T, B = never>(
+    onResolved?: ((value: T) => A | PromiseLike<A>) | null,
+    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.isAwaited = true;
+    return super.then(onResolved, onRejected);
+  }
+}
+
+/**
+ * What `source` resolves to, or rejects with as an error of rap, for somebody who need not wait for it. Where nobody does,
+ * the failure goes to the log, in bounds and once for each `owner`, which is closed with it.
+ */
+export function forgettable<T>(
+  source: Promise<T>,
+  what: string,
+  owner?: { close(error: unknown): void },
+): Promise<T> {
+  const promise: Forgettable<T> = new Forgettable((resolve, reject) => {
+    source.then(resolve, (fault: unknown) => {
+      const error = toRapError(fault);
+      Promise.prototype.then.call(promise, undefined, () => {});
+      reject(error as Error);
+      // Node, too, looks after all that is due first
+      setImmediate(() => {
+        if (promise.isAwaited) return;
+        if (!(owner && told.has(owner)) && lines.take())
+          warn(`${what} failed, and nobody awaits it: ${textOf(error)}`);
+        if (!owner) return;
+        told.add(owner);
+        owner.close(error);
+      });
+    });
+  });
+  return promise;
+}
+
+function warn(line: string): void {
+  try {
+    logger.warn(line);
+  } catch {
+    // a logger that fails must not end the process instead
+  }
+}
+
+function textOf(error: unknown): string {
+  try {
+    return (error instanceof Error ? error.message : String(error)).slice(0, 1024);
+  } catch {
+    return 'it cannot be shown';
+  }
+}
