@@ -11,7 +11,7 @@ import { ValueWriter } from './value-writer.js';
  *
  * | JavaScript | msgpack |
  * |---|---|
- * | `undefined`, `null`; a function or symbol in an array | nil |
+ * | `null`; `undefined`, a function or a symbol as an item of an array or as the whole value | nil |
  * | safe integer | int (also beyond 32 bits) |
  * | other number | float64 |
  * | `bigint` | uint64 / int64; beyond that an error |
@@ -20,7 +20,7 @@ import { ValueWriter } from './value-writer.js';
  * | other typed array, `Set`, array | array |
  * | `Map` | map; its keys must be strings, numbers or bigints and become text |
  * | an object with `toJSON()` (`Date`, ...) | what `toJSON()` returns |
- * | other object, class instance | map of its own enumerable properties, functions and symbols left out |
+ * | other object, class instance | map of its own enumerable properties; `undefined`, functions and symbols left out |
  *
  * One instance serves the process: a frame is written without interruption.
  */

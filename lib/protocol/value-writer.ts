@@ -71,7 +71,7 @@ export abstract class ValueWriter extends ScalarWriter {
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i] as string;
       const value = record[key];
-      if (typeof value === 'function' || typeof value === 'symbol') {
+      if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
         omitted += 1;
         this.items -= 1;
         continue;
