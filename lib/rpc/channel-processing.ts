@@ -48,6 +48,11 @@ export class ChannelProcessing {
     return this.#inbound.isBusy;
   }
 
+  /** A message of this side. @throws Fault where its body cannot be read */
+  outgoing(lifeCycle: string, header: Header | null, body: unknown): MessageView {
+    return this.exchange.outgoing(lifeCycle, header, body);
+  }
+
   message(lifeCycle: string, header: Header | null, body: unknown, bytes = 0): MessageView {
     return this.exchange.message(lifeCycle, header, body, bytes);
   }

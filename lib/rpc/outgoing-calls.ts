@@ -1,6 +1,8 @@
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
+import { hold } from '../protocol/encoder.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
+import { heldBytes } from '../protocol/held-body.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { connectionLost } from './connection-lost.js';
@@ -33,6 +35,8 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Place of the queue's head: taking one off shifts nothing. */
   #head = 0;
   #queuedCount = 0;
+  /** Bytes of the bodies in the queue. */
+  #queuedBytes = 0;
   #started = false;
   /** What waits until calls have left that wait themselves. */
   #behind: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
@@ -76,8 +80,7 @@ export class OutgoingCalls implements PendingCallOwner {
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
     else if (this.#hasRoom()) this.#send(call);
-    else if (this.#queuedCount < this.limits.maxQueuedCalls) this.#enqueue(call);
-    else call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
+    else this.#enqueue(call);
     if (!call.settled) this.deadlines.add(call, request.timeoutMs);
     return call;
   }
@@ -88,7 +91,7 @@ export class OutgoingCalls implements PendingCallOwner {
       call.owner = this;
       if (this.#closed) call.reject(this.#closed);
       else if (this.#hasRoom()) this.#send(call);
-      else this.#enqueue(call);
+      else this.#append(call);
     }
   }
 
@@ -106,6 +109,7 @@ export class OutgoingCalls implements PendingCallOwner {
     this.#queue = [];
     this.#head = 0;
     this.#queuedCount = 0;
+    this.#queuedBytes = 0;
     return calls;
   }
 
@@ -156,10 +160,7 @@ export class OutgoingCalls implements PendingCallOwner {
 
   forget(call: PendingCall): void {
     this.deadlines.remove(call);
-    if (call.queued) {
-      call.queued = false;
-      this.#queuedCount -= 1;
-    }
+    if (call.queued) this.#dequeued(call);
     if (call.id !== 0 && this.#live.delete(call.id)) this.#sendQueued();
     if (this.#behind.length > 0) this.#goOn();
   }
@@ -176,9 +177,33 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   #enqueue(call: PendingCall): void {
+    const { maxQueuedCalls, maxQueuedBytes } = this.limits;
+    if (this.#queuedCount >= maxQueuedCalls)
+      return call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
+    if (this.#queuedBytes > maxQueuedBytes)
+      return call.reject(
+        overload(`${this.#queuedBytes} bytes of calls wait already (limits.maxQueuedBytes)`),
+      );
+    this.#append(call);
+  }
+
+  /** What waits is sent as it was when the call was made. */
+  #append(call: PendingCall): void {
+    try {
+      call.hold(hold(call.request.body, this.limits, this.openExchange !== undefined && !call.isPlain));
+    } catch (error) {
+      return call.reject(error as Fault);
+    }
     call.queued = true;
     this.#queuedCount += 1;
+    this.#queuedBytes += heldBytes(call.request.body);
     this.#queue.push(call);
+  }
+
+  #dequeued(call: PendingCall): void {
+    call.queued = false;
+    this.#queuedCount -= 1;
+    this.#queuedBytes -= heldBytes(call.request.body);
   }
 
   #send(call: PendingCall): void {
@@ -204,9 +229,15 @@ export class OutgoingCalls implements PendingCallOwner {
 
   /** A call goes through the processors first: it has its slot, and nothing of it was sent. */
   #process(call: PendingCall, id: number, open: NonNullable<typeof this.openExchange>): void {
-    const { target, header, body } = call.request;
-    const exchange = open('call', target, id);
-    const view = exchange.message(undefined, header, body);
+    const exchange = open('call', call.request.target, id);
+    let view: MessageView;
+    try {
+      // it may begin anew on another connection
+      call.hold(hold(call.request.body, this.limits, true));
+      view = exchange.outgoing(undefined, call.request.header, call.request.body);
+    } catch (error) {
+      return call.reject(error as Fault);
+    }
     call.exchange = exchange;
     call.id = id;
     call.isProcessed = 'out';
@@ -268,8 +299,7 @@ export class OutgoingCalls implements PendingCallOwner {
       const call = this.#queue[this.#head];
       this.#queue[this.#head++] = undefined;
       if (!call || call.settled) continue;
-      call.queued = false;
-      this.#queuedCount -= 1;
+      this.#dequeued(call);
       this.#send(call);
     }
     if (this.#head === this.#queue.length) {

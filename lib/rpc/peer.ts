@@ -275,7 +275,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   #exchange(processors: Processors, kind: MessageKind, target: string, id: number): Exchange {
-    return new Exchange(processors, new CallContext(this, kind, target, id));
+    return new Exchange(processors, new CallContext(this, kind, target, id), this.#options.limits);
   }
 
   /** @internal Says that a channel is open. */
