@@ -1,5 +1,7 @@
 import type { Clock, Timer } from '../protocol/clock.js';
+import { hold } from '../protocol/encoder.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
+import { heldBytes } from '../protocol/held-body.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { PROCESS_CONTEXT } from '../rpc/async-context.js';
@@ -60,6 +62,8 @@ export class Connection implements PeerOwner {
   #state: State = { name: 'idle' };
   #wasOpen = false;
   readonly #waiters = new Set<Waiter>();
+  /** Bytes of the bodies of calls that wait for a connection. */
+  #waitingBytes = 0;
   /** Peers that finish their calls after the server said shutdown. */
   readonly #draining = new Set<Peer>();
   /** Calls that a server which shuts down did not get; they go to the next connection. */
@@ -80,30 +84,38 @@ export class Connection implements PeerOwner {
     return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
   }
 
+  /** A body as it is now, for a call that waits. @throws {@link Fault} where it cannot be encoded */
+  hold(body: unknown): unknown {
+    const { limits, processors } = this.options;
+    return hold(body, limits, processors !== undefined);
+  }
+
   /**
-   * The connection as soon as it is open.
+   * The connection as soon as it is open. `held` is the body that waits for it.
    *
    * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
    * phase `connect` where that takes too long.
    */
-  async acquire(what: string, timeoutMs: number): Promise<Peer> {
+  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<Peer> {
     const until = this.options.clock.now() + timeoutMs;
     for (;;) {
       const peer =
-        this.peer ?? (await this.#wait(what, timeoutMs, Math.max(1, until - this.options.clock.now())));
+        this.peer ??
+        (await this.#wait(what, timeoutMs, Math.max(1, until - this.options.clock.now()), heldBytes(held)));
       // one that was lost between its opening and its use is none
       if (peer.state === 'open') return peer;
     }
   }
 
-  #wait(what: string, timeoutMs: number, leftMs: number): Promise<Peer> {
+  #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<Peer> {
     const { limits, deadlines } = this.options;
-    if (this.#waiters.size >= limits.maxQueuedCalls) {
+    const isFull = this.#waitingBytes > limits.maxQueuedBytes;
+    if (isFull || this.#waiters.size >= limits.maxQueuedCalls) {
       return Promise.reject(
         new Fault({
           status: Status.TooManyRequests,
           code: LocalCode.Overload,
-          message: `Overload: ${this.#waiters.size} calls wait for a connection to ${this.options.where}`,
+          message: `Overload: ${this.#waiters.size} calls${isFull ? ` (${this.#waitingBytes} bytes)` : ''} wait for a connection to ${this.options.where}`,
           sent: 'no',
         }),
       );
@@ -111,7 +123,7 @@ export class Connection implements PeerOwner {
     return new Promise((resolve, reject) => {
       const waiter = new Waiter(what, timeoutMs, this.options.where, {
         done: (result) => {
-          this.#waiters.delete(waiter);
+          if (this.#waiters.delete(waiter)) this.#waitingBytes -= bytes;
           deadlines.remove(waiter);
           this.#holdProcess();
           if (result instanceof Fault) reject(result);
@@ -119,6 +131,7 @@ export class Connection implements PeerOwner {
         },
       });
       this.#waiters.add(waiter);
+      this.#waitingBytes += bytes;
       deadlines.add(waiter, leftMs);
       // it outlives the call that needs it first
       if (this.#state.name === 'idle') void PROCESS_CONTEXT.run(() => this.#connect(), undefined, undefined);

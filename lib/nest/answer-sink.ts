@@ -3,6 +3,7 @@ import type { Channel } from '../rpc/channel.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { Route } from './handler-registry.js';
 import { kindFault } from './kind-fault.js';
+import { copyOf } from './nest-codec.js';
 import type { StreamSink } from './stream-source.js';
 import { pump, type Values } from './values.js';
 
@@ -55,6 +56,10 @@ export class AnswerSink implements StreamSink {
     }
     this.begin();
     return this.tryWrite(value);
+  }
+
+  keep(): void {
+    if (this.#count === 1 && !this.#stream) this.#first = copyOf(this.#first);
   }
 
   write(value: unknown): Promise<void> {

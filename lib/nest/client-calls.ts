@@ -2,6 +2,7 @@ import type { ReadPacket } from '@nestjs/microservices';
 import type { Connection } from '../cluster/connection.js';
 import { Extension } from '../protocol/extension.js';
 import { captureContext } from '../rpc/async-context.js';
+import { Snapshot } from '../protocol/snapshot.js';
 import type { Channel } from '../rpc/channel.js';
 import { ChannelLimit } from '../rpc/channel-limit.js';
 import { systemClock } from '../rpc/clock.js';
@@ -13,7 +14,7 @@ import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
 import { toRapError } from './errors.js';
-import type { ClientCodec } from './nest-codec.js';
+import { type ClientCodec, copyOf } from './nest-codec.js';
 
 const NOTHING = (): void => {};
 
@@ -53,15 +54,32 @@ export class ClientCalls {
     return () => attempt.abandon();
   }
 
+  /** A body as it is now, to be sent later, and again. What cannot be sent throws only then. */
+  held(body: unknown): () => unknown {
+    const { connection } = this.options;
+    try {
+      const held = connection.hold(body);
+      // whoever works on a copy may change it
+      return () => (held instanceof Snapshot ? connection.hold(held.value) : held);
+    } catch (error) {
+      return () => {
+        throw error;
+      };
+    }
+  }
+
   /** Sends an event as soon as there is a connection. */
   async emit(packet: ReadPacket): Promise<void> {
     const { planner, connection, codec } = this.options;
     const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
     try {
-      const peer =
-        session?.connection() ?? connection.peer ?? (await connection.acquire(route.target, timeoutMs));
       const bodies = codec();
-      const body = bodies ? await bodies.encode(packet) : packet.data;
+      let peer = session?.connection() ?? connection.peer;
+      let body = packet.data as unknown;
+      // what does not leave at once is sent as it is now
+      if (bodies) body = await bodies.encode(copied(packet));
+      else if (!peer) body = connection.hold(body);
+      peer ??= await connection.acquire(route.target, timeoutMs, body);
       await peer.emit({ target: route.target, header, body, timeoutMs, pinned: session !== undefined });
     } catch (error) {
       throw toRapError(error);
@@ -81,13 +99,14 @@ export class ClientCalls {
     if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
-    const peer = session?.connection() ?? (await connection.acquire(target, timeoutMs));
+    const held = connection.hold(metadata);
+    const peer = session?.connection() ?? (await connection.acquire(target, timeoutMs, held));
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const leftMs = timeLeft(timeoutMs, started);
     const channel = peer.openChannel({
       target,
       header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
-      body: metadata,
+      body: held,
       timeoutMs: leftMs,
       tellTimeLeft: isLimited,
     });
@@ -106,18 +125,19 @@ export class ClientCalls {
     bodies: ClientCodec | undefined,
     attempt: Attempt<T>,
   ): Promise<void> {
+    const { connection } = this.options;
     const { route, session, timeoutMs } = plan;
     try {
       const started = systemClock.now();
       let body = packet.data as unknown;
       if (bodies) {
         this.#limit(attempt, plan, started);
-        body = await bodies.encode(packet);
+        body = await bodies.encode(copied(packet));
         const { decode } = bodies as { decode: typeof attempt.decode };
         const context = captureContext();
         attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
-      }
-      const peer = session?.connection() ?? (await this.options.connection.acquire(route.target, timeoutMs));
+      } else body = connection.hold(body);
+      const peer = session?.connection() ?? (await connection.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
       this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
     } catch (error) {
@@ -156,6 +176,11 @@ export class ClientCalls {
     deadlines.add(limit, leftMs);
     channel.whenClosed(() => deadlines.remove(limit));
   }
+}
+
+/** A serializer may take its time, and what it returns may be what it got. */
+function copied(packet: ReadPacket): ReadPacket {
+  return { ...packet, data: copyOf(packet.data) };
 }
 
 function timeLeft(timeoutMs: number, since: number): number {

@@ -1,4 +1,7 @@
 import type { Deserializer, ReadPacket, Serializer, WritePacket } from '@nestjs/microservices';
+import { hold } from '../protocol/encoder.js';
+import { heldValue } from '../protocol/held-body.js';
+import { DEFAULT_FRAME_LIMITS } from '../protocol/limits.js';
 import type { BodyCodec } from './call-dispatcher.js';
 
 /** Runs bodies through Nest's serializer and deserializer where the user gave one; `undefined` costs nothing. */
@@ -17,12 +20,18 @@ export function nestCodec(
     },
     async encode(_route, { id }, response) {
       if (!serializer) return response;
-      const packet = (await serializer.serialize({ id: String(id), response, isDisposed: true })) as {
+      const copy = { id: String(id), response: copyOf(response), isDisposed: true };
+      const packet = (await serializer.serialize(copy)) as {
         response: unknown;
       };
       return packet.response;
     },
   };
+}
+
+/** What a serializer gets: it may take its time, and what it was made of may change meanwhile. */
+export function copyOf(body: unknown): unknown {
+  return heldValue(hold(body, DEFAULT_FRAME_LIMITS, true));
 }
 
 /** The same for a client. */

@@ -111,12 +111,15 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
+    // it may begin much later, and again: with what was said now
+    const parameters = this.#calls.held(data);
     return streamOf<T>(async () => {
+      const body = parameters();
       const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
         forStream: true,
       });
       // a channel that cannot take its parameters has ended, and says why to the reader
-      channel.write(data).catch((error: Fault) => channel.cancel(error));
+      channel.write(body).catch((error: Fault) => channel.cancel(error));
       return channel;
     }, this.#view());
   }

@@ -12,6 +12,8 @@ export interface StreamSink {
   tryWrite(value: unknown): boolean;
   /** Takes a value as soon as there is room. Rejects when the stream is over. */
   write(value: unknown): Promise<void>;
+  /** The source goes on: what the sink has taken and not sent must not change with it. */
+  keep?(): void;
   /** Calls back once when the stream is over and nobody wants more. */
   whenClosed(callback: () => void): void;
   /** Ends the stream with an error, whatever is being written. */
@@ -58,6 +60,7 @@ export async function pumpIterable(
   try {
     sink.begin?.();
     for (let turn = 1; !sink.isClosed; turn++) {
+      sink.keep?.();
       asking = true;
       const answer = iterator.next();
       const { done, value } = (isAsync ? await answer : answer) as IteratorResult<unknown>;

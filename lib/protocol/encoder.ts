@@ -4,6 +4,8 @@ import type { Fault } from './fault.js';
 import type { FrameSeal } from './frame-seal.js';
 import type { Header } from './frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits, type SendLimits } from './limits.js';
+import { EncodedBody } from './held-body.js';
+import { Snapshot, snapshotOf } from './snapshot.js';
 import { ValueWriter } from './value-writer.js';
 
 /**
@@ -11,7 +13,7 @@ import { ValueWriter } from './value-writer.js';
  *
  * | JavaScript | msgpack |
  * |---|---|
- * | `undefined`, `null`; a function or symbol in an array | nil |
+ * | `null`; `undefined`, a function or a symbol as an item of an array or as the whole value | nil |
  * | safe integer | int (also beyond 32 bits) |
  * | other number | float64 |
  * | `bigint` | uint64 / int64; beyond that an error |
@@ -20,7 +22,7 @@ import { ValueWriter } from './value-writer.js';
  * | other typed array, `Set`, array | array |
  * | `Map` | map; its keys must be strings, numbers or bigints and become text |
  * | an object with `toJSON()` (`Date`, ...) | what `toJSON()` returns |
- * | other object, class instance | map of its own enumerable properties, functions and symbols left out |
+ * | other object, class instance | map of its own enumerable properties; `undefined`, functions and symbols left out |
  *
  * One instance serves the process: a frame is written without interruption.
  */
@@ -44,8 +46,11 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     header: Header | EncodedHeader | null,
     body: unknown,
     limits: SendLimits,
+    seals = false,
   ): EncodedFrame {
     this.#begin(limits);
+    // what is sealed at once need not be copied before
+    this.copying = !seals;
     this.place();
     try {
       this.reserve(16);
@@ -91,6 +96,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
       const pieces = seal.seal(bound, piecesFrom(this, bodyStart));
       this.end = bodyStart;
       this.dropSplices();
+      this.copying = false;
       this.reserve(5);
       this.head(bytes, 0xc4, 0, 0xc4);
       for (const piece of pieces) this.rawOrSplice(piece);
@@ -123,9 +129,26 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     return Buffer.from(this.buffer.subarray(0, this.end));
   }
 
+  /** Encodes a body ahead, for a frame that leaves later. @throws {@link Fault} as `frame` */
+  body(body: unknown, limits: SendLimits): EncodedBody {
+    this.#begin(limits);
+    // nothing of it stays here
+    this.slab.isFree = true;
+    this.place();
+    this.copying = false;
+    this.maxDepth = limits.maxDepth - 1;
+    try {
+      this.value(body);
+      return new EncodedBody(Buffer.concat(piecesFrom(this, this.start)), this.items);
+    } catch (error) {
+      throw isFault(error) ? error : unencodable(error, 'body', body, limits);
+    }
+  }
+
   #begin(limits: SendLimits): void {
     this.limits = limits;
     this.splicing = true;
+    this.copying = true;
     this.dropSplices();
     this.resetValues();
   }
@@ -181,7 +204,7 @@ export function encodeFrame(
   const wasBusy = busy;
   busy = true;
   try {
-    const frame = encoder.frame(type, id, header, body, limits);
+    const frame = encoder.frame(type, id, header, body, limits, seal !== undefined);
     return seal ? encoder.seal(seal, limits) : frame;
   } finally {
     busy = wasBusy;
@@ -191,4 +214,36 @@ export function encodeFrame(
 /** Encodes a header ahead, for a route that is called again and again. */
 export function encodeHeader(header: Header): EncodedHeader {
   return new Encoder().header(header, DEFAULT_FRAME_LIMITS);
+}
+
+/** Encodes what does not leave at once. */
+const aside = new Encoder();
+let isAsideBusy = false;
+
+/**
+ * A body as it is now, for what waits: encoded, or as a copy for whoever works on it first. What is no object cannot
+ * change, and stays; what is held already, too.
+ *
+ * @throws {@link Fault} where it cannot be encoded; see {@link Encoder.frame}
+ */
+export function hold(body: unknown, limits: FrameLimits, asValue = false): unknown {
+  if (typeof body !== 'object' || body === null) return body;
+  if (body instanceof EncodedBody || body instanceof Snapshot) return body;
+  if (asValue) return snapshot(body, limits);
+  const encoder = isAsideBusy ? new Encoder() : aside;
+  const wasBusy = isAsideBusy;
+  isAsideBusy = true;
+  try {
+    return encoder.body(body, limits);
+  } finally {
+    isAsideBusy = wasBusy;
+  }
+}
+
+function snapshot(body: object, limits: FrameLimits): Snapshot {
+  try {
+    return snapshotOf(body, limits.maxItems);
+  } catch (error) {
+    throw isFault(error) ? error : unencodable(error, 'body', body, limits);
+  }
 }

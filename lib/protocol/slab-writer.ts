@@ -3,7 +3,7 @@ import type { Splice } from './encoded-frame.js';
 import { DEFAULT_FRAME_LIMITS, type SendLimits } from './limits.js';
 import { Slab, SLAB_BYTES } from './slab.js';
 
-/** Byte arrays from this size on are sent from where they are, not copied. They must not change until sent. */
+/** Byte arrays from this size on are copied into memory of their own, not into the slab: that would have to grow. */
 const SPLICE_BYTES = 64 * 1024;
 
 /** A short text reserves three bytes a character, and a number nine: so much may a frame seem larger than it is. */
@@ -23,6 +23,8 @@ export abstract class SlabWriter {
   /** Bytes of all splices. */
   protected spliced = 0;
   protected splicing = true;
+  /** Byte arrays belong to somebody else, who may change them as soon as the frame was written. */
+  protected copying = true;
 
   /** A new frame goes behind the last one, or to the start of memory that nobody needs any more. */
   protected place(): void {
@@ -58,7 +60,9 @@ export abstract class SlabWriter {
 
   protected rawOrSplice(bytes: Uint8Array): void {
     if (bytes.length < SPLICE_BYTES || !this.splicing) return this.raw(bytes);
-    this.splices = [...this.splices, { at: this.end, bytes }];
+    const { maxFrameBytes } = this.limits;
+    if (this.end - this.start + this.spliced + bytes.length > maxFrameBytes) throw tooLarge(this.limits);
+    this.splices = [...this.splices, { at: this.end, bytes: this.copying ? copyOf(bytes) : bytes }];
     this.spliced += bytes.length;
   }
 
@@ -81,4 +85,10 @@ export abstract class SlabWriter {
     this.slab = slab;
     this.buffer = slab.buffer;
   }
+}
+
+function copyOf(bytes: Uint8Array): Uint8Array {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
 }

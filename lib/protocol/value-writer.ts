@@ -1,5 +1,7 @@
 import { tooDeep, tooManyItems } from './encode-fault.js';
+import { EncodedBody } from './held-body.js';
 import { ScalarWriter } from './scalar-writer.js';
+import { Snapshot } from './snapshot.js';
 
 /** Objects that `toJSON()` may put in place of each other. */
 const MAX_REPLACED = 100;
@@ -71,7 +73,7 @@ export abstract class ValueWriter extends ScalarWriter {
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i] as string;
       const value = record[key];
-      if (typeof value === 'function' || typeof value === 'symbol') {
+      if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
         omitted += 1;
         this.items -= 1;
         continue;
@@ -106,6 +108,8 @@ export abstract class ValueWriter extends ScalarWriter {
     if (value instanceof DataView) {
       return this.bytes(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     }
+    if (value instanceof EncodedBody) return this.#encoded(value);
+    if (value instanceof Snapshot) return this.#instead(value, value.value);
     if (ArrayBuffer.isView(value)) return this.#array(value as unknown as ArrayLike<unknown>);
     if (value instanceof Set) return this.#array([...value]);
     if (value instanceof Map) return this.#map(recordOf(value));
@@ -115,6 +119,16 @@ export abstract class ValueWriter extends ScalarWriter {
       return this.#instead(value, value.valueOf());
     }
     return this.#map(value);
+  }
+
+  /** A body that was encoded before: its bytes are its own. */
+  #encoded({ bytes, items }: EncodedBody): void {
+    this.items += items - 1;
+    if (this.items > this.limits.maxItems) throw tooManyItems(this.limits.maxItems);
+    const { copying } = this;
+    this.copying = false;
+    this.rawOrSplice(bytes);
+    this.copying = copying;
   }
 
   /** Writes what an object stands for; one that stands for itself is written as it is. */

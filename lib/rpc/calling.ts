@@ -2,6 +2,7 @@ import { EventTarget } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
+import { heldValue } from '../protocol/held-body.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
 import { isErrorStatus } from '../protocol/status.js';
@@ -109,11 +110,12 @@ export class Calling {
       link.send(MsgType.Channel, id, { ...head, channel_life_cycle: LifeCycle.Declare }, body ?? {});
     if (!this.options.exchange) {
       declare(timed, metadata);
-      return peer.channels.create(id, 'declaring', metadata);
+      return peer.channels.create(id, 'declaring', heldValue(metadata));
     }
     const exchange = this.options.exchange('channel', target, id);
-    const channel = peer.channels.create(id, 'declaring', metadata, exchange);
-    channel.open(exchange.message(LifeCycle.Declare, timed, metadata), (view) => {
+    const view = exchange.outgoing(LifeCycle.Declare, timed, metadata);
+    const channel = peer.channels.create(id, 'declaring', heldValue(metadata), exchange);
+    channel.open(view, () => {
       peer.calls.assertOpen();
       declare(view.outcome as Header, view.body);
     });
@@ -131,7 +133,7 @@ export class Calling {
   }
 
   async #emitProcessed(request: CallRequest, exchange: Exchange): Promise<void> {
-    const view = exchange.message(undefined, request.header, request.body);
+    const view = exchange.outgoing(undefined, request.header, request.body);
     let isOver = false;
     let sent: Promise<void> | undefined;
     const work = afterwards(

@@ -6,6 +6,8 @@ import type { Exchange } from './processors.js';
 export interface ChannelHost {
   /** Sends a frame of the channel and returns its size. Throws a Fault where it cannot be encoded. */
   send(header: Header | EncodedHeader, body: unknown): number;
+  /** A body as it is now, for a write that waits. Throws a Fault where it cannot be encoded. */
+  hold(body: unknown): unknown;
   /** Whether the connection takes more; where not, `flushWrites` is called when it does. */
   hasRoom(): boolean;
   /** Stops and restarts the reading of the connection. */

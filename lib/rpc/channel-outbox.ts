@@ -1,12 +1,16 @@
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
+import { heldBytes } from '../protocol/held-body.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import { Status } from '../protocol/status.js';
 import type { ChannelProcessing } from './channel-processing.js';
 
 /** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
 const MAX_WAITING_WRITES = 1024;
+
+/** Bytes of theirs. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** More credit than any window makes sense of: the peer's counting is broken. */
 const MAX_CREDIT = 2 ** 32;
@@ -22,6 +26,8 @@ export interface OutboxOwner {
   hasRoom(): boolean;
   /** Sends a frame and returns its size. @throws Fault where it cannot be encoded */
   send(header: Header | EncodedHeader, body: unknown): number;
+  /** A body as it is now, for a write that waits. @throws Fault where it cannot be encoded */
+  hold(body: unknown): unknown;
   processing(): ChannelProcessing | undefined;
   /** END has left. */
   ended(): void;
@@ -43,6 +49,7 @@ export class ChannelOutbox {
   /** Whether a message was sent, or the end of all messages. */
   wroteAny = false;
   readonly #writes: WaitingWrite[] = [];
+  #waitingBytes = 0;
   /** END, which goes behind all writes that wait. */
   #ending: Settling | undefined;
   /** Bytes that may still be sent; may go below zero by one message. */
@@ -75,9 +82,17 @@ export class ChannelOutbox {
     return new Promise((resolve, reject) => {
       this.owner.assertStep('msg');
       if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.#transmit(body, header));
-      else if (this.#writes.length >= MAX_WAITING_WRITES) throw tooManyWrites();
-      else this.#writes.push({ body, header, resolve, reject });
+      else this.#wait(body, { header, resolve, reject });
     });
+  }
+
+  /** What waits is sent as it was when it was written. */
+  #wait(body: unknown, write: Omit<WaitingWrite, 'body'>): void {
+    if (this.#writes.length >= MAX_WAITING_WRITES) throw tooMuchWaits(`${MAX_WAITING_WRITES} writes`);
+    if (this.#waitingBytes > MAX_WAITING_BYTES) throw tooMuchWaits(`${this.#waitingBytes} bytes`);
+    const held = this.owner.hold(body);
+    this.#waitingBytes += heldBytes(held);
+    this.#writes.push({ ...write, body: held });
   }
 
   /** Says that this side writes no more, after all writes that wait. */
@@ -110,6 +125,7 @@ export class ChannelOutbox {
   flushOne(): boolean {
     const write = this.#writes.length > 0 && this.#hasRoom() ? this.#writes.shift() : undefined;
     if (write) {
+      this.#waitingBytes -= heldBytes(write.body);
       try {
         const pending = this.#transmit(write.body, write.header);
         if (pending)
@@ -128,6 +144,7 @@ export class ChannelOutbox {
 
   /** Nothing is sent any more. */
   fail(fault: Fault): void {
+    this.#waitingBytes = 0;
     for (const write of this.#writes.splice(0)) write.reject(fault);
     this.#ending?.reject(fault);
     this.#ending = undefined;
@@ -146,7 +163,7 @@ export class ChannelOutbox {
   #transmit(body: unknown, header: Header | undefined): void | Promise<void> {
     const processing = this.owner.processing();
     if (!processing) return this.#put(body, header);
-    const view = processing.message(LifeCycle.Msg, header ?? null, body);
+    const view = processing.outgoing(LifeCycle.Msg, header ?? null, body);
     return processing.send(view, () =>
       this.#put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
     );
@@ -170,11 +187,11 @@ export class ChannelOutbox {
   }
 }
 
-function tooManyWrites(): Fault {
+function tooMuchWaits(what: string): Fault {
   return new Fault({
     status: Status.TooManyRequests,
     code: LocalCode.Overload,
-    message: `Overload: ${MAX_WAITING_WRITES} writes wait for the peer; await write()`,
+    message: `Overload: ${what} wait for the peer; await write()`,
     sent: 'no',
   });
 }

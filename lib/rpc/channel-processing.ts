@@ -53,6 +53,11 @@ export class ChannelProcessing {
     this.exchange.inScope((it) => this.exchange.exit(it), fault);
   }
 
+  /** A message of this side. @throws Fault where its body cannot be read */
+  outgoing(lifeCycle: string, header: Header | null, body: unknown): MessageView {
+    return this.exchange.outgoing(lifeCycle, header, body);
+  }
+
   message(lifeCycle: string, header: Header | null, body: unknown, bytes = 0): MessageView {
     return this.exchange.message(lifeCycle, header, body, bytes);
   }

@@ -350,6 +350,7 @@ export class Channel {
       isClosed: () => this.isClosed,
       hasRoom: () => host.hasRoom(),
       send: (header, body) => host.send(header, body),
+      hold: (body) => host.hold(body),
       processing: () => this.#processing,
       ended: () => this.#hasEnded(),
     });

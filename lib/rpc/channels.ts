@@ -1,5 +1,6 @@
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { type AgreedExtensions, Extension, sendWindow } from '../protocol/extension.js';
+import { hold } from '../protocol/encoder.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
@@ -65,6 +66,7 @@ export class Channels {
   create(id: number, state: 'declaring' | 'open', metadata: unknown, exchange?: Exchange): Channel {
     const host: ChannelHost = {
       send: (header, body) => this.connection.send(id, header, body),
+      hold: (body) => hold(body, this.limits, exchange !== undefined),
       hasRoom: () => this.#hasRoom(channel),
       pauseReading: () => {
         this.#pausing += 1;

@@ -77,7 +77,7 @@ export class IncomingCall extends Incoming {
   #answer(exchange: Exchange, header: Header | null, body: unknown, error?: NamedFault): void {
     if (this.settled || this.#answering) return;
     if (this.oneWay) return this.#leave(exchange, header, body, error);
-    const view = exchange.message(undefined, header, body);
+    const view = answerView(exchange, header, body);
     if (error) view.fail(error);
     this.#answering = true;
     const leave = (): void => {
@@ -150,6 +150,17 @@ export class IncomingCall extends Incoming {
       this.#answer(exchange, null, undefined, error);
       if (!this.settled) this.limitRun(LAST_ANSWER_MS);
     }
+  }
+}
+
+/** One that cannot be read is the error that says so. */
+function answerView(exchange: Exchange, header: Header | null, body: unknown): MessageView {
+  try {
+    return exchange.outgoing(undefined, header, body);
+  } catch (error) {
+    const view = exchange.message(undefined, header, undefined);
+    view.fail({ fault: error as Fault, name: 'ServerError' });
+    return view;
   }
 }
 

@@ -38,6 +38,8 @@ export interface RapLimits extends FrameLimits {
   readonly maxRejectedFrames: number;
   /** Calls and events that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
+  /** Bytes of calls that wait for a slot or a connection; beyond, `OverloadError`. Default 256 MiB. */
+  readonly maxQueuedBytes: number;
   /** The most frames handled of one connection before others have their turn. Default 64, as Envoy bounds requests per I/O cycle. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
@@ -69,6 +71,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   channelWindowBytes: 256 * 1024,
   maxRejectedFrames: 100,
   maxQueuedCalls: 16_384,
+  maxQueuedBytes: 256 * 1024 * 1024,
   framesPerTick: 64,
   sendBufferSoftBytes: 1024 * 1024,
   sendBufferHardBytes: 16 * 1024 * 1024,

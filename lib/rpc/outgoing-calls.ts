@@ -1,7 +1,9 @@
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
+import { hold } from '../protocol/encoder.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
+import { heldBytes } from '../protocol/held-body.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { captureContext } from './async-context.js';
@@ -44,6 +46,8 @@ export class OutgoingCalls implements PendingCallOwner {
   #queuedCount = 0;
   /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
   #runningEvents = 0;
+  /** Bytes of the bodies in the queue. */
+  #queuedBytes = 0;
   #started = false;
   /** Sends what waits, in the next turn. */
   #flushTimer: Timer | undefined;
@@ -101,8 +105,7 @@ export class OutgoingCalls implements PendingCallOwner {
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
     else if (this.#queuedCount === 0 && this.#hasRoom()) this.#send(call);
-    else if (this.#queuedCount < this.limits.maxQueuedCalls) this.#enqueue(call);
-    else call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
+    else this.#enqueue(call);
     if (!call.settled) this.deadlines.add(call, call.request.timeoutMs);
     return call;
   }
@@ -113,7 +116,7 @@ export class OutgoingCalls implements PendingCallOwner {
       call.owner = this;
       if (this.#closed) call.reject(this.#closed);
       else if (this.#hasRoom()) this.#send(call);
-      else this.#enqueue(call);
+      else this.#append(call);
     }
   }
 
@@ -133,6 +136,7 @@ export class OutgoingCalls implements PendingCallOwner {
     this.#queue = [];
     this.#head = 0;
     this.#queuedCount = 0;
+    this.#queuedBytes = 0;
     return calls;
   }
 
@@ -224,10 +228,7 @@ export class OutgoingCalls implements PendingCallOwner {
   /** Whether that frees a slot. */
   #takeOut(call: PendingCall): boolean {
     this.deadlines.remove(call);
-    if (call.queued) {
-      call.queued = false;
-      this.#queuedCount -= 1;
-    }
+    if (call.queued) this.#dequeued(call);
     return call.id !== 0 && this.#live.delete(call.id);
   }
 
@@ -244,11 +245,36 @@ export class OutgoingCalls implements PendingCallOwner {
   }
 
   #enqueue(call: PendingCall): void {
+    const { maxQueuedCalls, maxQueuedBytes } = this.limits;
+    if (this.#queuedCount >= maxQueuedCalls)
+      return call.reject(overload(`${this.#queuedCount} calls wait already (limits.maxQueuedCalls)`));
+    if (this.#queuedBytes > maxQueuedBytes)
+      return call.reject(
+        overload(`${this.#queuedBytes} bytes of calls wait already (limits.maxQueuedBytes)`),
+      );
+    this.#append(call);
+  }
+
+  /** What waits is sent as it was when the call was made, in the context of its caller. */
+  #append(call: PendingCall): void {
+    const isProcessed = this.openExchange !== undefined && !call.isPlain;
+    try {
+      call.hold(hold(call.request.body, this.limits, isProcessed));
+    } catch (error) {
+      return call.reject(error as Fault);
+    }
     // whatever frees a slot for it has nothing to do with it
-    if (this.openExchange && !call.isPlain) call.context ??= captureContext();
+    if (isProcessed) call.context ??= captureContext();
     call.queued = true;
     this.#queuedCount += 1;
+    this.#queuedBytes += heldBytes(call.request.body);
     this.#queue.push(call);
+  }
+
+  #dequeued(call: PendingCall): void {
+    call.queued = false;
+    this.#queuedCount -= 1;
+    this.#queuedBytes -= heldBytes(call.request.body);
   }
 
   #send(call: PendingCall): void {
@@ -280,9 +306,15 @@ export class OutgoingCalls implements PendingCallOwner {
 
   /** A call goes through the processors first: it has its slot, and nothing of it was sent. */
   #process(call: PendingCall, id: number, open: NonNullable<typeof this.openExchange>): void {
-    const { target, header, body } = call.request;
-    const exchange = open('call', target, id);
-    const view = exchange.message(undefined, header, body);
+    const exchange = open('call', call.request.target, id);
+    let view: MessageView;
+    try {
+      // it may begin anew on another connection
+      call.hold(hold(call.request.body, this.limits, true));
+      view = exchange.outgoing(undefined, call.request.header, call.request.body);
+    } catch (error) {
+      return call.reject(error as Fault);
+    }
     call.exchange = exchange;
     call.id = id;
     call.isProcessed = 'out';
@@ -345,8 +377,7 @@ export class OutgoingCalls implements PendingCallOwner {
       const call = this.#queue[this.#head];
       this.#queue[this.#head++] = undefined;
       if (!call || call.settled) continue;
-      call.queued = false;
-      this.#queuedCount -= 1;
+      this.#dequeued(call);
       this.#send(call);
     }
     if (this.#head === this.#queue.length) {

@@ -287,7 +287,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   #exchange(processors: Processors, kind: MessageKind, target: string, id: number): Exchange {
-    return new Exchange(processors, new CallContext(this, kind, target, id));
+    return new Exchange(processors, new CallContext(this, kind, target, id), this.#options.limits);
   }
 
   /** @internal Tells the other side something beside calls. */

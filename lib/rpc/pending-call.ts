@@ -68,7 +68,7 @@ export class PendingCall extends Expiring {
   context: CapturedContext | undefined;
 
   constructor(
-    readonly request: CallRequest,
+    public request: CallRequest,
     private readonly sink: ReplySink,
     public owner: PendingCallOwner,
   ) {
@@ -82,6 +82,11 @@ export class PendingCall extends Expiring {
 
   get wasSent(): boolean {
     return this.id !== 0 && this.isProcessed !== 'out';
+  }
+
+  /** Keeps its body as it is now. */
+  hold(held: unknown): void {
+    if (held !== this.request.body) this.request = { ...this.request, body: held };
   }
 
   resolve(body: unknown): void {

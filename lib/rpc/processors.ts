@@ -1,4 +1,7 @@
+import { hold } from '../protocol/encoder.js';
 import { Fault } from '../protocol/fault.js';
+import { heldValue } from '../protocol/held-body.js';
+import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 import type { Header } from '../protocol/frame.js';
 import { type CapturedContext, captureContext } from './async-context.js';
 import { type CallContext, MessageView, type NamedFault } from './message-view.js';
@@ -56,11 +59,21 @@ export class Exchange {
   constructor(
     readonly processors: Processors,
     readonly context: CallContext,
+    private readonly limits: FrameLimits = DEFAULT_FRAME_LIMITS,
   ) {}
 
   /** A message of it. */
   message(lifeCycle: string | undefined, header: Header | null, body: unknown, bytes = 0): MessageView {
     return new MessageView(this.context, lifeCycle, header, body, bytes);
+  }
+
+  /**
+   * A message that this side sends. Its body is what it was when it was handed over, however long the processors take.
+   *
+   * @throws Fault where it cannot be read
+   */
+  outgoing(lifeCycle: string | undefined, header: Header | null, body: unknown): MessageView {
+    return this.message(lifeCycle, header, heldValue(hold(body, this.limits, true)));
   }
 
   /**

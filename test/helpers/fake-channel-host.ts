@@ -30,6 +30,10 @@ export class FakeChannelHost implements ChannelHost {
     return typeof body === 'number' ? body : 1;
   }
 
+  hold(body: unknown): unknown {
+    return body;
+  }
+
   hasRoom(): boolean {
     return this.room;
   }

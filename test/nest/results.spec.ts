@@ -251,7 +251,7 @@ describe('1.14 the context', () => {
       odd: 1,
       header: { target: '/default/context', a: 'b' },
       metadata: { who: 'ann' },
-      peer: { address: '127.0.0.1', port: 'number', family: 'IPv4', tlsSubject: null },
+      peer: { address: '127.0.0.1', port: 'number', family: 'IPv4' },
       time: true,
       aborted: false,
     });

@@ -86,14 +86,14 @@ it('joins small frames into one piece of memory', async () => {
   expect(socket.writes[0]?.length).toBeLessThanOrEqual(2);
 });
 
-it('sends a large byte array from where it lies, between its frame and the next ones', async () => {
+it('sends a large byte array as it was when it was written, between its frame and the next ones', async () => {
   const large = Buffer.alloc(2 * BATCH, 7);
   write({ before: 1, large, after: 2 });
+  large.fill(0);
   write('next');
   await turn();
   expect(sent()).toBe(true);
-  const shared = socket.writes.flat().filter((piece) => piece.buffer === large.buffer);
-  expect(Buffer.concat(shared)).toEqual(large);
+  expect(socket.written.includes(Buffer.alloc(2 * BATCH, 7))).toBe(true);
 });
 
 it('counts what waits, to the byte, wherever it waits', async () => {

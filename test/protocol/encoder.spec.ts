@@ -45,7 +45,8 @@ describe('the forms of values', () => {
     ['a symbol', Symbol('s'), 'c0'],
     ['undefined, functions and symbols in an array', [undefined, () => 1, Symbol('s'), 1], '94 c0 c0 c0 01'],
     ['a hole in an array', Object.assign(Array(3), { 0: 1, 2: 3 }), '93 01 c0 03'],
-    ['undefined in a map', { a: undefined }, '81 a161 c0'],
+    ['a property that is undefined', { a: undefined, b: 1 }, '81 a162 01'],
+    ['an object of nothing but undefined', { a: undefined }, '80'],
 
     ['0', 0, '00'],
     ['127', 127, '7f'],

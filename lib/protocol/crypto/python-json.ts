@@ -65,7 +65,7 @@ function container(value: object, depth: number, written: Written): string {
   const entries = value instanceof Map ? [...value] : Object.entries(value);
   written.items += entries.length;
   const members = entries
-    .filter(([, child]) => typeof child !== 'function' && typeof child !== 'symbol')
+    .filter(([, child]) => child !== undefined && typeof child !== 'function' && typeof child !== 'symbol')
     .map(([key, child]) => `${text(String(key))}: ${write(child, depth, written)}`);
   return `{${members.join(', ')}}`;
 }

@@ -2,6 +2,7 @@ import { EncodedHeader } from '../../protocol/encoded-frame.js';
 import { Fault } from '../../protocol/fault.js';
 import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../../protocol/frame-seal.js';
 import { type Frame, type Header, MsgType } from '../../protocol/frame.js';
+import { heldValue } from '../../protocol/held-body.js';
 import { LifeCycle } from '../../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
@@ -162,7 +163,7 @@ function sparse(header: Header | EncodedHeader | null): Header {
 /** @throws {@link Fault} where the body has no form in JSON */
 function sealed(key: PythonKey, body: unknown): Buffer {
   try {
-    return key.seal(body);
+    return key.seal(heldValue(body));
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'unreadable value';
     throw new Fault({
