@@ -8,7 +8,7 @@ import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 export interface RapLimits extends FrameLimits {
   /** Connections a server keeps. Default 1024, rap's own. The excess gets CLOSE and goes. */
   readonly maxConnections: number;
-  /** Connections a server keeps of one address. Default 128, rap's own. Raise it behind a proxy or NAT. */
+  /** Connections a server keeps of one address; IPv6 by /64. Default 128, rap's own. Raise it behind a proxy or NAT. */
   readonly maxConnectionsPerAddress: number;
   /** Connections that have not sent DECLARE yet. Default 256. */
   readonly maxPendingHandshakes: number;
