@@ -38,7 +38,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxRejectedFrames: number;
   /** Calls and events that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
-  /** The most frames handled of one connection before others have their turn. Default 64, as Envoy bounds requests per I/O cycle. */
+  /** The most frames handled of one connection in a turn, before others that have come have theirs. Default 64, as Envoy bounds requests per I/O cycle. A turn ends after 5 ms in any case. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
