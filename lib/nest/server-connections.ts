@@ -58,11 +58,6 @@ export class ServerConnections implements PeerOwner {
 
   accept(link: Link): void {
     const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
-    if (this.#opening.size >= limits.maxPendingHandshakes) {
-      this.#refusedConnections += 1;
-      link.destroy();
-      return;
-    }
     const peer = new Peer(link, {
       role: 'server',
       security,
@@ -86,6 +81,11 @@ export class ServerConnections implements PeerOwner {
       peer.close(refusal);
     } else if (middleware) void this.#context.run((it) => this.#admit(peer, it), undefined, middleware);
     else peer.start();
+  }
+
+  /** A connection went before it had said who it is, since there were too many of them. */
+  refusedUnheard(): void {
+    this.#refusedConnections += 1;
   }
 
   /** Why a connection more is too many. */

@@ -47,6 +47,8 @@ export interface SocketLinkOptions {
   readonly path?: string | undefined;
   /** Bounds what unfinished frames of all connections hold. */
   readonly budget?: InputBudget | undefined;
+  /** The other side has said who it is. */
+  readonly onAdmitted?: (() => void) | undefined;
 }
 
 /** A TCP, TLS or Unix socket as a link. */
@@ -112,6 +114,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     return this.#writer.blockedMs;
   }
 
+  /** Whether this side has ended the connection, and what was sent last is on its way. */
+  get isEnding(): boolean {
+    return this.#linger !== undefined && !this.socket.closed;
+  }
+
   /** Node's socket. */
   unwrap(): Socket {
     return this.socket;
@@ -130,6 +137,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     const { limits } = this.options;
     this.#decoder.admit(limits.maxFrameBytes);
     this.#sendLimits = sendLimits(limits, peerMaxFrameBytes);
+    this.options.onAdmitted?.();
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {

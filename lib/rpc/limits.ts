@@ -10,7 +10,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxConnections: number;
   /** Connections a server keeps of one address; IPv6 by /64. Default 128, rap's own. Raise it behind a proxy or NAT. */
   readonly maxConnectionsPerAddress: number;
-  /** Connections that have not sent DECLARE yet. Default 256. */
+  /** Connections in a TLS handshake or without DECLARE. Default 256; beyond, the oldest of the address with the most goes. */
   readonly maxPendingHandshakes: number;
   /** Time for a new connection to send DECLARE. Default 10 s, as RabbitMQ. */
   readonly declareTimeoutMs: number;
