@@ -202,6 +202,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async drain(): Promise<void> {
     this.#socketServer?.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
+    await this.#socketServer?.flushed();
   }
 
   /** Where the server listens, or `null` when it does not. */
@@ -278,6 +279,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       limits: this.#limits,
       clock: systemClock,
       onLink: (link: SocketLink) => this.#connections.accept(link),
+      onRefused: () => this.#connections.refusedUnheard(),
       onError: (error) => {
         this.logger.error(error);
         this.#listeners.emit('error', error);

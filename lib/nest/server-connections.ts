@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { addressKey } from '../protocol/address-key.js';
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason } from '../protocol/event.js';
 import type { Fault } from '../protocol/fault.js';
@@ -57,11 +58,6 @@ export class ServerConnections implements PeerOwner {
 
   accept(link: Link): void {
     const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
-    if (this.#opening.size >= limits.maxPendingHandshakes) {
-      this.#refusedConnections += 1;
-      link.destroy();
-      return;
-    }
     const peer = new Peer(link, {
       role: 'server',
       security,
@@ -87,19 +83,25 @@ export class ServerConnections implements PeerOwner {
     else peer.start();
   }
 
+  /** A connection went before it had said who it is, since there were too many of them. */
+  refusedUnheard(): void {
+    this.#refusedConnections += 1;
+  }
+
   /** Why a connection more is too many. */
   #refusalOf({ remote }: Link): string | undefined {
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
-    const ofAddress = this.#perAddress.get(remote.address) ?? 0;
+    const ofAddress = this.#perAddress.get(addressKey(remote.address)) ?? 0;
     return ofAddress >= maxConnectionsPerAddress ? CloseReason.TooManyConnectionsOfAddress : undefined;
   }
 
   #count({ address, family }: RemoteAddress, more: 1 | -1): void {
     if (family === 'unix') return; // the path is the server's own
-    const count = (this.#perAddress.get(address) ?? 0) + more;
-    if (count > 0) this.#perAddress.set(address, count);
-    else this.#perAddress.delete(address);
+    const key = addressKey(address);
+    const count = (this.#perAddress.get(key) ?? 0) + more;
+    if (count > 0) this.#perAddress.set(key, count);
+    else this.#perAddress.delete(key);
   }
 
   /** Lets middleware decide. What it does not let through is closed, and counted as refused. */

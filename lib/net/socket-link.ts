@@ -14,6 +14,7 @@ import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { BudgetHolder, InputBudget } from './input-budget.js';
 import { SocketWriter } from './socket-writer.js';
+import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
 
 /** Time that a closed connection has to take what was written last, before it is destroyed. */
 const LINGER_MS = 100;
@@ -27,6 +28,8 @@ const MIN_CHECK_MS = 100;
  */
 const MIN_SHARE_FRAMES = 16;
 const SHARES = 4;
+/** How fast shares grow from one frame on, while they turn out to be quick. */
+const SHARE_GROWTH = 4;
 
 /** A frame may take one second longer for each of these. */
 const BYTES_PER_EXTRA_SECOND = 64 * 1024;
@@ -44,12 +47,15 @@ export interface SocketLinkOptions {
   readonly path?: string | undefined;
   /** Bounds what unfinished frames of all connections hold. */
   readonly budget?: InputBudget | undefined;
+  /** The other side has said who it is. */
+  readonly onAdmitted?: (() => void) | undefined;
 }
 
 /** A TCP, TLS or Unix socket as a link. */
-export class SocketLink implements Link, BudgetHolder {
+export class SocketLink implements Link, BudgetHolder, TurnTaker {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
+  readonly clock: Clock;
 
   #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
@@ -61,9 +67,15 @@ export class SocketLink implements Link, BudgetHolder {
   #backlog: Buffer[] = [];
   /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
   #shareBytes = 0;
+  /** Frames of the next share: one, until it is known how long handlers hold the process up. */
+  #shareFrames = 1;
+  /** Frames of this turn. */
+  #turnFrames = 0;
   #delivering = false;
   #pauses = 0;
   #ended = false;
+  /** The socket is gone; what it had brought is still handed on. */
+  #gone = false;
   #linger: Timer | undefined;
   #frameTimer: Timer | undefined;
   #frameSince: number | undefined;
@@ -74,6 +86,7 @@ export class SocketLink implements Link, BudgetHolder {
     private readonly options: SocketLinkOptions,
   ) {
     const { limits, clock, path } = options;
+    this.clock = clock;
     this.remote = remoteOf(socket, path);
     this.local = localOf(socket, path);
     this.#decoder = new FrameDecoder(limits);
@@ -101,6 +114,11 @@ export class SocketLink implements Link, BudgetHolder {
     return this.#writer.blockedMs;
   }
 
+  /** Whether this side has ended the connection, and what was sent last is on its way. */
+  get isEnding(): boolean {
+    return this.#linger !== undefined && !this.socket.closed;
+  }
+
   /** Node's socket. */
   unwrap(): Socket {
     return this.socket;
@@ -119,6 +137,7 @@ export class SocketLink implements Link, BudgetHolder {
     const { limits } = this.options;
     this.#decoder.admit(limits.maxFrameBytes);
     this.#sendLimits = sendLimits(limits, peerMaxFrameBytes);
+    this.options.onAdmitted?.();
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
@@ -235,23 +254,39 @@ export class SocketLink implements Link, BudgetHolder {
     this.#decoder.push(chunk);
   }
 
-  /** Hands on a share of the frames that came; then other connections have their turn. */
-  readonly #deliver = (): void => {
+  /** Begins a turn; what is left after it waits for the next. */
+  #deliver(): void {
+    this.#turnFrames = 0;
+    const since = this.clock.now();
+    if (this.takeShare()) processTurns.goOn(this, since);
+  }
+
+  beginTurn(): void {
+    this.#turnFrames = 0;
+  }
+
+  get isTurnOver(): boolean {
+    return this.#turnFrames >= this.options.limits.framesPerTick;
+  }
+
+  /** Hands on some frames; no more behind one that has held the process up for a whole turn. */
+  takeShare(): boolean {
     this.#delivering = true;
-    const { framesPerTick } = this.options.limits;
+    const since = this.clock.now();
     let frames = 0;
     let bytes = 0;
     try {
-      while (!this.#ended && this.#pauses === 0) {
+      while (this.#mayDeliver()) {
         const frame = this.#decoder.next();
         if (frame) {
           this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
           this.#frameSince = undefined;
+          this.#turnFrames += 1;
           frames += 1;
           bytes += this.#decoder.frameBytes;
-          if (frames < framesPerTick && (frames < MIN_SHARE_FRAMES || bytes < this.#shareBytes)) continue;
-          setImmediate(this.#deliver);
-          return;
+          if (this.clock.now() - since < TURN_MS && !this.isTurnOver && !this.#isShare(frames, bytes))
+            continue;
+          return true;
         }
         const chunk = this.#backlog.shift();
         if (!chunk) break;
@@ -262,10 +297,25 @@ export class SocketLink implements Link, BudgetHolder {
       this.#receiver?.onFault(error);
     }
     this.#delivering = false;
-    if (this.#ended) return;
+    if (this.#gone) this.#over();
+    if (this.#ended) return false;
     this.#watchTail();
     if (this.#pauses === 0 && this.socket.isPaused()) this.socket.resume();
-  };
+    return false;
+  }
+
+  #mayDeliver(): boolean {
+    return !this.#ended && (this.#pauses === 0 || this.#gone);
+  }
+
+  #isShare(frames: number, bytes: number): boolean {
+    return frames >= this.#shareFrames || (frames >= MIN_SHARE_FRAMES && bytes >= this.#shareBytes);
+  }
+
+  shareTook(ms: number): void {
+    const most = this.options.limits.framesPerTick;
+    this.#shareFrames = ms < TURN_MS ? Math.min(this.#shareFrames * SHARE_GROWTH, most) : 1;
+  }
 
   /** Gives an unfinished frame its time, counted from its first byte and not from the last one. */
   #watchTail(): void {
@@ -297,9 +347,20 @@ export class SocketLink implements Link, BudgetHolder {
     this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
   }
 
+  /** What was received before the end is handled, also if it waits for its turn or for a slow reader. */
   #onClose(): void {
-    this.#stopReading();
     this.#writer.stop();
+    if (this.#ended || !(this.#delivering || this.#pauses > 0)) return this.#over();
+    this.#gone = true;
+    const rest = this.socket.read() as Buffer | null;
+    if (rest) this.#backlog.push(rest);
+    if (this.#delivering) return;
+    this.#delivering = true;
+    processTurns.add(this);
+  }
+
+  #over(): void {
+    this.#stopReading();
     this.#linger?.cancel();
     const receiver = this.#receiver;
     this.#receiver = undefined;

@@ -1,15 +1,17 @@
+import { constants } from 'node:crypto';
 import net from 'node:net';
 import tls from 'node:tls';
 import { nodeAddress, type Endpoint } from './address.js';
 import { InputBudget } from './input-budget.js';
+import { PendingHandshakes } from './pending-handshakes.js';
 import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
 
-export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget'> {
+export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget' | 'onAdmitted'> {
   readonly limits: SocketLinkLimits & {
     readonly maxUnfinishedBytes: number;
     /** Time for a TLS handshake. Node's own 120 s is an invitation. */
     readonly tlsHandshakeTimeoutMs: number;
-    /** TLS handshakes at once. */
+    /** Connections at once that are in a TLS handshake or have not sent DECLARE. */
     readonly maxPendingHandshakes: number;
   };
   readonly endpoint: Endpoint;
@@ -17,6 +19,8 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
   readonly onLink: (link: SocketLink) => void;
   /** A fault of the listening socket that does not end it, such as too many open files. */
   readonly onError: (error: Error) => void;
+  /** Too many connections have not said who they are: one of them went, without a word. */
+  readonly onRefused?: (() => void) | undefined;
 }
 
 /** Listens, and makes a link of each connection. */
@@ -24,40 +28,63 @@ export class SocketServer {
   readonly server: net.Server;
   /** All sockets, those that are in a TLS handshake too. */
   readonly #sockets = new Set<net.Socket>();
-  /** TLS handshakes that are under way. */
-  #handshakes = 0;
+  readonly #links = new Set<SocketLink>();
+  readonly #pending: PendingHandshakes;
+  /** Sockets that TLS runs over, by their addresses: Node does not tell which is whose. */
+  readonly #handshaking = new Map<string, net.Socket>();
 
   constructor(private readonly options: SocketServerOptions) {
-    const budget = new InputBudget(options.limits.maxUnfinishedBytes);
-    const accept = (socket: net.Socket): void => {
-      const link = new SocketLink(socket, { ...options, path: options.endpoint.path, budget });
-      options.onLink(link);
-    };
-    this.server = options.tls
+    const { limits, tls: tlsOptions, onRefused } = options;
+    this.#pending = new PendingHandshakes(limits.maxPendingHandshakes, () => onRefused?.());
+    const budget = new InputBudget(limits.maxUnfinishedBytes);
+    const accept = (socket: net.Socket): void => this.#accept(socket, budget);
+    this.server = tlsOptions
       ? tls.createServer(
-          { minVersion: 'TLSv1.2', handshakeTimeout: options.limits.tlsHandshakeTimeoutMs, ...options.tls },
+          withoutRenegotiation({
+            minVersion: 'TLSv1.2',
+            handshakeTimeout: limits.tlsHandshakeTimeoutMs,
+            ...tlsOptions,
+          }),
           accept,
         )
       : net.createServer(accept);
-    this.server.on('connection', (socket: net.Socket) => {
+    this.server.prependListener('connection', (socket: net.Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
+      if (tlsOptions) this.#handshakes(socket);
+      else this.#pending.add(socket);
     });
-    if (options.tls) this.#boundHandshakes(options.limits.maxPendingHandshakes);
+    // a failed handshake has closed its socket; that one client learns of it is enough
+    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
   }
 
-  /** Each handshake ends in one of two events. What is too many at once goes without a word: nothing can be said yet. */
-  #boundHandshakes(most: number): void {
-    this.server.on('connection', (socket: net.Socket) => {
-      this.#handshakes += 1;
-      if (Math.min(this.#handshakes, this.#sockets.size) > most) socket.destroy();
+  #accept(socket: net.Socket, budget: InputBudget): void {
+    let pending = socket;
+    if (socket instanceof tls.TLSSocket) {
+      const raw = this.#handshaking.get(addressesOf(socket));
+      if (raw) pending = raw;
+      else this.#pending.add(socket);
+    }
+    const link = new SocketLink(socket, {
+      ...this.options,
+      path: this.options.endpoint.path,
+      budget,
+      onAdmitted: () => this.#pending.done(pending),
     });
-    this.server.on('secureConnection', () => (this.#handshakes -= 1));
-    // a failed handshake has closed its socket; that one client learns of it is enough
-    this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => {
-      this.#handshakes -= 1;
-      socket.destroy();
+    this.#links.add(link);
+    socket.once('close', () => this.#links.delete(link));
+    this.options.onLink(link);
+  }
+
+  /** Unix sockets have no addresses: those of TLS count from the end of their handshake. */
+  #handshakes(socket: net.Socket): void {
+    if (socket.remotePort === undefined) return;
+    const addresses = addressesOf(socket);
+    this.#handshaking.set(addresses, socket);
+    socket.once('close', () => {
+      if (this.#handshaking.get(addresses) === socket) this.#handshaking.delete(addresses);
     });
+    this.#pending.add(socket);
   }
 
   /** @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had. */
@@ -79,7 +106,7 @@ export class SocketServer {
    */
   setSecureContext(options: tls.SecureContextOptions): void {
     if (!(this.server instanceof tls.Server)) throw new Error('the server speaks no TLS');
-    this.server.setSecureContext({ minVersion: 'TLSv1.2', ...options });
+    this.server.setSecureContext(withoutRenegotiation({ minVersion: 'TLSv1.2', ...options }));
   }
 
   /** Accepts no more connections; those that are open go on. */
@@ -87,16 +114,39 @@ export class SocketServer {
     if (this.server.listening) this.server.close();
   }
 
-  /** Destroys every connection that is still open and waits until all are gone. */
+  /**
+   * Waits until connections that this side has ended are gone: what was sent last has left then, or the peer has not
+   * taken it in its time.
+   */
+  async flushed(): Promise<void> {
+    await Promise.all(Array.from(this.#links, (link) => link.isEnding && closeOf(link.unwrap())));
+  }
+
+  /** Waits for connections that have been ended, destroys every other and waits until all are gone. */
   async close(): Promise<void> {
     this.stopListening();
-    const gone = Array.from(
-      this.#sockets,
-      (socket) => new Promise((resolve) => socket.once('close', resolve)),
-    );
+    const gone = Array.from(this.#sockets, closeOf);
+    for (const link of this.#links) if (!link.isEnding) link.destroy();
+    await this.flushed();
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(gone);
   }
+}
+
+function closeOf(socket: net.Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
+}
+
+function addressesOf({ remoteAddress, remotePort, localAddress }: net.Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress}`;
+}
+
+/** TLS 1.2 lets a client ask for new handshakes without end, which cost it nothing. */
+function withoutRenegotiation<T extends tls.SecureContextOptions>(options: T): T {
+  return { ...options, secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_RENEGOTIATION };
 }
 
 /** @throws TypeError where a TLS server has nothing to show, and every handshake would fail */

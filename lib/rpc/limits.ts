@@ -8,9 +8,9 @@ import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 export interface RapLimits extends FrameLimits {
   /** Connections a server keeps. Default 1024, rap's own. The excess gets CLOSE and goes. */
   readonly maxConnections: number;
-  /** Connections a server keeps of one address. Default 128, rap's own. Raise it behind a proxy or NAT. */
+  /** Connections a server keeps of one address; IPv6 by /64. Default 128, rap's own. Raise it behind a proxy or NAT. */
   readonly maxConnectionsPerAddress: number;
-  /** Connections that have not sent DECLARE yet. Default 256. */
+  /** Connections in a TLS handshake or without DECLARE. Default 256; beyond, the oldest of the address with the most goes. */
   readonly maxPendingHandshakes: number;
   /** Time for a new connection to send DECLARE. Default 10 s, as RabbitMQ. */
   readonly declareTimeoutMs: number;
@@ -40,7 +40,7 @@ export interface RapLimits extends FrameLimits {
   readonly maxQueuedCalls: number;
   /** Bytes of calls that wait for a slot or a connection; beyond, `OverloadError`. Default 256 MiB. */
   readonly maxQueuedBytes: number;
-  /** The most frames handled of one connection before others have their turn. Default 64, as Envoy bounds requests per I/O cycle. */
+  /** The most frames handled of one connection in a turn, before others that have come have theirs. Default 64, as Envoy bounds requests per I/O cycle. A turn ends after 5 ms in any case. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;

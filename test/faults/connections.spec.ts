@@ -261,17 +261,18 @@ describe('a server', () => {
       await Promise.all(refused.filter((_, i) => i % 3 !== 0).map((raw) => raw.waitClosed()));
     });
 
-    it('bounds the connections that have not said DECLARE', async () => {
+    it('bounds the connections that have not said DECLARE: the oldest goes', async () => {
       await start({ limits: { maxPendingHandshakes: 2 } });
       const pending = [await connectRaw(app), await connectRaw(app)];
       await until(() => app.server.stats().connections === 3, 'two handshakes to wait');
-      const refused = await connectRaw(app);
-      await refused.waitClosed();
+      const third = await connectRaw(app);
+      // the oldest makes room for whoever comes
+      await pending[0]?.waitClosed();
       expect(app.server.stats().refusedConnections).toBe(1);
 
       // both ways out of a handshake make room
-      pending[0]?.send(DECLARE);
-      await pending[0]?.answer(3);
+      third.send(DECLARE);
+      await third.answer(3);
       pending[1]?.destroy();
       await until(() => app.server.stats().connections === 2, 'one to be gone');
       const [next, last] = [await openRaw(app), await openRaw(app)];

@@ -63,6 +63,23 @@ beforeEach(resetHandlers);
 afterEach(cleanUp);
 
 describe('T21 a server that stops', () => {
+  it('is gone only when the answers that it had have left, to a client that reads them slowly', async () => {
+    const app = await startApp({ closeTimeoutMs: 5000 });
+    const raw = await openRaw(app);
+    for (let i = 0; i < 12; i++) raw.send(call(5 + 2 * i, 'hold', Buffer.alloc(1 << 20)));
+    await until(() => seen.started === 12, 'the calls to run');
+    raw.socket.pause();
+    release();
+    let isClosed = false;
+    const closed = app.app.close().then(() => (isClosed = true));
+    await until(() => app.server.stats().connections === 0, 'the connection to be drained', 20_000);
+    expect(isClosed).toBe(false);
+    raw.socket.resume();
+    for (let i = 0; i < 12; i++) expect((await raw.answer(5 + 2 * i))[3]).toHaveLength(1 << 20);
+    expect(await raw.closeReason()).toBe(CloseReason.Shutdown);
+    await closed;
+  });
+
   it('says shutdown, answers what runs, says CLOSE, and accepts nobody meanwhile', async () => {
     const app = await startApp({ closeTimeoutMs: 3000 });
     const raw = await openRaw(app);

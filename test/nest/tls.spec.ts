@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { RapServer, type RapClientOptions, type RapContext, type RapServerOptions } from '../../lib/index.js';
@@ -221,7 +222,7 @@ describe('a peer that speaks no TLS', () => {
     expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
   });
 
-  it('cannot keep more handshakes open than there is room for, and what has ended makes room', async () => {
+  it('cannot keep others out: the oldest handshake goes, and what has ended makes room', async () => {
     const test = await secure({}, { limits: { maxPendingHandshakes: 5 } });
     const open = (): Promise<net.Socket> =>
       new Promise((resolve) => {
@@ -236,16 +237,31 @@ describe('a peer that speaks no TLS', () => {
       await test.client({ tls: { ca } }).call('echo', i);
     }
     const silent: net.Socket[] = [];
-    for (let i = 0; i < 5; i++) silent.push(await open());
-    await Promise.all(Array.from({ length: 20 }, async () => gone(await open())));
-    expect(silent.map((socket) => socket.closed)).toEqual(silent.map(() => false));
+    for (let i = 0; i < 25; i++) silent.push(await open());
+    await eventually('the oldest are gone', () => silent.slice(0, 20).every(({ closed }) => closed));
+    expect(silent.slice(20).map((socket) => socket.closed)).toEqual(Array(5).fill(false));
+    // others get in meanwhile
+    expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
     for (const socket of silent) socket.destroy();
     let left = Infinity;
     await eventually('they are gone', () => {
       test.server.unwrap().getConnections((_error, count) => (left = count));
-      return left === 10; // the clients
+      return left === 11; // the clients
     });
     expect(await test.client({ tls: { ca } }).call('echo', 1)).toBe(1);
+  });
+
+  it('cannot shake hands again and again', async () => {
+    const test = await secure({ maxVersion: 'TLSv1.2' });
+    const socket = connectTls({ port: test.port, host: '127.0.0.1', ca });
+    scope.defer(() => socket.destroy());
+    socket.on('error', () => {});
+    await new Promise((resolve) => socket.once('secureConnect', resolve));
+    const outcome = await new Promise((resolve) => {
+      socket.once('close', () => resolve('closed'));
+      socket.renegotiate({}, (error) => resolve(error ? 'refused' : 'renegotiated'));
+    });
+    expect(['closed', 'refused']).toContain(outcome);
   });
 
   it('as a client of rap loses its connection at once', async () => {

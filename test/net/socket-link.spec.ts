@@ -144,19 +144,92 @@ describe('frames', () => {
   });
 });
 
+/** A frame that holds the process up for so long. */
+const holdsUp = (ms: number) => (): void => clock.advance(ms);
+
 describe('turns', () => {
-  it('end after framesPerTick frames, and go on after the others had theirs', async () => {
-    const { socket, receiver } = open({ framesPerTick: 10 });
+  it('end after 5 ms, and go on after the others had theirs', async () => {
+    const { socket, receiver } = open();
+    receiver.react = holdsUp(2);
     const counts: number[] = [];
-    socket.push(many(3, 35));
-    await new Promise((resolve) => void socket.once('data', resolve));
-    counts.push(receiver.frames.length);
-    for (let i = 0; i < 4; i++) {
-      await turn();
+    const others = (): void => {
       counts.push(receiver.frames.length);
+      if (counts.length < 40) setImmediate(others);
+    };
+    socket.push(many(3, 40));
+    await new Promise((resolve) => void socket.once('data', resolve));
+    setImmediate(others);
+    while (receiver.frames.length < 40) await turn();
+    const steps = counts.map((count, i) => count - (counts[i - 1] ?? 0));
+    expect(counts.filter((count) => count < 40).length).toBeGreaterThan(5);
+    expect(Math.max(...steps)).toBeLessThanOrEqual(8);
+    expect(receiver.ids).toEqual(range(3, 40));
+  });
+
+  it('end with one frame that took 5 ms', async () => {
+    const { socket, receiver } = open();
+    await socket.arrive(many(3, 100)); // it is known for quick frames by now
+    receiver.react = holdsUp(300);
+    let seen = receiver.frames.length;
+    socket.push(many(103, 6));
+    while (receiver.frames.length < 106) {
+      await turn();
+      expect(receiver.frames.length - seen).toBeLessThanOrEqual(2); // one turn of its own, and one of the others'
+      seen = receiver.frames.length;
     }
-    expect(counts).toEqual([10, 20, 30, 35, 35]);
-    expect(receiver.ids).toEqual(range(3, 35));
+  });
+
+  it('know what a frame cost when its work comes behind an await', async () => {
+    const { socket, receiver } = open();
+    let begun = 0;
+    receiver.react = () => {
+      begun += 1;
+      void (async () => {
+        await Promise.resolve();
+        await Promise.resolve();
+        clock.advance(300);
+      })();
+    };
+    socket.push(many(3, 20));
+    let before = 0;
+    for (let i = 0; i < 25; i++) {
+      await turn();
+      expect(begun - before).toBeLessThanOrEqual(2);
+      before = begun;
+    }
+    expect(begun).toBe(20);
+  });
+
+  it('do not keep a connection with quick frames waiting for more than a frame of one with slow ones', async () => {
+    const [slow, quick] = [open(), open()];
+    slow.receiver.react = holdsUp(300);
+    slow.socket.push(many(3, 20));
+    await turn();
+    quick.socket.push(many(3, 500));
+    const before = slow.receiver.frames.length;
+    while (quick.receiver.frames.length < 500) await turn();
+    expect(slow.receiver.frames.length - before).toBeLessThanOrEqual(2);
+    slow.link.destroy();
+  });
+
+  it('are longer for those who waited while the process was held up, in proportion', async () => {
+    const [slow, quick] = [open(), open()];
+    slow.receiver.react = holdsUp(400);
+    quick.receiver.react = holdsUp(1);
+    slow.socket.push(many(3, 20));
+    quick.socket.push(many(3, 200));
+    while (quick.receiver.frames.length < 200) await turn();
+    expect(slow.receiver.frames.length).toBeLessThanOrEqual(6);
+    slow.link.destroy();
+  });
+
+  it('of quick frames need no look at the sockets in between', async () => {
+    const { socket, receiver } = open({ framesPerTick: 10 });
+    socket.push(many(3, 1000));
+    await new Promise((resolve) => void socket.once('data', resolve));
+    await turn();
+    await turn();
+    expect(receiver.ids).toEqual(range(3, 1000));
   });
 
   it('are shared by two connections, whichever sends more', async () => {
@@ -174,6 +247,7 @@ describe('turns', () => {
 
   it('let timers and other work run in between', async () => {
     const { socket, receiver } = open({ framesPerTick: 1 });
+    receiver.react = holdsUp(5);
     let turns = 0;
     const count = (): void => {
       turns += 1;
@@ -182,7 +256,7 @@ describe('turns', () => {
     setImmediate(count);
     socket.push(many(3, 50));
     while (receiver.frames.length < 50) await turn();
-    expect(turns).toBeGreaterThanOrEqual(45);
+    expect(turns).toBeGreaterThanOrEqual(24);
   });
 
   it('keep the order when chunks come in between', async () => {
@@ -202,7 +276,7 @@ describe('turns', () => {
     await new Promise((resolve) => void socket.once('data', resolve));
     link.destroy();
     for (let i = 0; i < 5; i++) await turn();
-    expect(receiver.frames).toHaveLength(5);
+    expect(receiver.frames).toHaveLength(1);
     expect(receiver.log.at(-1)).toBe('close');
   });
 });
@@ -218,6 +292,7 @@ describe('pause', () => {
     await turn();
     expect(receiver.ids).toEqual([3, 4, 5]);
     link.resume();
+    await turn();
     expect(receiver.ids).toEqual(range(3, 10));
   });
 
@@ -583,6 +658,41 @@ describe('the end', () => {
     await turn();
     expect(receiver.error).toMatchObject({ code: 'ECONNRESET' });
     expect(receiver.log).toEqual(['close']);
+  });
+
+  it('of the peer comes after the frames that it had sent', async () => {
+    const { socket, receiver } = open();
+    receiver.react = () => clock.advance(5);
+    socket.once('end', () => socket.destroy()); // as a socket of Node that allows no half-open connection
+    socket.push(many(3, 250));
+    socket.push(null);
+    while (receiver.log.at(-1) !== 'close') await turn();
+    expect(receiver.ids).toEqual(range(3, 250));
+  });
+
+  it('of the peer comes after the frames that it had sent to a slow reader, too', async () => {
+    const { socket, link, receiver } = open();
+    receiver.react = ([, id]) => {
+      if (id === 5) link.pause();
+    };
+    socket.push(many(3, 20));
+    await turn();
+    socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
+    while (receiver.log.at(-1) !== 'close') await turn();
+    expect(receiver.ids).toEqual(range(3, 20));
+    expect(receiver.error).toMatchObject({ code: 'ECONNRESET' });
+  });
+
+  it('of the peer comes at once where this side ends the connection over one of these frames', async () => {
+    const { socket, link, receiver } = open();
+    receiver.react = ([, id]) => {
+      clock.advance(5);
+      if (id === 12) link.end();
+    };
+    socket.push(many(3, 20));
+    socket.push(null);
+    while (receiver.log.at(-1) !== 'close') await turn();
+    expect(receiver.ids).toEqual(range(3, 10));
   });
 
   it('drops what waited to be sent', async () => {
