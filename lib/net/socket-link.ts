@@ -13,6 +13,7 @@ import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { BudgetHolder, InputBudget } from './input-budget.js';
+import { setImmediate } from './runtime.js';
 import { SocketWriter } from './socket-writer.js';
 
 /** Time that a closed connection has to take what was written last, before it is destroyed. */
