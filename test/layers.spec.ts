@@ -13,10 +13,10 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
 };
 /** Packages that only these layers may import. */
 const OWNERS: readonly [name: RegExp, ...layers: string[]][] = [
-  [/^(node:)?(net|tls)$/, 'net'],
+  [/^(node:)?(net|tls|dns)$/, 'net'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
-  [/^(node:)?(fs|https?2?|dgram|dns|child_process|worker_threads|timers)(\/|$)/],
+  [/^(node:)?(fs|https?2?|dgram|child_process|worker_threads|timers)(\/|$)/],
 ];
 
 const IMPORT =

@@ -1,3 +1,4 @@
+import { setImmediate } from '../net/runtime.js';
 import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';

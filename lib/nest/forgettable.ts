@@ -1,3 +1,4 @@
+import { setImmediate } from '../net/runtime.js';
 import { Logger } from '@nestjs/common';
 import { systemClock } from '../rpc/clock.js';
 import { TokenBucket } from '../rpc/token-bucket.js';

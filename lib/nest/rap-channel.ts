@@ -1,3 +1,4 @@
+import { queueMicrotask } from '../net/runtime.js';
 import { Observable } from 'rxjs';
 import type { Header } from '../protocol/frame.js';
 import { captureContext } from '../rpc/async-context.js';

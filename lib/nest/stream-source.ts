@@ -1,3 +1,4 @@
+import { setImmediate } from '../net/runtime.js';
 import type { Fault } from '../protocol/fault.js';
 import { captureContext } from '../rpc/async-context.js';
 

@@ -1,6 +1,8 @@
+import { lookup } from 'node:dns';
 import net from 'node:net';
 import tls from 'node:tls';
 import { describeEndpoint, nodeAddress, type Endpoint } from './address.js';
+import { ConnectRace, interleaved } from './connect-race.js';
 import { SocketLink, type SocketLinkOptions } from './socket-link.js';
 
 export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
@@ -10,6 +12,8 @@ export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
   readonly connectTimeoutMs: number;
 }
 
+const NOTHING = (): void => {};
+
 /**
  * Connects to a server.
  *
@@ -17,36 +21,68 @@ export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
  */
 export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLink> {
   return new Promise((resolve, reject) => {
-    const address = nodeAddress(endpoint);
-    const secure = Boolean(options.tls);
-    const socket = secure
-      ? tls.connect({
-          minVersion: 'TLSv1.2',
-          servername: serverName(endpoint),
-          ...(options.tls === true ? {} : options.tls),
-          ...address,
-        })
-      : net.connect(address);
-    const timer = options.clock.after(options.connectTimeoutMs, () => {
-      const where = describeEndpoint(endpoint);
-      const error = new Error(`no connection to ${where} within ${options.connectTimeoutMs} ms`);
-      socket.destroy(Object.assign(error, { code: 'ETIMEDOUT' }));
-    });
+    const { tls: tlsOptions, clock, connectTimeoutMs } = options;
+    const secure = Boolean(tlsOptions);
+    let stop = NOTHING;
+    let isOver = false;
     const failed = (error: Error): void => {
+      isOver = true;
       timer.cancel();
+      stop();
       reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : error);
     };
-    const closed = (): void =>
-      failed(new Error(`the connection to ${describeEndpoint(endpoint)} was closed`));
-    socket.once('error', failed);
-    socket.once('close', closed);
-    socket.once(secure ? 'secureConnect' : 'connect', () => {
-      timer.cancel();
-      const link = new SocketLink(socket, { ...options, path: endpoint.path });
-      socket.off('error', failed);
-      socket.off('close', closed);
-      resolve(link);
+    const timer = clock.after(connectTimeoutMs, () => {
+      const error = new Error(`no connection to ${describeEndpoint(endpoint)} within ${connectTimeoutMs} ms`);
+      failed(Object.assign(error, { code: 'ETIMEDOUT' }));
     });
+    const onConnect = (raw: net.Socket): void => {
+      const socket = secure ? secured(raw, endpoint, tlsOptions) : raw;
+      stop = () => socket.destroy();
+      const ready = (): void => {
+        timer.cancel();
+        socket.off('error', failed);
+        socket.off('close', closed);
+        resolve(new SocketLink(socket, { ...options, path: endpoint.path }));
+      };
+      const closed = (): void =>
+        failed(new Error(`the connection to ${describeEndpoint(endpoint)} was closed`));
+      socket.once('error', failed);
+      socket.once('close', closed);
+      if (secure) socket.once('secureConnect', ready);
+      else ready();
+    };
+    const race = (addresses: readonly string[], open: (address: string) => net.Socket): void => {
+      if (isOver) return;
+      try {
+        const attempt = new ConnectRace(addresses, { clock, open, onConnect, onError: failed });
+        stop = () => attempt.stop();
+      } catch (error) {
+        failed(error as Error); // Node takes no such port
+      }
+    };
+    const address = nodeAddress(endpoint);
+    if ('path' in address) return race([address.path], (path) => net.connect({ path }));
+    const { host, port } = address;
+    const open = (each: string): net.Socket => net.connect({ host: each, port });
+    if (net.isIP(host) !== 0) return race([host], open);
+    lookup(host, { all: true }, (error, found) => {
+      if (!error) return race(interleaved(found), open);
+      if (!isOver) failed(error);
+    });
+  });
+}
+
+function secured(
+  socket: net.Socket,
+  endpoint: Endpoint,
+  options: tls.ConnectionOptions | true | undefined,
+): tls.TLSSocket {
+  return tls.connect({
+    minVersion: 'TLSv1.2',
+    servername: serverName(endpoint),
+    ...(options === true ? {} : options),
+    host: endpoint.host,
+    socket,
   });
 }
 

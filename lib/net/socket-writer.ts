@@ -5,6 +5,7 @@ import { Fault } from '../protocol/fault.js';
 import type { FrameSeal } from '../protocol/frame-seal.js';
 import { Outbox } from '../protocol/outbox.js';
 import { RecordWriter } from '../protocol/record.js';
+import { nextTick, setImmediate } from './runtime.js';
 
 /** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
 const BATCH_BYTES = 64 * 1024;
@@ -57,7 +58,7 @@ export class SocketWriter {
     this.#outbox.append(frame);
     if (this.#scheduled || this.#blocked) return;
     this.#scheduled = true;
-    process.nextTick(this.#flushSoon);
+    nextTick(this.#flushSoon);
   }
 
   /** From here on, everything leaves in sealed records. What waits goes first, as it is. */

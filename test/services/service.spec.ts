@@ -13,6 +13,7 @@ import {
   UseInterceptors,
   UsePipes,
 } from '@nestjs/common';
+import { jest } from '@jest/globals';
 import { NestFactory } from '@nestjs/core';
 import { CONTEXT, Ctx, MessagePattern, Payload, type RequestContext, Transport } from '@nestjs/microservices';
 import { map, type Observable, of, range } from 'rxjs';
@@ -198,15 +199,26 @@ describe('a service and its proxy', () => {
     expect(await rejection(rap.call('/default/sum', { a: 1, b: 2 }))).toBeInstanceOf(FuncNotFoundError);
   });
 
-  it('is the same proxy each time, which cannot be changed, and awaiting it is no call', async () => {
+  it('is the same proxy each time, and awaiting it is no call', async () => {
     const { client } = await scope.serve([MathController]);
     const rap = client();
     const math = rap.service(MathService);
 
     expect(rap.service(MathService)).toBe(math);
     expect(await Promise.resolve(math)).toBe(math);
-    expect(Object.isFrozen(math)).toBe(true);
     expect(rap.service(defineService('math', { sum: unary<Terms, number>() }))).not.toBe(math);
+  });
+
+  it('takes spies of a test in place of its methods, and its methods back', async () => {
+    const { client } = await scope.serve([MathController]);
+    const rap = client();
+    for (const math of [rap.service(MathService), rap.controller(MathController)]) {
+      const spy = jest.spyOn(math, 'sum').mockImplementation(() => Promise.resolve(42));
+      expect(await math.sum({ a: 1, b: 2 })).toBe(42);
+      expect(spy).toHaveBeenCalledWith({ a: 1, b: 2 });
+      spy.mockRestore();
+      expect(await math.sum({ a: 1, b: 2 })).toBe(3);
+    }
   });
 
   it('of an Observable: a value, a stream and the result of an upload', async () => {

@@ -39,7 +39,7 @@ export function controllerProxy<T extends object>(
       : refusal(`${method} handles no pattern: it cannot be called from afar`);
   }
   if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
-  return Object.freeze(proxy) as unknown as RapControllerClient<T>;
+  return proxy as unknown as RapControllerClient<T>;
 }
 
 function callerOf(

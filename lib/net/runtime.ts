@@ -1,0 +1,6 @@
+/**
+ * Functions of the runtime, as they were when this module was loaded. Fake timers of a test framework replace the global ones
+ * later, and would stop the connection under the test: what is written would wait for a `nextTick` that nobody runs.
+ */
+export const { nextTick } = process;
+export const { setImmediate, queueMicrotask } = globalThis;
