@@ -23,6 +23,7 @@ import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from './load-plugins.js';
 import { nestCodec } from './nest-codec.js';
 import { targetOf } from './pattern.js';
+import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
@@ -271,6 +272,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const { host, port, path } = this.#options;
     const tls = this.#tls;
     if (tls) assertIdentity(tls);
+    warnOfCopies((message) => this.logger.warn(message));
     if (this.#securityWarning) this.logger.warn(this.#securityWarning);
     this.#securityWarning = undefined;
     const server = new SocketServer({
