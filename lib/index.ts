@@ -3,9 +3,12 @@ export { RapClient } from './nest/rap-client.js';
 export { RapContext } from './nest/rap-context.js';
 export {
   InjectRapClient,
+  InjectRapService,
   RapModule,
   type RapAsyncClientDefinition,
+  type RapAsyncModuleOptions,
   type RapClientDefinition,
+  type RapModuleOptions,
 } from './nest/rap.module.js';
 export { RapChannel, type RapMessage } from './nest/rap-channel.js';
 export { RapSession } from './nest/rap-session.js';
@@ -25,7 +28,14 @@ export {
   type RapServiceDefinition,
 } from './nest/service/contract.js';
 export { RapService, type RapServiceOptions } from './nest/service/rap-service.js';
-export type { RapHandlers, RapResult, RapServiceClient, RapStream } from './nest/service/service-types.js';
+export type {
+  InputOf,
+  OutputOf,
+  RapHandlers,
+  RapResult,
+  RapServiceClient,
+  RapStream,
+} from './nest/service/service-types.js';
 export type { RapControllerClient } from './nest/service/controller-types.js';
 export type { ValidationDetail } from './nest/service/issues.js';
 export type { StandardSchema } from './nest/service/standard-schema.js';

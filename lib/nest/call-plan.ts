@@ -4,6 +4,7 @@ import type { Header } from '../protocol/frame.js';
 import { currentScope } from './call-scope.js';
 import type { RapCallOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
+import { assertCallOptions } from './known-options.js';
 import type { NormalizePattern } from './pattern.js';
 import type { RapSession, SessionClient } from './rap-session.js';
 
@@ -53,6 +54,7 @@ export class CallPlanner {
    * @throws ParseError or Fault 1004 for a pattern that makes no target, RangeError for a time that is none
    */
   plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
+    if (options !== undefined) assertCallOptions(options);
     const route = this.#routes.of(packet.pattern);
     const scope = options?.detached ? undefined : currentScope();
     if (options?.session && !options.session.belongsTo(this.client))

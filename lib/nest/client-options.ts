@@ -1,7 +1,15 @@
 import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
 import { DEFAULT_RECONNECT, type ReconnectOptions } from '../cluster/backoff.js';
-import { type KeepAliveOptions, type RapLimits, withDefaults } from '../rpc/limits.js';
+import {
+  CLIENT_KEEP_ALIVE,
+  DEFAULT_LIMITS,
+  type Given,
+  type KeepAliveOptions,
+  type RapLimits,
+  withDefaults,
+} from '../rpc/limits.js';
+import { assertAddress, assertKnown, assertServerAddress, CLIENT_OPTIONS, EVENTS } from './known-options.js';
 import type { RapProcessor } from '../rpc/pipeline.js';
 import type { LifecycleEvents } from './lifecycle.js';
 import type { RapSession } from './rap-session.js';
@@ -9,57 +17,69 @@ import type { RapSession } from './rap-session.js';
 /** A server that a client connects to. */
 export interface RapServerAddress {
   /** Host name or address. Default `localhost`, as Python's rap. */
-  host?: string;
+  host?: string | undefined;
   /** TCP port. Default 9000, as Python's rap. */
-  port?: number;
+  port?: number | undefined;
   /** Path of a Unix socket, instead of host and port. */
-  path?: string;
+  path?: string | undefined;
 }
 
 export interface RapClientOptions extends RapServerAddress {
   /** The server, in the form of a list of one; more than one is refused with a clear error. */
-  servers?: readonly RapServerAddress[];
+  servers?: readonly RapServerAddress[] | undefined;
   /** TLS: Node's options, or `true` for its defaults. The server's certificate is verified. */
-  tls?: TlsConnectionOptions | true;
+  tls?: TlsConnectionOptions | true | undefined;
   /** What this client tells the server when it connects; each handler sees it as `ctx.metadata`. */
-  metadata?: Readonly<Record<string, unknown>>;
+  metadata?: Readonly<Record<string, unknown>> | undefined;
   /** Work on each message: requests in this order, responses in reverse. */
-  processors?: readonly RapProcessor[];
+  processors?: readonly RapProcessor[] | undefined;
   /**
    * Called around the first connection and around `close()`, awaited in order. An error of `beforeStart` fails the
    * connection. Processors start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
    */
-  events?: LifecycleEvents;
+  events?: LifecycleEvents | undefined;
   /** Time for a call, connecting and queueing included, in milliseconds. Default 10,000. */
-  callTimeoutMs?: number;
+  callTimeoutMs?: number | undefined;
   /** How the client comes back after it lost its server; false: only with the next call. */
-  reconnect?: boolean | Partial<ReconnectOptions>;
+  reconnect?: boolean | Given<ReconnectOptions> | undefined;
   /** When a silent server is asked for a sign of life. */
-  keepAlive?: Partial<KeepAliveOptions>;
+  keepAlive?: Given<KeepAliveOptions> | undefined;
   /** What bounds this client and what its server can make it hold. */
-  limits?: Partial<RapLimits>;
+  limits?: Given<RapLimits> | undefined;
   /** Nest's serializer: gets `{ pattern, data }`, and its `data` is sent. */
-  serializer?: Serializer;
+  serializer?: Serializer | undefined;
   /** Nest's deserializer: gets `{ response, isDisposed }`, and its `response` goes to the caller. */
-  deserializer?: Deserializer;
+  deserializer?: Deserializer | undefined;
 }
 
 /** The last argument of a call. */
 export interface RapCallOptions {
   /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
-  header?: Readonly<Record<string, unknown>>;
+  header?: Readonly<Record<string, unknown>> | undefined;
   /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
-  deadline?: number | Date;
+  deadline?: number | Date | undefined;
   /** Cancels the call: it rejects with `CallCancelledError`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
-  session?: RapSession;
+  session?: RapSession | undefined;
   /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
-  idempotent?: boolean;
+  idempotent?: boolean | undefined;
   /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
-  detached?: boolean;
+  detached?: boolean | undefined;
+}
+
+/** @throws RangeError that names what is no option, or no address */
+export function assertClientOptions(options: RapClientOptions): void {
+  assertKnown('options of RapClient', options, CLIENT_OPTIONS);
+  assertAddress('options of RapClient', options);
+  options.servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
+  assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
+  assertKnown('events', options.events, EVENTS);
+  const { reconnect } = options;
+  if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }
 
 /** The one server of the options. @throws RangeError where there is none, or more than one */

@@ -2,6 +2,7 @@ import { RpcException } from '@nestjs/microservices';
 import { Fault, LocalCode, type Sent, type TimeoutPhase } from '../protocol/fault.js';
 import { CODE_BY_STATUS, Status } from '../protocol/status.js';
 import { isHttpErrorStatus } from '../protocol/wire-error.js';
+import { brand, isInstance } from './error-brand.js';
 import { registeredErrorOf } from './registered-errors.js';
 import { ThrownFault } from '../rpc/processors.js';
 
@@ -41,6 +42,11 @@ export class RapError extends RpcException {
   /** The status by which HTTP says the same, where the one who threw it knew; else `undefined`. */
   readonly httpStatus: number | undefined;
   override readonly cause?: unknown;
+
+  /** Holds for errors of another copy of this package, too. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isInstance(this, value);
+  }
 
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message);
@@ -293,6 +299,8 @@ export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map<string, R
     OverloadError,
   }),
 );
+
+for (const [name, Class] of OWN_CLASSES) brand(Class, name);
 
 /**
  * The public error of a fault: what an own processor has thrown, else the class that was registered under the name it came with, else the class of its local

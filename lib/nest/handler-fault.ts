@@ -1,8 +1,8 @@
-import { RpcException } from '@nestjs/microservices';
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { isHttpErrorStatus } from '../protocol/wire-error.js';
 import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
+import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';
 
@@ -49,7 +49,7 @@ function masked(httpStatus?: number): HandlerFault {
 /** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
 export function isMeantForCaller(error: unknown): boolean {
   try {
-    return error instanceof RpcException || error instanceof Fault || isHttpException(error);
+    return isRpcException(error) || error instanceof Fault || isHttpException(error);
   } catch {
     return false;
   }
@@ -82,7 +82,7 @@ function read(error: unknown): HandlerFault {
     };
   }
   if (error instanceof Fault) return { fault: error, name: 'RapError' };
-  if (error instanceof RpcException) return read(error.getError());
+  if (isRpcException(error)) return readInner(error);
   if (isHttpException(error)) return httpFault(error);
   if (error instanceof Error) {
     return invokeFault({
@@ -108,6 +108,13 @@ function read(error: unknown): HandlerFault {
   }
   const remoteName = typeof name === 'string' ? name : 'RpcException';
   return invokeFault({ remoteName, message: text, details: error, httpStatus: statusGiven(error) });
+}
+
+/** What an `RpcException` was made of; one that gives itself is read as any other error. */
+function readInner(error: RpcExceptionLike): HandlerFault {
+  const inner: unknown = error.getError();
+  if (inner !== error) return read(inner);
+  return invokeFault({ remoteName: error.name, message: error.message, httpStatus: statusGiven(error) });
 }
 
 /** The HTTP status of what a handler threw: as `new RpcException({ status: 404, message })` has it, or the body of an `HttpException`. */

@@ -9,32 +9,32 @@ import type { StandardSchema } from './service/standard-schema.js';
 /** What a handler may say of itself in the third argument of `@MessagePattern` and `@EventPattern`. */
 export interface RapPatternExtras {
   /** Group of the target. Default: that of `@RapGroup` on the class, else `default`. */
-  group?: string;
+  group?: string | undefined;
   /** Only callers on this machine find the function; for others it does not exist. */
-  private?: boolean;
+  private?: boolean | undefined;
   /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /**
    * `channel` for `@ChannelPattern`. Else what the registry tells of it, and `client.controller()` goes by: `stream` for a
    * method that is no generator itself and returns one. How it is answered is found out by what it returns.
    */
-  kind?: 'unary' | 'stream' | 'channel';
+  kind?: 'unary' | 'stream' | 'channel' | undefined;
   /** What it is for, in the registry. */
-  doc?: string;
+  doc?: string | undefined;
   /** A second call does no harm. For tools that read the registry. */
-  idempotent?: boolean;
+  idempotent?: boolean | undefined;
   /** What the caller sends must fit this Standard Schema: checked before Nest, and so before guards. A channel's messages, too. */
-  input?: StandardSchema;
+  input?: StandardSchema | undefined;
   /** What the handler gives must fit this one: a result, or each item. */
-  output?: StandardSchema;
+  output?: StandardSchema | undefined;
   /** @internal The contract that it fulfils, set by `@RapService`. */
-  service?: ServiceMethod;
+  service?: ServiceMethod | undefined;
   /** @internal `Class.method`, set by the decorators of this package. */
-  handlerName?: string;
+  handlerName?: string | undefined;
   /** @internal The group comes from `@RapGroup`: that of a subclass comes before it. */
-  isClassGroup?: boolean;
+  isClassGroup?: boolean | undefined;
   /** Bind it although `bindUntagged` is false. */
-  rap?: boolean;
+  rap?: boolean | undefined;
 }
 
 /** A handler as others may see it: `authorize`, and whoever reads the registry. */

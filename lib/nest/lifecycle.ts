@@ -5,10 +5,10 @@ export type LifecycleListeners = (() => unknown) | readonly (() => unknown)[];
 
 /** What is called around start and stop, awaited in order. */
 export interface LifecycleEvents {
-  beforeStart?: LifecycleListeners;
-  afterStart?: LifecycleListeners;
-  beforeStop?: LifecycleListeners;
-  afterStop?: LifecycleListeners;
+  beforeStart?: LifecycleListeners | undefined;
+  afterStart?: LifecycleListeners | undefined;
+  beforeStop?: LifecycleListeners | undefined;
+  afterStop?: LifecycleListeners | undefined;
 }
 
 /** Start and stop of a server or client: its events, and the hooks of what was loaded into it. */

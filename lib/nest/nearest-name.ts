@@ -10,9 +10,10 @@ const MAX_DISTANCE = 8;
 export function nearestName<T extends { readonly name: string }>(
   asked: string,
   known: readonly T[],
+  most = Math.min(MAX_DISTANCE, Math.max(2, Math.floor(Math.min(asked.length, MAX_COMPARED) / 2))),
 ): T | undefined {
   const wanted = asked.slice(0, MAX_COMPARED);
-  let limit = Math.min(MAX_DISTANCE, Math.max(2, Math.floor(wanted.length / 2)));
+  let limit = most;
   let best: T | undefined;
   for (const candidate of known) {
     const distance = editDistance(wanted, candidate.name.slice(0, MAX_COMPARED), limit);

@@ -13,7 +13,7 @@ import type { Outcome } from './client-attempt.js';
 import { ClientCalls } from './client-calls.js';
 import { clientConnection, logError } from './client-connection.js';
 import { ClientLifecycle } from './client-lifecycle.js';
-import type { RapCallOptions, RapClientOptions } from './client-options.js';
+import { assertClientOptions, type RapCallOptions, type RapClientOptions } from './client-options.js';
 import { inSubscribersContext, inThisContext, outcomeFor } from './client-outcome.js';
 import { ping } from './client-ping.js';
 import { EmittedEvents } from './emitted-events.js';
@@ -59,6 +59,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /** @throws RangeError for an option that is no option, or out of range. */
   constructor(options: RapClientOptions = {}) {
     super();
+    assertClientOptions(options);
     followCallScopes();
     this.#planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
     if (options.serializer) this.initializeSerializer(options);

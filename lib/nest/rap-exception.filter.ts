@@ -1,7 +1,8 @@
 import { type ArgumentsHost, Catch, Logger, Optional, type HttpServer } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
-import { BaseRpcExceptionFilter, RpcException } from '@nestjs/microservices';
+import { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
+import { isRpcException } from './error-brand.js';
 import { RapError } from './errors.js';
 import { callerError, isHttpException } from './handler-fault.js';
 import { toHttpStatus } from './http-status.js';
@@ -75,8 +76,8 @@ export class RapExceptionFilter extends BaseExceptionFilter {
 
 /** An error of rap that was thrown again as `new RpcException(error)`. */
 function unwrapped(exception: unknown): unknown {
-  if (!(exception instanceof RpcException) || exception instanceof RapError) return exception;
-  const inner = exception.getError();
+  if (!isRpcException(exception) || exception instanceof RapError) return exception;
+  const inner: unknown = exception.getError();
   return inner instanceof RapError ? inner : exception;
 }
 

@@ -23,10 +23,11 @@ import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from './load-plugins.js';
 import { nestCodec } from './nest-codec.js';
 import { targetOf } from './pattern.js';
+import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
-import { type RapServerOptions, timesOf } from './server-options.js';
+import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
@@ -64,6 +65,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   /** @throws RangeError for an option that is no option, or out of range. */
   constructor(options: RapServerOptions = {}) {
     super();
+    assertServerOptions(options);
     this.#options = options;
     this.#tls = options.tls;
     this.#limits = resolveLimits(options.limits);
@@ -171,7 +173,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   #binds(pattern: unknown, extras: RapPatternExtras & Record<string, unknown>): boolean {
     const { bindUntagged = true } = this.#options;
-    if (bindUntagged === true || RAP_EXTRAS.some((key) => key in extras)) return true;
+    if (bindUntagged === true || RAP_EXTRAS.some((key) => extras[key] !== undefined)) return true;
     return bindUntagged !== false && bindUntagged(pattern, extras);
   }
 
@@ -271,6 +273,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const { host, port, path } = this.#options;
     const tls = this.#tls;
     if (tls) assertIdentity(tls);
+    warnOfCopies((message) => this.logger.warn(message));
     if (this.#securityWarning) this.logger.warn(this.#securityWarning);
     this.#securityWarning = undefined;
     const server = new SocketServer({

@@ -9,13 +9,18 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { RapClientOptions } from './client-options.js';
+import { assertClientOptions, type RapClientOptions } from './client-options.js';
+import { assertKnown } from './known-options.js';
 import { RapClient } from './rap-client.js';
 import type { RapServer } from './rap-server.js';
+import type { RapServiceDefinition } from './service/contract.js';
+import { serviceToken } from './service/service-token.js';
 
 /** A client of `RapModule.register`: its options, and the name by which it is injected. */
 export interface RapClientDefinition extends RapClientOptions {
   name: string | symbol;
+  /** Contracts of its server: each is injected with `@InjectRapService(contract)`. */
+  services?: readonly RapServiceDefinition[] | undefined;
 }
 
 /** A client of `RapModule.registerAsync`. */
@@ -25,36 +30,76 @@ export interface RapAsyncClientDefinition extends Pick<ModuleMetadata, 'imports'
   inject?: FactoryProvider['inject'];
   /** What the factory needs and no module exports, such as a processor that is a provider. */
   extraProviders?: Provider[];
+  /** Contracts of its server: each is injected with `@InjectRapService(contract)`. */
+  services?: readonly RapServiceDefinition[] | undefined;
+}
+
+/** What `RapModule.register` takes instead of a list of clients. */
+export interface RapModuleOptions {
+  clients: readonly RapClientDefinition[];
+  /** Every module may inject them, without an import. Default false. */
+  isGlobal?: boolean | undefined;
+}
+
+/** What `RapModule.registerAsync` takes instead of a list of clients. */
+export interface RapAsyncModuleOptions {
+  clients: readonly RapAsyncClientDefinition[];
+  /** Every module may inject them, without an import. Default false. */
+  isGlobal?: boolean | undefined;
 }
 
 /** Injects the `RapClient` that was registered under `name`. */
 export const InjectRapClient = (name: string | symbol): PropertyDecorator & ParameterDecorator =>
   Inject(name);
 
+/**
+ * Injects the methods of a contract, as `client.service(contract)` gives them. One client names it among its `services`.
+ *
+ *     constructor(@InjectRapService(MathService) private readonly math: RapServiceClient<typeof MathService>) {}
+ *
+ * @throws RegisteredError for what is no contract
+ */
+export const InjectRapService = (service: RapServiceDefinition): PropertyDecorator & ParameterDecorator =>
+  Inject(serviceToken('@InjectRapService', service));
+
 /** Makes clients injectable, and closes them when the application shuts down. */
 @Module({})
 export class RapModule {
-  /** Registers clients with options that are known now. */
-  static register(clients: readonly RapClientDefinition[]): DynamicModule {
-    const providers: Provider[] = clients.map(({ name, ...options }) => ({
-      provide: name,
-      useFactory: () => new RapClient(options),
-    }));
-    return { module: RapModule, providers, exports: clients.map(({ name }) => name) };
+  /**
+   * Registers clients with options that are known now: a list of them, or `{ clients, isGlobal }`.
+   *
+   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name
+   */
+  static register(given: readonly RapClientDefinition[] | RapModuleOptions): DynamicModule {
+    const { clients, isGlobal } = moduleOptions('RapModule.register', given);
+    const providers: Provider[] = clients.map(({ name, services: _, ...options }) => {
+      assertClientOptions(options);
+      return { provide: name, useFactory: () => new RapClient(options) };
+    });
+    return moduleOf(clients, providers, isGlobal);
   }
 
-  /** Registers clients whose options come from other providers. */
-  static registerAsync(clients: readonly RapAsyncClientDefinition[]): DynamicModule {
-    const providers: Provider[] = clients.flatMap(({ name, useFactory, inject, extraProviders = [] }) => [
-      ...extraProviders,
-      {
-        provide: name,
-        useFactory: async (...args: never[]) => new RapClient(await useFactory(...args)),
-        inject: inject ?? [],
-      },
-    ]);
+  /**
+   * Registers clients whose options come from other providers: a list of them, or `{ clients, isGlobal }`.
+   *
+   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name
+   */
+  static registerAsync(given: readonly RapAsyncClientDefinition[] | RapAsyncModuleOptions): DynamicModule {
+    const { clients, isGlobal } = moduleOptions('RapModule.registerAsync', given);
+    const providers: Provider[] = clients.flatMap((client) => {
+      assertKnown('a client of RapModule.registerAsync', client, ASYNC_CLIENT);
+      const { name, useFactory, inject, extraProviders = [] } = client;
+      return [
+        ...extraProviders,
+        {
+          provide: name,
+          useFactory: async (...args: never[]) => new RapClient(await useFactory(...args)),
+          inject: inject ?? [],
+        },
+      ];
+    });
     const imports = clients.flatMap((client) => client.imports ?? []);
-    return { module: RapModule, imports, providers, exports: clients.map(({ name }) => name) };
+    return { ...moduleOf(clients, providers, isGlobal), imports };
   }
 
   /**
@@ -72,6 +117,58 @@ export class RapModule {
     };
     return { module: RapModule, providers: [drain] };
   }
+}
+
+interface Named {
+  readonly name: string | symbol;
+  readonly services?: readonly RapServiceDefinition[] | undefined;
+}
+
+const ASYNC_CLIENT: Record<keyof Required<RapAsyncClientDefinition>, true> = {
+  name: true,
+  imports: true,
+  useFactory: true,
+  inject: true,
+  extraProviders: true,
+  services: true,
+};
+
+function moduleOptions<C extends Named>(
+  what: string,
+  given: readonly C[] | { clients: readonly C[]; isGlobal?: boolean | undefined },
+): { readonly clients: readonly C[]; readonly isGlobal: boolean } {
+  const isList = Array.isArray(given);
+  if (!isList) assertKnown(`${what} takes a list of clients, or { clients, isGlobal }`, given, MODULE);
+  const { clients, isGlobal = false } = isList
+    ? { clients: given as readonly C[] }
+    : (given as { clients: readonly C[]; isGlobal?: boolean | undefined });
+  if (!Array.isArray(clients))
+    throw new RangeError(`${what} takes a list of clients, or { clients, isGlobal }`);
+  const names = new Set<unknown>();
+  for (const { name } of clients as readonly C[]) {
+    if (name === undefined || name === '') throw new RangeError(`${what}: a client has no name`);
+    if (names.has(name)) throw new RangeError(`${what}: two clients have the name ${String(name)}`);
+    names.add(name);
+  }
+  return { clients, isGlobal };
+}
+
+const MODULE = { clients: true, isGlobal: true };
+
+function moduleOf(clients: readonly Named[], providers: Provider[], isGlobal: boolean): DynamicModule {
+  const services = clients.flatMap(({ name, services: contracts = [] }) =>
+    contracts.map((contract) => ({
+      provide: serviceToken(`services of the client ${String(name)}`, contract),
+      useFactory: (client: RapClient) => client.service(contract),
+      inject: [name],
+    })),
+  );
+  return {
+    module: RapModule,
+    ...(isGlobal ? { global: true } : {}),
+    providers: [...providers, ...services],
+    exports: [...clients.map(({ name }) => name), ...services.map(({ provide }) => provide)],
+  };
 }
 
 /** Nest destroys modules in the order of their distance from the root, which has 0: this one goes before it. */

@@ -1,6 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../protocol/target.js';
 import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry.js';
+import { misspeltExtra } from './known-options.js';
 import { checkedHandler } from './service/checked-handler.js';
 import { optionProblem } from './service/method-options.js';
 import { isStandardSchema } from './service/standard-schema.js';
@@ -59,7 +60,7 @@ export function extrasProblem(extras: RapPatternExtras): string | undefined {
   const { kind } = extras;
   if (kind !== undefined && !KINDS.has(kind))
     return `kind must be unary, stream or channel, got ${shown(kind)}`;
-  return optionProblem(extras);
+  return optionProblem(extras) ?? misspeltExtra(extras);
 }
 
 const KINDS: ReadonlySet<unknown> = new Set(['unary', 'stream', 'channel']);

@@ -105,12 +105,15 @@ export const CLIENT_KEEP_ALIVE: KeepAliveOptions = {
   idleTimeoutMs: 0,
 };
 
+/** Options that may be left out; `undefined` is the same. */
+export type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
 /**
  * Fills in the defaults.
  *
  * @throws RangeError that names the option where a value is not a non-negative number, or the option is unknown.
  */
-export function withDefaults<T extends object>(what: string, given: Partial<T> | undefined, defaults: T): T {
+export function withDefaults<T extends object>(what: string, given: Given<T> | undefined, defaults: T): T {
   const merged = { ...defaults } as Record<string, unknown>;
   for (const [name, value] of Object.entries(given ?? {})) {
     if (!Object.hasOwn(defaults, name)) throw new RangeError(`${what}.${name} is not an option`);
@@ -127,7 +130,7 @@ export function withDefaults<T extends object>(what: string, given: Partial<T> |
 const MOST_DEPTH = 1000;
 
 /** The limits with defaults filled in; the hard send limit is never under four frames. */
-export function resolveLimits(given: Partial<RapLimits> | undefined): RapLimits {
+export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
   if (!(limits.maxDepth <= MOST_DEPTH)) {
     throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);

@@ -18,7 +18,18 @@ import {
   Payload,
 } from '@nestjs/microservices';
 import { firstValueFrom } from 'rxjs';
-import { InjectRapClient, RapClient, type RapClientOptions, RapModule, RapServer } from '../../lib/index.js';
+import {
+  defineService,
+  InjectRapClient,
+  InjectRapService,
+  RapClient,
+  type RapClientOptions,
+  RapModule,
+  RapServer,
+  RapService,
+  type RapServiceClient,
+  unary,
+} from '../../lib/index.js';
 import { RecordingLogger } from '../helpers/app.js';
 import { eventually, rejection, testScope, type ServedApp } from '../helpers/async.js';
 
@@ -392,5 +403,67 @@ describe('1.20 preview mode', () => {
     expect(server.address()).toBe(null);
     expect(test.server.stats().connections).toBe(0);
     await app.close();
+  });
+});
+
+describe('RapModule.register({ clients, isGlobal })', () => {
+  const SumService = defineService('math', { sum: unary<{ a: number; b: number }, number>() });
+  @RapService(SumService)
+  class MathController {
+    sum({ a, b }: { a: number; b: number }): number {
+      return a + b;
+    }
+  }
+  @Injectable()
+  class FarAway {
+    constructor(
+      @InjectRapClient('MATH') readonly client: RapClient,
+      @InjectRapService(SumService) readonly math: RapServiceClient<typeof SumService>,
+    ) {}
+  }
+  @Module({ providers: [FarAway], exports: [FarAway] })
+  class FarAwayModule {}
+
+  it.each([
+    [
+      'register',
+      (options: RapClientOptions) =>
+        RapModule.register({
+          clients: [{ name: 'MATH', services: [SumService], ...options }],
+          isGlobal: true,
+        }),
+    ],
+    [
+      'registerAsync',
+      (options: RapClientOptions) =>
+        RapModule.registerAsync({
+          clients: [{ name: 'MATH', services: [SumService], useFactory: () => options }],
+          isGlobal: true,
+        }),
+    ],
+  ])('%s: other modules inject clients and typed proxies', async (_, register) => {
+    const served = await scope.serve([MathController]);
+    const app = await context({ imports: [register(optionsOf(served)), FarAwayModule] });
+
+    const { client, math } = app.get(FarAway, { strict: false });
+    expect(await math.sum(three)).toBe(3);
+    expect(math).toBe(client.service(SumService));
+  });
+
+  it('without isGlobal other modules do not find them', async () => {
+    const served = await scope.serve([MathController]);
+    const register = RapModule.register({
+      clients: [{ name: 'MATH', services: [SumService], ...optionsOf(served) }],
+    });
+    await expect(context({ imports: [register, FarAwayModule] }, { abortOnError: false })).rejects.toThrow(
+      'MATH',
+    );
+  });
+
+  it('refuses what is no contract', () => {
+    expect(() => InjectRapService({} as never)).toThrow('is no contract of defineService');
+    expect(() => RapModule.register([{ name: 'MATH', services: [undefined as never] }])).toThrow(
+      'services of the client MATH',
+    );
   });
 });

@@ -6,6 +6,8 @@ import {
   clientStream,
   defineService,
   duplex,
+  type InputOf,
+  type OutputOf,
   type RapCallOptions,
   type RapChannel,
   type RapClient,
@@ -282,4 +284,18 @@ export function theProxyOfAControllerHasTheTypesOfItsMethods(): void {
     void proxy.field;
   };
   unused(calls);
+}
+
+/** What the helper types take from a contract. */
+export function whatTheHelperTypesTake(): void {
+  expectTypeOf<InputOf<Service, 'sum'>>().toEqualTypeOf<Terms>();
+  expectTypeOf<OutputOf<Service, 'sum'>>().toEqualTypeOf<number>();
+  expectTypeOf<InputOf<Service, 'ping'>>().toEqualTypeOf<void>();
+  expectTypeOf<InputOf<Service, 'inferred'>>().toEqualTypeOf<{ n?: number | undefined }>();
+  expectTypeOf<InputOf<Service, 'count'>>().toEqualTypeOf<{ n: number }>();
+  expectTypeOf<OutputOf<Service, 'count'>>().toEqualTypeOf<number>();
+  expectTypeOf<OutputOf<Service, 'total'>>().toEqualTypeOf<{ total: number }>();
+  expectTypeOf<InputOf<Service, 'chat'>>().toEqualTypeOf<string>();
+  // @ts-expect-error -- the contract has no such method
+  unused({} as InputOf<Service, 'nothing'>);
 }

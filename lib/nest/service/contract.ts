@@ -10,15 +10,15 @@ export type RapMethodKind = 'unary' | 'serverStream' | 'clientStream' | 'duplex'
 /** What a contract may say of a method, beside its types. */
 export interface RapMethodOptions {
   /** Time for a call, in milliseconds: the handler's limit, and the default of the client's calls. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** A second call does no harm. For tools that read the registry; nothing is repeated by itself. */
-  idempotent?: boolean;
+  idempotent?: boolean | undefined;
   /** What it is for, in the registry. */
-  doc?: string;
+  doc?: string | undefined;
   /** Only callers on this machine find it. */
-  private?: boolean;
+  private?: boolean | undefined;
   /** More names for it: `'add'` in the service's group, `'/other/add'` anywhere. */
-  aliases?: readonly string[];
+  aliases?: readonly string[] | undefined;
 }
 
 /** A method of a contract, as it is at run time. */

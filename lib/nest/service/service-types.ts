@@ -15,6 +15,15 @@ type TypesOf<M extends AnyRapMethod> = M extends { readonly '~types'?: infer T e
   ? T
   : MethodTypes;
 
+/** What a caller of a contract's method sends: its parameters, or each item: `InputOf<typeof MathService, 'sum'>`. */
+export type InputOf<S extends RapServiceDefinition, K extends keyof S['methods']> = TypesOf<
+  S['methods'][K]
+>['sent'];
+/** What a caller of a contract's method gets: its result, or each item: `OutputOf<typeof MathService, 'sum'>`. */
+export type OutputOf<S extends RapServiceDefinition, K extends keyof S['methods']> = TypesOf<
+  S['methods'][K]
+>['answered'];
+
 /** A result, now or later. */
 export type RapResult<T> = T | Promise<T> | Observable<T>;
 /** What a handler may stream with. An array is a value, no stream. */
