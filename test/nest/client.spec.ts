@@ -638,7 +638,9 @@ describe('2.10 options of a call', () => {
 
     expect(error).toBeInstanceOf(CallTimeoutError);
     expect(error).toMatchObject({
-      message: expect.stringMatching(/^\/default\/sum was not called: its deadline was over 1\d\d\d ms before/),
+      message: expect.stringMatching(
+        /^\/default\/sum was not called: its deadline was over 1\d\d\d ms before/,
+      ),
     });
     expect(calls).toEqual([[3, 4]]);
   });
