@@ -3,6 +3,7 @@ import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { Route } from './handler-registry.js';
+import type { ItemLink } from './item-link.js';
 import { kindFault } from './kind-fault.js';
 import { copyOf } from './nest-codec.js';
 import type { StreamSink } from './stream-source.js';
@@ -100,8 +101,9 @@ export async function pumpAnswer(
   values: Values,
   call: IncomingCall,
   route: Route,
+  link: ItemLink,
 ): Promise<{ readonly value: unknown } | undefined> {
   const sink = new AnswerSink(call, route);
-  await pump(values, sink);
+  await pump(values, sink, link);
   return sink.end();
 }

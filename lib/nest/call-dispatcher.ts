@@ -182,7 +182,9 @@ export class CallDispatcher {
     try {
       const value = await unfiltered(this.#handle(call, route, context));
       if (!isValues(value)) return value;
-      return (await pumpAnswer(value, call, route))?.value;
+      const single = await pumpAnswer(value, call, route, context.items);
+      context.assertNotKept();
+      return single?.value;
     } catch (error) {
       throw callerError(this.#seen(error, call, context)); // as middleware sees it, and the caller after it
     }
@@ -191,7 +193,8 @@ export class CallDispatcher {
   async #answerValues(values: Values, call: IncomingCall, route: Route, context: RapContext): Promise<void> {
     let single;
     try {
-      single = await pumpAnswer(values, call, route);
+      single = await pumpAnswer(values, call, route, context.items);
+      context.assertNotKept();
     } catch (error) {
       return this.#fail(error, call, context);
     }
@@ -222,7 +225,7 @@ export class CallDispatcher {
     try {
       const result: unknown = await unfiltered(route.handler(new RapChannel(incoming.channel), context));
       // an interceptor has made an Observable of it, which waits to be subscribed to
-      if (isObservable(result)) await pumpObservable(result, NOWHERE);
+      if (isObservable(result)) await pumpObservable(result, NOWHERE, context.items);
     } catch (error) {
       return this.#fail(error, incoming, context);
     }
@@ -240,7 +243,8 @@ export class CallDispatcher {
     try {
       const result: unknown = await unfiltered(route.handler(parameters, context));
       if (!isValues(result)) throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
-      await pump(result, incoming.channel);
+      await pump(result, incoming.channel, context.items);
+      context.assertNotKept();
     } catch (error) {
       return this.#fail(error, incoming, context);
     }

@@ -2,6 +2,7 @@ import { takeWhile, type Observable, type Subscription } from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { captureContext } from '../rpc/async-context.js';
+import type { ItemLink, ItemReader } from './item-link.js';
 import { roughSize } from './rough-size.js';
 import { abandon, isStream, pumpIterable, rethrowUnlessClosed, type StreamSink } from './stream-source.js';
 
@@ -16,8 +17,12 @@ const MAX_WAITING_BYTES = 1024 * 1024;
  *
  * @throws what the source fails with
  */
-export async function pumpObservable(source: Observable<unknown>, sink: StreamSink): Promise<void> {
-  const inbox = new Inbox(source, sink);
+export async function pumpObservable(
+  source: Observable<unknown>,
+  sink: StreamSink,
+  link?: ItemLink,
+): Promise<void> {
+  const inbox = new Inbox(source, sink, link);
   try {
     for (let item = await inbox.next(); item && !sink.isClosed; item = await inbox.next()) {
       const { value } = item;
@@ -27,6 +32,7 @@ export async function pumpObservable(source: Observable<unknown>, sink: StreamSi
     inbox.assertNoOverflow();
   } finally {
     await inbox.leave();
+    await link?.ended();
   }
 }
 
@@ -37,7 +43,7 @@ interface Item {
 }
 
 /** Takes what an Observable emits: straight to the reader where nothing waits, else in a line. */
-class Inbox {
+class Inbox implements ItemReader {
   #items: Item[] = [];
   #bytes = 0;
   /** The writer waits for the next value. */
@@ -49,12 +55,16 @@ class Inbox {
   #failure: { readonly error: unknown } | undefined;
   #overflow: Fault | undefined;
   #wake: (() => void) | undefined;
+  /** The source waits until the line is empty. */
+  #onTaken: (() => void) | undefined;
   #subscription: Subscription | undefined;
 
   constructor(
     source: Observable<unknown>,
     private readonly sink: StreamSink,
+    private readonly link: ItemLink | undefined,
   ) {
+    if (link) link.reader = this;
     // a source that never pauses sees between two values that it is over
     this.#subscription = source.pipe(takeWhile(() => !this.#over && !sink.isClosed)).subscribe({
       next: (value) => this.#take(value),
@@ -70,6 +80,7 @@ class Inbox {
   async next(): Promise<Item | undefined> {
     if (this.#items.length === 0 && !this.#over) {
       this.#idle = true;
+      this.#tellTaken();
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
     if (this.#items.length === 0 && this.#failure) throw this.#failure.error;
@@ -92,14 +103,32 @@ class Inbox {
     await Promise.all(streams.map(abandon));
   }
 
+  begin(): void {
+    try {
+      this.sink.begin?.();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  taken(): Promise<void> | undefined {
+    if (this.#idle || this.#over) return undefined;
+    return new Promise((resolve) => (this.#onTaken = resolve));
+  }
+
+  fail(error: unknown): void {
+    this.#end({ error });
+    this.#unsubscribe();
+  }
+
   #take(value: unknown): void {
     if (this.#over) return;
     const stream = isStream(value);
+    if (this.link && !stream) this.link.count += 1;
     try {
       if (this.#idle && !stream && this.sink.tryWrite(value)) return;
     } catch (error) {
-      this.#end({ error });
-      return this.#unsubscribe();
+      return this.fail(error);
     }
     if (this.#idle) this.#handedOver = 1;
     const bytes = stream || this.#idle ? 0 : roughSize(value);
@@ -140,6 +169,13 @@ class Inbox {
     const wake = this.#wake;
     this.#wake = undefined;
     wake?.();
+    if (this.#over) this.#tellTaken();
+  }
+
+  #tellTaken(): void {
+    const tell = this.#onTaken;
+    this.#onTaken = undefined;
+    tell?.();
   }
 }
 

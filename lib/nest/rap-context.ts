@@ -5,7 +5,9 @@ import type { RemoteAddress } from '../protocol/link.js';
 import type { Incoming } from '../rpc/incoming.js';
 import { IncomingChannel } from '../rpc/incoming-channel.js';
 import type { Session } from '../rpc/sessions.js';
+import { Status } from '../protocol/status.js';
 import { toRapError } from './errors.js';
+import { ItemLink } from './item-link.js';
 import type { Route } from './handler-registry.js';
 
 /** @internal How long a handler may take. */
@@ -22,6 +24,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: Incoming;
   readonly #route: Route;
   #replyHeader: Record<string, unknown> | null = null;
+  #items: ItemLink | undefined;
 
   /** @internal */
   constructor(call: Incoming, route: Route) {
@@ -122,6 +125,30 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /** @internal Header of the answer; `null` where the handler set none. */
   get replyHeader(): Header | null {
     return this.#replyHeader;
+  }
+
+  /** @internal What the source of a stream and its reader know of each other. */
+  get items(): ItemLink {
+    this.#items ??= new ItemLink();
+    return this.#items;
+  }
+
+  /** @internal Interceptors have called the handler. */
+  isHandled = false;
+  /** @internal Whether the handler gives a stream; set where there are interceptors. */
+  isStreamOf: (() => boolean) | undefined;
+
+  /**
+   * @internal One value, and the handler was not asked: an interceptor keeps results and has kept the last item.
+   *
+   * @throws Fault 1008
+   */
+  assertNotKept(): void {
+    if (this.isHandled || this.#items?.count !== 1 || !this.isStreamOf?.()) return;
+    throw new Fault({
+      status: Status.Channel,
+      message: `${this.target} streams, and an interceptor answers with one value in its place: one that keeps results (CacheInterceptor) cannot keep a stream; let it give an iterable`,
+    });
   }
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */

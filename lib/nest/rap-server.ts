@@ -19,6 +19,7 @@ import { HandlerRegistry, type RapPatternExtras } from './handler-registry.js';
 import { listRoute } from './registry-list.js';
 import { extrasProblem, routeOf } from './route.js';
 import { handlerFault, maskError } from './handler-fault.js';
+import { showItemsToInterceptors } from './intercepted-values.js';
 import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from './load-plugins.js';
 import { nestCodec } from './nest-codec.js';
@@ -75,6 +76,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
+    showItemsToInterceptors();
     this.#addRegistryList();
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];

@@ -1,5 +1,6 @@
 import { setImmediate } from '../net/runtime.js';
-import type { Fault } from '../protocol/fault.js';
+import { Fault } from '../protocol/fault.js';
+import { Status } from '../protocol/status.js';
 import { captureContext } from '../rpc/async-context.js';
 
 /** Items of a source that never waits are written so many at a time; then calls and other streams have their turn. */
@@ -91,14 +92,35 @@ export async function abandon(source: AsyncIterable<unknown> | Iterable<unknown>
   }
 }
 
-function iteratorOf(
-  source: AsyncIterable<unknown> | Iterable<unknown>,
-): AsyncIterator<unknown> | Iterator<unknown> {
+/** What gives items. */
+export type Source = AsyncIterable<unknown> | Iterable<unknown>;
+
+/** Sources that can be read once, and were. */
+const used = new WeakSet<Source>();
+
+/**
+ * Begins to read a source.
+ *
+ * @throws {@link UnfilteredError} with what the source throws; Fault 1008 for a generator or Readable that was read before
+ */
+export function iteratorOf(source: Source): AsyncIterator<unknown> | Iterator<unknown> {
+  if ('next' in source || 'destroy' in source) {
+    if (used.has(source)) throw usedTwice();
+    used.add(source);
+  }
   try {
     return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
   } catch (error) {
     throw new UnfilteredError(error);
   }
+}
+
+function usedTwice(): Fault {
+  return new Fault({
+    status: Status.Channel,
+    message:
+      'the stream was read before: a handler or interceptor has given the same generator or Readable twice',
+  });
 }
 
 /** Lets a source clean up. What it fails with on leaving is for nobody. */

@@ -1,4 +1,5 @@
 import { isObservable, type Observable } from 'rxjs';
+import type { ItemLink } from './item-link.js';
 import { pumpObservable } from './observable-source.js';
 import { isStream, pumpIterable, type StreamSink } from './stream-source.js';
 
@@ -10,6 +11,6 @@ export function isValues(value: unknown): value is Values {
 }
 
 /** Writes values to their end. @throws what the source fails with */
-export function pump(values: Values, sink: StreamSink): Promise<void> {
-  return isObservable(values) ? pumpObservable(values, sink) : pumpIterable(values, sink);
+export function pump(values: Values, sink: StreamSink, link?: ItemLink): Promise<void> {
+  return isObservable(values) ? pumpObservable(values, sink, link) : pumpIterable(values, sink);
 }

@@ -1,0 +1,130 @@
+import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
+import { isObservable, Observable, type Subscriber } from 'rxjs';
+import { Fault } from '../protocol/fault.js';
+import { type CapturedContext, captureContext } from '../rpc/async-context.js';
+import type { ItemLink } from './item-link.js';
+import { isGenerator } from './method-metadata.js';
+import { RapContext } from './rap-context.js';
+import { isStream, iteratorOf, leaveEarly, nextTurn, type Source, UnfilteredError } from './stream-source.js';
+
+/** Items of a source that never waits are taken so many at a time; then calls and other streams have their turn. */
+const ITEMS_PER_TURN = 256;
+
+type Intercept = InterceptorsConsumer['intercept'];
+
+/** Methods that have given a stream, beside those that are generators themselves. */
+const streaming = new WeakSet<object>();
+
+let installed = false;
+
+/**
+ * Shows interceptors the items of a stream, as those of an Observable, and not the generator that gives them: one that
+ * serializes or wraps what it sees (`ClassSerializerInterceptor`) does so with each. The handler's code runs in the async
+ * context in which the innermost interceptor has called `next.handle()`, until it has ended. Nest has no place for an
+ * interceptor behind all others: so the step in which it runs them is wrapped, once, when the first server is made.
+ * Nothing changes for other transports, nor for handlers without interceptors.
+ */
+export function showItemsToInterceptors(): void {
+  if (installed) return;
+  installed = true;
+  const { prototype } = InterceptorsConsumer;
+  // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
+  const original = prototype.intercept as (...args: Parameters<Intercept>) => ReturnType<Intercept>;
+  prototype.intercept = function (
+    this: InterceptorsConsumer,
+    ...[interceptors, args, instance, callback, next, type]: Parameters<Intercept>
+  ) {
+    const context: unknown = args[1];
+    const isWrapped = interceptors?.length > 0 && context instanceof RapContext;
+    if (isWrapped) context.isStreamOf = () => isGenerator(callback) || streaming.has(callback);
+    return original.call(
+      this,
+      interceptors,
+      args,
+      instance,
+      callback,
+      isWrapped ? () => valuesOf(next, context, callback) : next,
+      type,
+    );
+  } as Intercept;
+}
+
+/** Runs the handler. What it gives of several values goes on in the context of this call. */
+async function valuesOf(next: () => Promise<unknown>, context: RapContext, method: object): Promise<unknown> {
+  const scope = captureContext();
+  context.isHandled = true;
+  const result = await next();
+  if (isObservable(result)) return subscribedIn(scope, result);
+  if (!isStream(result)) return result;
+  streaming.add(method);
+  return new Observable((subscriber) => {
+    const feed = new Feed(result, { subscriber, link: context.items, scope });
+    void feed.run();
+    return () => feed.leave();
+  });
+}
+
+/** The same Observable, subscribed to, and left, in this context. */
+function subscribedIn(scope: CapturedContext, source: Observable<unknown>): Observable<unknown> {
+  return new Observable((subscriber) => {
+    const subscription = scope.runInAsyncScope(() => source.subscribe(subscriber));
+    return () => scope.runInAsyncScope(() => subscription.unsubscribe());
+  });
+}
+
+interface FeedOptions {
+  readonly subscriber: Subscriber<unknown>;
+  readonly link: ItemLink;
+  readonly scope: CapturedContext;
+}
+
+/** Emits the items of a stream, each when the one before was taken. */
+class Feed {
+  #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined;
+  #ended = false; // by the source itself
+
+  constructor(
+    private readonly source: Source,
+    private readonly options: FeedOptions,
+  ) {}
+
+  async run(): Promise<void> {
+    const { subscriber, link } = this.options;
+    const { reader } = link;
+    reader?.begin();
+    let asking = true;
+    try {
+      const iterator = (this.#iterator = this.#inScope(() => iteratorOf(this.source)));
+      const isAsync = Symbol.asyncIterator in this.source;
+      for (let turn = 1; !subscriber.closed; turn++) {
+        asking = true;
+        const answer = this.#inScope(() => iterator.next());
+        const { done, value } = (isAsync ? await answer : answer) as IteratorResult<unknown>;
+        asking = false;
+        if (done) {
+          this.#ended = true;
+          return subscriber.complete();
+        }
+        subscriber.next(value);
+        await reader?.taken();
+        if (turn % ITEMS_PER_TURN === 0) await nextTurn();
+      }
+    } catch (error) {
+      this.#ended ||= asking;
+      if (error instanceof Fault && reader) reader.fail(error);
+      else subscriber.error(error instanceof UnfilteredError ? error.error : error);
+    }
+  }
+
+  /** Nobody wants more: the source is told at once, also while an item is awaited. */
+  leave(): void {
+    const iterator = this.#iterator;
+    if (this.#ended || !iterator) return;
+    this.#ended = true;
+    this.options.link.leaving(this.#inScope(() => leaveEarly(this.source, iterator)));
+  }
+
+  #inScope<T>(work: () => T): T {
+    return this.options.scope.runInAsyncScope(work);
+  }
+}
