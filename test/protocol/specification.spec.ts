@@ -44,6 +44,16 @@ function table(heading: string, nth = 0): string[][] {
   );
 }
 
+/** A step as the text shows it. */
+const shown = (step: ChannelStep): string => ('to' in step ? step.to : step.refused);
+
+/** Where a link to a heading goes. */
+const anchor = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\w -]/g, '')
+    .replaceAll(' ', '-');
+
 const column = (heading: string, at = 0): string[] => table(heading).map((cells) => cells[at] as string);
 const sorted = (list: Iterable<unknown>): string[] => Array.from(list, String).toSorted();
 
@@ -113,7 +123,6 @@ it('its version is the one that is said', () => expect(text).toContain(`version 
 describe('its table of channels', () => {
   const events = ['peerDeclare', 'peerMsg', 'peerCredit', 'peerEnd', 'peerDrop'] as const;
   const steps = ['msg', 'end', 'drop'] as const;
-  const shown = (step: ChannelStep): string => ('to' in step ? step.to : step.refused);
   const heading = '### 9.3 States';
 
   it('has every frame of the peer in every state', () => {
@@ -151,11 +160,6 @@ describe('its requirements and links', () => {
 
   it('have contents that are complete', () => {
     const headings = [...text.matchAll(/^## (.*)$/gm)].map(([, heading]) => heading as string);
-    const anchor = (heading: string): string =>
-      heading
-        .toLowerCase()
-        .replaceAll(/[^\w -]/g, '')
-        .replaceAll(' ', '-');
     const contents = [...text.matchAll(/^- \[(.*)\]\(#(.*)\)$/gm)].map(([, title, link]) => [title, link]);
     expect(contents).toEqual(headings.map((heading) => [heading, anchor(heading)]));
   });
