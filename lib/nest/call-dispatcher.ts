@@ -172,8 +172,9 @@ export class CallDispatcher {
       call.ended();
       return;
     }
-    if (!call.stream) await this.#send(answer, call, route, context);
+    if (call.leavesStream()) await this.#send(answer, call, route, context);
     await running?.catch(() => {});
+    call.stream?.close(); // it has ended, or has failed and middleware has kept that to itself
     call.ended();
   }
 

@@ -51,7 +51,7 @@ export class IncomingCall extends Incoming {
   }
 
   override fail(fault: Fault, name: string): void {
-    if (!this.#leavesStream()) this.stream?.close(fault, name);
+    if (!this.leavesStream()) this.stream?.close(fault, name);
     else if (this.exchange) this.#answer(this.exchange, null, undefined, { fault, name });
     else if (this.settle()) this.peer.serving.answerError(this, fault, name);
   }
@@ -127,7 +127,7 @@ export class IncomingCall extends Incoming {
   override expire(): void {
     const error = this.stream ? channelTimeIsOver() : callTimeIsOver();
     const { exchange } = this;
-    if (this.#leavesStream() && exchange) exchange.inScope((it) => this.#expireIn(exchange, it), error);
+    if (this.leavesStream() && exchange) exchange.inScope((it) => this.#expireIn(exchange, it), error);
     else {
       this.fail(error.fault, error.name);
       this.settle();
@@ -136,7 +136,7 @@ export class IncomingCall extends Incoming {
   }
 
   /** Whether it is answered as a call: it is no stream, or was to be one of which the peer has not heard. */
-  #leavesStream(): boolean {
+  leavesStream(): boolean {
     if (this.stream && !this.stream.withdraw()) return false;
     this.stream = undefined;
     return true;

@@ -220,3 +220,40 @@ it.each([
   pair.flow();
   expect(server.fault?.message).toBe(wrong);
 });
+
+describe('the id of a one-way call', () => {
+  const event: Frame = [101, 5, { target: '/default/x', one_way: true }, null];
+
+  it('is in use at the server until its handler has ended, and free after that', () => {
+    open();
+    pair.links.toServer.inject(event);
+    pair.flow();
+    pair.serverOwner.call().ended();
+    pair.links.toServer.inject(event);
+    pair.flow();
+    expect([pair.serverOwner.calls.length, pair.server.state]).toEqual([2, 'open']);
+    pair.links.toServer.inject(event);
+    pair.flow();
+    expect([pair.serverOwner.calls.length, pair.server.state]).toEqual([2, 'closed']);
+    expect(pair.links.toClient.to('/_event/CLOSE')[0]?.[3]).toBe('correlation id 5 is in use');
+  });
+});
+
+describe('an answer under another id', () => {
+  it.each([
+    ['of a call that was never made', [101, 9, {}, 'x']],
+    ['of a call, as an event', [103, 5, {}, 'x']],
+    ['of an event', [101, 3, {}, 'x']],
+    ['of a call, with an error', [101, 9, { status_code: 500 }, 'x']],
+    ['of a channel, with an error', [102, 9, { status_code: 500 }, 'x']],
+  ] as [string, Frame][])('is ignored: %s', (_what, frame) => {
+    open({ scripted: 'server' });
+    const { sink, call } = pair.call();
+    pair.flow();
+    const before = pair.links.toServer.frames.length;
+    pair.links.toClient.inject(frame);
+    pair.flow();
+    expect([call.id, sink.settled, pair.client.state]).toEqual([5, false, 'open']);
+    expect(pair.links.toServer.frames.length).toBe(before);
+  });
+});

@@ -315,3 +315,22 @@ describe('extensions', () => {
     expect(pair.links.toClient.frames.at(-1)).toEqual([MsgType.Msg, 5, {}, 'answered']);
   });
 });
+
+describe.each([['0.1'], ['0.2'], ['9.9'], [''], [7], [null], [undefined]])('the version %p', (version) => {
+  const told = { host: ['127.0.0.1', 1], version, user_agent: 'x' };
+
+  it('of a client changes nothing', () => {
+    serverOnly();
+    pair.links.toServer.inject([103, 3, DECLARE, { client_info: told }]);
+    pair.flow();
+    expect(pair.server.state).toBe('open');
+  });
+
+  it('of a server changes nothing', () => {
+    fresh({ scripted: 'server' });
+    pair.client.start();
+    pair.links.toClient.inject([103, 3, {}, { conn_id: '1', server_info: told }]);
+    pair.flow();
+    expect(pair.client.state).toBe('open');
+  });
+});

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { type RapContext, RapError } from '../../lib/index.js';
+import { MessageMiddleware, type RapContext, RapError } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, testScope } from '../helpers/async.js';
 import {
@@ -122,4 +122,18 @@ it.each([
   raw.send(call(7, 'waits', 1, { ...STREAM, timeout_ms: value }));
   expect(lifeCycle(await raw.answer(7))).toBe('MSG');
   expect(probe.contexts[0]?.deadline).toBeUndefined();
+});
+
+it('a stream whose error middleware keeps to itself ends, and is answered by what middleware gives if it had not begun', async () => {
+  class Fallback extends MessageMiddleware {
+    use(_request: unknown, next: () => Promise<unknown>): Promise<unknown> {
+      return next().catch(() => 'fallback');
+    }
+  }
+  const { port } = await scope.serve([FirstFramesController], { middleware: [new Fallback()] });
+  const raw = await connect(port);
+  raw.send(call(5, 'fails', 0), call(7, 'fails', 1, STREAM), call(9, 'fails', 2));
+  expect(await raw.answer(5)).toMatchObject({ 0: 101, 2: {}, 3: 'fallback' });
+  expect((await untilDrop(raw, 7)).map(lifeCycle)).toEqual(['MSG', 'DROP']);
+  expect((await untilDrop(raw, 9)).map(lifeCycle)).toEqual(['MSG', 'MSG', 'DROP']);
 });
