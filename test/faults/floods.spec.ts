@@ -235,7 +235,7 @@ describe('a client', () => {
   });
 
   it('T9 tells a refusal of the server from one of its own', async () => {
-    app = await startApp({ limits: { maxInFlight: 1 } });
+    app = await startApp({ limits: { maxInFlightTotal: 1 } });
     const client = app.client();
     const first = client.call('hold', 1);
     await until(() => seen.started === 1, 'the call to run');

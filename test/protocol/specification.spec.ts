@@ -207,7 +207,7 @@ interface FrameVector {
 }
 
 const { frames: vectors } = JSON.parse(
-  readFileSync(new URL('../fixtures/vectors/frames.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../fixtures/frames.json', import.meta.url), 'utf8'),
 ) as { frames: FrameVector[] };
 
 describe('the vectors of frames', () => {
