@@ -63,6 +63,8 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
   #sendLimits: SendLimits;
+  /** Both sides offered `values`. */
+  #values = false;
   #error: Error | undefined;
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
@@ -134,9 +136,10 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.socket.on('data', (chunk) => this.#onData(chunk));
   }
 
-  admit(peerMaxFrameBytes = Infinity): void {
+  admit(peerMaxFrameBytes = Infinity, values = false): void {
     const { limits } = this.options;
-    this.#decoder.admit(limits.maxFrameBytes);
+    this.#values = values;
+    this.#decoder.admit(limits.maxFrameBytes, values);
     this.#sendLimits = sendLimits(limits, peerMaxFrameBytes);
     this.options.onAdmitted?.();
   }
@@ -144,7 +147,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
     const seal = this.#seal;
     if (seal) return this.#sendSealed(seal, type, id, header, body);
-    const frame = encodeFrame(type, id, header, body, this.#sendLimits);
+    const frame = encodeFrame(type, id, header, body, this.#sendLimits, undefined, this.#values);
     if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
     return frame.size;
   }
@@ -207,7 +210,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     ...[type, id, header, body]: [MsgType, number, Header | EncodedHeader | null, unknown]
   ): number {
     try {
-      const frame = encodeFrame(type, id, header, body, this.#sendLimits, seal);
+      const frame = encodeFrame(type, id, header, body, this.#sendLimits, seal, this.#values);
       if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
       return frame.size;
     } catch (error) {

@@ -1,12 +1,21 @@
 import { setOwn } from './own-property.js';
+import { holdsValue, readBytes, UnreadableBody, ValueMaker } from './values.js';
 
 /**
  * Decodes one msgpack value that the scanner has passed but marked: msgpackr would rename a `__proto__` key, give an
- * integer of ±2^53 as a number, may drop a byte order mark, and makes objects of keys that look like indices larger
- * than the frame by far. Plain and slower; everything else goes to msgpackr.
+ * integer of ±2^53 as a number, may drop a byte order mark, knows no extension types of `values`, and makes objects of keys
+ * that look like indices larger than the frame by far. Plain and slower; everything else goes to msgpackr.
  */
 export function carefulDecode(bytes: Buffer): unknown {
   return new Reader(bytes).value();
+}
+
+/** The same for a whole frame; a body that holds what no value can be made of is an {@link UnreadableBody}. */
+export function carefulFrame(bytes: Buffer): unknown {
+  const reader = new Reader(bytes);
+  const frame = reader.value() as unknown[];
+  if (reader.defect !== undefined) frame[3] = new UnreadableBody(reader.defect);
+  return frame;
 }
 
 /**
@@ -22,6 +31,9 @@ export function hasDuplicateKeys(bytes: Buffer): boolean {
 class Reader {
   /** A key came twice in a map. */
   hasDuplicates = false;
+  /** Why an extension makes no value. */
+  defect: string | undefined;
+  readonly #maker = new ValueMaker();
   #pos = 0;
 
   constructor(private readonly bytes: Buffer) {}
@@ -81,8 +93,35 @@ class Reader {
         return this.#map(this.#uint(2));
       case 0xdf:
         return this.#map(this.#uint(4));
+      case 0xc7:
+        return this.#extension(this.#uint(1));
+      case 0xc8:
+        return this.#extension(this.#uint(2));
+      case 0xc9:
+        return this.#extension(this.#uint(4));
+      case 0xd4:
+      case 0xd5:
+      case 0xd6:
+      case 0xd7:
+      case 0xd8:
+        return this.#extension(1 << (token - 0xd4));
       default:
         throw new TypeError(`token 0x${token.toString(16)} passed the scanner`);
+    }
+  }
+
+  /** The rest of the frame is sound, whatever is wrong with the payload. */
+  #extension(size: number): unknown {
+    const type = this.#uint(1);
+    const payload = holdsValue(type) ? this.value() : this.#bytes(size);
+    if (this.defect !== undefined) return undefined;
+    try {
+      return payload instanceof Uint8Array && !holdsValue(type)
+        ? readBytes(type, payload as Buffer)
+        : this.#maker.make(type, payload);
+    } catch (error) {
+      this.defect = (error as Error).message;
+      return undefined;
     }
   }
 

@@ -9,7 +9,8 @@ import { Snapshot, snapshotOf } from './snapshot.js';
 import { ValueWriter } from './value-writer.js';
 
 /**
- * Writes frames as msgpack, smallest form first, without extension types, so that any rap peer reads them.
+ * Writes frames as msgpack, smallest form first. Any rap peer reads them: extension types go only to one that offered `values`,
+ * and then stand for `undefined` outside of properties, `bigint`, `Date`, `Map`, `Set`, `Error`, `URL` and `RegExp`.
  *
  * | JavaScript | msgpack |
  * |---|---|
@@ -47,8 +48,10 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     body: unknown,
     limits: SendLimits,
     seals = false,
+    values = false,
   ): EncodedFrame {
     this.#begin(limits);
+    this.values = values;
     // what is sealed at once need not be copied before
     this.copying = !seals;
     this.place();
@@ -67,7 +70,8 @@ export class Encoder extends ValueWriter implements EncodedFrame {
       } else this.#header(header);
       this.maxDepth = limits.maxDepth - 1;
       this.#bodyOffset = this.end - this.start;
-      this.value(body);
+      // a body that is missing is nil to any peer
+      this.value(body === undefined ? null : body);
       this.size = this.end - this.start + this.spliced;
       if (this.size > limits.maxFrameBytes) throw tooLarge(limits);
       return this;
@@ -76,7 +80,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
       if (isFault(error)) throw error;
       throw this.inHeader
         ? unencodable(error, 'header', header, limits)
-        : unencodable(error, 'body', body, limits);
+        : unencodable(error, 'body', body, limits, values);
     }
   }
 
@@ -120,8 +124,14 @@ export class Encoder extends ValueWriter implements EncodedFrame {
   }
 
   /** Encodes one value on its own, in fresh memory. @throws what stands in its way, without a place */
-  encode(value: unknown, limits = DEFAULT_FRAME_LIMITS, maxDepth = limits.maxDepth - 1): Buffer {
+  encode(
+    value: unknown,
+    limits = DEFAULT_FRAME_LIMITS,
+    maxDepth = limits.maxDepth - 1,
+    values = false,
+  ): Buffer {
     this.#begin(limits);
+    this.values = values;
     this.start = this.end = 0;
     this.maxDepth = maxDepth;
     this.splicing = false;
@@ -132,6 +142,8 @@ export class Encoder extends ValueWriter implements EncodedFrame {
   /** Encodes a body ahead, for a frame that leaves later. @throws {@link Fault} as `frame` */
   body(body: unknown, limits: SendLimits): EncodedBody {
     this.#begin(limits);
+    // for whichever peer it goes to in the end
+    this.values = true;
     // nothing of it stays here
     this.slab.isFree = true;
     this.place();
@@ -139,9 +151,9 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     this.maxDepth = limits.maxDepth - 1;
     try {
       this.value(body);
-      return new EncodedBody(Buffer.concat(piecesFrom(this, this.start)), this.items);
+      return new EncodedBody(Buffer.concat(piecesFrom(this, this.start)), this.items, this.usesValues);
     } catch (error) {
-      throw isFault(error) ? error : unencodable(error, 'body', body, limits);
+      throw isFault(error) ? error : unencodable(error, 'body', body, limits, true);
     }
   }
 
@@ -149,6 +161,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     this.limits = limits;
     this.splicing = true;
     this.copying = true;
+    this.values = false;
     this.dropSplices();
     this.resetValues();
   }
@@ -170,12 +183,18 @@ export class Encoder extends ValueWriter implements EncodedFrame {
 }
 
 /** The fault of a header or body that cannot be encoded: a second encoder looks for the place. */
-function unencodable(error: unknown, what: 'header' | 'body', value: unknown, limits: FrameLimits): Fault {
+function unencodable(
+  error: unknown,
+  what: 'header' | 'body',
+  value: unknown,
+  limits: FrameLimits,
+  values = false,
+): Fault {
   const probe = new Encoder();
   const maxDepth = what === 'header' ? limits.maxHeaderDepth : limits.maxDepth - 1;
   const encodes = (part: unknown, level: number): boolean => {
     try {
-      probe.encode(part, limits, maxDepth - level);
+      probe.encode(part, limits, maxDepth - level, values);
       return true;
     } catch {
       return false;
@@ -198,13 +217,14 @@ export function encodeFrame(
   body: unknown,
   limits: SendLimits,
   seal?: FrameSeal,
+  values = false,
 ): EncodedFrame {
   // a getter or toJSON() of a body may itself send something
   const encoder = busy ? new Encoder() : shared;
   const wasBusy = busy;
   busy = true;
   try {
-    const frame = encoder.frame(type, id, header, body, limits, seal !== undefined);
+    const frame = encoder.frame(type, id, header, body, limits, seal !== undefined, values);
     return seal ? encoder.seal(seal, limits) : frame;
   } finally {
     busy = wasBusy;

@@ -24,6 +24,8 @@ export const Extension = {
   Limits: 'limits',
   /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was taken. */
   Close: 'close',
+  /** Values that msgpack has no type for, anywhere in a body, as extension types of msgpack: see `ValueType`. */
+  Values: 'values',
 } as const;
 
 /** A window is an integer from 1 on; what is beyond this counts as this. */
@@ -35,14 +37,17 @@ export type Extension = (typeof Extension)[keyof typeof Extension];
 export type ExtensionOffer = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /**
+/**
  * What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel, `limits` what it tells of
- * its own.
+ * its own; bodies that are JSON take no `values`.
  */
 export function offeredExtensions(
   windowBytes: number,
   limits: Readonly<Record<string, number>> = {},
+  takesValues = true,
 ): ExtensionOffer {
-  const offer = Object.fromEntries(Object.values(Extension).map((name) => [name, {}]));
+  const names = Object.values(Extension).filter((name) => takesValues || name !== Extension.Values);
+  const offer = Object.fromEntries(names.map((name) => [name, {}]));
   const window = Math.max(1, Math.floor(Math.min(windowBytes, MAX_WINDOW)));
   return { ...offer, [Extension.Credit]: { window }, [Extension.Limits]: limits };
 }

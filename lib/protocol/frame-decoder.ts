@@ -1,5 +1,5 @@
 import { Unpackr } from 'msgpackr';
-import { carefulDecode, hasDuplicateKeys } from './careful-decode.js';
+import { carefulFrame, hasDuplicateKeys } from './careful-decode.js';
 import { Fault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
@@ -53,8 +53,10 @@ export class FrameDecoder {
   }
 
   /** DECLARE is done: frames may now be as large as `maxFrameBytes` allows, and are decoded many at a time. */
-  admit(maxFrameBytes: number): void {
+  admit(maxFrameBytes: number, allowsValues = false): void {
     this.#scanner.admit(maxFrameBytes);
+    if (this.#opener) this.#opener.allowsValues = allowsValues;
+    else this.#scanner.allowsValues = allowsValues;
     this.#runLimit = RUN_FRAMES;
     this.raw = undefined;
   }
@@ -195,7 +197,7 @@ export class FrameDecoder {
 
   #decodeRun(bytes: Buffer, careful: boolean): void {
     if (this.#runLimit === 1) this.raw = bytes;
-    if (careful) this.#add(carefulDecode(bytes), bytes, 0, bytes.length);
+    if (careful) this.#add(carefulFrame(bytes), bytes, 0, bytes.length);
     else
       copying.unpackMultiple(bytes, (value: unknown, start?: number, end?: number) =>
         this.#add(value, bytes, start as number, end as number),
@@ -231,7 +233,7 @@ export class FrameDecoder {
  * application keeps must not keep a frame of megabytes.
  */
 function decodeOwn(bytes: Buffer, { needsCare, smallestBytes }: Scanner): unknown {
-  if (needsCare) return carefulDecode(bytes);
+  if (needsCare) return carefulFrame(bytes);
   return (smallestBytes * 2 < bytes.length ? copying : viewing).unpack(bytes);
 }
 

@@ -19,6 +19,11 @@ export class FrameOpener {
     this.found = new Scanner(limits);
   }
 
+  /** Both sides offered `values`. */
+  set allowsValues(allows: boolean) {
+    this.found.allowsValues = allows;
+  }
+
   /**
    * The frame that a sealed one, of which the body begins at `bodyStart`, stands for.
    *

@@ -7,6 +7,8 @@ export class EncodedBody {
     readonly bytes: Buffer,
     /** Values in it. */
     readonly items: number,
+    /** It holds extension types of `values`. */
+    readonly usesValues: boolean,
   ) {}
 
   /** The body as its receiver gets it. */

@@ -52,8 +52,11 @@ export interface Link {
   attach(receiver: LinkReceiver): void;
   /** Starts reading. Called once. */
   start(receiver: LinkReceiver): void;
-  /** The handshake is done: frames may be as large as the limits allow, and as `peerMaxFrameBytes`, which the peer told. */
-  admit(peerMaxFrameBytes?: number): void;
+  /**
+   * The handshake is done: frames may be as large as the limits allow, and as `peerMaxFrameBytes`, which the peer told.
+   * `values`: both sides offered the extension.
+   */
+  admit(peerMaxFrameBytes?: number, values?: boolean): void;
   /**
    * Queues a frame; frames of one tick leave together.
    *

@@ -92,9 +92,9 @@ export class RecordDecoder {
     return this.#tail.length + this.frames.unfinishedBytes;
   }
 
-  admit(maxFrameBytes: number): void {
+  admit(maxFrameBytes: number, allowsValues = false): void {
     this.#maxSealedBytes = MAX_SEALED_BYTES;
-    this.frames.admit(maxFrameBytes);
+    this.frames.admit(maxFrameBytes, allowsValues);
   }
 
   /** All frames of the last chunk must have been taken. */

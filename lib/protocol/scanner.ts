@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { FrameLimits } from './limits.js';
 import { Fault } from './fault.js';
 import { Status } from './status.js';
+import { extensionSize, holdsValue, isSimple } from './values.js';
 
 /** Bytes of a token with its length or number field. */
 const HEAD_BYTES = new Uint8Array(256).fill(1);
@@ -9,6 +10,11 @@ for (const token of [0xc4, 0xcc, 0xd0, 0xd9]) HEAD_BYTES[token] = 2;
 for (const token of [0xc5, 0xcd, 0xd1, 0xda, 0xdc, 0xde]) HEAD_BYTES[token] = 3;
 for (const token of [0xc6, 0xca, 0xce, 0xd2, 0xdb, 0xdd, 0xdf]) HEAD_BYTES[token] = 5;
 for (const token of [0xcb, 0xcf, 0xd3]) HEAD_BYTES[token] = 9;
+// extensions: their type is part of the head
+HEAD_BYTES.fill(2, 0xd4, 0xd9);
+HEAD_BYTES[0xc7] = 3;
+HEAD_BYTES[0xc8] = 4;
+HEAD_BYTES[0xc9] = 6;
 
 /** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
 const NATIVE_CHECK_BYTES = 48;
@@ -18,12 +24,14 @@ const MAX_INDEX_DIGITS = 10;
 
 /** What a token is. Everything from `ARRAY` on is a container. */
 const SCALAR = 0;
-/** 0xc1, and extension types, which a Python peer does not read. */
+/** 0xc1 */
 const FORBIDDEN = 1;
-const BYTES = 2;
-const TEXT = 3;
-const ARRAY = 4;
-const MAP = 5;
+/** Extension types, which a Python peer does not read: only in bodies, and where both sides offered `values`. */
+const EXTENSION = 2;
+const BYTES = 3;
+const TEXT = 4;
+const ARRAY = 5;
+const MAP = 6;
 const KIND = new Uint8Array(256)
   .fill(MAP, 0x80, 0x90)
   .fill(ARRAY, 0x90, 0xa0)
@@ -33,12 +41,17 @@ const KIND = new Uint8Array(256)
   .fill(ARRAY, 0xdc, 0xde)
   .fill(MAP, 0xde, 0xe0)
   .fill(FORBIDDEN, 0xc1, 0xc2)
-  .fill(FORBIDDEN, 0xc7, 0xca)
-  .fill(FORBIDDEN, 0xd4, 0xd9);
+  .fill(EXTENSION, 0xc7, 0xca)
+  .fill(EXTENSION, 0xd4, 0xd9);
 
 /** Places in the stack of open containers. */
 const FRAME_DEPTH = 1;
 const HEADER_DEPTH = 2;
+
+/** What a place in that stack is. */
+const IS_MAP = 1;
+/** An extension that holds one value, which must end where the extension does. */
+const IS_EXTENSION = 2;
 
 /** Items of the frame's own array that are still to come when its header, and when its body, begins. */
 const AT_HEADER = 2;
@@ -61,6 +74,8 @@ interface Straddler {
 export class Scanner {
   /** Largest frame that is accepted now. */
   maxFrameBytes: number;
+  /** Both sides offered `values`: bodies may hold its extension types. */
+  allowsValues = false;
   /** Bytes looked at, for tests that guard the linear cost. */
   scannedBytes = 0;
   /**
@@ -82,6 +97,8 @@ export class Scanner {
   /** Items left in each open container; keys and values of a map count apart. Entry 0 stands for the connection. */
   readonly #left: Int32Array;
   readonly #isMap: Uint8Array;
+  /** Where extensions that are open end, counted from the frame. */
+  readonly #extensionEnd: Int32Array;
   /** Index of the innermost open container; -1 between frames. */
   #depth = -1;
   #items = 0;
@@ -101,6 +118,7 @@ export class Scanner {
     this.#maxDepth = limits.maxDepth;
     this.#left = new Int32Array(limits.maxDepth + 1);
     this.#isMap = new Uint8Array(limits.maxDepth + 1);
+    this.#extensionEnd = new Int32Array(limits.maxDepth + 1);
   }
 
   /** Holds the lower limits of the time before DECLARE is done, until {@link admit}. */
@@ -205,17 +223,22 @@ export class Scanner {
     let items = this.#items;
 
     for (;;) {
-      while (depth >= 0 && left[depth] === 0) depth -= 1;
+      while (depth >= 0 && left[depth] === 0) {
+        if (isMap[depth] === IS_EXTENSION && this.#extensionEnd[depth] !== base + pos)
+          throw refuse('an extension does not end where its value does');
+        depth -= 1;
+      }
       if (depth < 0 || pos >= end) break;
 
       const token = chunk[pos] as number;
       const kind = KIND[token] as number;
       const itemsLeft = left[depth] as number;
-      const isKey = isMap[depth] === 1 && (itemsLeft & 1) === 0;
+      const isKey = isMap[depth] === IS_MAP && (itemsLeft & 1) === 0;
       if (isKey && kind !== TEXT) throw refuse('a map key is not a string');
       if (depth < HEADER_DEPTH) this.#checkFrameItem(token, depth, base + pos);
       const headBytes = HEAD_BYTES[token] as number;
       if (pos + headBytes > end) {
+        if (kind === EXTENSION) this.#checkExtension(token, depth);
         this.#head = Buffer.from(chunk.subarray(pos));
         break;
       }
@@ -229,6 +252,30 @@ export class Scanner {
       }
       if (kind === FORBIDDEN) throw refuse(`token 0x${token.toString(16)} is not allowed`);
 
+      if (kind === EXTENSION) {
+        this.#checkExtension(token, depth);
+        const extensionBytes = extensionSize(chunk, pos, token);
+        const type = chunk[pos + headBytes - 1] as number;
+        pos += headBytes;
+        if (pos + extensionBytes > maxEnd) throw refuse('frame too large');
+        if (holdsValue(type)) {
+          this.needsCare = true;
+          if (depth + 1 > this.#maxDepth) throw refuse('too deep');
+          depth += 1;
+          left[depth] = 1;
+          isMap[depth] = IS_EXTENSION;
+          this.#extensionEnd[depth] = base + pos + extensionBytes;
+          continue;
+        }
+        if (!isSimple(type, extensionBytes)) this.needsCare = true;
+        if (pos + extensionBytes > end) {
+          this.#skip = extensionBytes - (end - pos);
+          break;
+        }
+        pos += extensionBytes;
+        continue;
+      }
+
       const size =
         headBytes === 1 ? (token < 0xa0 ? token & 0x0f : token & 0x1f) : declaredSize(chunk, pos, headBytes);
       pos += headBytes;
@@ -239,7 +286,7 @@ export class Scanner {
         if (count === 0) continue;
         depth += 1;
         left[depth] = count;
-        isMap[depth] = kind === MAP ? 1 : 0;
+        isMap[depth] = kind === MAP ? IS_MAP : 0;
         continue;
       }
 
@@ -280,6 +327,13 @@ export class Scanner {
     } else if (token >= 0x80 && (token < 0xcc || token > 0xcf)) {
       throw refuse('message type and correlation id are unsigned integers');
     }
+  }
+
+  /** Extension types are for bodies, and for peers that both offered `values`. */
+  #checkExtension(token: number, depth: number): void {
+    const left = this.#left[FRAME_DEPTH];
+    const isInBody = left === 0 || (depth === FRAME_DEPTH && left === AT_BODY);
+    if (!this.allowsValues || !isInBody) throw refuse(`token 0x${token.toString(16)} is not allowed`);
   }
 
   #checkHeaderBytes(offset: number, size: number, isKey: boolean): void {

@@ -117,6 +117,11 @@ export class Channels {
     return true;
   }
 
+  /** A message of the peer cannot be read: the channel ends, for both sides. */
+  violated(id: number, fault: Fault): void {
+    this.#live.get(id)?.violated(fault);
+  }
+
   /** Remembers that this side wants nothing of an id that it has no channel for. */
   reject(id: number): void {
     this.#remember(id);

@@ -3,12 +3,13 @@ import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { closeCodeOf } from '../protocol/close-code.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
 import { type AgreedExtensions, Extension, offeredExtensions } from '../protocol/extension.js';
-import { type Fault, LocalCode } from '../protocol/fault.js';
+import { Fault, LocalCode } from '../protocol/fault.js';
 import { MsgType, type Frame, type Header } from '../protocol/frame.js';
-import { LifeCycle } from '../protocol/life-cycle.js';
+import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { boundedText } from '../protocol/wire-error.js';
+import { UnreadableBody } from '../protocol/values.js';
+import { boundedText, toErrorFrame } from '../protocol/wire-error.js';
 import { PROCESS_CONTEXT } from './async-context.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
@@ -86,7 +87,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#opening = new (isServer ? ServerOpening : ClientOpening)({
       host: this,
       link: plainLink,
-      offer: offeredExtensions(limits.channelWindowBytes, toldLimits(limits, isServer)),
+      offer: offeredExtensions(
+        limits.channelWindowBytes,
+        toldLimits(limits, isServer),
+        security?.isJson !== true,
+      ),
       security,
       hooks: { retire: () => void clock.after(0, () => this.retire()) },
     });
@@ -245,6 +250,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   onFrame(frame: Frame, bytes: number): void {
     const [type, id, header, body] = frame;
     const { state } = this.#life;
+    if (body instanceof UnreadableBody) return this.#onUnreadable(frame, body.reason);
     if (state === 'opening') return this.#opening.onFrame(frame, bytes);
     if (state === 'closed') return;
     switch (type) {
@@ -272,6 +278,27 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   /** One that carries an error starts nothing. */
   #isDeclare(id: number, { channel_life_cycle: lifeCycle, status_code: status }: Header): boolean {
     return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
+  }
+
+  /** A body that holds an extension of which no value can be made fails what it belongs to, and nothing else. */
+  #onUnreadable([type, id, header]: Frame, reason: string): void {
+    const fault = new Fault({ status: Status.Parse, message: `the body cannot be read: ${reason}` });
+    if (type === MsgType.Msg && this.role === 'client') {
+      this.calls.get(id)?.reject(fault);
+      this.#life.closeIfDrained();
+      return;
+    }
+    const isLive = type === MsgType.Channel && this.channels.isLive(id);
+    if (isLive) this.channels.violated(id, fault);
+    else if (type === MsgType.Channel && this.calls.get(id)) {
+      this.channels.reject(id);
+      this.calls.get(id)?.reject(fault);
+      this.#send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
+    } else if (type === MsgType.Channel || (type === MsgType.Msg && header.one_way !== true)) {
+      const { header: head, body } = toErrorFrame(fault, 'ParseError');
+      const lifeCycle = type === MsgType.Channel ? { channel_life_cycle: LifeCycle.Drop } : {};
+      this.#send(type, id, { ...head, ...lifeCycle }, body);
+    }
   }
 
   /** Refuses a frame that is nobody's. A peer that sends many is left. */
@@ -327,7 +354,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.channels.agree(agreed);
     this.calls.agree(maxInFlight, agreed.has(Extension.Deadline));
     this.calls.events = eventMode(agreed);
-    this.#link.admit(maxFrameBytes);
+    this.#link.admit(maxFrameBytes, agreed.has(Extension.Values));
     const { intervalMs } = this.#options.keepAlive;
     // servers spread their pings, or all that started together would ping together
     this.#keepAlive.start(this.role === 'server' ? intervalMs * (0.9 + Math.random() * 0.2) : intervalMs);

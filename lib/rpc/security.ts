@@ -7,6 +7,8 @@ export const SECURITY = Symbol.for('nestjs-rap.security');
 
 /** How a processor takes part in DECLARE and secures what follows. One handshake belongs to one connection. Internal, too. */
 export interface ConnectionSecurity {
+  /** Bodies are JSON, which has no place for the extension `values`. */
+  readonly isJson?: boolean;
   /** Where it can be used. */
   readonly side: 'client' | 'server';
   /** What the log should say once, when this is put to use. */

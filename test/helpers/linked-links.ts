@@ -33,7 +33,7 @@ export class Wire {
 
   constructor(private readonly limits: FrameLimits) {
     this.#log = new FrameDecoder(limits);
-    this.#log.admit(limits.maxFrameBytes);
+    this.#log.admit(limits.maxFrameBytes, true);
   }
 
   /** Bytes wait, as with a peer that does not read. */
@@ -116,6 +116,7 @@ export class LinkedLink implements Link {
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
   #sendLimits: SendLimits;
+  #values = false;
   #pauses = 0;
   #mayHaveFrames = false;
 
@@ -144,8 +145,9 @@ export class LinkedLink implements Link {
     this.#receiver = receiver;
   }
 
-  admit(peerMaxFrameBytes = Infinity): void {
-    this.#decoder.admit(this.limits.maxFrameBytes);
+  admit(peerMaxFrameBytes = Infinity, values = false): void {
+    this.#values = values;
+    this.#decoder.admit(this.limits.maxFrameBytes, values);
     this.#sendLimits = sendLimits(this.limits, peerMaxFrameBytes);
   }
 
@@ -154,7 +156,7 @@ export class LinkedLink implements Link {
   }
 
   sendExact(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): Buffer {
-    const bytes = encoded(type, id, header, body, this.#sendLimits, this.#seal);
+    const bytes = encoded(type, id, header, body, this.#sendLimits, this.#seal, this.#values);
     if (!this.out.ending && !this.closed) this.out.push(bytes);
     return bytes;
   }
@@ -287,6 +289,7 @@ function encoded(
   body: unknown,
   limits: SendLimits,
   seal?: FrameSeal,
+  values = false,
 ): Buffer {
-  return bytesOf(encodeFrame(type, id, header, body, limits, seal));
+  return bytesOf(encodeFrame(type, id, header, body, limits, seal, values));
 }

@@ -10,7 +10,12 @@ import {
   RapContext,
   RapProcessor,
   type RapServerOptions,
+  defineService,
+  type RapHandlers,
+  RapService,
+  unary,
 } from '../../lib/index.js';
+import { z } from 'zod';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 
@@ -199,17 +204,19 @@ describe.each(WAYS)('bytes that are written again as soon as they were handed ov
   });
 });
 
+/** Uses one body three times, and changes it each time. */
+const changing = <T>(use: (body: { i: number }) => T): T[] => {
+  const body = { i: -1 };
+  const used = [0, 1, 2].map((i) => {
+    body.i = i;
+    return use(body);
+  });
+  body.i = 9;
+  return used;
+};
+
 describe.each(WAYS)('a body that changes after it was handed over, %s', (_way, options) => {
   const expected = [{ i: 0 }, { i: 1 }, { i: 2 }];
-  const changing = <T>(use: (body: { i: number }) => T): T[] => {
-    const body = { i: -1 };
-    const used = [0, 1, 2].map((i) => {
-      body.i = i;
-      return use(body);
-    });
-    body.i = 9;
-    return used;
-  };
 
   it.each<[string, Both, boolean]>([
     ['of a client that is not connected', {}, false],
@@ -260,4 +267,83 @@ describe.each(WAYS)('a body that changes after it was handed over, %s', (_way, o
     await Promise.all(writes);
     channel.close();
   });
+});
+
+const Kept = defineService('kept', {
+  all: unary({
+    input: z.object({
+      at: z.date(),
+      size: z.bigint(),
+      names: z.map(z.string(), z.number()),
+      ids: z.set(z.bigint()),
+    }),
+    output: z.object({
+      at: z.date(),
+      size: z.bigint(),
+      names: z.map(z.string(), z.number()),
+      ids: z.set(z.bigint()),
+    }),
+  }),
+  later: unary<Date, Date>(),
+});
+
+@RapService(Kept)
+class KeptController implements RapHandlers<typeof Kept> {
+  all<T>(input: T): T {
+    return input;
+  }
+  later(at: Date): Date {
+    return new Date(at.getTime() + 1);
+  }
+}
+
+describe.each(WAYS)('values that msgpack has no type for, %s', (_way, options) => {
+  const values = {
+    at: new Date(1_732_270_000_123),
+    size: 5n,
+    large: 2n ** 100n,
+    map: new Map<unknown, unknown>([[1, new Set(['a'])]]),
+    list: [undefined, new URL('https://example.com/a'), /a+/gi],
+  };
+
+  it('arrive as they are, also where they had to wait', async () => {
+    const test = await scope.serve([KeepingController], options('server'));
+    const client = test.client(options('client'));
+    expect(await client.call('echo', values)).toEqual(values);
+    expect(await client.call('echo', values)).toEqual(values);
+    const items: unknown[] = [];
+    for await (const item of client.stream('again', values)) items.push(item);
+    expect(items).toEqual([values]);
+  });
+
+  it('are what contracts say', async () => {
+    const test = await scope.serve([KeptController], options('server'));
+    const kept = test.client(options('client')).service(Kept);
+    const input = {
+      at: new Date(0),
+      size: 5n,
+      names: new Map([['a', 1]]),
+      ids: new Set([1n, 2n ** 70n]),
+    };
+    expect(await kept.all(input)).toEqual(input);
+    expect(await kept.later(new Date(0))).toEqual(new Date(1));
+  });
+});
+
+it('sends values as JSON has them where bodies are JSON', async () => {
+  const text = 'a-key-of-16-char';
+  const options = (side: 'server' | 'client'): Both => ({
+    processors: [
+      new CryptoProcessor({
+        mode: 'rap-cbc',
+        ...(side === 'server' ? { keys: { k: text } } : { keyId: 'k', key: text }),
+      }),
+    ],
+  });
+  const test = await scope.serve([KeepingController], options('server'));
+  const client = test.client(options('client'));
+  const body = { at: new Date(0), set: new Set([1]), map: new Map([['a', 5n]]) };
+  const expected = { at: '1970-01-01T00:00:00.000Z', set: [1], map: { a: 5 } };
+  expect(await client.call('echo', body)).toEqual(expected);
+  expect(await client.call('echo', body)).toEqual(expected);
 });

@@ -58,8 +58,8 @@ export class PythonLink implements Link, LinkReceiver {
     this.inner.start(this);
   }
 
-  admit(peerMaxFrameBytes?: number): void {
-    this.inner.admit(peerMaxFrameBytes);
+  admit(peerMaxFrameBytes?: number, values?: boolean): void {
+    this.inner.admit(peerMaxFrameBytes, values);
   }
 
   secure(seal: FrameSeal): void {

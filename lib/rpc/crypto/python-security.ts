@@ -22,6 +22,7 @@ export interface PythonSecurityOptions {
 
 /** Python's mode: DECLARE names a key, and every body behind it is encrypted with that. */
 export class PythonSecurity implements ConnectionSecurity {
+  readonly isJson = true;
   readonly warning =
     "CryptoProcessor in mode 'rap-cbc' hides bodies from a glance and protects them from nothing: use TLS, or mode 'aead'";
 
