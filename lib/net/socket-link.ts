@@ -70,8 +70,8 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   #backlog: Buffer[] = [];
   /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
   #shareBytes = 0;
-  /** Frames of the next share: one, until it is known how long handlers hold the process up. */
-  #shareFrames = 1;
+  /** Frames of the next share: DECLARE, or its answer, and one behind it, until it is known how long handlers hold the process up. */
+  #shareFrames = 2;
   /** Frames of this turn. */
   #turnFrames = 0;
   #delivering = false;

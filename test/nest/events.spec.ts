@@ -478,7 +478,7 @@ describe('many events at once', () => {
   });
 
   it('that the server refuses fail, and are logged, observed or not', async () => {
-    const { client, log } = await scope.serve([SlowController], { limits: { maxInFlight: 1 } });
+    const { client, log } = await scope.serve([SlowController], { limits: { maxInFlightTotal: 1 } });
     const rap = client();
 
     await lastValueFrom(rap.emit('slow', 1));

@@ -221,7 +221,7 @@ describe('a call', () => {
 
   it('does not see calls that a limit of the server refuses', async () => {
     const recorder = new Recorder('s');
-    const test = await scope.serve([Things], { processors: [recorder], limits: { maxInFlight: 1 } });
+    const test = await scope.serve([Things], { processors: [recorder], limits: { maxInFlightTotal: 1 } });
     const client = test.client();
     const first = client.call('hang').catch(() => {});
     await eventually('the first runs', () => seen.runs === 1);
