@@ -276,7 +276,7 @@ describe('turns', () => {
     await new Promise((resolve) => void socket.once('data', resolve));
     link.destroy();
     for (let i = 0; i < 5; i++) await turn();
-    expect(receiver.frames).toHaveLength(1);
+    expect(receiver.frames).toHaveLength(2);
     expect(receiver.log.at(-1)).toBe('close');
   });
 });
