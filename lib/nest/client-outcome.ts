@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- an outcome is made of functions */
 import { map, Observable, type Subscriber } from 'rxjs';
 import { captureContext } from '../rpc/async-context.js';
 import type { Outcome } from './client-attempt.js';

@@ -44,8 +44,8 @@ export function forgettable<T>(
   const promise: Forgettable<T> = new Forgettable((resolve, reject) => {
     source.then(resolve, (fault: unknown) => {
       const error = toRapError(fault);
-      Promise.prototype.then.call(promise, undefined, () => {});
-      reject(error as Error);
+      void Promise.prototype.then.call(promise, undefined, () => {});
+      reject(error);
       // Node, too, looks after all that is due first
       setImmediate(() => {
         if (promise.isAwaited) return;

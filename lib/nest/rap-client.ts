@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { map, Observable, throwError } from 'rxjs';
+import { Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { Fault } from '../protocol/fault.js';

@@ -13,7 +13,6 @@ import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { BudgetHolder, InputBudget } from './input-budget.js';
-import { setImmediate } from './runtime.js';
 import { SocketWriter } from './socket-writer.js';
 import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
 

@@ -119,7 +119,8 @@ export class SocketServer {
    * taken it in its time.
    */
   async flushed(): Promise<void> {
-    await Promise.all(Array.from(this.#links, (link) => link.isEnding && closeOf(link.unwrap())));
+    const ending = Array.from(this.#links).filter(({ isEnding }) => isEnding);
+    await Promise.all(ending.map((link) => closeOf(link.unwrap())));
   }
 
   /** Waits for connections that have been ended, destroys every other and waits until all are gone. */

@@ -1,8 +1,5 @@
 import type { Clock } from '../protocol/clock.js';
-
-// taken once: what a test framework puts in their place later is for the application's timers
-const { nextTick } = process;
-const immediately = setImmediate;
+import { nextTick, queueMicrotask, setImmediate } from './runtime.js';
 
 /** After so long, sockets, timers and other work have their turn. */
 export const TURN_MS = 5;
@@ -58,7 +55,7 @@ export class Turns {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    immediately(this.#begin);
+    setImmediate(this.#begin);
   }
 
   readonly #begin = (): void => {

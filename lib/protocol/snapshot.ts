@@ -93,5 +93,5 @@ class Copier {
 
 /** `slice()` of a Buffer is a view, that of its base class a copy. */
 function copyOfTyped(value: NodeJS.TypedArray): NodeJS.TypedArray {
-  return (Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array).slice.call(value) as NodeJS.TypedArray;
+  return (Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array).slice.call(value);
 }

@@ -309,7 +309,9 @@ function isError(value: object): value is Error {
 function errorParts(error: Error): unknown[] {
   const fields: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(error)) if (!ERROR_FIELDS.has(key)) fields[key] = value;
-  return [String(error.name), String(error.message), fields];
+  // whatever their types say
+  const { name, message } = error as { name: unknown; message: unknown };
+  return [String(name), String(message), fields];
 }
 
 function isPlain(value: object): boolean {

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 
 /** The part of {@link AsyncResource} that runs something in the async context in which it was made. */

@@ -1,20 +1,16 @@
-import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import type { Timer } from '../protocol/clock.js';
 import { EventTarget } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
-import { MsgType, type Header } from '../protocol/frame.js';
+import { MsgType } from '../protocol/frame.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
 import type { IncomingCall } from './incoming-call.js';
-import type { Peer } from './peer.js';
+import type { ServingOptions } from './serving.js';
 
 /** Ends of events that are told at once; fewer wait for the next turn of the event loop, and go together. */
 const BATCH = 32;
 
-export interface ReceiptsOptions {
-  readonly peer: Peer;
-  send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number;
-}
+export type ReceiptsOptions = Pick<ServingOptions, 'peer' | 'send'>;
 
 /**
  * What the sender of events hears of them, if it wants to: that each was taken, or why it was refused, and how many have

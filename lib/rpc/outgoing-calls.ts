@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { hold } from '../protocol/encoder.js';

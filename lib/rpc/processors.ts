@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import { hold } from '../protocol/encoder.js';
 import { Fault } from '../protocol/fault.js';
 import { heldValue } from '../protocol/held-body.js';

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { CloseReason } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
@@ -25,7 +26,7 @@ export interface ServingOptions {
   readonly link: Link;
   readonly sendWatch: SendWatch;
   /** Sends a frame and returns its size. */
-  send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number;
+  readonly send: (type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown) => number;
   /** Begins the way of a call or channel through the processors, where there are any. */
   readonly exchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
   /** A handler has ended. */

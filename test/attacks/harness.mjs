@@ -88,7 +88,10 @@ export class Attacker {
     this.socket = socket;
     socket.on('error', () => {});
     socket.on('close', () => (this.closed = true));
-    if (!reads) return void socket.pause();
+    if (!reads) {
+      socket.pause();
+      return;
+    }
     const unpack = new UnpackrStream({ useRecords: false });
     unpack.on('error', () => {});
     unpack.on('data', (frame) => this.frames.push(frame));
@@ -104,7 +107,7 @@ export class Attacker {
   /** Connects and says DECLARE. */
   static async open(port, { extensions = {}, metadata = {}, ...options } = {}) {
     const attacker = await Attacker.connect(port, options);
-    attacker.send(declare({ extensions, metadata }));
+    void attacker.send(declare({ extensions, metadata }));
     if (options.reads !== false)
       for (let i = 0; i < 200 && attacker.frames.length === 0 && !attacker.closed; i++) await sleep(5);
     else await sleep(50);

@@ -19,6 +19,9 @@ class EchoController {
   }
 }
 
+const register = (given: unknown): unknown => RapModule.register(given as never);
+const registerAsync = (given: unknown): unknown => RapModule.registerAsync(given as never);
+
 describe('options that do not exist are refused by name, with the nearest that does', () => {
   const server: [object, string][] = [
     [{ prot: 9000 }, 'prot is not an option; did you mean port?'],
@@ -98,12 +101,10 @@ describe('options that do not exist are refused by name, with the nearest that d
   });
 
   it('of the module', () => {
-    const register = RapModule.register as (given: unknown) => unknown;
     expect(() => register({ name: 'MATH', port: 1 })).toThrow('a list of clients, or { clients, isGlobal }');
     expect(() => register({ client: [] })).toThrow('did you mean clients?');
     expect(() => register([{ port: 1 }])).toThrow('a client has no name');
     expect(() => register([{ name: 'MATH' }, { name: 'MATH' }])).toThrow('two clients have the name MATH');
-    const registerAsync = RapModule.registerAsync as (given: unknown) => unknown;
     expect(() => registerAsync([{ name: 'A', useFactory: () => ({}), injects: [] }])).toThrow(
       'did you mean inject?',
     );

@@ -11,7 +11,7 @@ const scope = testScope();
 /** The package once more, as a linked package of a monorepo brings it. */
 async function otherCopy(): Promise<typeof rap> {
   jest.resetModules();
-  return (await import('../../lib/index.js')) as typeof rap;
+  return await import('../../lib/index.js');
 }
 
 /** An `RpcException` of another copy of Nest. */

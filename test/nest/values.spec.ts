@@ -130,12 +130,10 @@ class KeepingController {
   @MessagePattern('again') *again(@Payload() data: object): Generator<object> {
     yield data;
   }
-  @ChannelPattern('fills') async fills(@Payload() channel: RapChannel<Buffer, unknown>): Promise<void> {
+  @ChannelPattern('fills') async fills(@Payload() channel: RapChannel<Buffer>): Promise<void> {
     for await (const bytes of channel) await channel.write(fill(bytes));
   }
-  @ChannelPattern('patient') async patient(
-    @Payload() channel: RapChannel<{ i: number }, unknown>,
-  ): Promise<void> {
+  @ChannelPattern('patient') async patient(@Payload() channel: RapChannel<{ i: number }>): Promise<void> {
     await gate.opened;
     await channel.write(channel.metadata);
     for await (const { i } of channel) await channel.write(i);
@@ -257,7 +255,7 @@ describe.each(WAYS)('a body that changes after it was handed over, %s', (_way, o
     });
     const client = test.client(options('client'));
     const metadata = { name: 'a' };
-    const opening = client.channel<unknown, unknown>('patient', { metadata });
+    const opening = client.channel('patient', { metadata });
     metadata.name = 'b';
     const channel = await opening;
     const writes = changing((body) => channel.write(body));

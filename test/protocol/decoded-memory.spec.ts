@@ -30,6 +30,8 @@ function frameOf(header: Buffer, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from([0x94, 0x65, 0x05]), header, body]);
 }
 
+const bin = (bytes: Buffer): Buffer => Buffer.concat([count32(0xc6, bytes.length), bytes]);
+
 const EMPTY = Buffer.from([0x80]);
 
 function decode(frame: Buffer, chunkBytes: number): Frame {
@@ -109,7 +111,6 @@ describe('what decoded values hold in memory', () => {
 
   it('a small byte array does not keep a large frame alive', () => {
     const blob = Buffer.alloc(2 * 1024 * 1024, 3);
-    const bin = (bytes: Buffer): Buffer => Buffer.concat([count32(0xc6, bytes.length), bytes]);
     const id = Buffer.alloc(16, 7);
     const body = Buffer.concat([Buffer.from([0x82]), key('id'), bin(id), key('blob'), bin(blob)]);
     const kept = decode(frameOf(EMPTY, body), 64 * 1024)[3] as { id: Buffer; blob: Buffer };

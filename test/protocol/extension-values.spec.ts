@@ -100,7 +100,7 @@ describe('values that msgpack has no type for', () => {
     const error = Object.assign(new TypeError('no'), { code: 'E_NO', nested: { at: new Date(0) } });
     const got = decoded(encoded(error)) as TypeError & { code: string };
     expect(got).toBeInstanceOf(TypeError);
-    expect({ ...got, message: got.message, name: got.name }).toEqual({
+    expect({ ...(got as object), message: got.message, name: got.name }).toEqual({
       code: 'E_NO',
       nested: { at: new Date(0) },
       message: 'no',

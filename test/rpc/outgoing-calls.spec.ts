@@ -548,14 +548,14 @@ describe('events', () => {
 
   it('are calls with an answer that nobody reads if the server knows no one_way', () => {
     openTo({}, { limits: { maxInFlight: 1 } });
-    const [sent, waiting] = [pair.emit('e').sink, pair.emit('f').sink];
+    const [first, waiting] = [pair.emit('e').sink, pair.emit('f').sink];
     const [, id, header] = pair.links.toServer.frames.at(-1) as Frame;
     expect(header).toEqual({ target: '/default/x' });
     expect(counts()).toEqual([1, 1]);
-    expect([sent.outcome, waiting.settled]).toEqual([undefined, false]);
+    expect([first.outcome, waiting.settled]).toEqual([undefined, false]);
     pair.links.toClient.inject([101, id, { status_code: 500 }, 'x']);
     pair.flow();
-    expect([sent.outcome, waiting.outcome]).toEqual([undefined, undefined]);
+    expect([first.outcome, waiting.outcome]).toEqual([undefined, undefined]);
     expect(counts()).toEqual([1, 0]);
     expect(pair.client.lateAnswers).toBe(0);
   });

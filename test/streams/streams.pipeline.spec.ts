@@ -58,7 +58,7 @@ class Log implements NestInterceptor {
     trace.push(`before ${target}`);
     return next.handle().pipe(
       tap({
-        next: (value) => trace.push(`saw ${value}`),
+        next: (value) => trace.push(`saw ${String(value as number)}`),
         complete: () => trace.push('complete'),
       }),
     );

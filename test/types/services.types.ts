@@ -297,5 +297,5 @@ export function whatTheHelperTypesTake(): void {
   expectTypeOf<OutputOf<Service, 'total'>>().toEqualTypeOf<{ total: number }>();
   expectTypeOf<InputOf<Service, 'chat'>>().toEqualTypeOf<string>();
   // @ts-expect-error -- the contract has no such method
-  unused({} as InputOf<Service, 'nothing'>);
+  expectTypeOf<InputOf<Service, 'nothing'>>();
 }
