@@ -58,6 +58,7 @@ export class CallDispatcher {
 
   /** A channel: its handler gets it as its payload. */
   converse(incoming: IncomingChannel, route: Route): void {
+    if (!incoming.takeSlot()) return;
     incoming.peer.acceptChannel(incoming);
     if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
     this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
@@ -74,6 +75,9 @@ export class CallDispatcher {
     channel.read().then(
       (parameters) => {
         peer.deadlines.remove(limit);
+        if (parameters && !incoming.takeSlot()) return;
+        channel.expectNoMessages();
+        if (incoming.settled) return incoming.ended();
         if (parameters)
           this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
         else {
@@ -91,6 +95,8 @@ export class CallDispatcher {
     const context = new RapContext(incoming, route);
     const { hooks } = this.options;
     const run = (): Promise<void> => {
+      // it was over before its handler could begin
+      if (incoming.settled) return Promise.resolve(incoming.ended());
       const { end } = hooks;
       // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.#guarded(() => end(context)));

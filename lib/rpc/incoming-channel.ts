@@ -3,13 +3,16 @@ import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { Channel } from './channel.js';
 import { cancelled } from './incoming-call.js';
-import { Incoming } from './incoming.js';
+import { Incoming, tooMany } from './incoming.js';
 import type { MessageView } from './message-view.js';
 import { channelTimeIsOver } from './own-timeout.js';
 import type { Peer } from './peer.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
 export class IncomingChannel extends Incoming {
+  /** It counts among the channels of the whole server. */
+  hasSlot = false;
+
   constructor(
     peer: Peer,
     header: Header,
@@ -25,6 +28,14 @@ export class IncomingChannel extends Incoming {
   /** Whether the caller wants a conversation: to a function that is no channel, it has nothing to say. */
   get wantsChannel(): boolean {
     return this.header.accept_stream !== true && this.peer.has(Extension.AcceptStream);
+  }
+
+  /** Takes its slot of the whole server. False where there is none: then it has failed with 429, and has ended. */
+  takeSlot(): boolean {
+    if (this.peer.incoming.takeSlot(this)) return true;
+    this.fail(tooMany('Too many channels'), 'TooManyRequestsError');
+    this.ended();
+    return false;
   }
 
   /** The handler has done its part: ends the channel in order. */
