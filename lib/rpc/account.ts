@@ -61,7 +61,7 @@ export class Account {
 
   #wake(waiting: Set<() => void>): void {
     if (this.#held > this.limit) return;
-    for (const callback of [...waiting]) callback();
+    for (const callback of Array.from(waiting)) callback();
   }
 }
 

@@ -49,6 +49,11 @@ export class IncomingChannel extends Incoming {
     this.channel.metadata = message.body;
   }
 
+  /** Takes over what middleware made of the parameters of a stream; they stand beside the metadata. */
+  acceptParameters(message: MessageView): void {
+    super.accept(message);
+  }
+
   /** Its place is free when its last messages have left the processors, too. */
   override ended(): void {
     if (!this.exchange || this.channel.isClosed) super.ended();

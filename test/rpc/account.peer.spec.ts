@@ -124,20 +124,20 @@ describe('channels', () => {
   });
 });
 
-describe('answers that are not taken', () => {
-  const answers = (): Frame[] => pair.links.toClient.frames.filter(([type]) => type === 101);
+const answers = (): Frame[] => pair.links.toClient.frames.filter(([type]) => type === 101);
 
-  function answerAll(count: number, bytes: number): void {
-    pair.serverOwner.serve = undefined;
-    for (let i = 0; i < count; i++) pair.call();
-    pair.flow();
-    pair.links.toClient.hold();
-    for (const call of pair.serverOwner.calls) {
-      call.reply(text(bytes));
-      call.ended();
-    }
+function answerAll(count: number, bytes: number): void {
+  pair.serverOwner.serve = undefined;
+  for (let i = 0; i < count; i++) pair.call();
+  pair.flow();
+  pair.links.toClient.hold();
+  for (const call of pair.serverOwner.calls) {
+    call.reply(text(bytes));
+    call.ended();
   }
+}
 
+describe('answers that are not taken', () => {
   it('are no more than the account; the others wait in their slots, and all arrive', () => {
     open({ limits: { maxHeldBytes: 100_000, sendBufferSoftBytes: 10_000 } });
     answerAll(50, 10_000);
