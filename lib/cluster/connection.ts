@@ -256,7 +256,6 @@ export class Connection implements PeerOwner {
       clock,
       deadlines,
       metadata,
-      load: { running: 0 },
       processors,
     });
     try {

@@ -44,6 +44,7 @@ export class AnswerSink implements StreamSink {
     if (this.call.oneWay || this.#stream) return;
     this.#stream = this.call.turnIntoStream();
     if (!this.#stream) throw kindFault(this.route, 'a stream', 'stream()', 'call()');
+    this.#stream.expectNoMessages();
     if (this.#count === 0 || this.#stream.tryWrite(this.#first)) return;
     this.#stream.write(this.#first).catch((fault: Fault) => this.close(fault));
   }

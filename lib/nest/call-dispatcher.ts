@@ -6,6 +6,7 @@ import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import { aroundCall } from '../rpc/compose.js';
+import type { ChannelMessage } from '../rpc/message-queue.js';
 import { MessageView } from '../rpc/message-view.js';
 import type { MessageMiddleware } from '../rpc/pipeline.js';
 import { pumpAnswer } from './answer-sink.js';
@@ -13,7 +14,7 @@ import { runInScope } from './call-scope.js';
 import { toRapError } from './errors.js';
 import { callerError, handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from './handler-fault.js';
 import type { Route } from './handler-registry.js';
-import { kindFault, noParametersFault, parametersFault } from './kind-fault.js';
+import { noParametersFault, parametersFault, unaryFault } from './kind-fault.js';
 import { pumpObservable } from './observable-source.js';
 import { RapChannel } from './rap-channel.js';
 import { RapContext } from './rap-context.js';
@@ -29,7 +30,7 @@ export interface ProcessingHooks {
 
 /** The user's deserializer and serializer of Nest, where they set one. */
 export interface BodyCodec {
-  decode(route: Route, call: IncomingCall): Promise<unknown>;
+  decode(route: Route, call: Pick<IncomingCall, 'id' | 'body'>): Promise<unknown>;
   encode(route: Route, call: IncomingCall, result: unknown): Promise<unknown>;
 }
 
@@ -42,6 +43,16 @@ export interface DispatcherOptions {
   readonly middleware: readonly MessageMiddleware[] | undefined;
   readonly onError: (error: unknown) => void;
   readonly onWarning: (message: string) => void;
+}
+
+/** What is known of a stream when its parameters have come. */
+interface StreamJob {
+  readonly parameters: ChannelMessage;
+  readonly incoming: IncomingChannel;
+  readonly route: Route;
+  readonly context: RapContext;
+  /** Time that the handler has until it gives a stream, where nobody has set another. */
+  readonly patienceMs: number;
 }
 
 /** Takes calls and channels through Nest's pipeline (guards, pipes, interceptors, filters) to their answers. */
@@ -58,6 +69,7 @@ export class CallDispatcher {
 
   /** A channel: its handler gets it as its payload. */
   converse(incoming: IncomingChannel, route: Route): void {
+    if (!incoming.takeSlot()) return;
     incoming.peer.acceptChannel(incoming);
     if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
     this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
@@ -74,8 +86,13 @@ export class CallDispatcher {
     channel.read().then(
       (parameters) => {
         peer.deadlines.remove(limit);
+        if (parameters && !incoming.takeSlot()) return;
+        channel.expectNoMessages();
+        if (incoming.settled) return incoming.ended();
         if (parameters)
-          this.#begin(incoming, route, (context) => this.#stream(parameters.body, incoming, route, context));
+          this.#begin(incoming, route, (context) =>
+            this.#stream({ parameters, incoming, route, context, patienceMs }),
+          );
         else {
           // the client has gone, or has ended its side, without a word: the function does not run
           incoming.fail(noParametersFault(route), 'ChannelError');
@@ -91,6 +108,8 @@ export class CallDispatcher {
     const context = new RapContext(incoming, route);
     const { hooks } = this.options;
     const run = (): Promise<void> => {
+      // it was over before its handler could begin
+      if (incoming.settled) return Promise.resolve(incoming.ended());
       const { end } = hooks;
       // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.#guarded(() => end(context)));
@@ -235,22 +254,56 @@ export class CallDispatcher {
   }
 
   /** A stream: parameters in, items out. */
-  async #stream(
-    parameters: unknown,
-    incoming: IncomingChannel,
-    route: Route,
-    context: RapContext,
-  ): Promise<void> {
+  async #stream(job: StreamJob): Promise<void> {
+    const { incoming, context, parameters } = job;
+    const { middleware } = this.options;
     try {
-      const result: unknown = await unfiltered(route.handler(parameters, context));
-      if (!isValues(result)) throw kindFault(route, 'unary', 'call()', 'stream() or channel()');
-      await pump(result, incoming.channel, context.items);
-      context.assertNotKept();
+      if (middleware) await this.#streamThrough(middleware, job);
+      else await this.#run(parameters.body, job);
     } catch (error) {
       return this.#fail(error, incoming, context);
     }
     incoming.close();
     incoming.ended();
+  }
+
+  /** Runs middleware around the handler of a stream: `next()` resolves when that has ended. */
+  async #streamThrough(middleware: readonly MessageMiddleware[], job: StreamJob): Promise<void> {
+    const { incoming, route, context, parameters } = job;
+    const callContext = incoming.peer.contextOf(incoming, 'channel');
+    const view = new MessageView(callContext, undefined, incoming.header, parameters.body, parameters.bytes);
+    let running: Promise<void> | undefined;
+    const handle = (): Promise<void> => {
+      if (incoming.settled) return Promise.reject(toRapError(incoming.signal.reason));
+      incoming.acceptParameters(view);
+      running = this.#run(view.body, job).catch((error: unknown) => {
+        throw callerError(this.#seen(error, incoming, context)); // as middleware sees it, and the caller after it
+      });
+      return running;
+    };
+    try {
+      await aroundCall(middleware, view, callContext, handle);
+      await running;
+    } catch (error) {
+      await running?.catch(() => {});
+      throw new UnfilteredError(error);
+    }
+    // what middleware answers with instead is one value
+    if (!running) throw unaryFault(route);
+  }
+
+  /** Runs the handler, which has the time of a call until it has given a stream, and sends that. */
+  async #run(body: unknown, { incoming, route, context, patienceMs }: StreamJob): Promise<void> {
+    const { deadlines } = incoming.peer;
+    const hasOwnLimit = incoming.timeLeftMs !== undefined;
+    if (!hasOwnLimit) incoming.limitRun(patienceMs);
+    const codec = this.options.codec();
+    const decoded = codec ? await codec.decode(route, { id: incoming.id, body }) : body;
+    const result: unknown = await unfiltered(route.handler(decoded, context));
+    if (!hasOwnLimit) deadlines.remove(incoming);
+    if (!isValues(result)) throw unaryFault(route);
+    await pump(result, incoming.channel, context.items);
+    context.assertNotKept();
   }
 
   #fail(error: unknown, incoming: Incoming, context: RapContext): void {

@@ -10,7 +10,7 @@ import type { Peer } from '../rpc/peer.js';
 import { type Authorize, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry, Route } from './handler-registry.js';
-import { channelFault, kindFault } from './kind-fault.js';
+import { channelFault, kindFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
@@ -56,8 +56,9 @@ export class CallRouter {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
-    else if (!incoming.wantsChannel) dispatcher.stream(incoming, route, this.options.runTimeoutMs);
-    else fail(incoming, channelFault(route), 'ChannelError');
+    else if (incoming.wantsChannel) fail(incoming, channelFault(route), 'ChannelError');
+    else if (route.isUnary) fail(incoming, unaryFault(route), 'ChannelError');
+    else dispatcher.stream(incoming, route, this.options.runTimeoutMs);
   }
 
   /** The user's `authorize` decides, now or later. */

@@ -55,6 +55,8 @@ export interface Route extends RapHandlerInfo {
   /** The pattern as Nest normalises it. */
   readonly pattern: string;
   readonly handler: MessageHandler;
+  /** Known to give one value: a contract says so, or its `kind`. */
+  readonly isUnary: boolean;
   /** Registered with `@ChannelPattern`, or a contract's channel. */
   readonly isChannel: boolean;
   /** `Class.method`, where a decorator of this package has seen it. */

@@ -13,6 +13,11 @@ export function channelFault(route: Route): Fault {
   return kindFault(route, 'unary', 'call(), or stream() if it streams', 'channel()');
 }
 
+/** For a unary function that was opened as a stream or channel. */
+export function unaryFault(route: Route): Fault {
+  return kindFault(route, 'unary', 'call()', 'stream() or channel()');
+}
+
 /** For a stream whose parameters do not come. */
 export function parametersFault({ target }: Route, afterMs: number): Fault {
   const message = `${target} is no channel: its parameters, the first message, did not come in ${afterMs} ms`;

@@ -4,6 +4,7 @@ import type { Header } from '../protocol/frame.js';
 import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
 import type { ChannelMessage } from '../rpc/message-queue.js';
+import { audibleSignal } from './audible-signal.js';
 import { toRapError } from './errors.js';
 import { forgettable } from './forgettable.js';
 import { handlerFault } from './handler-fault.js';
@@ -22,6 +23,7 @@ export interface RapMessage<T> {
 export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In> {
   readonly #channel: Channel;
   #closed: Promise<void> | undefined;
+  #signal: AbortSignal | undefined;
 
   /** @internal */
   constructor(channel: Channel) {
@@ -48,9 +50,13 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     return this.#channel.isEnding;
   }
 
-  /** Aborted when the channel is over, with the error as its reason where there was one. */
+  /**
+   * Aborted when the channel is over, with the error as its reason where there was one. Where it was over before anybody
+   * asked for it, the `abort` event comes once more, after the turn in which it is asked for first.
+   */
   get signal(): AbortSignal {
-    return this.#channel.signal;
+    this.#signal ??= audibleSignal(this.#channel.signal);
+    return this.#signal;
   }
 
   /** Resolves when the channel is over; rejects with the error that ended it. */

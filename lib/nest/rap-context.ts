@@ -6,6 +6,7 @@ import type { Incoming } from '../rpc/incoming.js';
 import { IncomingChannel } from '../rpc/incoming-channel.js';
 import type { Session } from '../rpc/sessions.js';
 import { Status } from '../protocol/status.js';
+import { audibleSignal } from './audible-signal.js';
 import { toRapError } from './errors.js';
 import { ItemLink } from './item-link.js';
 import type { Route } from './handler-registry.js';
@@ -23,6 +24,7 @@ type RapContextArgs = [target: string, header: Header];
 export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: Incoming;
   readonly #route: Route;
+  #signal: AbortSignal | undefined;
   #replyHeader: Record<string, unknown> | null = null;
   #items: ItemLink | undefined;
 
@@ -82,9 +84,13 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return this.#call.peer.remote;
   }
 
-  /** Aborted when nobody waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. */
+  /**
+   * Aborted when nobody waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. Where that was
+   * so before anybody asked for it, the `abort` event comes once more, after the turn in which it is asked for first.
+   */
   get signal(): AbortSignal {
-    return this.#call.signal;
+    this.#signal ??= audibleSignal(this.#call.signal);
+    return this.#signal;
   }
 
   /** Moment after which nobody waits for the answer, as `Date.now()` counts; `undefined` where there is none. */

@@ -38,6 +38,7 @@ export function listRoute(registry: HandlerRegistry, access: 'private' | 'public
       return Promise.resolve(entries);
     },
     kind: 'unary',
+    isUnary: true,
     isPrivate: access === 'private',
     timeoutMs: undefined,
     idempotent: true,

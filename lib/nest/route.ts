@@ -35,6 +35,7 @@ export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit
       output: schemaOf(output),
     }),
     kind: kindOf(kind, isEvent),
+    isUnary: !isEvent && kind === 'unary',
     isPrivate: extras.private === true,
     timeoutMs,
     idempotent: extras.idempotent === true,

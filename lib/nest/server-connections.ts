@@ -1,24 +1,24 @@
 import { randomUUID } from 'node:crypto';
-import { addressKey } from '../protocol/address-key.js';
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason } from '../protocol/event.js';
 import type { Fault } from '../protocol/fault.js';
 import { LocalCode } from '../protocol/fault.js';
-import type { Link, RemoteAddress } from '../protocol/link.js';
+import type { Link } from '../protocol/link.js';
 import { CleanContext } from '../rpc/async-context.js';
 import type { DeadlineQueue } from '../rpc/deadline-queue.js';
 import { aroundConnection } from '../rpc/compose.js';
 import type { Incoming } from '../rpc/incoming.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
-import type { Load } from '../rpc/incoming-table.js';
-import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
+import { addressLoad, type KeepAliveOptions, type RapLimits, serverLoad } from '../rpc/limits.js';
+import { Load } from '../rpc/load.js';
 import { Peer } from '../rpc/peer.js';
 import type { PeerOwner } from '../rpc/peer-options.js';
 import type { ConnectionMiddleware } from '../rpc/pipeline.js';
 import type { Processors } from '../rpc/processors.js';
 import { RapError, toRapError } from './errors.js';
 import type { ConnectionSecurity } from '../rpc/security.js';
+import { AddressShares } from './address-shares.js';
 import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
 
 export interface ServerConnectionsOptions {
@@ -45,8 +45,8 @@ export interface ServerConnectionsOptions {
 export class ServerConnections implements PeerOwner {
   readonly #peers = new Set<Peer>();
   readonly #opening = new Set<Peer>();
-  readonly #perAddress = new Map<string, number>();
-  readonly #load: Load = { running: 0 };
+  readonly #load: Load;
+  readonly #addresses: AddressShares;
   readonly #logged = new WeakSet<Peer>();
   /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
   #context = new CleanContext();
@@ -54,10 +54,14 @@ export class ServerConnections implements PeerOwner {
   #refusedConnections = 0;
   #refusedCalls = 0;
 
-  constructor(private readonly options: ServerConnectionsOptions) {}
+  constructor(private readonly options: ServerConnectionsOptions) {
+    this.#load = new Load(serverLoad(options.limits));
+    this.#addresses = new AddressShares(addressLoad(options.limits), this.#load);
+  }
 
   accept(link: Link): void {
     const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
+    const refusal = this.#refusalOf(link);
     const peer = new Peer(link, {
       role: 'server',
       security,
@@ -66,15 +70,13 @@ export class ServerConnections implements PeerOwner {
       keepAlive,
       clock,
       deadlines,
-      load: this.#load,
+      load: this.#addresses.enter(link.remote),
       connectionId: randomUUID(),
       processors,
       context: this.#context,
     });
-    const refusal = this.#refusalOf(link);
     this.#peers.add(peer);
     this.#opening.add(peer);
-    this.#count(link.remote, 1);
     if (refusal) {
       peer.start();
       this.#refusedConnections += 1;
@@ -92,16 +94,9 @@ export class ServerConnections implements PeerOwner {
   #refusalOf({ remote }: Link): string | undefined {
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
-    const ofAddress = this.#perAddress.get(addressKey(remote.address)) ?? 0;
-    return ofAddress >= maxConnectionsPerAddress ? CloseReason.TooManyConnectionsOfAddress : undefined;
-  }
-
-  #count({ address, family }: RemoteAddress, more: 1 | -1): void {
-    if (family === 'unix') return; // the path is the server's own
-    const key = addressKey(address);
-    const count = (this.#perAddress.get(key) ?? 0) + more;
-    if (count > 0) this.#perAddress.set(key, count);
-    else this.#perAddress.delete(key);
+    return this.#addresses.connectionsOf(remote) >= maxConnectionsPerAddress
+      ? CloseReason.TooManyConnectionsOfAddress
+      : undefined;
   }
 
   /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
@@ -188,7 +183,7 @@ export class ServerConnections implements PeerOwner {
   }
 
   onClose(peer: Peer, reason: Fault): void {
-    this.#count(peer.remote, -1);
+    this.#addresses.leave(peer.remote);
     this.#peers.delete(peer);
     this.#refusedCalls += peer.incoming.refused;
     if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);

@@ -282,7 +282,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       while (this.#mayDeliver()) {
         const frame = this.#decoder.next();
         if (frame) {
-          this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
+          this.#receiver?.onFrame(frame, this.#decoder.frameBytes, this.#decoder.frameCost);
           this.#frameSince = undefined;
           this.#turnFrames += 1;
           frames += 1;

@@ -84,6 +84,8 @@ export class AccessLogMiddleware extends MessageMiddleware {
     next: () => Promise<unknown>,
     context: ProcessorContext,
   ): Promise<unknown> {
+    // the processor logs it, when it ends
+    if (context.state.has(this.channels)) return next();
     const record = { startedAt: this.#clock.now(), bytes: request.bytes };
     let isLogged = false;
     const end = (status: number): void => {

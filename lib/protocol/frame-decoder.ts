@@ -4,7 +4,7 @@ import { Fault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import { frameDefect, type Frame, type Header } from './frame.js';
-import type { FrameLimits } from './limits.js';
+import { ITEM_COST, type FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
 import { Status } from './status.js';
 import { Tail } from './tail.js';
@@ -31,6 +31,8 @@ const viewing = new Unpackr(OPTIONS);
 export class FrameDecoder {
   /** Size on the wire of the frame that `next` returned last. */
   frameBytes = 0;
+  /** What the frame that `next` returned last costs to keep: its bytes, and a bit for each value in it. */
+  frameCost = 0;
   /** The bytes of the frame that `next` returned last, until `admit`. */
   raw: Buffer | undefined;
 
@@ -41,6 +43,7 @@ export class FrameDecoder {
   #runLimit = 1;
   #frames: unknown[] = [];
   #ends: number[] = [];
+  #items: number[] = [];
   #index = 0;
   #fault: Fault | undefined;
   #opener: FrameOpener | undefined;
@@ -107,6 +110,7 @@ export class FrameDecoder {
     }
     const index = this.#index++;
     this.frameBytes = (this.#ends[index] as number) - (index === 0 ? 0 : (this.#ends[index - 1] as number));
+    this.frameCost = this.frameBytes + ITEM_COST * (this.#items[index] as number);
     return this.#frames[index] as Frame;
   }
 
@@ -114,6 +118,7 @@ export class FrameDecoder {
   #fill(): boolean {
     this.#frames = [];
     this.#ends = [];
+    this.#items = [];
     this.#index = 0;
     const chunk = this.#chunk;
     if (!chunk || this.#fault) return false;
@@ -138,6 +143,7 @@ export class FrameDecoder {
     this.#hasNestedHeader = this.#scanner.hasNestedHeader;
     if (this.#runLimit === 1) this.raw = bytes;
     if (this.#opener) return this.#addSealed(this.#opener, bytes, this.#scanner.bodyStart, bytes.length);
+    this.#items.push(this.#scanner.items);
     this.#add(decodeOwn(bytes, this.#scanner), bytes, 0, bytes.length);
   }
 
@@ -163,6 +169,7 @@ export class FrameDecoder {
         }
         runEnd = end;
         ends.push(end);
+        this.#items.push(this.#scanner.items);
         this.#pos = end;
         this.#hasNestedHeader ||= this.#scanner.hasNestedHeader;
         if (careful) break;
@@ -192,6 +199,7 @@ export class FrameDecoder {
 
   #addSealed(opener: FrameOpener, frame: Buffer, bodyStart: number, wireEnd: number): void {
     const bytes = opener.open(frame, bodyStart);
+    this.#items.push(opener.found.items);
     this.#add(decodeOwn(bytes, opener.found), bytes, 0, bytes.length, wireEnd);
   }
 

@@ -1,3 +1,6 @@
+/** What a decoded value costs beside its bytes: an empty map is 1 byte on the wire and 64 in memory. */
+export const ITEM_COST = 100;
+
 /** Bounds that the scanner and the writer hold for every frame. */
 export interface FrameLimits {
   /** Largest frame, either way, in bytes. Default 4 MiB, as gRPC. Raise it for bulk payloads. */

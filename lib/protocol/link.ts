@@ -81,8 +81,10 @@ export interface Link {
 
 /** What a link tells its owner. Nothing is called after `onClose`. */
 export interface LinkReceiver {
-  /** A frame and its size in bytes. Must not throw. */
-  onFrame(frame: Frame, bytes: number): void;
+  /**
+   * A frame, its size in bytes, and what it costs to keep: its bytes, and `ITEM_COST` for each value in it. Must not throw.
+   */
+  onFrame(frame: Frame, bytes: number, cost: number): void;
   /** Bytes came in, whole frames or not: the peer is alive. */
   onBytes(): void;
   /** All that waited has been taken by the kernel. */

@@ -88,6 +88,10 @@ export class RecordDecoder {
     return this.frames.frameBytes;
   }
 
+  get frameCost(): number {
+    return this.frames.frameCost;
+  }
+
   get unfinishedBytes(): number {
     return this.#tail.length + this.frames.unfinishedBytes;
   }

@@ -137,6 +137,11 @@ export class Scanner {
     this.#maxDepth = this.#limits.maxDepth;
   }
 
+  /** Values in the last frame, its own array included. */
+  get items(): number {
+    return this.#items;
+  }
+
   /** Whether a frame has begun and not ended. */
   get midFrame(): boolean {
     return this.#depth >= 0;

@@ -46,14 +46,20 @@ export class Calling {
   }
 
   // [101, id, {}, result]
-  onAnswer(id: number, header: Header, body: unknown, bytes: number): void {
+  onAnswer(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     const { peer, ended } = this.options;
     const call = peer.calls.get(id);
     if (!call || call.isProcessed) {
       this.lateAnswers += 1;
       return;
     }
-    if (call.exchange) return call.processAnswer([header, body, bytes], peer.clock, ended);
+    if (call.exchange) {
+      peer.charge(cost); // while processors work on it
+      return call.processAnswer([header, body, bytes], peer.clock, () => {
+        peer.charge(-cost);
+        ended();
+      });
+    }
     const status = header.status_code;
     if (status !== undefined && isErrorStatus(status))
       call.fail(fromErrorFrame(header, body) as Fault, peer.clock);
@@ -65,13 +71,13 @@ export class Calling {
    * A frame of a channel came: where its id is that of a call, the server answers with a stream, if it may. True if
    * nothing is left to do with the frame.
    */
-  onStreamReply(id: number, header: Header, body: unknown, bytes: number): boolean {
+  onStreamReply(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
     const { peer, link } = this.options;
     const call = peer.calls.get(id);
     if (!call || call.isProcessed || !peer.has(Extension.StreamReply)) return false;
     if (isErrorStatus(header.status_code)) {
       // the stream has failed before it began: that is the answer
-      this.onAnswer(id, header, body, bytes);
+      this.onAnswer(id, header, body, bytes, cost);
       return true;
     }
     if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, call.exchange))) return false;

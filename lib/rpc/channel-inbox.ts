@@ -25,6 +25,8 @@ export interface InboxOwner {
   /** Whether the peer writes no more: credit would be for nothing. */
   peerIsDone(): boolean;
   underWay(): UnderWay | undefined;
+  /** What is kept of the peer costs so much more, or less. */
+  charge(cost: number): void;
   /** Lets the peer send so many bytes more. */
   grant(bytes: number): void;
   /** Stops and restarts the reading of the connection. */
@@ -43,6 +45,8 @@ export class ChannelInbox {
   #unreturned = 0;
   /** Bytes that the peer has sent on its window and that were not given back. */
   #outstanding = 0;
+  /** What messages cost that have come and were not read, those included that processors work on. */
+  #held = 0;
   #isPausing = false;
   #isReleased = false;
 
@@ -61,7 +65,7 @@ export class ChannelInbox {
   /** A message that is there already. */
   poll(): ChannelMessage | undefined {
     const message = this.#queue.shift();
-    if (message) this.#consumed(message.bytes);
+    if (message) this.#consumed(message);
     return message;
   }
 
@@ -83,8 +87,9 @@ export class ChannelInbox {
   }
 
   /** Counts a message of the peer. False where it had no credit for it. */
-  admit(bytes: number): boolean {
+  admit(bytes: number, cost: number): boolean {
     this.#outstanding += bytes;
+    this.#charge(cost);
     return !this.creditsAgreed || this.#outstanding - bytes < this.window;
   }
 
@@ -93,7 +98,7 @@ export class ChannelInbox {
     const reader = this.#readers.shift();
     if (reader) {
       reader.resolve(message);
-      this.#consumed(message.bytes);
+      this.#consumed(message);
       return;
     }
     this.#queue.push(message);
@@ -115,7 +120,13 @@ export class ChannelInbox {
 
   /** Nobody reads any more. */
   clear(): void {
+    this.#charge(-Math.min(this.#queue.cost, this.#held));
     this.#queue.clear();
+  }
+
+  /** What is kept of the channel is no longer the connection's: its handler has ended. */
+  letGo(): void {
+    this.#charge(-this.#held);
   }
 
   /** Nothing more comes: whoever waits learns of it. */
@@ -135,7 +146,8 @@ export class ChannelInbox {
   }
 
   /** Gives credit back in halves of the window, not message by message. */
-  #consumed(bytes: number): void {
+  #consumed({ bytes, cost }: ChannelMessage): void {
+    this.#charge(-Math.min(cost, this.#held));
     if (this.creditsAgreed) {
       this.#unreturned += bytes;
       if (this.#unreturned * 2 < this.window || this.owner.peerIsDone()) return;
@@ -143,6 +155,12 @@ export class ChannelInbox {
       this.owner.grant(this.#unreturned);
       this.#unreturned = 0;
     } else if (this.#isPausing && this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resume();
+  }
+
+  #charge(cost: number): void {
+    if (cost === 0) return;
+    this.#held += cost;
+    this.owner.charge(cost);
   }
 
   #resume(): void {

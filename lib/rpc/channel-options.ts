@@ -10,6 +10,8 @@ export interface ChannelHost {
   hold(body: unknown): unknown;
   /** Whether the connection takes more; where not, `flushWrites` is called when it does. */
   hasRoom(): boolean;
+  /** What is kept of the peer costs so much more, or less. */
+  charge(cost: number): void;
   /** Stops and restarts the reading of the connection. */
   pauseReading(): void;
   resumeReading(): void;

@@ -39,6 +39,8 @@ export class Channel {
   #closing: { readonly error: NamedFault | undefined } | undefined;
   /** The peer has ended the channel with an error, which the processors work on. */
   #isFailing = false;
+  /** The peer has said all that it may: what follows is a violation. */
+  #isHeard = false;
   /** What the processors are told that it ended with. */
   #outcome: Fault | undefined;
 
@@ -122,6 +124,18 @@ export class Channel {
     return this.#inbox.readInto(reader);
   }
 
+  /** The peer has nothing more to say: a message that is there, or comes, ends the channel with 1008. */
+  expectNoMessages(): void {
+    this.#isHeard = true;
+    if (this.#inbox.hasMessage)
+      this.violated(new Fault({ status: Status.Channel, message: TOO_MANY_MESSAGES }));
+  }
+
+  /** What was not read of it is nobody's concern any more. */
+  letGo(): void {
+    this.#inbox.letGo();
+  }
+
   // --- writing, and the end of it -----------------------------------------------------------------------------
 
   /** Sends at once where there is room; false where there is none, and then nothing was sent. Throws as `write`. */
@@ -191,11 +205,17 @@ export class Channel {
   // --- frames of the peer -------------------------------------------------------------------------------------
 
   /** Takes a frame of the peer. Returns what is wrong with it, or `undefined`; a wrong frame changes nothing. */
-  receive(lifeCycle: unknown, header: Header, body: unknown, bytes: number): string | undefined {
+  receive(
+    lifeCycle: unknown,
+    header: Header,
+    body: unknown,
+    bytes: number,
+    cost: number,
+  ): string | undefined {
     if (this.#isFailing) return undefined; // late frames of an end that is known
     switch (lifeCycle) {
       case LifeCycle.Msg: // [102, id, {channel_life_cycle: MSG}, body]
-        return this.#step('peerMsg') ?? this.#onMessage(header, body, bytes);
+        return this.#step('peerMsg') ?? this.#onMessage(header, body, bytes, cost);
       case LifeCycle.Credit: // [102, id, {channel_life_cycle: CREDIT}, bytes]
         return this.#step('peerCredit') ?? this.#outbox.grant(body);
       case LifeCycle.Declare: // [102, id, {channel_life_cycle: DECLARE}, nil], the answer
@@ -233,15 +253,16 @@ export class Channel {
     processing.receive(view, (last) => this.peerGone(last));
   }
 
-  #onMessage(header: Header, body: unknown, bytes: number): string | undefined {
-    if (!this.#inbox.admit(bytes)) return 'more bytes than it had credit for';
+  #onMessage(header: Header, body: unknown, bytes: number, cost: number): string | undefined {
+    if (this.#isHeard) return TOO_MANY_MESSAGES;
+    if (!this.#inbox.admit(bytes, cost)) return 'more bytes than it had credit for';
     if (this.#processing) {
       const view = this.#processing.message(LifeCycle.Msg, header, body, bytes);
       this.#processing.receive(view, () =>
-        this.#inbox.deliver({ header: view.outcome as Header, body: view.body, bytes }),
+        this.#inbox.deliver({ header: view.outcome as Header, body: view.body, bytes, cost }),
       );
       this.#inbox.pauseIfFull();
-    } else this.#inbox.deliver({ header, body, bytes });
+    } else this.#inbox.deliver({ header, body, bytes, cost });
     return undefined;
   }
 
@@ -337,6 +358,7 @@ export class Channel {
       fault: () => this.#fault,
       peerIsDone: () => this.#peerIsDone(),
       underWay: () => this.#processing,
+      charge: (cost) => host.charge(cost),
       grant: (bytes) => void host.send(LIFE_CYCLE_HEADER.CREDIT, bytes),
       pauseReading: () => host.pauseReading(),
       resumeReading: () => host.resumeReading(),
@@ -431,6 +453,8 @@ export class Channel {
     this.#processing?.exit(fault);
   }
 }
+
+const TOO_MANY_MESSAGES = 'a stream takes no messages after its parameters';
 
 function lifeCycleFault(message: string): Fault {
   return new Fault({ status: Status.ChannelLifeCycle, message });

@@ -25,6 +25,10 @@ export interface ChannelConnection {
   send(id: number, header: Header | EncodedHeader, body: unknown): number;
   /** A channel is over. */
   released(): void;
+  /** What is kept of the peer costs so much more, or less. */
+  charge(cost: number): void;
+  /** Whether what was not read of a channel that is over still counts: at a server, until its handler has ended. */
+  readonly keepsUnread: boolean;
 }
 
 /** The channels of one connection. */
@@ -68,6 +72,7 @@ export class Channels {
       send: (header, body) => this.connection.send(id, header, body),
       hold: (body) => hold(body, this.limits, exchange !== undefined),
       hasRoom: () => this.#hasRoom(channel),
+      charge: (cost) => this.connection.charge(cost),
       pauseReading: () => {
         this.#pausing += 1;
         this.link.pause();
@@ -98,7 +103,7 @@ export class Channels {
    * A frame for a channel that is open. Returns false where there is no such channel and the peer should know better.
    * A frame that the channel's life does not allow ends it with 1008, on both sides.
    */
-  receive(id: number, header: Header, body: unknown, bytes: number): boolean {
+  receive(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
     const channel = this.#live.get(id);
     const lifeCycle = header.channel_life_cycle;
     const error = fromErrorFrame(header, body);
@@ -112,7 +117,7 @@ export class Channels {
       channel.peerFailed(error, header, body, bytes);
       return true;
     }
-    const wrong = channel.receive(lifeCycle, header, body, bytes);
+    const wrong = channel.receive(lifeCycle, header, body, bytes, cost);
     if (wrong) channel.violated(channelFault(wrong));
     return true;
   }
@@ -151,6 +156,7 @@ export class Channels {
   #released(channel: Channel, peerKnows: boolean): void {
     this.#live.delete(channel.id);
     this.#blocked.delete(channel);
+    if (!this.connection.keepsUnread) channel.letGo();
     if (!peerKnows) this.#remember(channel.id);
     this.connection.released();
   }

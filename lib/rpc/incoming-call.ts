@@ -20,6 +20,8 @@ export class IncomingCall extends Incoming {
   keepsLimit = false;
   /** Size on the wire. */
   bytes = 0;
+  /** Its answer waits until less is unsent. */
+  isLeaving = false;
 
   /** Processors work on the answer just now. */
   #answering = false;
@@ -65,7 +67,13 @@ export class IncomingCall extends Incoming {
   /** Its slot is free when the answer has left, too. */
   override ended(): void {
     this.#hasEnded = true;
-    if (!this.#answering) super.ended();
+    if (!this.#answering && !this.isLeaving) super.ended();
+  }
+
+  /** The answer that had to wait has left, or is lost with its connection. */
+  hasLeft(): void {
+    this.isLeaving = false;
+    if (this.#hasEnded) this.ended();
   }
 
   override abort(reason: Fault): void {
@@ -83,7 +91,7 @@ export class IncomingCall extends Incoming {
     const leave = (): void => {
       this.#answering = false;
       this.#leave(exchange, view.outcome, view.body, exchange.faultIn(view));
-      if (this.#hasEnded) super.ended();
+      if (this.#hasEnded) this.ended();
     };
     void afterwards(() => exchange.response(view), leave, leave);
   }

@@ -3,13 +3,16 @@ import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { Channel } from './channel.js';
 import { cancelled } from './incoming-call.js';
-import { Incoming } from './incoming.js';
+import { Incoming, tooMany } from './incoming.js';
 import type { MessageView } from './message-view.js';
 import { channelTimeIsOver } from './own-timeout.js';
 import type { Peer } from './peer.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
 export class IncomingChannel extends Incoming {
+  /** It counts among the channels of the whole server. */
+  hasSlot = false;
+
   constructor(
     peer: Peer,
     header: Header,
@@ -27,6 +30,14 @@ export class IncomingChannel extends Incoming {
     return this.header.accept_stream !== true && this.peer.has(Extension.AcceptStream);
   }
 
+  /** Takes its slot of the whole server. False where there is none: then it has failed with 429, and has ended. */
+  takeSlot(): boolean {
+    if (this.peer.incoming.takeSlot(this)) return true;
+    this.fail(tooMany('Too many channels'), 'TooManyRequestsError');
+    this.ended();
+    return false;
+  }
+
   /** The handler has done its part: ends the channel in order. */
   close(): void {
     this.settle();
@@ -36,6 +47,11 @@ export class IncomingChannel extends Incoming {
   override accept(message: MessageView): void {
     super.accept(message);
     this.channel.metadata = message.body;
+  }
+
+  /** Takes over what middleware made of the parameters of a stream; they stand beside the metadata. */
+  acceptParameters(message: MessageView): void {
+    super.accept(message);
   }
 
   /** Its place is free when its last messages have left the processors, too. */

@@ -1,15 +1,13 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
+import type { Account } from './account.js';
 import { isAfter } from './correlation-ids.js';
 import { IdTable } from './id-table.js';
 import type { Incoming } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
+import type { IncomingChannel } from './incoming-channel.js';
 import type { RapLimits } from './limits.js';
-
-/** Calls and channels that run on a whole server, over all its connections. */
-export interface Load {
-  running: number;
-}
+import type { Load } from './load.js';
 
 /** Work that a peer gave up so soon was not meant to be done. */
 const PREMATURE_MS = 1000;
@@ -39,6 +37,8 @@ export class IncomingTable {
   constructor(
     private readonly limits: RapLimits,
     private readonly load: Load,
+    /** What is held for the connection. */
+    private readonly account: Account,
     private readonly clock: Clock,
   ) {}
 
@@ -61,23 +61,44 @@ export class IncomingTable {
     this.#seen += 1;
     this.#awaited += 1;
     if (this.#awaited > this.#mostAwaited) this.#mostAwaited = this.#awaited;
-    this.load.running += 1;
-    const isChannel = !(incoming instanceof IncomingCall);
-    if (isChannel) this.#channels += 1;
+    this.account.add(incoming.cost);
     const fits =
-      (isChannel
-        ? this.#channels <= this.limits.maxChannels
-        : this.#running.size - this.#channels <= this.limits.maxInFlight) &&
-      this.load.running <= this.limits.maxInFlightTotal;
+      (incoming instanceof IncomingCall ? this.#addCall() : this.#addChannel()) && !this.account.isFull;
     if (!fits) this.refused += 1;
     return fits;
+  }
+
+  /**
+   * Gives a channel its slot of the server, which one does not have that waits for the parameters of its function. False
+   * where there is none, and it must be refused.
+   */
+  takeSlot(channel: IncomingChannel): boolean {
+    if (channel.hasSlot || this.#running.get(channel.id) !== channel) return true;
+    channel.hasSlot = true;
+    const fits = this.load.addChannel();
+    if (!fits) this.refused += 1;
+    return fits;
+  }
+
+  #addCall(): boolean {
+    const fits = this.load.addCall();
+    return this.#running.size - this.#channels <= this.limits.maxInFlight && fits;
+  }
+
+  #addChannel(): boolean {
+    this.#channels += 1;
+    return this.#channels <= this.limits.maxChannels;
   }
 
   remove(incoming: Incoming): void {
     if (this.#running.get(incoming.id) !== incoming) return;
     this.#running.delete(incoming.id);
-    this.load.running -= 1;
-    if (!(incoming instanceof IncomingCall)) this.#channels -= 1;
+    this.account.add(-incoming.cost);
+    if (incoming instanceof IncomingCall) return this.load.removeCall();
+    this.#channels -= 1;
+    const channel = incoming as IncomingChannel;
+    if (channel.hasSlot) this.load.removeChannel();
+    channel.hasSlot = false;
   }
 
   /** Whether anything came in since the last time this was asked, or runs. */

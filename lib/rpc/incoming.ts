@@ -1,5 +1,6 @@
-import type { Fault } from '../protocol/fault.js';
+import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
+import { Status } from '../protocol/status.js';
 import { Expiring } from './deadline-queue.js';
 import { allowManyListeners } from './listeners.js';
 import type { MessageView } from './message-view.js';
@@ -22,6 +23,8 @@ export abstract class Incoming extends Expiring {
   session: Session | Fault | undefined;
   /** An event whose sender knows that it was taken, and waits to hear of its end. */
   isTaken = false;
+  /** What its first message costs to keep: see `Account`. */
+  cost = 0;
   /** When it came, in milliseconds of the peer's clock. */
   readonly startedAt: number;
 
@@ -130,4 +133,9 @@ export abstract class Incoming extends Expiring {
     }
     return true;
   }
+}
+
+/** It is more than this side takes on; nothing has run. */
+export function tooMany(message: string): Fault {
+  return new Fault({ status: Status.TooManyRequests, message });
 }

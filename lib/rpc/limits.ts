@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
-import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
+import { DEFAULT_FRAME_LIMITS, ITEM_COST, type FrameLimits } from '../protocol/limits.js';
+import type { LoadLimits } from './load.js';
 
 /**
  * Everything that bounds what a peer can make this side do or hold. Every limit has a default that works; sizes are
@@ -26,10 +27,27 @@ export interface RapLimits extends FrameLimits {
   readonly maxUnfinishedBytes: number;
   /** Calls and events that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
   readonly maxInFlight: number;
-  /** Calls, events and channels that run at once on a server. Default 8192; beyond, 429. */
+  /** Calls and events that run at once on a server, streams that answer a call included. Default 8192; beyond, 429. */
   readonly maxInFlightTotal: number;
+  /**
+   * Calls of one address that run at once on a server, and as many channels; IPv6 addresses count by /64. Default half of
+   * `maxInFlightTotal`, and half of `maxChannelsTotal` at most; beyond, 429. Raise it behind a proxy or NAT.
+   */
+  readonly maxInFlightPerAddress: number;
   /** Channels, streams included, that are open at once on a connection. Default 128, as RabbitMQ; beyond, 429. */
   readonly maxChannels: number;
+  /** Channels that are open at once on a server, streams that were opened as channels included. Default 8192; beyond, 429. */
+  readonly maxChannelsTotal: number;
+  /**
+   * Cost of what a connection makes this side hold: wire bytes, and 100 for each msgpack value, of calls that run,
+   * metadata of channels, messages that nobody has read, and unsent answers. Default 64 MiB. Beyond, a server answers calls
+   * and channels 429, messages and requests are not read, and answers wait. At least what the largest frame costs.
+   */
+  readonly maxHeldBytes: number;
+  /** The same for a whole server. Default 1 GiB. */
+  readonly maxHeldBytesTotal: number;
+  /** The same for the connections of one address; IPv6 addresses count by /64. Default half of `maxHeldBytesTotal`. */
+  readonly maxHeldBytesPerAddress: number;
   /** Sessions of a connection. Default 128; beyond, 429. */
   readonly maxSessions: number;
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
@@ -66,7 +84,12 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxUnfinishedBytes: 256 * 1024 * 1024,
   maxInFlight: 256,
   maxInFlightTotal: 8_192,
+  maxInFlightPerAddress: 4_096,
   maxChannels: 128,
+  maxChannelsTotal: 8_192,
+  maxHeldBytes: 64 * 1024 * 1024,
+  maxHeldBytesTotal: 1024 * 1024 * 1024,
+  maxHeldBytesPerAddress: 512 * 1024 * 1024,
   maxSessions: 128,
   channelWindowBytes: 256 * 1024,
   maxRejectedFrames: 100,
@@ -129,12 +152,41 @@ export function withDefaults<T extends object>(what: string, given: Given<T> | u
 /** Deeper values overflow the stack of V8. */
 const MOST_DEPTH = 1000;
 
-/** The limits with defaults filled in; the hard send limit is never under four frames. */
+/** The limits with defaults filled in; the hard send limit is never under four frames, and the largest frame can be held. */
 export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
   if (!(limits.maxDepth <= MOST_DEPTH)) {
     throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);
   }
   if (!(limits.channelWindowBytes > 0)) throw new RangeError('limits.channelWindowBytes must be above 0');
-  return { ...limits, sendBufferHardBytes: Math.max(limits.sendBufferHardBytes, 4 * limits.maxFrameBytes) };
+  const largest = limits.maxFrameBytes + ITEM_COST * Math.min(limits.maxItems, limits.maxFrameBytes);
+  return {
+    ...limits,
+    sendBufferHardBytes: Math.max(limits.sendBufferHardBytes, 4 * limits.maxFrameBytes),
+    maxInFlightPerAddress: given?.maxInFlightPerAddress ?? Math.ceil(limits.maxInFlightTotal / 2),
+    maxHeldBytes: Math.max(limits.maxHeldBytes, largest),
+    maxHeldBytesTotal: Math.max(limits.maxHeldBytesTotal, largest),
+    maxHeldBytesPerAddress: Math.max(
+      given?.maxHeldBytesPerAddress ?? Math.ceil(limits.maxHeldBytesTotal / 2),
+      largest,
+    ),
+  };
+}
+
+/** What may run and be held at once on a whole server. */
+export function serverLoad(limits: RapLimits): LoadLimits {
+  return {
+    calls: limits.maxInFlightTotal,
+    channels: limits.maxChannelsTotal,
+    held: limits.maxHeldBytesTotal,
+  };
+}
+
+/** The share of one address. */
+export function addressLoad(limits: RapLimits): LoadLimits {
+  return {
+    calls: limits.maxInFlightPerAddress,
+    channels: Math.min(limits.maxInFlightPerAddress, Math.ceil(limits.maxChannelsTotal / 2)),
+    held: limits.maxHeldBytesPerAddress,
+  };
 }

@@ -6,12 +6,16 @@ export interface ChannelMessage {
   readonly body: unknown;
   /** Size on the wire. */
   readonly bytes: number;
+  /** What it costs to keep: see `Account`. */
+  readonly cost: number;
 }
 
 /** First in, first out, without shifting an array. */
 export class MessageQueue {
   /** Bytes that wait. */
   bytes = 0;
+  /** What they cost. */
+  cost = 0;
   #items: (ChannelMessage | undefined)[] = [];
   #head = 0;
 
@@ -22,6 +26,7 @@ export class MessageQueue {
   push(message: ChannelMessage): void {
     this.#items.push(message);
     this.bytes += message.bytes;
+    this.cost += message.cost;
   }
 
   shift(): ChannelMessage | undefined {
@@ -29,6 +34,7 @@ export class MessageQueue {
     if (!message) return undefined;
     this.#items[this.#head++] = undefined;
     this.bytes -= message.bytes;
+    this.cost -= message.cost;
     if (this.#head === this.#items.length) {
       this.#items.length = 0;
       this.#head = 0;
@@ -43,5 +49,6 @@ export class MessageQueue {
     this.#items = [];
     this.#head = 0;
     this.bytes = 0;
+    this.cost = 0;
   }
 }

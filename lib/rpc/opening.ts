@@ -21,7 +21,7 @@ export interface OpeningHost {
   announce(): void;
   ping(): void;
   /** Frames that are not the opening's own. */
-  onFrame(frame: Frame, bytes: number): void;
+  onFrame(frame: Frame, bytes: number, cost: number): void;
   onServerEvent(frame: Frame, bytes: number): void;
   protocolError(message: string): void;
   cryptoError(fault: Fault): void;
@@ -44,7 +44,7 @@ export interface Opening {
   readonly isSealed: boolean;
   /** A client says DECLARE under this id. */
   start(id: number): void;
-  onFrame(frame: Frame, bytes: number): void;
+  onFrame(frame: Frame, bytes: number, cost: number): void;
   /** Why the connection ends, where what a frame is sealed with did not open it. */
   failed(fault: Fault): Fault;
   /** Why it ends while the other side has not proven its key, which counts as a failure; `undefined` where it need not. */
@@ -135,9 +135,9 @@ export class ServerOpening implements Opening {
     // the client speaks first
   }
 
-  onFrame(frame: Frame, bytes: number): void {
+  onFrame(frame: Frame, bytes: number, cost: number): void {
     const [type, id, header, body] = frame;
-    if (this.#unproven) this.#proven(frame, bytes, this.#unproven);
+    if (this.#unproven) this.#proven([frame, bytes, cost], this.#unproven);
     else if (isDeclare(type, header)) this.#accept(id, body);
     else this.options.host.protocolError('the first frame must be DECLARE');
   }
@@ -181,13 +181,13 @@ export class ServerOpening implements Opening {
   }
 
   /** The first sealed frame of the client: only now is the connection one. */
-  #proven(frame: Frame, bytes: number, agreed: AgreedExtensions): void {
+  #proven(first: Parameters<OpeningHost['onFrame']>, agreed: AgreedExtensions): void {
     const { host } = this.options;
     this.#unproven = undefined;
     this.#handshake?.proven();
     host.opened(agreed);
     host.announce();
-    host.onFrame(frame, bytes);
+    host.onFrame(...first);
   }
 }
 

@@ -5,8 +5,8 @@ import type { DeadlineQueue } from './deadline-queue.js';
 import type { Incoming } from './incoming.js';
 import type { IncomingCall } from './incoming-call.js';
 import type { IncomingChannel } from './incoming-channel.js';
-import type { Load } from './incoming-table.js';
 import type { KeepAliveOptions, RapLimits } from './limits.js';
+import type { Load } from './load.js';
 import type { Peer } from './peer.js';
 import type { PendingCall } from './pending-call.js';
 import type { Processors } from './processors.js';
@@ -39,7 +39,8 @@ export interface PeerOptions {
   readonly keepAlive: KeepAliveOptions;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
-  readonly load: Load;
+  /** That of the server, or of the peer's address there; a client has its own. */
+  readonly load?: Load;
   /** What a client tells its server, and each handler sees. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** Unique name of the connection, which a server tells its client. */

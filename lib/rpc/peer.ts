@@ -10,6 +10,7 @@ import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { UnreadableBody } from '../protocol/values.js';
 import { boundedText, toErrorFrame } from '../protocol/wire-error.js';
+import { Account, AccountPause } from './account.js';
 import { PROCESS_CONTEXT } from './async-context.js';
 import { Calling } from './calling.js';
 import type { Channel } from './channel.js';
@@ -21,6 +22,8 @@ import type { Incoming } from './incoming.js';
 import type { IncomingChannel } from './incoming-channel.js';
 import { IncomingTable } from './incoming-table.js';
 import { KeepAlive, type KeepAliveTarget } from './keep-alive.js';
+import { serverLoad } from './limits.js';
+import { Load } from './load.js';
 import { CallContext } from './message-view.js';
 import { ClientOpening, type Opening, type OpeningHost, ServerOpening } from './opening.js';
 import { OutgoingCalls } from './outgoing-calls.js';
@@ -72,6 +75,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   readonly #keepAlive: KeepAlive;
   readonly #sendWatch: SendWatch;
   readonly #rejectAllowance: TokenBucket;
+  readonly #account: Account;
+  readonly #accountPause: AccountPause;
   #agreed: AgreedExtensions = new Map();
   #connection: PeerConnection | undefined;
 
@@ -97,7 +102,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     });
     const { link } = this.#opening;
     this.#link = link;
-    this.#sendWatch = new SendWatch(link, limits, clock, (pendingBytes) => this.#deaf(pendingBytes));
+    const load = options.load ?? new Load(serverLoad(limits));
+    this.#account = new Account(limits.maxHeldBytes, load.account);
+    this.#accountPause = new AccountPause(this.#account, link);
+    const onDeaf = this.#deaf.bind(this);
+    this.#sendWatch = new SendWatch(link, limits, clock, onDeaf, this.#account);
     this.#ids = new CorrelationIds(isServer ? 4 : 3, (id) => this.#isLive(id));
     const ended = (): void => this.#life.closeIfDrained();
     const send = this.#send.bind(this);
@@ -106,13 +115,15 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.channels = new Channels(link, limits, {
       send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
       released: ended,
+      charge: (cost) => this.charge(cost),
+      keepsUnread: isServer,
     });
     this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, clock, (call) =>
       this.#calling.onAbandoned(call),
     );
     this.calls.openExchange = exchange;
     this.#calling = new Calling({ peer: this, link, ids: this.#ids, exchange, sendEvent, ended });
-    this.incoming = new IncomingTable(limits, options.load, clock);
+    this.incoming = new IncomingTable(limits, load, this.#account, clock);
     this.serving = new Serving({
       peer: this,
       owner,
@@ -247,19 +258,19 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   // --- frames -------------------------------------------------------------------------------------------------
 
-  onFrame(frame: Frame, bytes: number): void {
+  onFrame(frame: Frame, bytes: number, cost: number): void {
     const [type, id, header, body] = frame;
     const { state } = this.#life;
     if (body instanceof UnreadableBody) return this.#onUnreadable(frame, body.reason);
-    if (state === 'opening') return this.#opening.onFrame(frame, bytes);
+    if (state === 'opening') return this.#opening.onFrame(frame, bytes, cost);
     if (state === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
         return this.role === 'server'
-          ? this.serving.onCall(id, header, body, bytes)
-          : this.#calling.onAnswer(id, header, body, bytes);
+          ? this.serving.onCall(id, header, body, bytes, cost)
+          : this.#calling.onAnswer(id, header, body, bytes, cost);
       case MsgType.Channel: // [102, id, {channel_life_cycle}, body]
-        return this.#onChannelFrame(id, header, body, bytes);
+        return this.#onChannelFrame(id, header, body, bytes, cost);
       case MsgType.ClientEvent: // [103, id, {target}, body] and [103, id, {}, answer]
         return this.role === 'server' ? this.#events.onEvent(frame, bytes) : this.#events.pings.answered(id);
       case MsgType.ServerEvent: // [203, id, {target}, body], answered by the same
@@ -267,11 +278,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     }
   }
 
-  #onChannelFrame(id: number, header: Header, body: unknown, bytes: number): void {
+  #onChannelFrame(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     if (this.role === 'client') {
-      if (this.#calling.onStreamReply(id, header, body, bytes)) return;
-    } else if (this.#isDeclare(id, header)) return this.serving.onDeclare(id, header, body, bytes);
-    if (this.channels.receive(id, header, body, bytes)) return this.#life.closeIfDrained();
+      if (this.#calling.onStreamReply(id, header, body, bytes, cost)) return;
+    } else if (this.#isDeclare(id, header)) return this.serving.onDeclare(id, header, body, bytes, cost);
+    if (this.channels.receive(id, header, body, bytes, cost)) return this.#life.closeIfDrained();
     this.#reject(MsgType.Channel, id, Status.Channel, 'channel not create');
   }
 
@@ -322,6 +333,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#events.send(target, body);
   }
 
+  /** @internal What is kept of the other side costs so much more, or less. Nothing is read while that is too much. */
+  charge(cost: number): void {
+    this.#account.add(cost);
+    if (cost > 0 && this.state !== 'closed') this.#accountPause.check();
+  }
+
   /** @internal Says that a channel is open. */
   acceptChannel(incoming: IncomingChannel): void {
     this.serving.accept(incoming);
@@ -334,7 +351,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   onDrain(): void {
     this.calls.flush();
     this.channels.flush();
-    this.#sendWatch.drained();
+    if (this.serving.onDrain()) this.#sendWatch.drained();
   }
 
   // What the opening asks for: see OpeningHost.
@@ -372,7 +389,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   }
 
   isDeaf(): boolean {
-    return this.#sendWatch.isPaused || this.channels.isPausing;
+    return this.#sendWatch.isPaused || this.channels.isPausing || this.#accountPause.isPausing;
   }
 
   isBusy(): boolean {
@@ -456,6 +473,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#keepAlive.stop();
     this.#sendWatch.stop();
     this.serving.stop();
+    this.#accountPause.end();
     const lost = reason.code === LocalCode.ConnectionLost;
     const unsent = connectionLost(reason.message, lost ? reason.cause : reason, 'no');
     this.calls.failAll(reason, unsent, lastTaken);

@@ -118,7 +118,7 @@ export abstract class ConnectionMiddleware {
 }
 
 /**
- * Works around the handler of a unary call or event of a server. `next()` runs the rest and resolves with its result, or
+ * Works around the handler of a call, event or stream of a server, not of a channel. `next()` runs the rest and resolves with its result, or
  * rejects with its error; what `use` returns is the answer. `next()` may be called once.
  */
 export abstract class MessageMiddleware {

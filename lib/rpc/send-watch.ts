@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { Link } from '../protocol/link.js';
+import type { Account } from './account.js';
 import type { RapLimits } from './limits.js';
 
 /** Beyond the hard limit, a peer that has read nothing for so long is left. */
@@ -13,8 +14,11 @@ const LATE_MS = READING_GRACE_MS / 4;
  */
 export class SendWatch {
   #isPaused = false;
+  #isOver = false;
   #timer: Timer | undefined;
   #dueAt = 0;
+  /** Unsent bytes that the account knows of. */
+  #counted = 0;
 
   constructor(
     private readonly link: Link,
@@ -22,6 +26,7 @@ export class SendWatch {
     private readonly clock: Clock,
     /** The peer does not read; so many bytes wait. */
     private readonly onDeaf: (pendingBytes: number) => void,
+    private readonly account: Account,
   ) {}
 
   /** Whether no request is read until the client has taken what waits. */
@@ -31,7 +36,7 @@ export class SendWatch {
 
   /** Something was sent; `isAnswer` where the client had asked for it, and this side worked for it. */
   sent(isAnswer = false): void {
-    const { pendingBytes } = this.link;
+    const pendingBytes = this.#count();
     if (pendingBytes <= this.limits.sendBufferSoftBytes) return;
     if (!this.#isPaused) {
       this.#isPaused = true;
@@ -42,8 +47,14 @@ export class SendWatch {
     else this.onDeaf(pendingBytes);
   }
 
+  /** Whether an answer must wait: more is held than may be, and some of that is unsent answers to this client. */
+  get isFull(): boolean {
+    return this.#count() > this.limits.sendBufferSoftBytes && this.account.isFull;
+  }
+
   /** All that waited has been taken. */
   drained(): void {
+    this.#count();
     if (!this.#isPaused) return;
     this.#isPaused = false;
     this.link.resume();
@@ -51,6 +62,17 @@ export class SendWatch {
 
   stop(): void {
     this.#timer?.cancel();
+    this.account.add(-this.#counted);
+    this.#counted = 0;
+    this.#isOver = true;
+  }
+
+  /** Tells the account of the bytes that wait. */
+  #count(): number {
+    const { pendingBytes } = this.link;
+    if (!this.#isOver) this.account.add(pendingBytes - this.#counted);
+    this.#counted = pendingBytes;
+    return pendingBytes;
   }
 
   #lookLater(): void {

@@ -2,16 +2,16 @@
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { CloseReason } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
-import { Fault } from '../protocol/fault.js';
+import type { Fault } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
-import { isErrorStatus, Status } from '../protocol/status.js';
+import { isErrorStatus } from '../protocol/status.js';
 import { toErrorFrame } from '../protocol/wire-error.js';
 import type { CleanContext } from './async-context.js';
 import type { Channel } from './channel.js';
 import { EventReceipts } from './event-receipts.js';
-import type { Incoming } from './incoming.js';
+import { type Incoming, tooMany } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
 import type { Peer } from './peer.js';
@@ -19,6 +19,7 @@ import type { PeerOwner } from './peer-options.js';
 import type { MessageKind } from './pipeline.js';
 import { afterwards, type Exchange } from './processors.js';
 import type { SendWatch } from './send-watch.js';
+import { WaitingAnswers } from './waiting-answers.js';
 
 export interface ServingOptions {
   readonly peer: Peer;
@@ -41,19 +42,21 @@ export interface ServingOptions {
  */
 export class Serving {
   readonly #receipts: EventReceipts;
+  readonly #waiting = new WaitingAnswers();
 
   constructor(private readonly options: ServingOptions) {
     this.#receipts = new EventReceipts(options);
   }
 
   // [101, id, {target}, parameters], answered [101, id, {}, result]
-  onCall(id: number, header: Header, body: unknown, bytes: number): void {
+  onCall(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     const { peer, owner, exchange, context } = this.options;
     if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
     const call = new IncomingCall(peer, id, header, body, oneWay);
     call.bytes = bytes;
+    call.cost = cost;
     if (!peer.incoming.add(call)) return this.#refuse(call, 'Too many calls in flight');
     call.joinSession();
     if (oneWay && !exchange) this.#receipts.taken(call);
@@ -62,10 +65,11 @@ export class Serving {
   }
 
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
-  onDeclare(id: number, header: Header, metadata: unknown, bytes: number): void {
+  onDeclare(id: number, header: Header, metadata: unknown, bytes: number, cost: number): void {
     const { peer, owner, exchange, context } = this.options;
     if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
     const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
+    incoming.cost = cost;
     if (!peer.incoming.add(incoming)) return this.#refuse(incoming, 'Too many channels');
     incoming.joinSession();
     if (exchange) context.run(this.#processChannel, this, { incoming, bytes });
@@ -83,12 +87,29 @@ export class Serving {
   /** Sends the answer of a call; one that cannot be encoded becomes an error. */
   answer(call: IncomingCall, header: Header | null, body: unknown): void {
     if (call.oneWay) return;
+    const { sendWatch } = this.options;
+    if (sendWatch.isPaused && sendWatch.isFull) this.#waiting.add({ call, header, body });
+    else this.#send(call, header, body);
+  }
+
+  #send(call: IncomingCall, header: Header | null, body: unknown): void {
     try {
       this.options.link.send(MsgType.Msg, call.id, header, body);
       this.options.sendWatch.sent(true);
     } catch (error) {
       this.answerError(call, error as Fault, 'ServerError');
     }
+  }
+
+  /** What was unsent has been taken. Whether no answer waits any more: then requests may be read again. */
+  onDrain(): boolean {
+    if (this.#waiting.size === 0) return true;
+    const { sendWatch } = this.options;
+    this.#waiting.flush(
+      () => !sendWatch.isFull,
+      ({ call, header, body }) => this.#send(call, header, body),
+    );
+    return this.#waiting.size === 0;
   }
 
   /** Sends the error of a call. */
@@ -130,6 +151,7 @@ export class Serving {
 
   /** The handler of a call or channel has ended. */
   ended(incoming: Incoming): void {
+    if (incoming instanceof IncomingChannel) incoming.channel.letGo();
     this.options.peer.incoming.remove(incoming);
     if (incoming.isTaken) this.#receipts.ended();
     this.options.ended();
@@ -137,6 +159,7 @@ export class Serving {
 
   /** The connection is over. */
   stop(): void {
+    this.#waiting.clear();
     this.#receipts.stop();
   }
 
@@ -190,8 +213,7 @@ export class Serving {
   }
 
   #refuse(incoming: Incoming, message: string): void {
-    const fault = new Fault({ status: Status.TooManyRequests, message });
-    this.#fail(incoming, fault, 'TooManyRequestsError');
+    this.#fail(incoming, tooMany(message), 'TooManyRequestsError');
     incoming.ended();
   }
 

@@ -42,7 +42,6 @@ class Dial {
       keepAlive: SERVER_KEEP_ALIVE,
       clock: this.world.clock,
       deadlines: this.world.deadlines,
-      load: { running: 0 },
       connectionId: `conn-${this.world.dials.indexOf(this)}`,
     });
     this.server.start();

@@ -72,7 +72,7 @@ describe('a server', () => {
     });
 
     it('counts the calls of all connections, those of lost ones too', async () => {
-      app = await startApp({ limits: { maxInFlightTotal: 4 } });
+      app = await startApp({ limits: { maxInFlightTotal: 4, maxInFlightPerAddress: 4 } });
       const gone = await openRaw(app);
       gone.send(...[5, 7, 9].map((id) => call(id, 'hold', null)));
       await until(() => seen.started === 3, 'the calls to run');

@@ -57,6 +57,7 @@ export class ChannelPair extends PeerPair {
   /** Opens a channel that the server accepts. */
   connect(metadata: unknown = null, request: Partial<CallRequest> = {}): ChannelEnds {
     const ends = this.declare(metadata, request);
+    expect(ends.incoming.takeSlot()).toBe(true);
     this.server.acceptChannel(ends.incoming);
     this.flow();
     expect([ends.client.state, ends.server.state]).toEqual(['open', 'open']);

@@ -45,10 +45,10 @@ export class ChannelRules {
       return bytes;
     };
     const onFrame = peer.onFrame.bind(peer);
-    peer.onFrame = (frame, bytes) => {
+    peer.onFrame = (frame, bytes, cost) => {
       const [type, id, header, body] = frame;
       if (type === MsgType.Channel) this.#hears(id, header, body, bytes);
-      onFrame(frame, bytes);
+      onFrame(frame, bytes, cost);
     };
   }
 

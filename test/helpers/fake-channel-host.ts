@@ -34,6 +34,13 @@ export class FakeChannelHost implements ChannelHost {
     return body;
   }
 
+  /** What is kept of the peer. */
+  held = 0;
+
+  charge(cost: number): void {
+    this.held += cost;
+  }
+
   hasRoom(): boolean {
     return this.room;
   }
@@ -80,7 +87,7 @@ export class ChannelLab {
 
   /** A frame of the peer; its size is its body's, as for the host. Returns what is wrong with it. */
   readonly receive = (lifeCycle: unknown, body: unknown = null, header: Header = {}): string | undefined =>
-    this.channel.receive(lifeCycle, header, body, typeof body === 'number' ? body : 1);
+    this.channel.receive(lifeCycle, header, body, typeof body === 'number' ? body : 1, 1);
 
   /** A message of the peer. */
   readonly message = (body: unknown): string | undefined => this.receive(LifeCycle.Msg, body);

@@ -228,7 +228,7 @@ export class LinkedLink implements Link {
           this.#mayHaveFrames = false;
           return;
         }
-        this.#receiver?.onFrame(frame, this.#decoder.frameBytes);
+        this.#receiver?.onFrame(frame, this.#decoder.frameBytes, this.#decoder.frameCost);
       }
       if (this.out.ending) this.#mayHaveFrames = false;
     } catch (error) {

@@ -4,14 +4,15 @@ import type { Header } from '../../lib/protocol/frame.js';
 import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
 import type { IncomingCall } from '../../lib/rpc/incoming-call.js';
 import type { IncomingChannel } from '../../lib/rpc/incoming-channel.js';
-import type { Load } from '../../lib/rpc/incoming-table.js';
 import {
   CLIENT_KEEP_ALIVE,
   DEFAULT_LIMITS,
   SERVER_KEEP_ALIVE,
+  serverLoad,
   type KeepAliveOptions,
   type RapLimits,
 } from '../../lib/rpc/limits.js';
+import { Load } from '../../lib/rpc/load.js';
 import { Peer } from '../../lib/rpc/peer.js';
 import type { PeerOwner } from '../../lib/rpc/peer-options.js';
 import type { RapProcessor } from '../../lib/rpc/pipeline.js';
@@ -124,7 +125,7 @@ export class PeerPair {
   readonly clock = new FakeClock();
   readonly lanes = new CountingClock(this.clock);
   readonly deadlines = new DeadlineQueue(this.lanes);
-  readonly load: Load = { running: 0 };
+  readonly load: Load;
   readonly links: LinkedLinks;
   readonly clientOwner = new RecordingOwner();
   readonly serverOwner = new RecordingOwner();
@@ -133,6 +134,7 @@ export class PeerPair {
 
   constructor(options: PairOptions = {}) {
     const limits: RapLimits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.load = new Load(serverLoad(limits));
     this.links = new LinkedLinks(limits);
     if (options.scripted) this.links[options.scripted].played = true;
     const shared = { limits, clock: this.clock, deadlines: this.deadlines };
@@ -143,7 +145,6 @@ export class PeerPair {
       role: 'client',
       owner: this.clientOwner,
       keepAlive: { ...CLIENT_KEEP_ALIVE, ...options.clientKeepAlive },
-      load: { running: 0 },
       metadata: options.metadata ?? {},
       processors: options.clientProcessors && new Processors(options.clientProcessors, PLAIN),
     });
@@ -213,6 +214,7 @@ export class PeerPair {
         this.server.incoming.size,
         this.load.running,
       ],
+      held: this.load.account.held,
       channels: [this.client.channels.size, this.server.channels.size],
       closed: [this.clientOwner, this.serverOwner].map(
         ({ events }) => events.filter((event) => event === 'close').length,
@@ -221,6 +223,7 @@ export class PeerPair {
     }).toEqual({
       states: ['closed', 'closed'],
       calls: [0, 0, 0, 0],
+      held: 0,
       channels: [0, 0],
       closed: [1, 1],
       timers: 0,

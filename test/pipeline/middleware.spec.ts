@@ -280,7 +280,7 @@ describe('message middleware', () => {
     expect(seen.runs).toBe(0);
   });
 
-  it('wraps events, too, and leaves streams and channels to the processors', async () => {
+  it('wraps events and streams, too', async () => {
     const targets: string[] = [];
     const test = await scope.serve([Things], {
       middleware: [
@@ -294,13 +294,13 @@ describe('message middleware', () => {
     client.emit('happened', 1);
     await eventually('the event is handled', () => seen.events.length === 1);
     expect(await all(client.stream('count', 3))).toEqual([1, 2, 3]);
-    expect(targets).toEqual(['event /default/happened']);
+    expect(targets).toEqual(['event /default/happened', 'channel /default/count']);
     const values: unknown[] = [];
     await new Promise<void>((resolve) =>
       client.send('count', 3).subscribe({ next: (it) => values.push(it), complete: resolve }),
     );
     expect(values).toEqual([1, 2, 3]);
-    expect(targets).toEqual(['event /default/happened', 'call /default/count']);
+    expect(targets).toEqual(['event /default/happened', 'channel /default/count', 'call /default/count']);
   });
 });
 

@@ -71,7 +71,9 @@ describe('credit of the peer that makes no sense', () => {
     'refuses %p, and changes nothing',
     (credit) => {
       const lab = new ChannelLab({ sendWindow: 10 });
-      expect(lab.channel.receive(LifeCycle.Credit, {}, credit, 1)).toBe('credit must be a positive integer');
+      expect(lab.channel.receive(LifeCycle.Credit, {}, credit, 1, 1)).toBe(
+        'credit must be a positive integer',
+      );
       expect(lab.channel.state).toBe('open');
       expect(writeAll(lab, 10, 1)).toEqual([10]);
     },

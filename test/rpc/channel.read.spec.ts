@@ -18,8 +18,8 @@ describe('read', () => {
     const lab = new ChannelLab();
     lab.receive(LifeCycle.Msg, 7, { 'x-note': 'first' });
     lab.message(8);
-    expect(await lab.channel.read()).toEqual({ header: { 'x-note': 'first' }, body: 7, bytes: 7 });
-    expect(await lab.channel.read()).toEqual({ header: {}, body: 8, bytes: 8 });
+    expect(await lab.channel.read()).toEqual({ header: { 'x-note': 'first' }, body: 7, bytes: 7, cost: 1 });
+    expect(await lab.channel.read()).toEqual({ header: {}, body: 8, bytes: 8, cost: 1 });
   });
 
   it('waits for the next message; several readers share them, first come first', async () => {

@@ -63,14 +63,18 @@ describe('maxChannels', () => {
   });
 
   it('is not the only one: a whole server has its limit, too', () => {
-    open({ limits: { maxInFlightTotal: 2 } });
-    pair.load.running = 1; // another connection's
+    open({ limits: { maxChannelsTotal: 2, maxInFlightTotal: 1 } });
+    pair.load.channels = 1; // another connection's
     pair.connect();
-    const refused = pair.client.openChannel(requestOf());
+    const { client, incoming } = pair.declare();
+    expect(incoming.takeSlot()).toBe(false);
     pair.flow();
-    expect(refused.fault).toMatchObject({ status: 429 });
-    expect(pair.load.running).toBe(2);
-    pair.load.running -= 1;
+    expect(client.fault).toMatchObject({ status: 429 });
+    expect([pair.load.channels, pair.load.calls]).toEqual([2, 0]);
+    const { sink } = pair.call();
+    pair.flow();
+    expect(sink.settled).toBe(false);
+    pair.load.channels -= 1;
   });
 
   it.each([

@@ -104,13 +104,13 @@ it('refuses at once beyond the limit of the connection, and does not start the h
 
 it('refuses beyond the limit of the whole server', () => {
   open({ limits: { maxInFlightTotal: 2 } });
-  pair.load.running = 1; // another connection's call
+  pair.load.calls = 1; // another connection's call
   const first = pair.call();
   const second = pair.call();
   pair.flow();
   expect([first.sink.settled, second.sink.fault.status]).toEqual([false, 429]);
   expect(pair.load.running).toBe(2);
-  pair.load.running -= 1;
+  pair.load.calls -= 1;
 });
 
 it('takes an id again once its call has ended, and breaks off when it comes while it runs', () => {

@@ -1,13 +1,21 @@
 import type { Incoming } from '../../lib/rpc/incoming.js';
-import { IncomingTable, type Load } from '../../lib/rpc/incoming-table.js';
-import { DEFAULT_LIMITS, type RapLimits } from '../../lib/rpc/limits.js';
+import { Account } from '../../lib/rpc/account.js';
+import type { IncomingChannel } from '../../lib/rpc/incoming-channel.js';
+import { IncomingTable } from '../../lib/rpc/incoming-table.js';
+import { DEFAULT_LIMITS, type RapLimits, serverLoad } from '../../lib/rpc/limits.js';
+import { Load } from '../../lib/rpc/load.js';
 import { ChannelPair } from '../helpers/channel-pair.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 
 const clock = new FakeClock();
 
-function table(limits: Partial<RapLimits> = {}, load: Load = { running: 0 }): IncomingTable {
-  return new IncomingTable({ ...DEFAULT_LIMITS, ...limits }, load, clock);
+function loadOf(limits: Partial<RapLimits> = {}): Load {
+  return new Load(serverLoad({ ...DEFAULT_LIMITS, ...limits }));
+}
+
+function table(given: Partial<RapLimits> = {}, load = loadOf(given)): IncomingTable {
+  const limits = { ...DEFAULT_LIMITS, ...given };
+  return new IncomingTable(limits, load, new Account(limits.maxHeldBytes, load.account), clock);
 }
 
 /** Calls and channels as they come in on a connection. */
@@ -22,7 +30,7 @@ class Arrivals {
     return this.pair.serverOwner.call();
   }
 
-  channel(): Incoming {
+  channel(): IncomingChannel {
     return this.pair.declare().incoming;
   }
 }
@@ -44,12 +52,14 @@ it('finds what runs by its id, until it is removed', () => {
 });
 
 it('counts the load of the whole server, and each removal once', () => {
-  const load = { running: 40 };
+  const load = loadOf();
+  load.calls = 40;
   const [first, second] = [table({}, load), table({}, load)];
   const [call, channel, stranger] = [arrivals.call(), arrivals.channel(), arrivals.call()];
   first.add(call);
   second.add(channel);
-  expect(load.running).toBe(42);
+  second.takeSlot(channel);
+  expect([load.calls, load.channels]).toEqual([41, 1]);
   first.remove(call);
   first.remove(call);
   first.remove(stranger);
@@ -78,13 +88,25 @@ it('refuses calls and channels by limits of their own; what is refused is there 
 });
 
 it('refuses beyond the limit of the whole server', () => {
-  const load = { running: 0 };
-  const [first, second] = [table({ maxInFlightTotal: 1 }, load), table({ maxInFlightTotal: 1 }, load)];
-  const [call, channel] = [arrivals.call(), arrivals.channel()];
-  expect([first.add(call), second.add(channel)]).toEqual([true, false]);
-  first.remove(call);
-  second.remove(channel);
-  expect(second.add(channel)).toBe(true);
+  const limits = { maxInFlightTotal: 1, maxChannelsTotal: 1 };
+  const load = loadOf(limits);
+  const [first, second] = [table(limits, load), table(limits, load)];
+  const calls = [arrivals.call(), arrivals.call()] as const;
+  const channels = [arrivals.channel(), arrivals.channel()] as const;
+  expect([first.add(calls[0]), second.add(calls[1])]).toEqual([true, false]);
+  for (const channel of channels) expect(second.add(channel)).toBe(true);
+  expect(channels.map((channel) => second.takeSlot(channel))).toEqual([true, false]);
+  first.remove(calls[0]);
+  second.remove(calls[1]);
+  for (const channel of channels) second.remove(channel);
+  expect(load.running).toBe(0);
+  expect([second.add(calls[1]), second.add(channels[1]), second.takeSlot(channels[1])]).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  second.remove(calls[1]);
+  second.remove(channels[1]);
 });
 
 it('was busy where something came in since the last question, or runs', () => {

@@ -2,13 +2,13 @@ import { jest } from '@jest/globals';
 import * as fc from 'fast-check';
 import { MessageQueue, type ChannelMessage } from '../../lib/rpc/message-queue.js';
 
-const message = (bytes: number): ChannelMessage => ({ header: {}, body: bytes, bytes });
+const message = (bytes: number): ChannelMessage => ({ header: {}, body: bytes, bytes, cost: 2 * bytes });
 
-it('gives messages in the order in which they came, and counts their bytes', () => {
+it('gives messages in the order in which they came, and counts their bytes and what they cost', () => {
   const queue = new MessageQueue();
   expect([queue.length, queue.bytes, queue.shift()]).toEqual([0, 0, undefined]);
   for (const size of [5, 7, 1]) queue.push(message(size));
-  expect([queue.length, queue.bytes]).toEqual([3, 13]);
+  expect([queue.length, queue.bytes, queue.cost]).toEqual([3, 13, 26]);
   expect(queue.shift()).toEqual(message(5));
   expect([queue.length, queue.bytes]).toEqual([2, 8]);
   queue.push(message(2));

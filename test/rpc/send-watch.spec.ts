@@ -1,4 +1,5 @@
 import type { Link } from '../../lib/protocol/link.js';
+import { Account } from '../../lib/rpc/account.js';
 import { resolveLimits } from '../../lib/rpc/limits.js';
 import { SendWatch } from '../../lib/rpc/send-watch.js';
 import { FakeClock } from '../helpers/fake-clock.js';
@@ -10,9 +11,11 @@ let clock: FakeClock;
 let link: { pendingBytes: number; blockedMs: number; pauses: number };
 let deaf: number[];
 let watch: SendWatch;
+let account: Account;
 
 beforeEach(() => {
   clock = new FakeClock();
+  account = new Account(2_000);
   deaf = [];
   const blockedAt = clock.now();
   link = {
@@ -24,7 +27,7 @@ beforeEach(() => {
     pause: () => (link.pauses += 1),
     resume: () => (link.pauses -= 1),
   } as typeof link;
-  watch = new SendWatch(link as unknown as Link, LIMITS, clock, (bytes) => deaf.push(bytes));
+  watch = new SendWatch(link as unknown as Link, LIMITS, clock, (bytes) => deaf.push(bytes), account);
 });
 
 /** More waits than ever should. */

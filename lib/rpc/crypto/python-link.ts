@@ -4,8 +4,10 @@ import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../../protocol/frame-
 import { type Frame, type Header, MsgType } from '../../protocol/frame.js';
 import { heldValue } from '../../protocol/held-body.js';
 import { LifeCycle } from '../../protocol/life-cycle.js';
+import { ITEM_COST } from '../../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
+import { valuesIn } from '../../protocol/values-in.js';
 import type { CryptoStats } from './crypto-stats.js';
 import type { PythonKey } from './python-key.js';
 
@@ -96,16 +98,17 @@ export class PythonLink implements Link, LinkReceiver {
 
   // --- what the inner link tells ------------------------------------------------------------------------------
 
-  onFrame(frame: Frame, bytes: number): void {
+  onFrame(frame: Frame, bytes: number, cost: number): void {
     const [type, id, header, body] = frame;
-    if (!this.key || isEvent(type) || this.#isClear(frame)) return this.#receiver?.onFrame(frame, bytes);
+    if (!this.key || isEvent(type) || this.#isClear(frame))
+      return this.#receiver?.onFrame(frame, bytes, cost);
     let opened: unknown;
     try {
       opened = this.key.open(body);
     } catch (error) {
       return this.#fail(frame, bytes, error);
     }
-    this.#receiver?.onFrame([type, id, header, opened], bytes);
+    this.#receiver?.onFrame([type, id, header, opened], bytes, cost + ITEM_COST * valuesIn(opened));
   }
 
   onBytes(): void {
@@ -143,7 +146,7 @@ export class PythonLink implements Link, LinkReceiver {
       : { channel_life_cycle: LifeCycle.Drop, status_code: Status.Crypto };
     const isAnswer = isCall && this.role === 'client';
     if (!isAnswer && header.one_way !== true) this.inner.send(type, id, error, CRYPTO_ERROR);
-    if (isAnswer || !isCall) this.#receiver?.onFrame([type, id, error, CRYPTO_ERROR], bytes);
+    if (isAnswer || !isCall) this.#receiver?.onFrame([type, id, error, CRYPTO_ERROR], bytes, bytes);
     if (this.#failures >= MAX_FAILURES) {
       this.#receiver?.onFault(cryptoFault(`${MAX_FAILURES} bodies were not accepted`, cause));
     }

@@ -1,0 +1,98 @@
+/** What an account hides from the one above it at most. */
+const MAX_STEP = 64 * 1024;
+/** 1024 connections together hide at most a quarter of the limit above them. */
+const STEPS_IN_LIMIT = 4096;
+
+/**
+ * What is held on behalf of a peer, as cost: wire bytes, plus {@link ITEM_COST} for each value in them. Accounts stand in
+ * a chain: a connection, its address, the server. One is told of another's changes in steps, so that a small call costs
+ * an addition.
+ */
+export class Account {
+  readonly #step: number;
+  #held = 0;
+  /** What the account above knows of. */
+  #reported = 0;
+  /** Called when something was released; they ask whether that is enough. */
+  #waiting: Set<() => void> | undefined;
+
+  constructor(
+    readonly limit: number,
+    private readonly above?: Account,
+  ) {
+    this.#step = above ? Math.min(MAX_STEP, above.limit / STEPS_IN_LIMIT) : 0;
+  }
+
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Whether more is held than may be, here or above. */
+  get isFull(): boolean {
+    return this.#held > this.limit || (this.above !== undefined && this.above.isFull);
+  }
+
+  /** Holds more; less, if the cost is below 0. */
+  add(cost: number): void {
+    this.#held += cost;
+    if (this.above) this.#report(this.above);
+    if (cost < 0 && this.#waiting) this.#wake(this.#waiting);
+  }
+
+  /** Calls back whenever something is released, here or above, until the function that it returns is called. */
+  onRelease(callback: () => void): () => void {
+    const above = this.above?.onRelease(callback);
+    this.#waiting ??= new Set();
+    this.#waiting.add(callback);
+    return () => {
+      above?.();
+      this.#waiting?.delete(callback);
+      if (this.#waiting?.size === 0) this.#waiting = undefined;
+    };
+  }
+
+  #report(above: Account): void {
+    const change = this.#held - this.#reported;
+    // nothing may stay behind when all was released
+    if (change <= this.#step && change >= -this.#step && (this.#held !== 0 || change === 0)) return;
+    this.#reported = this.#held;
+    above.add(change);
+  }
+
+  #wake(waiting: Set<() => void>): void {
+    if (this.#held > this.limit) return;
+    for (const callback of Array.from(waiting)) callback();
+  }
+}
+
+/** Stops the reading of a connection while its account is full. */
+export class AccountPause {
+  #stop: (() => void) | undefined;
+
+  constructor(
+    private readonly account: Account,
+    private readonly link: { pause(): void; resume(): void },
+  ) {}
+
+  get isPausing(): boolean {
+    return this.#stop !== undefined;
+  }
+
+  /** Something was added. */
+  check(): void {
+    if (this.#stop || !this.account.isFull) return;
+    this.#stop = this.account.onRelease(() => {
+      if (!this.account.isFull) this.end();
+    });
+    this.link.pause();
+  }
+
+  /** The connection is read on, or over. */
+  end(): void {
+    const stop = this.#stop;
+    if (!stop) return;
+    this.#stop = undefined;
+    stop();
+    this.link.resume();
+  }
+}
