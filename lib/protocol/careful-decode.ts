@@ -31,7 +31,7 @@ export function hasDuplicateKeys(bytes: Buffer): boolean {
 class Reader {
   /** A key came twice in a map. */
   hasDuplicates = false;
-  /** Why an extension makes no value. */
+  /** Why an extension, or a map, makes no value. */
   defect: string | undefined;
   readonly #maker = new ValueMaker();
   #pos = 0;
@@ -156,8 +156,12 @@ class Reader {
     const object: Record<string, unknown> = {};
     let isSparse = false;
     for (let i = 0; i < count; i++) {
-      const key = this.value() as string;
+      const key = this.value();
       const value = this.value();
+      if (typeof key !== 'string') {
+        this.defect ??= 'a map key is not a string';
+        continue;
+      }
       if (Object.hasOwn(object, key)) this.hasDuplicates = true;
       isSparse = setOwn(object, key, value, isSparse);
     }

@@ -261,9 +261,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   onFrame(frame: Frame, bytes: number, cost: number): void {
     const [type, id, header, body] = frame;
     const { state } = this.#life;
+    if (state === 'closed') return;
     if (body instanceof UnreadableBody) return this.#onUnreadable(frame, body.reason);
     if (state === 'opening') return this.#opening.onFrame(frame, bytes, cost);
-    if (state === 'closed') return;
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
         return this.role === 'server'
@@ -291,8 +291,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
   }
 
-  /** A body that holds an extension of which no value can be made fails what it belongs to, and nothing else. */
+  /** A body of which no value can be made fails what it belongs to, and nothing else. */
   #onUnreadable([type, id, header]: Frame, reason: string): void {
+    if (this.state === 'opening') return this.protocolError(reason);
     const fault = new Fault({ status: Status.Parse, message: `the body cannot be read: ${reason}` });
     if (type === MsgType.Msg && this.role === 'client') {
       this.calls.get(id)?.reject(fault);

@@ -192,7 +192,7 @@ describe('T14', () => {
   });
 
   it.each([12, 40, 100])('%d MiB of answers that end in one moment all arrive', async (count) => {
-    await start({});
+    await start({ limits: { maxHeldBytes: 128 * MIB } });
     const client = startClient(app.port, { callTimeoutMs: 20_000 });
     const body = Buffer.alloc(MIB, 7);
     const answers = Array.from({ length: count }, () => client.call<Buffer>('hold', body));
