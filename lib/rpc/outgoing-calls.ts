@@ -185,6 +185,11 @@ export class OutgoingCalls implements PendingCallOwner {
     this.flush();
   }
 
+  /** This side is about to close: what was written still leaves, and events that nobody has answered were sent. */
+  closing(): void {
+    for (const call of this.#live.values()) if (call.isEvent) (call as PendingEvent).wasSentAtClose();
+  }
+
   /** The live call under an id. */
   get(id: number): PendingCall | undefined {
     return this.#live.get(id);

@@ -421,6 +421,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
   close(reason: string): void {
+    this.calls.closing();
     this.#life.close(reason);
   }
 

@@ -39,6 +39,11 @@ export class PendingEvent extends PendingCall {
     else if (mode === 'called') this.tell(undefined);
   }
 
+  /** This side closes, and does not wait to hear that it was taken: it was sent, as with a peer that does not tell. */
+  wasSentAtClose(): void {
+    super.resolve(undefined);
+  }
+
   override resolve(body: unknown): void {
     if (this.#mode === 'answered' && !this.settled) this.owner.eventTaken();
     super.resolve(body);

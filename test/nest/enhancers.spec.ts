@@ -674,7 +674,7 @@ describe('1.14 parameters of a handler', () => {
     ['ctx', null, '/default/ctx'],
     ['both', { a: 1 }, ['both', 1]],
     ['prop', { a: 1 }, [1, true]],
-    ['prop', null, [null, true]],
+    ['prop', null, [undefined, true]],
     ['bare', { a: 1 }, { a: 1 }],
     ['custom', [1], ['ann', [1]]],
     ['piped', { a: 2 }, ['ANN', 4]],

@@ -493,6 +493,18 @@ describe('many events at once', () => {
     await eventually('the first was handled', () => seen.length === 1);
   });
 
+  it('complete, and arrive, if the client closes before the server has said that it took them', async () => {
+    const { client } = await scope.serve([SlowController]);
+    const rap = client();
+    await rap.connect();
+    const sent = Array.from({ length: 100 }, (_, i) => lastValueFrom(rap.emit('slow', i)));
+    await Promise.resolve();
+    rap.close();
+    await within('all complete', Promise.all(sent));
+    gate.open();
+    await eventually('all were handled', () => seen.length === 100);
+  });
+
   it('that cannot be sent fail, and are logged a few times if nobody subscribes', async () => {
     const { client, log } = await scope.serve([SlowController]);
     const rap = client({ port: 1 }); // nobody listens there
