@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 import { AEAD_SUITES, type AeadSuite, isAeadSuite } from '../protocol/crypto/aead-keys.js';
-import { checkKeyId, readAeadKey, readPythonKey, type Secret } from '../protocol/crypto/keys.js';
+import {
+  checkKeyId,
+  newAeadKeyText,
+  readAeadKey,
+  readPythonKey,
+  type Secret,
+} from '../protocol/crypto/keys.js';
 import { AeadSecurity } from '../rpc/crypto/aead-security.js';
 import { type CryptoStats, emptyStats } from '../rpc/crypto/crypto-stats.js';
 import { KeyRing } from '../rpc/crypto/key-ring.js';
@@ -72,7 +78,7 @@ const OPTIONS = new Set([
  *     new RapServer({ processors: [new CryptoProcessor({ keys: { demo_id: secret } })] });
  *     new RapClient({ processors: [new CryptoProcessor({ keyId: 'demo_id', key: secret })] });
  *
- * A key is at least 32 random bytes, as such or as hex or base64 text: `CryptoProcessor.generateKey()` makes one. In mode
+ * A key is the text that `CryptoProcessor.generateKey()` makes, or at least 32 random bytes, as such or as hex. In mode
  * `rap-cbc` it is 16 bytes or characters. Where it can be had, TLS 1.3 with client certificates is the better choice.
  */
 export class CryptoProcessor extends RapProcessor {
@@ -101,13 +107,14 @@ export class CryptoProcessor extends RapProcessor {
     } as const;
     this.mode = mode;
     if (mode === 'aead') {
-      const keys = new KeyRing(randomBytes(32));
+      const keys = new KeyRing(() => randomBytes(32)); // a new one each time: nobody can ever hold it
       const limits = { frames: numbers.rekeyAfterFrames, bytes: numbers.rekeyAfterBytes };
       this[SECURITY] = new AeadSecurity({ ...shared, keys, suites, limits });
       this.#keys = secretsInto(keys, readAeadKey);
     } else {
       const pythonOptions = pythonKeyOptions(numbers, options.now ?? Date.now);
-      const keys = new KeyRing(new PythonKey(randomBytes(16), pythonOptions));
+      const decoy = new PythonKey(randomBytes(16), pythonOptions);
+      const keys = new KeyRing(() => decoy);
       this[SECURITY] = new PythonSecurity({ ...shared, keys });
       this.#keys = secretsInto(keys, (id, secret) => new PythonKey(readPythonKey(id, secret), pythonOptions));
     }
@@ -117,9 +124,9 @@ export class CryptoProcessor extends RapProcessor {
     } else this.addKey(options.keyId, options.key);
   }
 
-  /** A new key for mode `aead`: 32 random bytes as base64url. */
+  /** A new key for mode `aead`: 32 random bytes and a checksum, as 48 characters of base64url. */
   static generateKey(): string {
-    return randomBytes(32).toString('base64url');
+    return newAeadKeyText();
   }
 
   /** Ids of the keys. */

@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
+import { KeyRing } from '../../lib/rpc/crypto/key-ring.js';
 import { CryptoProcessor, RapClient, RapServer, type CryptoServerOptions } from '../../lib/index.js';
 
 const key = CryptoProcessor.generateKey();
@@ -10,8 +12,7 @@ it.each([
   ['more bytes', randomBytes(64)],
   ['a Uint8Array', new Uint8Array(secret)],
   ['hex', secret.toString('hex')],
-  ['base64', secret.toString('base64')],
-  ['base64url', key],
+  ['the text of generateKey()', key],
 ])('takes a key of %s', (_what, it) => expect(make({ keys: { demo: it } }).keyIds).toEqual(['demo']));
 
 it.each<[string, unknown, string]>([
@@ -19,8 +20,25 @@ it.each<[string, unknown, string]>([
   ['no bytes', Buffer.alloc(0), "the key 'demo' has 0 bytes"],
   ['31 bytes', secret.subarray(1), "the key 'demo' has 31 bytes"],
   ['31 bytes of hex', secret.subarray(1).toString('hex'), "the key 'demo' has 31 bytes"],
-  ["a key of rap's", 'xxxxxxxxxxxxxxxx', "the key 'demo' has 12 bytes"],
+  ["a key of rap's", 'xxxxxxxxxxxxxxxx', 'a passphrase is no key'],
   ['a passphrase', 'correct horse battery staple, and some more words', 'a passphrase is no key'],
+  [
+    'a passphrase of words with hyphens',
+    'my-very-long-passphrase-for-the-production-system',
+    'a passphrase is no key',
+  ],
+  [
+    'a passphrase as long as a made key',
+    'My-very-long-passphrase-for-the-production-2026x',
+    'a passphrase is no key',
+  ],
+  ['base64 of nobody knows what', secret.toString('base64'), 'a passphrase is no key'],
+  [
+    'a made key with one character changed',
+    key.replace(/^./, (it) => (it === 'A' ? 'B' : 'A')),
+    'a passphrase is no key',
+  ],
+  ['a made key that was cut', key.slice(0, -4), 'a passphrase is no key'],
   ['NUL bytes', Buffer.alloc(32), "the key 'demo' is not random"],
   ['one letter', 'ab'.repeat(32), "the key 'demo' is not random"],
   ['a number', 5, "the key 'demo' must be a string or a Uint8Array"],
@@ -93,5 +111,22 @@ it('belongs on its side, and once', () => {
 it('makes keys that it takes, another each time', () => {
   const keys = Array.from({ length: 50 }, () => CryptoProcessor.generateKey());
   expect(new Set(keys).size).toBe(50);
-  for (const it of keys) expect(Buffer.from(it, 'base64url')).toHaveLength(32);
+  for (const it of keys) expect(Buffer.from(it, 'base64url')).toHaveLength(36);
+});
+
+it('puts another key each time in the place of one that is not there, and shows none', () => {
+  const ring = new KeyRing(() => randomBytes(32));
+  ring.set('demo', secret);
+  expect(ring.get('demo')).toBe(secret);
+  expect(ring.get('nope')).not.toEqual(ring.get('nope'));
+  for (const side of [
+    { keys: { demo: key } },
+    { keyId: 'demo', key },
+    { mode: 'rap-cbc', keys: { demo: 'x'.repeat(16) } },
+  ]) {
+    const shown = [ring, make(side)].map(
+      (it) => inspect(it, { depth: 20, showHidden: true }) + JSON.stringify(it),
+    );
+    expect(shown.join('\n')).not.toMatch(/Buffer|Uint8Array|decoy/i);
+  }
 });

@@ -1,6 +1,10 @@
+import { createHash, randomBytes } from 'node:crypto';
+
 /** Fewer different bytes in a key are no accident: 32 random ones have 30. */
 const MIN_DIFFERENT_BYTES = 12;
 const MIN_AEAD_BYTES = 32;
+/** By these, a text is known as one that was made for a key: no passphrase passes for it. */
+const CHECKSUM_BYTES = 4;
 const PYTHON_BYTES = 16;
 const MAX_ID_BYTES = 128;
 
@@ -8,7 +12,7 @@ const MAX_ID_BYTES = 128;
 export type Secret = string | Uint8Array;
 
 /**
- * Reads a key of the authenticated mode: at least 32 random bytes, or their text in hex or base64 (also base64url).
+ * Reads a key of the authenticated mode: at least 32 random bytes, their text in hex, or what {@link newAeadKeyText} makes.
  *
  * @throws TypeError or RangeError that names the key's id, never the key.
  */
@@ -23,6 +27,12 @@ export function readAeadKey(id: string, secret: Secret): Buffer {
     throw new RangeError(`the key '${id}' is not random: make one with CryptoProcessor.generateKey()`);
   }
   return bytes;
+}
+
+/** Makes a key of the authenticated mode: base64url of random bytes with their checksum, all of which are the key. */
+export function newAeadKeyText(): string {
+  const random = randomBytes(MIN_AEAD_BYTES);
+  return Buffer.concat([random, checksumOf(random)]).toString('base64url');
 }
 
 /**
@@ -59,6 +69,16 @@ function fromBytes(id: string, secret: unknown): Buffer {
 function fromText(id: string, text: string): Buffer {
   if (text === '') throw new RangeError(`the key '${id}' is empty`);
   if (text.length % 2 === 0 && /^[0-9a-f]+$/i.test(text)) return Buffer.from(text, 'hex');
-  if (/^[\w+/-]+={0,2}$/.test(text)) return Buffer.from(text, 'base64');
-  throw new TypeError(`the key '${id}' is neither hex nor base64: a passphrase is no key`);
+  const bytes = Buffer.from(text, 'base64url');
+  const random = bytes.subarray(0, MIN_AEAD_BYTES);
+  if (bytes.toString('base64url') === text && bytes.subarray(MIN_AEAD_BYTES).equals(checksumOf(random))) {
+    return bytes;
+  }
+  throw new TypeError(
+    `the key '${id}' is neither hex nor made by CryptoProcessor.generateKey(): a passphrase is no key`,
+  );
+}
+
+function checksumOf(random: Uint8Array): Buffer {
+  return createHash('sha256').update('rap aead key').update(random).digest().subarray(0, CHECKSUM_BYTES);
 }

@@ -12,7 +12,8 @@ export interface NonceCacheOptions {
 /**
  * The nonces that came with one key. They lie in a bucket for each second of their timestamps, so that time is cleared away
  * by the bucket. A full cache gives up its oldest bucket, and accepts nothing so old from then on: what it forgot cannot
- * come again, and the time in which messages are accepted gets shorter, not the memory larger.
+ * come again, and the time in which messages are accepted gets shorter, not the memory larger. Messages dated ahead of now
+ * may fill half of it: they must not shorten that time to nothing.
  */
 export class NonceCache {
   readonly #seen = new Set<string>();
@@ -32,6 +33,7 @@ export class NonceCache {
     this.#sweep(now);
     const second = Math.floor(timestamp);
     if (second <= this.#floor || this.#seen.has(nonce)) return false;
+    if (second > now && this.#isFullOfLater(now)) return false;
     this.#seen.add(nonce);
     const bucket = this.#buckets.get(second);
     if (bucket) bucket.push(nonce);
@@ -46,6 +48,18 @@ export class NonceCache {
     if (now >= this.#sweptAt && now < this.#sweptAt + sweepSeconds) return;
     this.#sweptAt = now;
     for (const second of this.#buckets.keys()) if (second < now - keepSeconds) this.#forget(second);
+  }
+
+  /**
+   * Whether messages dated ahead have their share, a half. The oldest bucket is never one of theirs then, and what is
+   * given up, and refused from then on, never lies ahead: messages of now are always accepted soon again.
+   */
+  #isFullOfLater(now: number): boolean {
+    const share = Math.floor((this.options.maxNonces ?? MAX_NONCES) / 2);
+    if (this.#seen.size < share) return false;
+    let later = 0;
+    for (const [second, nonces] of this.#buckets) if (second > now) later += nonces.length;
+    return later >= share;
   }
 
   #giveUpOldest(): void {

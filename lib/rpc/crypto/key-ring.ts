@@ -4,8 +4,12 @@ export class KeyRing<Key> {
   /** Id of the key that a client uses. */
   current = '';
 
-  /** @param decoy stands in for every key that is not there, so that its absence does not show. */
-  constructor(private readonly decoy: Key) {}
+  readonly #makeDecoy: () => Key;
+
+  /** @param makeDecoy makes what stands in for a key that is not there, so that its absence does not show. */
+  constructor(makeDecoy: () => Key) {
+    this.#makeDecoy = makeDecoy;
+  }
 
   get ids(): string[] {
     return [...this.#keys.keys()];
@@ -23,8 +27,9 @@ export class KeyRing<Key> {
     return this.#keys.has(id);
   }
 
-  /** The key, or the decoy. */
+  /** The key, or a decoy. The work is the same for both. */
   get(id: string): Key {
-    return this.#keys.get(id) ?? this.decoy;
+    const decoy = this.#makeDecoy();
+    return this.#keys.get(id) ?? decoy;
   }
 }

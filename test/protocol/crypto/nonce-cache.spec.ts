@@ -49,11 +49,11 @@ it('refuses what is as old as what a flood made it forget', () => {
     ['c', 3],
     ['d', 4],
   ] as const) {
-    expect(cache.add(nonce, NOW + at, NOW)).toBe(true);
+    expect(cache.add(nonce, NOW + at, NOW + 4)).toBe(true);
   }
   expect(cache.size).toBe(3);
-  expect(cache.add('new', NOW + 1, NOW)).toBe(false);
-  expect(cache.add('newer', NOW + 2, NOW)).toBe(true);
+  expect(cache.add('new', NOW + 1, NOW + 4)).toBe(false);
+  expect(cache.add('newer', NOW + 2, NOW + 4)).toBe(true);
 });
 
 it('holds a flood within one second as well', () => {
@@ -63,4 +63,15 @@ it('holds a flood within one second as well', () => {
   expect(cache.size).toBeLessThanOrEqual(MAX_NONCES);
   expect(taken).toBe(MAX_NONCES + 1); // with the one too many, the second is closed
   expect(cache.add('n0', NOW, NOW)).toBe(false);
+});
+
+it('goes on taking messages of now under a flood of messages dated ahead', () => {
+  const cache = new NonceCache(options);
+  for (let i = 0; i < 2 * MAX_NONCES; i++) cache.add(`ahead${i}`, NOW + 59, NOW);
+  expect(cache.add('honest', NOW, NOW)).toBe(true);
+  expect(cache.add('a second behind', NOW - 1, NOW)).toBe(true);
+  expect(cache.add('honest', NOW, NOW)).toBe(false);
+  expect(cache.add('ahead0', NOW + 59, NOW)).toBe(false);
+  expect(cache.add('ahead0', NOW + 59, NOW + 59)).toBe(false);
+  expect(cache.size).toBeLessThanOrEqual(MAX_NONCES);
 });
