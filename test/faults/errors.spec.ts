@@ -283,11 +283,11 @@ describe('T17 a server', () => {
 
   it('says where in the result the fault is', async () => {
     await start({});
-    await expect(startClient(app.port).call('return', 'a bigint below 64 bits')).rejects.toMatchObject({
-      name: 'ServerError',
-      code: 'ERR_RAP_UNSERIALIZABLE',
-      message: 'the body cannot be sent: a bigint beyond 64 bits at body[0].deep.in',
-    });
+    const raw = await openRaw(app);
+    raw.send(call(5, 'return', 'a bigint below 64 bits'));
+    const [, , header, message] = await raw.answer(5);
+    expect(header).toMatchObject({ status_code: 500, error: { code: 'ERR_RAP_UNSERIALIZABLE' } });
+    expect(message).toBe('the body cannot be sent: a bigint beyond 64 bits at body[0].deep.in');
   });
 
   it.each(Object.keys(REFUSED_ANSWERS))('does not break the connection by %s', async (what) => {
@@ -442,7 +442,9 @@ describe('T17 a client', () => {
     },
   );
 
-  it.each<[string, () => unknown]>(Object.entries(RETURNED).filter(([name]) => !name.includes('proxy')))(
+  // between peers of this project, any bigint and any Map have a form
+  const always = Object.entries(RETURNED).filter(([name]) => !/proxy|bigint|map with keys/.test(name));
+  it.each<[string, () => unknown]>(always)(
     'refuses to send %s, and only that call fails',
     async (_name, make) => {
       await start({});

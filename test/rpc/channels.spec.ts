@@ -202,7 +202,9 @@ describe('a channel', () => {
 
   it('is not opened where its header or metadata cannot be sent, and leaves nothing behind', () => {
     open();
-    expect(() => pair.client.openChannel(requestOf({ big: 2n ** 70n }))).toThrow(Fault);
+    const circular: unknown[] = [];
+    circular.push(circular);
+    expect(() => pair.client.openChannel(requestOf({ circular }))).toThrow(Fault);
     const header = { target: '/default/x', note: 'n'.repeat(20_000) };
     expect(() => pair.client.openChannel(requestOf(null, { header }))).toThrow(Fault);
     expect([pair.client.channels.size, sent()]).toEqual([0, [0, 0]]);

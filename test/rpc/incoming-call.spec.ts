@@ -255,7 +255,7 @@ describe('an answer that cannot be sent', () => {
   it.each([
     ['is circular', circular, {}],
     ['is too large', Buffer.alloc(5000), {}],
-    ['holds an integer beyond 64 bits', { deep: [2n ** 70n] }, {}],
+    ['holds too many digits as keys of Maps', new Map(Array.from({ length: 20_000 }, (_, i) => [i, 0])), {}],
     ['throws when it is read', evil, {}],
     ['throws a revoked proxy', { toJSON: () => { throw revoked.proxy; } }, {}], // prettier-ignore
     ['holds more values than a frame may', Array.from({ length: 500 }, () => 0), {}],

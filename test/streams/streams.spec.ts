@@ -273,8 +273,8 @@ describe('what streams', () => {
 
   it.each([
     ['array', [1, 2, 3]],
-    ['map', { a: 1 }],
-    ['set', [1, 2]],
+    ['map', new Map([['a', 1]])],
+    ['set', new Set([1, 2])],
     ['text', 'text'],
     ['typed', [0.5, 1.5]],
     ['nothing', null],

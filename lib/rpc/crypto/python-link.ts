@@ -166,7 +166,8 @@ function sparse(header: Header | EncodedHeader | null): Header {
 /** @throws {@link Fault} where the body has no form in JSON */
 function sealed(key: PythonKey, body: unknown): Buffer {
   try {
-    return key.seal(heldValue(body));
+    // JSON leaves out what is undefined, and a body has to be there
+    return key.seal(heldValue(body) ?? null);
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'unreadable value';
     throw new Fault({

@@ -198,7 +198,7 @@ describe('what was inside a sealed frame', () => {
     ['a count without end', Buffer.from([0xdd, 0xff, 0xff, 0xff, 0xff]), 'too many items'],
     ['an extension type', Buffer.from([0xd4, 0x01, 0x00]), 'not allowed'],
     ['bad UTF-8', Buffer.from([0xa1, 0xff]), 'not UTF-8'],
-    ['a key that is no string', Buffer.from([0x81, 0x01, 0x01]), 'not a string'],
+    ['a key that is a container', Buffer.from([0x81, 0x90, 0x01]), 'not a string'],
   ])('%s is refused as in clear', (_what, body, message) => {
     expect(() => read(readerOf(vector, 'client'), sealed(body))).toThrow(
       expect.objectContaining({ status: 1003, message: expect.stringContaining(message) as string }) as Error,
