@@ -61,6 +61,14 @@ export class AnswerSink implements StreamSink {
     return this.tryWrite(value);
   }
 
+  hold(value: unknown): unknown {
+    return this.#stream ? this.#stream.hold(value) : value;
+  }
+
+  get maxPushedBytes(): number {
+    return this.#stream?.maxPushedBytes ?? Infinity;
+  }
+
   keep(): void {
     if (this.#count === 1 && !this.#stream) this.#first = copyOf(this.#first);
   }

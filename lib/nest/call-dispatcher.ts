@@ -365,6 +365,8 @@ function isMasked(error: unknown): boolean {
 const NOWHERE = {
   isClosed: false,
   tryWrite: () => true,
+  hold: (value: unknown) => value,
+  maxPushedBytes: Infinity,
   write: () => Promise.resolve(),
   whenClosed: () => {},
   close: () => {},

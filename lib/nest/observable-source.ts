@@ -1,18 +1,17 @@
 import { takeWhile, type Observable, type Subscription } from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
+import { heldBytes } from '../protocol/held-body.js';
 import { captureContext } from '../rpc/async-context.js';
 import type { ItemLink, ItemReader } from './item-link.js';
-import { roughSize } from './rough-size.js';
 import { abandon, isStream, pumpIterable, rethrowUnlessClosed, type StreamSink } from './stream-source.js';
 
-/** Values of an Observable that wait for the reader. */
-const MAX_WAITING_ITEMS = 1024;
-const MAX_WAITING_BYTES = 1024 * 1024;
+/** What a value that waits holds beside its bytes. */
+const ITEM_BYTES = 16;
 
 /**
- * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept, up to 1024 values or
- * 1 MiB, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
+ * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept as it was emitted, up
+ * to `limits.maxPushedBytes`, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
  * around a generator makes one of these. Resolves when the Observable, and every stream that it emitted, has ended.
  *
  * @throws what the source fails with
@@ -48,8 +47,6 @@ class Inbox implements ItemReader {
   #bytes = 0;
   /** The writer waits for the next value. */
   #idle = true;
-  /** The first of the line is with the writer already: it waits no more. */
-  #handedOver = 0;
   /** Nothing more comes, or is wanted. */
   #over = false;
   #failure: { readonly error: unknown } | undefined;
@@ -86,7 +83,6 @@ class Inbox implements ItemReader {
     if (this.#items.length === 0 && this.#failure) throw this.#failure.error;
     if (this.sink.isClosed) return undefined;
     const item = this.#items.shift();
-    this.#handedOver = 0;
     if (item) this.#bytes -= item.bytes;
     return item;
   }
@@ -130,17 +126,29 @@ class Inbox implements ItemReader {
     } catch (error) {
       return this.fail(error);
     }
-    if (this.#idle) this.#handedOver = 1;
-    const bytes = stream || this.#idle ? 0 : roughSize(value);
-    this.#items.push({ value, bytes });
-    this.#bytes += bytes;
+    // the first of the line goes to the writer at once, and waits no more
+    if (this.#idle || stream) this.#append(value, 0);
+    else this.#hold(value);
     this.#idle = false;
     this.#rouse();
-    if (this.#items.length - this.#handedOver <= MAX_WAITING_ITEMS && this.#bytes <= MAX_WAITING_BYTES)
-      return;
-    this.#overflow = overflow();
+    if (this.#bytes <= this.sink.maxPushedBytes) return;
+    this.#overflow = overflow(this.sink.maxPushedBytes);
     this.#stop();
     this.sink.close(this.#overflow);
+  }
+
+  #hold(value: unknown): void {
+    try {
+      const held = this.sink.hold(value);
+      this.#append(held, heldBytes(held) + ITEM_BYTES);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #append(value: unknown, bytes: number): void {
+    this.#items.push({ value, bytes });
+    this.#bytes += bytes;
   }
 
   #end(failure?: { readonly error: unknown }): void {
@@ -179,9 +187,11 @@ class Inbox implements ItemReader {
   }
 }
 
-function overflow(): Fault {
+function overflow(maxBytes: number): Fault {
   return new Fault({
     status: Status.Channel,
-    message: `the reader is too slow: more than ${MAX_WAITING_ITEMS} values or ${MAX_WAITING_BYTES} bytes wait`,
+    message:
+      `the caller reads too slowly for an Observable, which cannot be paused: more than ${maxBytes} bytes wait ` +
+      '(limits.maxPushedBytes). An async iterable waits for its reader, and has no such bound',
   });
 }

@@ -14,6 +14,10 @@ export interface StreamSink {
   tryWrite(value: unknown): boolean;
   /** Takes a value as soon as there is room. Rejects when the stream is over. */
   write(value: unknown): Promise<void>;
+  /** A value as it is now, for a write that comes later. @throws Fault if it cannot be sent */
+  hold(value: unknown): unknown;
+  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  readonly maxPushedBytes: number;
   /** The source goes on: what the sink has taken and not sent must not change with it. */
   keep?(): void;
   /** Calls back once when the stream is over and nobody wants more. */

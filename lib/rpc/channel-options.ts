@@ -30,6 +30,8 @@ export interface ChannelOptions {
   readonly receiveWindow: number;
   /** What the peer lets this side send ahead; `undefined` where it knows no credits. */
   readonly sendWindow: number | undefined;
+  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  readonly maxPushedBytes: number;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
   /** Its way through the processors, where there are any. */

@@ -86,6 +86,10 @@ export class ChannelOutbox {
     });
   }
 
+  hold(body: unknown): unknown {
+    return this.owner.hold(body);
+  }
+
   /** What waits is sent as it was when it was written. */
   #wait(body: unknown, write: Omit<WaitingWrite, 'body'>): void {
     if (this.#writes.length >= MAX_WAITING_WRITES) throw tooMuchWaits(`${MAX_WAITING_WRITES} writes`);

@@ -44,9 +44,13 @@ export class Channel {
   /** What the processors are told that it ended with. */
   #outcome: Fault | undefined;
 
+  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  readonly maxPushedBytes: number;
+
   constructor(options: ChannelOptions) {
     this.id = options.id;
     this.metadata = options.metadata;
+    this.maxPushedBytes = options.maxPushedBytes;
     this.#host = options.host;
     this.#inbox = this.#receiveWith(options);
     this.#outbox = this.#sendWith(options);
@@ -141,6 +145,11 @@ export class Channel {
   /** Sends at once where there is room; false where there is none, and then nothing was sent. Throws as `write`. */
   tryWrite(body: unknown, header?: Header): boolean {
     return this.#outbox.tryWrite(body, header);
+  }
+
+  /** A body as it is now, for a write that comes later. @throws {@link Fault} if it cannot be encoded */
+  hold(body: unknown): unknown {
+    return this.#outbox.hold(body);
   }
 
   /**

@@ -90,6 +90,7 @@ export class Channels {
       metadata,
       receiveWindow: this.limits.channelWindowBytes,
       sendWindow: sendWindow(this.#agreed),
+      maxPushedBytes: this.limits.maxPushedBytes,
       halfClose: this.#agreed.has(Extension.HalfClose),
       fastOpen: this.#agreed.has(Extension.FastOpen),
       exchange,

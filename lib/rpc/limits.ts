@@ -58,6 +58,11 @@ export interface RapLimits extends FrameLimits {
   readonly maxQueuedCalls: number;
   /** Bytes of calls that wait for a slot or a connection; beyond, `OverloadError`. Default 256 MiB. */
   readonly maxQueuedBytes: number;
+  /**
+   * Encoded bytes of an Observable's values that wait for the reader of its stream; beyond, the stream ends with 1008. Default
+   * 16 MiB, of the size of the pending limits of NATS clients. Iterables wait for their reader, and need no such bound.
+   */
+  readonly maxPushedBytes: number;
   /** The most frames handled of one connection in a turn, before others that have come have theirs. Default 64, as Envoy bounds requests per I/O cycle. A turn ends after 5 ms in any case. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
@@ -95,6 +100,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxRejectedFrames: 100,
   maxQueuedCalls: 16_384,
   maxQueuedBytes: 256 * 1024 * 1024,
+  maxPushedBytes: 16 * 1024 * 1024,
   framesPerTick: 64,
   sendBufferSoftBytes: 1024 * 1024,
   sendBufferHardBytes: 16 * 1024 * 1024,

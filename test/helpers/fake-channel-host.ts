@@ -79,6 +79,7 @@ export class ChannelLab {
       metadata: undefined,
       receiveWindow: 100,
       sendWindow: 100,
+      maxPushedBytes: 1024,
       halfClose: true,
       fastOpen: true,
       ...options,

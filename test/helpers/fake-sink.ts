@@ -1,5 +1,8 @@
 import type { StreamSink } from '../../lib/nest/stream-source.js';
+import { hold } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
+import { heldValue } from '../../lib/protocol/held-body.js';
+import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { Status } from '../../lib/protocol/status.js';
 
 /** A value that cannot be sent. */
@@ -17,7 +20,15 @@ export class FakeSink implements StreamSink {
   readonly #callbacks: (() => void)[] = [];
 
   /** `room`: values that are taken before the reader must ask for more. */
-  constructor(public room = Infinity) {}
+  constructor(
+    public room = Infinity,
+    readonly maxPushedBytes = 16 * 1024 * 1024,
+  ) {}
+
+  hold(value: unknown): unknown {
+    if (value === UNSENDABLE) throw unsendable();
+    return hold(value, DEFAULT_FRAME_LIMITS, true);
+  }
 
   begin(): void {
     this.begun += 1;
@@ -25,7 +36,7 @@ export class FakeSink implements StreamSink {
 
   tryWrite(value: unknown): boolean {
     if (this.isClosed) throw closedFault();
-    if (value === UNSENDABLE) throw new Fault({ status: Status.Parse, message: 'the value cannot be sent' });
+    if (value === UNSENDABLE) throw unsendable();
     if (this.room <= 0 || this.#waiting.length > 0) return false;
     this.#take(value);
     return true;
@@ -68,9 +79,14 @@ export class FakeSink implements StreamSink {
 
   #take(value: unknown): void {
     this.room -= 1;
-    this.values.push(value);
-    this.onValue?.(value);
+    const taken = heldValue(value);
+    this.values.push(taken);
+    this.onValue?.(taken);
   }
+}
+
+function unsendable(): Fault {
+  return new Fault({ status: Status.Parse, message: 'the value cannot be sent' });
 }
 
 function closedFault(): Fault {

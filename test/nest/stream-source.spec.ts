@@ -460,21 +460,40 @@ describe('pumpObservable', () => {
     expect([pump.state, sink.values]).toEqual(['resolved', numbers(500)]);
   });
 
-  it('takes 1024 values that wait, and fails with the next', async () => {
-    const sink = new FakeSink(0);
+  it('takes what may wait, however many values that are, and fails with the next', async () => {
+    const sink = new FakeSink(0, 32_000);
     const source = new Subject<number>();
     const pump = outcomeOf(pumpObservable(source, sink));
     // the first is with the writer already, it waits no more
-    for (const value of numbers(1025)) source.next(value);
+    for (const value of numbers(2001)) source.next(value);
     await settled();
     expect([pump.state, source.observed]).toEqual(['pending', true]);
-    source.next(1025);
+    source.next(2001);
     await settled();
     expect(pump.error).toMatchObject({
       status: 1008,
-      message: 'the reader is too slow: more than 1024 values or 1048576 bytes wait',
+      message:
+        'the caller reads too slowly for an Observable, which cannot be paused: more than 32000 bytes wait ' +
+        '(limits.maxPushedBytes). An async iterable waits for its reader, and has no such bound',
     });
     expect([source.observed, sink.values]).toEqual([false, []]);
+  });
+
+  it('sends what waited as it was when it was emitted', async () => {
+    const sink = new FakeSink(0);
+    const source = new Subject<object>();
+    const pump = outcomeOf(pumpObservable(source, sink));
+    const value = { i: 0 };
+    source.next({ i: -1 });
+    for (let i = 0; i < 3; i++) {
+      value.i = i;
+      source.next(value);
+    }
+    source.complete();
+    sink.take(4);
+    await settled();
+    for (let i = 0; i < 4; i++) await settled();
+    expect([pump.state, sink.values]).toEqual(['resolved', [{ i: -1 }, { i: 0 }, { i: 1 }, { i: 2 }]]);
   });
 
   it.each([
@@ -482,15 +501,15 @@ describe('pumpObservable', () => {
     ['bytes', (size: number) => Buffer.alloc(size)],
     ['objects that hold texts', (size: number) => ({ text: 'x'.repeat(size) })],
     ['lists of bytes', (size: number) => [Buffer.alloc(size / 2), Buffer.alloc(size / 2)]],
-  ])('takes 1 MiB of %s that wait, and fails with the next', async (_, make) => {
+  ])('takes 16 MiB of %s that wait, and fails with the next', async (_, make) => {
     const sink = new FakeSink(0);
     const source = new Subject<unknown>();
     const pump = outcomeOf(pumpObservable(source, sink));
-    const size = 64 * 1024;
+    const size = 1024 * 1024;
     for (let i = 0; i < 16; i++) source.next(make(size));
     await settled();
     expect(pump.state).toBe('pending');
-    for (let i = 0; i < 4; i++) source.next(make(size));
+    for (let i = 0; i < 2; i++) source.next(make(size));
     await settled();
     expect(pump.error).toMatchObject({ status: 1008 });
     expect(source.observed).toBe(false);
@@ -499,9 +518,9 @@ describe('pumpObservable', () => {
   it('stops an Observable that never ends and never waits, where the reader does not read', async () => {
     for (const room of [0, 1, 100]) {
       const counter = new Counter();
-      const sink = new FakeSink(room);
+      const sink = new FakeSink(room, 16_000);
       expect(await rejection(pumpObservable(counter.observable(), sink))).toMatchObject({ status: 1008 });
-      expect(counter.pulled).toBeLessThanOrEqual(room + 1024 + 3);
+      expect(counter.pulled).toBeLessThanOrEqual(room + 1000 + 3);
       expect([sink.values, counter.stopped]).toEqual([numbers(room), 1]);
     }
   });
