@@ -9,24 +9,32 @@ export interface KeepAliveTarget {
   lost(): void;
   /** This side reads nothing now, so that the peer's silence says nothing. */
   isDeaf(): boolean;
+  /** Calls of this side wait for their answers. */
+  isWaiting(): boolean;
+  /** Whether this side makes calls at all. */
+  readonly mayWait: boolean;
   /** Calls have come or gone since the last question, or are open. */
   isBusy(): boolean;
   /** No call for the idle time. */
   idle(): void;
 }
 
-/** A look that comes late by this part of the timeout says nothing of the peer. */
+/** A look that comes late by this part of the timeout says nothing of the peer: this process stood still. */
 const STALL_SHARE = 4;
 
 /**
- * Watches a connection with one timer, which runs every interval and not with every frame: what came in between is a
- * flag. Silence for an interval sends a ping; silence on so many pings ends the connection.
+ * Watches a connection with one timer, which is not moved with every frame: a look finds how long the peer has been silent.
+ * Silence for an interval sends a ping, or for the time of an answer where calls wait for one; silence on so many pings ends
+ * the connection.
  */
 export class KeepAlive {
-  #heard = true;
+  #heardAt: number;
+  /** A ping has gone out, and nothing has come since. */
+  #isAsking = false;
   #missed = 0;
   #idleSince: number;
   #dueAt = 0;
+  #intervalMs: number;
   #timer: Timer | undefined;
 
   constructor(
@@ -34,17 +42,22 @@ export class KeepAlive {
     private readonly options: KeepAliveOptions,
     private readonly clock: Clock,
   ) {
-    this.#idleSince = clock.now();
+    this.#heardAt = this.#idleSince = clock.now();
+    this.#intervalMs = options.intervalMs;
   }
 
-  /** Starts watching; the first look is after `firstMs`, by default an interval. */
-  start(firstMs = this.options.intervalMs): void {
-    if (this.options.intervalMs > 0) this.#wait(firstMs);
+  /** Starts watching. `intervalMs` is this connection's own, so that not all ping together. */
+  start(intervalMs = this.options.intervalMs): void {
+    if (this.options.intervalMs <= 0) return;
+    this.#intervalMs = intervalMs;
+    this.#heardAt = this.clock.now();
+    this.#wait(this.#nextLookMs(this.#patienceMs()));
   }
 
   /** Bytes came in. */
   heard(): void {
-    this.#heard = true;
+    this.#heardAt = this.clock.now();
+    this.#isAsking = false;
   }
 
   stop(): void {
@@ -57,24 +70,32 @@ export class KeepAlive {
     this.#timer = this.clock.after(ms, this.#look);
   }
 
+  /** How long the peer may be silent before it is asked. */
+  #patienceMs(): number {
+    return this.target.isWaiting() ? Math.min(this.options.timeoutMs, this.#intervalMs) : this.#intervalMs;
+  }
+
   readonly #look = (): void => {
-    const { intervalMs, timeoutMs, maxMissed, idleTimeoutMs } = this.options;
+    const { timeoutMs, maxMissed, idleTimeoutMs } = this.options;
     const now = this.clock.now();
     if (this.target.isBusy()) this.#idleSince = now;
     else if (idleTimeoutMs > 0 && now - this.#idleSince >= idleTimeoutMs) return this.target.idle();
-    if (this.#heard || this.target.isDeaf()) {
-      this.#heard = false;
-      this.#missed = 0;
-      this.#wait(intervalMs);
-    } else if ((now - this.#dueAt) * STALL_SHARE >= timeoutMs) {
-      // this process stood still: the answer may lie in the socket, unread
-      this.#wait(timeoutMs);
-    } else if (this.#missed >= maxMissed) {
-      this.target.lost();
-    } else {
-      this.#missed += 1;
-      this.target.ping();
-      this.#wait(timeoutMs);
-    }
+    // who is not read cannot be heard
+    if (this.target.isDeaf()) this.heard();
+    if (!this.#isAsking) this.#missed = 0;
+    // this process stood still: nobody knows how the peer is, and its answer may lie in the socket, unread
+    const isLate = (now - this.#dueAt) * STALL_SHARE >= timeoutMs;
+    const leftMs = this.#heardAt + this.#patienceMs() - now;
+    if (!isLate && !this.#isAsking && leftMs > 0) return this.#wait(this.#nextLookMs(leftMs));
+    if (this.#missed >= maxMissed && !isLate) return this.target.lost();
+    if (this.#missed < maxMissed) this.#missed += 1;
+    this.#isAsking = true;
+    this.target.ping();
+    this.#wait(timeoutMs);
   };
+
+  /** A client looks more often: a call that it makes next has less patience than the connection. */
+  #nextLookMs(leftMs: number): number {
+    return this.target.mayWait ? Math.min(leftMs, this.options.timeoutMs) : leftMs;
+  }
 }

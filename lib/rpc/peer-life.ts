@@ -11,6 +11,9 @@ import type { PingSink } from './pings.js';
 /** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
 const RETIRE_GRACE_MS = 24 * 3_600_000;
 
+/** Time for a client to say that it has heard of the shutdown, if nothing runs. */
+const FLUSH_PATIENCE_MS = 1000;
+
 /**
  * Where a connection stands.
  *
@@ -32,7 +35,7 @@ const RETIRE_GRACE_MS = 24 * 3_600_000;
 type State =
   | { readonly name: 'opening'; readonly timer: Timer }
   | { readonly name: 'open' }
-  | { readonly name: 'draining'; timer: Timer | undefined; until: number; flushed: boolean }
+  | { readonly name: 'draining'; timer: Timer | undefined; until: number; flushed: boolean; flush?: Timer }
   | { readonly name: 'closed'; readonly reason: Fault };
 
 export type LifeState = State['name'];
@@ -105,14 +108,18 @@ export class PeerLife {
       return;
     }
     const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, until, flushed: false };
+    const flushed = (): void => {
+      state.flush?.cancel();
+      state.flushed = true;
+      this.closeIfDrained();
+    };
     this.#state = state;
+    // who does not answer has nothing under way that it could not be told of: CLOSE says what was taken
+    state.flush = clock.after(Math.min(FLUSH_PATIENCE_MS, graceMs), flushed);
     host.sendEvent(EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
     // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
     host.measurePing({
-      resolve: () => {
-        state.flushed = true;
-        this.closeIfDrained();
-      },
+      resolve: flushed,
       reject: () => {},
     });
   }
@@ -207,6 +214,7 @@ export class PeerLife {
     const before = this.#state;
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
+    if (before.name === 'draining') before.flush?.cancel();
     this.options.host.failAll(reason, lastTaken);
   }
 }

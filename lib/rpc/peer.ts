@@ -393,6 +393,14 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return this.#sendWatch.isPaused || this.channels.isPausing || this.#accountPause.isPausing;
   }
 
+  get mayWait(): boolean {
+    return this.role === 'client';
+  }
+
+  isWaiting(): boolean {
+    return this.calls.inFlight > 0;
+  }
+
   isBusy(): boolean {
     const called = this.calls.wasBusy();
     return this.incoming.wasBusy() || called || this.channels.size > 0;

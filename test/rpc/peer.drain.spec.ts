@@ -68,11 +68,21 @@ it('serves a call that crosses the shutdown on its way', () => {
   expect(sink.outcome).toBe('served');
 });
 
+it('does not wait for the answer to its ping for longer than a second, if nothing runs', () => {
+  open();
+  pair.links.toServer.hold();
+  pair.server.drain(9_000);
+  pair.pass(999);
+  expect(pair.server.state).toBe('draining');
+  pair.pass(1);
+  expect(pair.server.state).toBe('closed');
+});
+
 it('does not close before the answer to its ping, though nothing runs', () => {
   open();
   pair.links.toServer.hold();
   pair.server.drain(3_000);
-  pair.pass(2_999);
+  pair.pass(900);
   expect(pair.server.state).toBe('draining');
   pair.links.toServer.release();
   pair.flow();
