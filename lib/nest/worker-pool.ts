@@ -55,16 +55,19 @@ class WorkerPool {
   async run(task: WorkerTask, signal: AbortSignal | undefined): Promise<unknown> {
     if (isAborted(signal)) throw cancelled(task, signal);
     await this.#turns.take(signal);
+    /** What the function itself has thrown. */
+    let thrown: unknown;
     try {
       const threads = await (this.#threads ??= this.#open());
       const moved = new Set<ArrayBuffer>();
       const args = task.transfer ? task.args.map((arg) => prepareForThread(arg, moved)) : task.args;
       const options = { transferList: [...moved], ...(signal && { signal }) };
       const answer = (await threads.run({ ...task, args }, options)) as WorkerAnswer;
-      if ('error' in answer) throw revive(answer.error);
+      if ('error' in answer) throw (thrown = revive(answer.error));
       return answer.value;
     } catch (error) {
-      throw isAborted(signal) ? cancelled(task, signal) : explained(task, error);
+      if (isAborted(signal)) throw cancelled(task, signal);
+      throw error === thrown ? error : explained(task, error);
     } finally {
       this.#turns.giveBack();
     }
@@ -155,8 +158,9 @@ async function importPiscina(): Promise<{ Piscina: new (options: object) => Thre
  */
 function explained({ name }: WorkerTask, error: unknown): unknown {
   const { name: kind, message } = (error ?? {}) as { name?: unknown; message?: unknown };
-  if (kind !== 'DataCloneError' && typeof message === 'string') return error;
-  const why = typeof message === 'string' ? message : 'what the thread gave back has no form';
+  const says = typeof message === 'string' && message !== ''; // Node 24 gives an Error without a word
+  if (kind !== 'DataCloneError' && says) return error;
+  const why = says ? message : 'what the thread gave back has no form';
   return new TypeError(`arguments and result of ${name}() must be plain data: ${why}`, { cause: error });
 }
 
