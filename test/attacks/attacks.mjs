@@ -231,25 +231,6 @@ export const attacks = [
     holds: ({ outcome }) => within('renegotiations', outcome.renegotiated, 3),
   },
   {
-    name: 'paused channels whose peers say nothing any more',
-    server: {
-      keepAlive: { intervalMs: 500, timeoutMs: 500 },
-      limits: { maxConnections: 20, pauseTimeoutMs: 2000 },
-    },
-    async run({ port, child }) {
-      for (let i = 0; i < 15; i++) {
-        const attacker = await Attacker.open(port, { from: `127.0.0.${2 + i}`, reads: false });
-        await attacker.send([102, 5, channelOf('chat'), null]);
-        await attacker.send(
-          ...Array.from({ length: 200 }, (_, n) => [102, 5, { channel_life_cycle: 'MSG' }, n]),
-        );
-      }
-      await sleep(5000);
-      return (await child.ask()).stats.connections;
-    },
-    holds: ({ outcome }) => within('connections that are left', outcome, 3),
-  },
-  {
     name: 'a reader that stops while small answers go to others',
     async run({ port }) {
       const still = await Promise.all(
