@@ -10,8 +10,8 @@ import type { StreamSink } from './stream-source.js';
 import { pump, type Values } from './values.js';
 
 /**
- * Where the values go that a unary call is answered with: one value is the answer, none is a void answer; with the
- * second, or where a stream begins, the answer becomes a stream. To a caller that takes either, the first value goes at
+ * Where the values go that a unary call is answered with: one value is the answer, none is a void answer or an empty stream;
+ * with the second, or where a stream begins, the answer becomes a stream. To a caller that takes either, the first value goes at
  * once where no end comes with it: a feed is seen from its first value on.
  */
 export class AnswerSink implements StreamSink {
@@ -83,12 +83,22 @@ export class AnswerSink implements StreamSink {
     }
   }
 
-  /** The source has ended. Returns the one value where there was no stream. */
+  /**
+   * The source has ended. Returns the one value if there was no stream. No value at all is an empty stream to a caller that takes
+   * either, and a void answer to others.
+   */
   end(): { readonly value: unknown } | undefined {
     this.#ended = true;
+    if (this.#count === 0 && this.call.acceptsStream && !this.isClosed) this.begin();
     if (!this.#stream) return { value: this.#first };
     this.#stream.close();
     return undefined;
+  }
+
+  /** The source has failed: a value that came before goes first, to a caller that takes a stream. */
+  fail(): void {
+    this.#ended = true;
+    if (this.#count === 1 && this.call.acceptsStream && !this.isClosed) this.begin();
   }
 
   #beginUnlessEnded(): void {
@@ -113,6 +123,11 @@ export async function pumpAnswer(
   link: ItemLink,
 ): Promise<{ readonly value: unknown } | undefined> {
   const sink = new AnswerSink(call, route);
-  await pump(values, sink, link);
+  try {
+    await pump(values, sink, link);
+  } catch (error) {
+    sink.fail();
+    throw error;
+  }
   return sink.end();
 }

@@ -1,10 +1,19 @@
 import 'reflect-metadata';
-import { Controller, UseGuards, UseInterceptors } from '@nestjs/common';
-import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import {
+  Catch,
+  Controller,
+  type RpcExceptionFilter,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+} from '@nestjs/common';
+import { Ctx, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
+import {
+  concat,
   delay,
   EMPTY,
   firstValueFrom,
+  from,
   lastValueFrom,
   NEVER,
   type Observable,
@@ -67,11 +76,56 @@ describe('1.8 results', () => {
 
       expect(await rap.call('result', index)).toEqual(expected);
       expect(await rap.call('intercepted', index)).toEqual(expected);
-      // one value and the end: never nothing, never twice
-      expect(await lastValueFrom(rap.send('result', index).pipe(toArray()))).toEqual([expected]);
-      expect(await lastValueFrom(rap.send('intercepted', index).pipe(toArray()))).toEqual([expected]);
+      // one value and the end, never twice; nothing only of what has none
+      const sent = name === 'an empty Observable' ? [] : [expected];
+      expect(await lastValueFrom(rap.send('result', index).pipe(toArray()))).toEqual(sent);
+      expect(await lastValueFrom(rap.send('intercepted', index).pipe(toArray()))).toEqual(sent);
     },
   );
+
+  describe('an Observable over send()', () => {
+    @Catch()
+    class Silent implements RpcExceptionFilter {
+      catch(): Observable<never> {
+        return EMPTY;
+      }
+    }
+    @Controller()
+    class ObservableController {
+      @MessagePattern('rows') rows(): Observable<number> {
+        return from([]);
+      }
+      @MessagePattern('late') late(): Observable<never> {
+        return EMPTY.pipe(delay(1));
+      }
+      @UseFilters(Silent)
+      @MessagePattern('hushed')
+      hushed(): never {
+        throw new Error('for the filter');
+      }
+      @MessagePattern('one-then-error') oneThenError(): Observable<number> {
+        return concat(
+          of(1),
+          throwError(() => new RpcException('after it')),
+        );
+      }
+    }
+
+    it.each(['rows', 'late', 'hushed'])('without a value completes without one: %s', async (pattern) => {
+      const { client } = await scope.serve([ObservableController]);
+      expect(await lastValueFrom(client().send(pattern, {}).pipe(toArray()))).toEqual([]);
+    });
+
+    it('that fails after its first value gives the value, then the error', async () => {
+      const { client } = await scope.serve([ObservableController]);
+      const values: unknown[] = [];
+      const source = client()
+        .send('one-then-error', {})
+        .pipe(tap((value) => values.push(value)));
+      expect((await rejection(lastValueFrom(source)))['message']).toBe('after it');
+      expect(values).toEqual([1]);
+    });
+  });
 
   it('2.3 a void handler gives null, as a value that firstValueFrom finds', async () => {
     const { client } = await scope.serve([PlainController]);
