@@ -514,12 +514,13 @@ describe('a processor that hangs', () => {
       const gate = new Gate();
       const test = await scope.serve([Things]);
       const client = test.client({
-        callTimeoutMs: 100,
+        callTimeoutMs: 1000,
         processors: [
           { onContextExit: (_context, error) => void exits.push(error) },
           { [step]: () => gate.opened },
         ],
       });
+      await client.connect(); // its time is for the processor
       const emitted = (): Promise<unknown> => rejection(lastValueFrom(client.emit('happened', 1)));
       expect(await within('the end', emitted())).toMatchObject({ name: 'CallTimeoutError', phase: 'queue' });
       const lost = emitted();
