@@ -14,8 +14,6 @@ import { pythonOpen } from '../helpers/python-crypto.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 import { decode, encodeOwn } from './frames.js';
 
-/** Extensions that the text has, and this implementation has not yet. */
-const PLANNED_EXTENSIONS = ['values'];
 /** Sealed frames are a layer below the others. */
 const RECORD = 104;
 
@@ -79,12 +77,11 @@ describe('the registries of the specification', () => {
   });
 
   it('have the extensions, and their parameters', () => {
-    const known = new Set<string>([...Object.values(Extension), ...PLANNED_EXTENSIONS]);
+    const known = new Set<string>(Object.values(Extension));
     expect(sorted(column('### 23.7 Extensions'))).toEqual(sorted(known));
     const told = offeredExtensions(1, toldLimits(DEFAULT_LIMITS, true));
     for (const [name = '', parameters = ''] of table('### 23.7 Extensions')) {
-      if (!PLANNED_EXTENSIONS.includes(name))
-        expect([name, parameters.split(', ').filter(Boolean)]).toEqual([name, Object.keys(told[name] ?? {})]);
+      expect([name, parameters.split(', ').filter(Boolean)]).toEqual([name, Object.keys(told[name] ?? {})]);
     }
   });
 
