@@ -32,8 +32,13 @@ export class CleanContext {
   }
 }
 
-/** Whether Node itself undoes `enterWith()` at the end of a scope: it does where stores are in an `AsyncContextFrame`. */
+/**
+ * Whether Node itself undoes `enterWith()` at the end of a scope: it does if stores are in an `AsyncContextFrame`, which
+ * Node has by default from 24 on. Older ones are not asked: the first store ever entered there turns on the hooks of
+ * promises, and V8 compiles async functions without its fast paths from then on, for as long as the process lives.
+ */
 const STORES_ARE_RESTORED = ((): boolean => {
+  if (Number(process.versions.node.split('.', 1)[0]) < 24) return false;
   const storage = new AsyncLocalStorage<true>();
   const resource = new AsyncResource('RapProbe');
   resource.runInAsyncScope(() => storage.enterWith(true));
