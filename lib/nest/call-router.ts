@@ -129,7 +129,7 @@ function limit(incoming: Incoming, ownMs: number): boolean {
     incoming.ended();
     return false;
   }
-  if (leftMs !== Infinity) incoming.limitRun(leftMs);
+  if (leftMs !== Infinity) incoming.limitFromArrival(leftMs);
   return true;
 }
 

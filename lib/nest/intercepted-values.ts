@@ -29,23 +29,23 @@ export function showItemsToInterceptors(): void {
   installed = true;
   const { prototype } = InterceptorsConsumer;
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
-  const original = prototype.intercept as (...args: Parameters<Intercept>) => ReturnType<Intercept>;
+  const original = prototype.intercept as Intercept;
+  // each call comes through here: parameters by name cost less than a list of them
   prototype.intercept = function (
     this: InterceptorsConsumer,
-    ...[interceptors, args, instance, callback, next, type]: Parameters<Intercept>
+    interceptors,
+    args,
+    instance,
+    callback,
+    next,
+    type,
   ) {
     const context: unknown = args[1];
-    const isWrapped = interceptors?.length > 0 && context instanceof RapContext;
-    if (isWrapped) context.isStreamOf = () => isGenerator(callback) || streaming.has(callback);
-    return original.call(
-      this,
-      interceptors,
-      args,
-      instance,
-      callback,
-      isWrapped ? () => valuesOf(next, context, callback) : next,
-      type,
-    );
+    if (!(interceptors?.length > 0) || !(context instanceof RapContext))
+      return original.call(this, interceptors, args, instance, callback, next, type);
+    context.isStreamOf = () => isGenerator(callback) || streaming.has(callback);
+    const run = () => valuesOf(next, context, callback);
+    return original.call(this, interceptors, args, instance, callback, run, type);
   } as Intercept;
 }
 

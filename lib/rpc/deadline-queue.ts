@@ -30,8 +30,11 @@ export class DeadlineQueue {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Lets `entry` expire after `time` in milliseconds, unless it is removed before. An entry is in one queue at most once. */
-  add(entry: Expiring, time: number): void {
+  /**
+   * Lets `entry` expire `time` milliseconds after `since`, unless it is removed before. An entry is in one queue at most
+   * once. Whoever has just read the clock hands its time on: a read costs as much as the rest.
+   */
+  add(entry: Expiring, time: number, since = this.clock.now()): void {
     const ms = Math.ceil(time); // parts of a millisecond would make a lane each
     let lane = this.#lanes.get(ms);
     if (!lane) {
@@ -41,7 +44,7 @@ export class DeadlineQueue {
       });
       this.#lanes.set(ms, lane);
     }
-    lane.push(entry);
+    lane.push(entry, since);
   }
 
   /** Time until `entry` expires; `undefined` where it is in no queue. */
@@ -67,9 +70,9 @@ class Lane {
     private readonly owner: { onEmpty(): void; isCrowded(): boolean },
   ) {}
 
-  push(entry: Expiring): void {
+  push(entry: Expiring, since: number): void {
     entry.lane = this;
-    entry.expiresAt = this.clock.now() + this.ms;
+    entry.expiresAt = since + this.ms;
     entry.before = this.#last;
     if (this.#last) this.#last.behind = entry;
     else this.#first = entry;

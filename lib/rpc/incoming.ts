@@ -58,9 +58,14 @@ export abstract class Incoming extends Expiring {
     return this.#signal.signal;
   }
 
-  /** Gives the handler `ms`. */
+  /** Gives the handler `ms` from now on. */
   limitRun(ms: number): void {
     this.peer.deadlines.add(this, ms);
+  }
+
+  /** Gives the handler `ms` from its arrival on. */
+  limitFromArrival(ms: number): void {
+    this.peer.deadlines.add(this, ms, this.startedAt);
   }
 
   /** Time that the handler has left, or `undefined` where it is not limited. */
