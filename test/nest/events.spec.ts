@@ -497,12 +497,22 @@ describe('many events at once', () => {
     const { client } = await scope.serve([SlowController]);
     const rap = client();
     await rap.connect();
-    const sent = Array.from({ length: 100 }, (_, i) => lastValueFrom(rap.emit('slow', i)));
+    const sent = Array.from({ length: 250 }, (_, i) => lastValueFrom(rap.emit('slow', i)));
     await Promise.resolve();
     rap.close();
     await within('all complete', Promise.all(sent));
     gate.open();
-    await eventually('all were handled', () => seen.length === 100);
+    await eventually('all were handled', () => seen.length === 250);
+  });
+
+  it.each(['close', 'drain'] as const)('are all handled that completed before %s()', async (end) => {
+    const { client } = await scope.serve([SlowController]);
+    const rap = client();
+    const sent = Array.from({ length: 250 }, (_, i) => lastValueFrom(rap.emit('slow', i)));
+    gate.open();
+    await within('all complete', Promise.all(sent));
+    await rap[end]();
+    await eventually('all were handled', () => seen.length === 250);
   });
 
   it('that cannot be sent fail, and are logged a few times if nobody subscribes', async () => {
