@@ -10,6 +10,9 @@ import { nextTick, setImmediate } from './runtime.js';
 /** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
 const BATCH_BYTES = 64 * 1024;
 
+/** A batch of more pieces is copied into one: each may keep a slab from being freed while the socket does not take it. */
+const MAX_PIECES = 4;
+
 export interface SocketWriterOptions {
   readonly clock: Clock;
   /** Time in which a blocked socket must take a batch. */
@@ -55,7 +58,7 @@ export class SocketWriter {
   }
 
   write(frame: EncodedFrame): void {
-    this.#outbox.append(frame);
+    this.#outbox.append(frame, this.#blocked);
     if (this.#scheduled || this.#blocked) return;
     this.#scheduled = true;
     nextTick(this.#flushSoon);
@@ -107,7 +110,7 @@ export class SocketWriter {
   #writeBatch(): void {
     const batch = this.#records
       ? [this.#records.record(this.#takeBatch(this.#records.room))]
-      : this.#takeBatch(BATCH_BYTES);
+      : joined(this.#takeBatch(BATCH_BYTES));
     if (batch.length === 1) this.socket.write(batch[0] as Uint8Array, this.#written);
     else {
       this.socket.cork();
@@ -121,6 +124,7 @@ export class SocketWriter {
       return;
     }
     this.#blocked = true;
+    this.#pieces = this.#outbox.wait(this.#pieces);
     this.#blockedSince = this.options.clock.now();
     this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.#onTime);
   }
@@ -164,4 +168,16 @@ export class SocketWriter {
     this.#blocked = false;
     this.#flush();
   };
+}
+
+function joined(pieces: Uint8Array[]): Uint8Array[] {
+  if (pieces.length <= MAX_PIECES) return pieces;
+  const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
+  const whole = Buffer.allocUnsafeSlow(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return [whole];
 }

@@ -1,9 +1,16 @@
 import type { EncodedFrame } from './encoded-frame.js';
-import type { Slab } from './slab.js';
+import { type Slab, SLAB_BYTES } from './slab.js';
+
+/** Small frames that have to wait are copied into memory of this size, one behind the other. */
+const COPIES_BYTES = 4 * 1024;
+
+/** A larger piece is worth the memory that it lies in. */
+const SMALL_BYTES = SLAB_BYTES / 2;
 
 /**
  * What waits to be written to one connection, as few and as large pieces as can be: frames that lie next to each
- * other in the slab leave as one.
+ * other in the slab leave as one. A frame that has to wait for a slow reader must not keep memory that is much larger
+ * than itself: other connections fill a slab for each frame of this one.
  */
 export class Outbox {
   /** Bytes waiting. */
@@ -15,36 +22,83 @@ export class Outbox {
   #end = 0;
   /** Memory that was handed over, or waits. */
   #slabs: Slab[] = [];
+  /** Memory of copies, filled up to `#copiesEnd`. */
+  #copies: Buffer | undefined;
+  #copiesEnd = 0;
 
-  append(frame: EncodedFrame): void {
+  /** `isBlocked`: the socket takes nothing now. */
+  append(frame: EncodedFrame, isBlocked = false): void {
+    const { buffer, slab } = frame;
     this.bytes += frame.size;
-    if (this.#slabs.at(-1) !== frame.slab) {
-      this.#slabs.push(frame.slab);
-      frame.slab.retain();
+    const isCopied = isBlocked && (frame.end - frame.start) * 2 < buffer.length;
+    if (isBlocked) {
+      if (!isCopied) slab.retain(); // for good, see `wait`
+    } else if (this.#slabs.at(-1) !== slab) {
+      this.#slabs.push(slab);
+      slab.retain();
     }
     let { start } = frame;
     for (const { at, bytes } of frame.splices) {
-      this.#extend(frame.buffer, start, at);
+      this.#put(buffer, start, at, isCopied);
       this.#closePiece();
       this.#pieces.push(bytes);
       start = at;
     }
-    this.#extend(frame.buffer, start, frame.end);
+    this.#put(buffer, start, frame.end, isCopied);
   }
 
   /** Hands over everything that waits. */
   take(): Uint8Array[] {
-    this.#closePiece();
-    const pieces = this.#pieces;
-    this.#pieces = [];
     this.bytes = 0;
-    return pieces;
+    return this.#takePieces();
+  }
+
+  /**
+   * The socket takes nothing now. Gives the bytes of `pieces`, which were handed over and have to wait, in memory that may be kept.
+   * The slabs that they came from are not written again: a reader that always has something to take would keep a
+   * list of all that it was ever sent.
+   */
+  wait(pieces: readonly Uint8Array[]): Uint8Array[] {
+    this.#slabs = [];
+    for (const piece of pieces) {
+      if (piece.length < SMALL_BYTES && piece.length * 2 < piece.buffer.byteLength) {
+        this.#copy(piece);
+      } else {
+        this.#closePiece();
+        this.#pieces.push(piece);
+      }
+    }
+    return this.#takePieces();
   }
 
   /** Everything that was handed over has been sent, and nothing waits: its memory may be written again. */
   release(): void {
     for (const slab of this.#slabs) slab.release();
     this.#slabs = [];
+    this.#copies = undefined;
+  }
+
+  #takePieces(): Uint8Array[] {
+    this.#closePiece();
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    return pieces;
+  }
+
+  #put(buffer: Buffer, start: number, end: number, isCopied: boolean): void {
+    if (isCopied) this.#copy(buffer.subarray(start, end));
+    else this.#extend(buffer, start, end);
+  }
+
+  #copy(bytes: Uint8Array): void {
+    if (!this.#copies || this.#copies.length - this.#copiesEnd < bytes.length) {
+      this.#copies = Buffer.allocUnsafeSlow(Math.max(COPIES_BYTES, bytes.length));
+      this.#copiesEnd = 0;
+    }
+    const start = this.#copiesEnd;
+    this.#copiesEnd += bytes.length;
+    this.#copies.set(bytes, start);
+    this.#extend(this.#copies, start, this.#copiesEnd);
   }
 
   #extend(buffer: Buffer, start: number, end: number): void {

@@ -95,6 +95,17 @@ function same(got: unknown, expected: unknown): void {
 
 /** Heap in use after a collection, in bytes. */
 export async function heapUsed(): Promise<number> {
+  await collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
+
+/** Memory of buffers in use after a collection, in bytes. */
+export async function buffersUsed(): Promise<number> {
+  await collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
+
+async function collectGarbage(): Promise<void> {
   const { setFlagsFromString } = await import('node:v8');
   const { runInNewContext } = await import('node:vm');
   setFlagsFromString('--expose-gc');
@@ -103,5 +114,4 @@ export async function heapUsed(): Promise<number> {
     await turn();
     collect();
   }
-  return process.memoryUsage().heapUsed;
 }

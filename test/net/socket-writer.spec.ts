@@ -1,57 +1,27 @@
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { SocketWriter } from '../../lib/net/socket-writer.js';
-import { FakeClock } from '../helpers/fake-clock.js';
-import { FakeSocket, turn } from '../helpers/fake-socket.js';
+import type { FakeClock } from '../helpers/fake-clock.js';
+import { type FakeSocket, turn } from '../helpers/fake-socket.js';
+import { STALL_MS, TestedWriter } from '../helpers/tested-writer.js';
 
-const STALL_MS = 10_000;
 const BATCH = 64 * 1024;
 
+let tested: TestedWriter;
 let socket: FakeSocket;
 let clock: FakeClock;
 let writer: SocketWriter;
 let log: string[];
-/** What went in, as one. */
-let expected: Buffer[];
-let id: number;
 
 beforeEach(() => {
-  socket = new FakeSocket();
-  clock = new FakeClock();
-  log = [];
-  expected = [];
-  id = 1;
-  writer = new SocketWriter(socket.asSocket, {
-    clock,
-    stallTimeoutMs: STALL_MS,
-    onDrain: () => log.push('drain'),
-    onStall: () => log.push('stall'),
-    onUnsealable: () => log.push('unsealable'),
-  });
+  tested = new TestedWriter();
+  ({ socket, clock, writer, log } = tested);
 });
 
-afterEach(() => {
-  writer.stop();
-  socket.destroy();
-  expect(clock.pending).toBe(0);
-});
+afterEach(() => tested.stop());
 
-/** Writes a frame. Returns its size. */
-function write(body: unknown): number {
-  const frame = encodeFrame(101, (id += 2), null, body, DEFAULT_FRAME_LIMITS);
-  const pieces: Uint8Array[] = [];
-  let { start } = frame;
-  for (const { at, bytes } of frame.splices) {
-    pieces.push(Buffer.from(frame.buffer.subarray(start, at)), bytes);
-    start = at;
-  }
-  pieces.push(Buffer.from(frame.buffer.subarray(start, frame.end)));
-  expected.push(Buffer.concat(pieces));
-  writer.write(frame);
-  return frame.size;
-}
-
-const sent = (): boolean => socket.written.equals(Buffer.concat(expected));
+const write = (body: unknown): number => tested.write(body);
+const sent = (): boolean => tested.sent;
 
 /** A generator of numbers that is the same in each run. */
 function random(seed: number): (below: number) => number {
@@ -348,48 +318,5 @@ describe('after the socket is gone', () => {
     expect(clock.pending).toBe(0);
     clock.advance(STALL_MS);
     expect(log).toEqual([]);
-  });
-});
-
-/** Memory that the next frame would be written into. */
-const slabOf = (): unknown => encodeFrame(101, 3, null, null, DEFAULT_FRAME_LIMITS).slab;
-
-/** Writes 10 kB a tick. */
-async function send(ticks: number): Promise<void> {
-  for (let i = 0; i < ticks; i++) {
-    for (let n = 0; n < 10; n++) write('x'.repeat(1000));
-    await turn();
-  }
-}
-
-describe('memory that frames are written into', () => {
-  it('is written again once it was sent, however much goes through it', async () => {
-    await send(20); // past the memory in which frames of earlier tests were never sent
-    const before = slabOf();
-    await send(200);
-    expect(slabOf() === before).toBe(true);
-    expect(sent()).toBe(true);
-  });
-
-  it('is not written again while a socket has not taken it', async () => {
-    socket.block();
-    write('first '.repeat(100));
-    await turn();
-    const other = new FakeSocket();
-    const others = new SocketWriter(other.asSocket, {
-      clock,
-      stallTimeoutMs: STALL_MS,
-      onDrain: () => {},
-      onStall: () => {},
-      onUnsealable: () => {},
-    });
-    for (let i = 0; i < 100; i++) {
-      others.write(encodeFrame(101, 5, null, 'y'.repeat(1000), DEFAULT_FRAME_LIMITS));
-      await turn();
-    }
-    socket.unblock();
-    await turn();
-    expect(sent()).toBe(true);
-    other.destroy();
   });
 });

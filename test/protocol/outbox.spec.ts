@@ -99,6 +99,22 @@ describe('Outbox', () => {
     expect(decode([Buffer.concat([...first, ...second])]).frames.map(([, id]) => id)).toEqual([1, 2]);
   });
 
+  it('hands over a copy of a small frame that has to wait, and a large one as it is', () => {
+    const encoder = new Encoder();
+    const outbox = new Outbox();
+    const buffers: unknown[] = [];
+    for (const body of ['small', 'x'.repeat(40_000), Buffer.alloc(70_000, 1), 'small']) {
+      const frame = encoder.frame(101, 1, null, body, LIMITS);
+      buffers.push(frame.buffer.buffer);
+      outbox.append(frame, true);
+    }
+    const pieces = outbox.take();
+    expect(pieces.map(({ buffer }) => buffers.includes(buffer))).toEqual([false, true, false, false, false]);
+    expect(decode([Buffer.concat(pieces)]).frames.map(([, , , body]) => (body as string).length)).toEqual([
+      5, 40_000, 70_000, 5,
+    ]);
+  });
+
   it('keeps every byte in its order, whatever is sent, failed and taken', () => {
     const step = fc.oneof(
       { weight: 8, arbitrary: fc.integer({ min: 0, max: 300 }).map((size) => 'x'.repeat(size)) },
@@ -113,12 +129,14 @@ describe('Outbox', () => {
       },
       { weight: 1, arbitrary: fc.constant('fail' as const) },
       { weight: 1, arbitrary: fc.constant('take' as const) },
+      { weight: 1, arbitrary: fc.constant('block' as const) },
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const outbox = new Outbox();
         const taken: Uint8Array[] = [];
         const expected: Buffer[] = [];
+        let isBlocked = false;
         for (const body of steps) {
           if (body === 'take') {
             const { bytes } = outbox;
@@ -126,12 +144,14 @@ describe('Outbox', () => {
             expect(total(pieces)).toBe(bytes);
             expect(pieces.every(({ length }) => length > 0)).toBe(true);
             taken.push(...pieces);
+          } else if (body === 'block') {
+            isBlocked = !isBlocked;
           } else if (body === 'fail') {
             faultOf(() => encodeFrame(101, 9, null, ['z'.repeat(100_000), 2n ** 70n], LIMITS));
           } else {
             const frame = encodeFrame(101, 3, { target: '/a/b' }, body, LIMITS);
             expected.push(wire(frame));
-            outbox.append(frame);
+            outbox.append(frame, isBlocked);
           }
         }
         taken.push(...outbox.take());
