@@ -29,6 +29,8 @@ import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import type { ServiceMethod } from './service/service-binding.js';
+import { noticeUncheckedParameters, takeUncheckedParameter } from './service/unchecked-parameter.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
@@ -77,6 +79,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
     showItemsToInterceptors();
+    noticeUncheckedParameters();
     this.#addRegistryList();
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
@@ -134,8 +137,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const route = routeOf({ target, pattern: normalized, handler, isEvent: isEventHandler, extras });
     if (isEventHandler) this.#registry.addEvent(route);
     else this.#registry.addRequest(route);
-    if (extras.service) this.#registry.addService(extras.service);
+    if (extras.service) this.#addService(extras.service);
     if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
+  }
+
+  #addService(service: ServiceMethod): void {
+    this.#registry.addService(service);
+    const problem = takeUncheckedParameter(service);
+    if (problem) this.#registry.addProblem(problem);
   }
 
   /** @throws RegisteredError where the pattern gives no valid target */
