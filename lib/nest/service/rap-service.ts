@@ -22,6 +22,7 @@ export interface RapServiceOptions {
 /** Keys under which Nest's decorators file what they were told. */
 const CONTROLLER_METADATA = '__controller__';
 const GUARDS_METADATA = '__guards__';
+const HTTP_METHOD_METADATA = 'method';
 const PARAMETERS_METADATA = '__routeArguments__';
 
 /** The service that a class itself was made the controller of. */
@@ -74,8 +75,14 @@ function extraMethods(
       !Object.hasOwn(methods, name) &&
       !name.startsWith('_') &&
       !LIFECYCLE_HOOKS.has(name) &&
-      !allow.includes(name),
+      !allow.includes(name) &&
+      !handlesHttp((prototype as Record<string, object>)[name] as object),
   );
+}
+
+/** `@Get`, `@Post` and the like: the method is not for rap. */
+function handlesHttp(method: object): boolean {
+  return Reflect.hasMetadata(HTTP_METHOD_METADATA, method);
 }
 
 function register(prototype: object, service: ServiceMethod): void {
