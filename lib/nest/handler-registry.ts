@@ -10,7 +10,10 @@ import type { StandardSchema } from './service/standard-schema.js';
 export interface RapPatternExtras {
   /** Group of the target. Default: that of `@RapGroup` on the class, else `default`. */
   group?: string | undefined;
-  /** Only callers on this machine find the function; for others it does not exist. */
+  /**
+   * Only callers on this machine find the function; for others it does not exist. Behind a proxy on this machine everybody is
+   * here: see the option `trustLoopback` of `RapServer`.
+   */
   private?: boolean | undefined;
   /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
   timeoutMs?: number | undefined;

@@ -2,6 +2,7 @@ import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import { isLocal } from '../net/address.js';
 import { assertIdentity, assertSecureContext, SocketServer, withIdentity } from '../net/socket-server.js';
 import type { SocketLink } from '../net/socket-link.js';
 import { systemClock } from '../rpc/clock.js';
@@ -113,6 +114,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       registry: this.#registry,
       dispatcher,
       authorize: options.authorize,
+      isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
