@@ -268,11 +268,14 @@ export class Connection implements PeerOwner {
   /** The connection, or an attempt at one, is over: try again later, or tell those who wait. */
   #lost(reason: Fault): void {
     if (this.#backoff && this.#wasOpen) {
+      const wasOpen = this.#state.name === 'open';
       const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => void this.#connect());
-      this.#state = { name: 'waiting', timer };
+      const waiting: State = (this.#state = { name: 'waiting', timer });
       this.#holdProcess();
-      this.options.onStatus('reconnecting', reason);
       for (const waiter of this.#waiters) waiter.cause = reason;
+      if (wasOpen) this.options.onStatus('disconnected', reason);
+      // whoever was told may have closed it
+      if (this.#state === waiting) this.options.onStatus('reconnecting', reason);
       return;
     }
     this.#state = { name: 'idle' };

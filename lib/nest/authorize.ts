@@ -1,4 +1,3 @@
-import { isLocal } from '../net/address.js';
 import type { Header } from '../protocol/frame.js';
 import type { RemoteAddress } from '../protocol/link.js';
 import type { Incoming } from '../rpc/incoming.js';
@@ -15,23 +14,32 @@ export interface RapAuthorizeRequest {
   readonly peer: RemoteAddress;
   /** What the client said about itself when it connected. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** Whether the caller is on this machine: loopback or a Unix socket. The rule that `authorize` replaces asks no more. */
+  /**
+   * Whether the caller is on this machine: a Unix socket or, unless `trustLoopback` is false, loopback. The rule that
+   * `authorize` replaces asks no more.
+   */
   readonly isLocal: boolean;
 }
 
 /** Says true where the caller may use the handler. */
 export type Authorize = (request: RapAuthorizeRequest, handler: RapHandlerInfo) => boolean | Promise<boolean>;
 
+/** The user's function, and which callers are told to it as local. */
+export interface AuthorizeRule {
+  readonly authorize: Authorize;
+  readonly isLocal: (remote: RemoteAddress) => boolean;
+}
+
 /** Asks the user's function. `answer` is called once; at once where the function answers at once. */
 export function askWhetherAllowed(
-  authorize: Authorize,
+  { authorize, isLocal }: AuthorizeRule,
   incoming: Incoming,
   handler: RapHandlerInfo,
   answer: (allowed: boolean, error?: unknown) => void,
 ): void {
   let verdict: unknown;
   try {
-    verdict = authorize(requestOf(incoming, handler.target), handler);
+    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.peer.remote)), handler);
   } catch (error) {
     return answer(false, error ?? 'it threw nothing');
   }
@@ -43,7 +51,7 @@ export function askWhetherAllowed(
   );
 }
 
-function requestOf(incoming: Incoming, target: string): RapAuthorizeRequest {
+function requestOf(incoming: Incoming, target: string, isLocal: boolean): RapAuthorizeRequest {
   const { header, peer } = incoming;
   const isCall = incoming instanceof IncomingCall;
   return {
@@ -52,6 +60,6 @@ function requestOf(incoming: Incoming, target: string): RapAuthorizeRequest {
     header,
     peer: peer.remote,
     metadata: peer.metadata,
-    isLocal: isLocal(peer.remote),
+    isLocal,
   };
 }

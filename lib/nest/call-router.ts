@@ -1,13 +1,13 @@
-import { isLocal } from '../net/address.js';
 import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
+import type { RemoteAddress } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { parseTarget } from '../protocol/target.js';
 import type { Incoming } from '../rpc/incoming.js';
 import { IncomingCall } from '../rpc/incoming-call.js';
 import type { IncomingChannel } from '../rpc/incoming-channel.js';
 import type { Peer } from '../rpc/peer.js';
-import { type Authorize, askWhetherAllowed } from './authorize.js';
+import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry, Route } from './handler-registry.js';
 import { channelFault, kindFault, unaryFault } from './kind-fault.js';
@@ -16,6 +16,8 @@ export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
   readonly dispatcher: CallDispatcher;
   readonly authorize: Authorize | undefined;
+  /** Whether a caller is on this machine, and finds private functions. */
+  readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
   /** One line of the log for each connection at most. */
   readonly logOnce: (peer: Peer, message: string | (() => string)) => void;
@@ -23,7 +25,12 @@ export interface CallRouterOptions {
 
 /** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
 export class CallRouter {
-  constructor(private readonly options: CallRouterOptions) {}
+  readonly #rule: AuthorizeRule | undefined;
+
+  constructor(private readonly options: CallRouterOptions) {
+    const { authorize, isLocal } = options;
+    this.#rule = authorize && { authorize, isLocal };
+  }
 
   /** Processors come first, and their time counts. False where it has none left. */
   onArrival(incoming: Incoming): boolean {
@@ -37,7 +44,7 @@ export class CallRouter {
     if (!route) return this.#refuse(call);
     call.keepsLimit = route.timeoutMs !== undefined || callerTimeLeftMs(call) !== Infinity;
     if (!limit(call, route.timeoutMs ?? this.options.runTimeoutMs)) return;
-    if (this.options.authorize) this.#ask(this.options.authorize, call, route);
+    if (this.#rule) this.#ask(this.#rule, call, route);
     else this.#dispatch(call, route);
   }
 
@@ -46,7 +53,7 @@ export class CallRouter {
     if (!route) return this.#refuse(incoming);
     // streams and channels live as long as their two sides want, unless one of them says how long that is
     if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
-    if (this.options.authorize) this.#ask(this.options.authorize, incoming, route);
+    if (this.#rule) this.#ask(this.#rule, incoming, route);
     else this.#dispatch(incoming, route);
   }
 
@@ -62,12 +69,12 @@ export class CallRouter {
   }
 
   /** The user's `authorize` decides, now or later. */
-  #ask(authorize: Authorize, incoming: IncomingCall | IncomingChannel, route: Route): void {
+  #ask(rule: AuthorizeRule, incoming: IncomingCall | IncomingChannel, route: Route): void {
     const members = route.members ?? [route];
     const found = new Set<Route>();
     let open = members.length;
     for (const member of members) {
-      askWhetherAllowed(authorize, incoming, member, (allowed, error) => {
+      askWhetherAllowed(rule, incoming, member, (allowed, error) => {
         open -= 1;
         if (allowed) found.add(member);
         if (error !== undefined && !incoming.settled)
@@ -90,7 +97,7 @@ export class CallRouter {
     const event = registry.event(target);
     const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
     if (!route || authorize || (!route.isPrivate && !route.members)) return route;
-    return isLocal(incoming.peer.remote) ? route : route.publicPart;
+    return this.options.isLocal(incoming.peer.remote) ? route : route.publicPart;
   }
 
   /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */

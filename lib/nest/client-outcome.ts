@@ -1,5 +1,6 @@
 /* oxlint-disable typescript/unbound-method -- an outcome is made of functions */
-import { map, Observable, type Subscriber } from 'rxjs';
+import type { WritePacket } from '@nestjs/microservices';
+import { map, Observable, type Observer } from 'rxjs';
 import { captureContext } from '../rpc/async-context.js';
 import type { Outcome } from './client-attempt.js';
 import { RapChannel } from './rap-channel.js';
@@ -16,7 +17,7 @@ export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outco
 }
 
 /** The outcome of a call as values of an Observable. `view` shows what comes over a stream. */
-export function outcomeFor<T>(observer: Subscriber<T>, view: StreamView<T>): Outcome<T> {
+export function outcomeFor<T>(observer: Observer<T>, view: StreamView<T>): Outcome<T> {
   return {
     resolve(value) {
       observer.next(value);
@@ -31,6 +32,15 @@ export function outcomeFor<T>(observer: Subscriber<T>, view: StreamView<T>): Out
         complete: () => observer.complete(),
       });
     },
+  };
+}
+
+/** The values of a call as packets of Nest's inner contract: one for each, then one for the end. */
+export function packetsFor(callback: (packet: WritePacket) => void): Observer<unknown> {
+  return {
+    next: (response) => callback({ response }),
+    error: (err) => callback({ err }),
+    complete: () => callback({ isDisposed: true }),
   };
 }
 

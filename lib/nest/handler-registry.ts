@@ -10,7 +10,10 @@ import type { StandardSchema } from './service/standard-schema.js';
 export interface RapPatternExtras {
   /** Group of the target. Default: that of `@RapGroup` on the class, else `default`. */
   group?: string | undefined;
-  /** Only callers on this machine find the function; for others it does not exist. */
+  /**
+   * Only callers on this machine find the function; for others it does not exist. Behind a proxy on this machine everybody is
+   * here: see the option `trustLoopback` of `RapServer`.
+   */
   private?: boolean | undefined;
   /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
   timeoutMs?: number | undefined;
@@ -78,7 +81,7 @@ export class HandlerRegistry {
   readonly #events = new Map<string, Route>();
   readonly #services = new Map<ServiceBinding, Set<string>>();
   readonly #conflicts: string[] = [];
-  readonly #problems: string[] = [];
+  readonly #problems = new Set<string>();
 
   /** @param runTimeoutMs time of a handler that names none */
   constructor(private readonly runTimeoutMs = Infinity) {}
@@ -92,7 +95,7 @@ export class HandlerRegistry {
   clear(): void {
     for (const known of [this.#requests, this.#channels, this.#events, this.#services]) known.clear();
     this.#conflicts.length = 0;
-    this.#problems.length = 0;
+    this.#problems.clear();
   }
 
   /** The handler of a call: not of a channel, unless there is no other. */
@@ -130,7 +133,7 @@ export class HandlerRegistry {
 
   /** Something that must be told at the start. */
   addProblem(problem: string): void {
-    this.#problems.push(problem);
+    this.#problems.add(problem);
   }
 
   /** Several handlers of one event run all, each with its own extras. */

@@ -19,6 +19,7 @@ export const SERVER_OPTIONS: Keys<RapServerOptions> = {
   bindUntagged: true,
   registry: true,
   authorize: true,
+  trustLoopback: true,
   middleware: true,
   processors: true,
   events: true,

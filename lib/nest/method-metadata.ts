@@ -75,9 +75,14 @@ export function copyMetadata(from: object, to: object): void {
   }
 }
 
+/** The types of a method's parameters; `undefined` if TypeScript has kept none. */
+export function parameterTypes(target: object, key: string | symbol): unknown[] | undefined {
+  return Reflect.getMetadata(PARAM_TYPES_METADATA, target, key) as unknown[] | undefined;
+}
+
 /** A pipe that builds instances of the declared type, as Nest's `ValidationPipe` does, must leave a channel alone. */
 export function hideChannelType(target: object, key: string | symbol): void {
-  const types = Reflect.getMetadata(PARAM_TYPES_METADATA, target, key) as unknown[] | undefined;
+  const types = parameterTypes(target, key);
   if (!types) return;
   const hidden = types.map((type) => (type === RapChannel ? Object : type));
   Reflect.defineMetadata(PARAM_TYPES_METADATA, hidden, target, key);

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { Observable, throwError } from 'rxjs';
+import { defer, mergeMap, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
 import type { Fault } from '../protocol/fault.js';
@@ -14,7 +14,7 @@ import { ClientCalls } from './client-calls.js';
 import { clientConnection, logError } from './client-connection.js';
 import { ClientLifecycle } from './client-lifecycle.js';
 import { assertClientOptions, type RapCallOptions, type RapClientOptions } from './client-options.js';
-import { inSubscribersContext, inThisContext, outcomeFor } from './client-outcome.js';
+import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './client-outcome.js';
 import { ping } from './client-ping.js';
 import { EmittedEvents } from './emitted-events.js';
 import { ParseError, toRapError } from './errors.js';
@@ -152,6 +152,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
+    if (this.#sendsByItself())
+      return defer(async () => this.connect()).pipe(
+        mergeMap(() => {
+          const packet = this.#packet(pattern, data);
+          return new Observable<TResult>((observer) => this.publish(packet, this.createObserver(observer)));
+        }),
+      );
     return new Observable<TResult>((observer) =>
       this.#start(pattern, data, undefined, outcomeFor(observer, this.#view<TResult>()), true),
     );
@@ -165,7 +172,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null)
       return throwError(() => new ParseError('the pattern is missing'));
-    const dispatch = async (): Promise<unknown> => this.dispatchEvent(this.#packet(pattern, data));
+    const dispatch = async (): Promise<unknown> => {
+      if (this.connect !== RapClient.prototype.connect) await this.connect();
+      return this.dispatchEvent(this.#packet(pattern, data));
+    };
     return inSubscribersContext(this.#events.send(pattern, dispatch, (error) => this.serializeError(error)));
   }
 
@@ -307,13 +317,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
     try {
-      const outcome = {
-        resolve(response: unknown): void {
-          callback({ response });
-          callback({ isDisposed: true });
-        },
-        reject: (err: unknown): void => callback({ err }),
-      };
+      // createObserver of Nest shows what the packets hold
+      const outcome = outcomeFor(packetsFor(callback), { value: (it) => it, error: (it) => it });
       return this.#calls.start(packet, undefined, inThisContext(outcome));
     } catch (err) {
       callback({ err: toRapError(err) });
@@ -368,6 +373,12 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       this.serializeResponse !== prototype['serializeResponse'] ||
       this.serializeError !== prototype['serializeError']
     );
+  }
+
+  /** Whether a subclass has its own way to connect or to send: `send` goes that way, as with Nest's own clients. */
+  #sendsByItself(): boolean {
+    const { prototype } = RapClient;
+    return this.connect !== prototype.connect || this.publish !== prototype.publish;
   }
 
   /** Values and errors of a stream, as a subclass may show them. */

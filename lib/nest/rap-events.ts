@@ -6,7 +6,7 @@ export const RapStatus = {
   Disconnected: 'disconnected',
   Connecting: 'connecting',
   Connected: 'connected',
-  /** A client that lost its server and is coming back. */
+  /** A client that lost its server, which was `disconnected`, and is coming back. */
   Reconnecting: 'reconnecting',
 } as const;
 
@@ -37,7 +37,7 @@ export type RapServerEvents = {
 /** Events of `RapClient.on`. */
 export type RapClientEvents = {
   connect: () => void;
-  /** The connection is gone; with `reconnect`, the client comes back by itself. */
+  /** The connection is gone; with `reconnect`, `reconnecting` follows, and the client comes back by itself. */
   disconnect: (reason: Error | undefined) => void;
   reconnecting: (reason: Error | undefined) => void;
 };

@@ -2,6 +2,7 @@ import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import { isLocal } from '../net/address.js';
 import { assertIdentity, assertSecureContext, SocketServer, withIdentity } from '../net/socket-server.js';
 import type { SocketLink } from '../net/socket-link.js';
 import { systemClock } from '../rpc/clock.js';
@@ -29,6 +30,8 @@ import type { RapContext } from './rap-context.js';
 import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import type { ServiceMethod } from './service/service-binding.js';
+import { noticeUncheckedParameters, takeUncheckedParameter } from './service/unchecked-parameter.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
@@ -77,6 +80,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.deserializer) this.initializeDeserializer(options);
     rememberMaskedErrors();
     showItemsToInterceptors();
+    noticeUncheckedParameters();
     this.#addRegistryList();
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
@@ -110,6 +114,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       registry: this.#registry,
       dispatcher,
       authorize: options.authorize,
+      isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
@@ -134,8 +139,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const route = routeOf({ target, pattern: normalized, handler, isEvent: isEventHandler, extras });
     if (isEventHandler) this.#registry.addEvent(route);
     else this.#registry.addRequest(route);
-    if (extras.service) this.#registry.addService(extras.service);
+    if (extras.service) this.#addService(extras.service);
     if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
+  }
+
+  #addService(service: ServiceMethod): void {
+    this.#registry.addService(service);
+    const problem = takeUncheckedParameter(service);
+    if (problem) this.#registry.addProblem(problem);
   }
 
   /** @throws RegisteredError where the pattern gives no valid target */

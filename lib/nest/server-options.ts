@@ -45,6 +45,12 @@ export interface RapServerOptions {
    */
   registry?: 'private' | 'public' | false | undefined;
   /**
+   * Whether callers over loopback TCP are on this machine, and find private functions. Default true, as Python's rap. Set it
+   * to false behind a proxy, a tunnel or a container's port mapping on the same machine: whoever comes through that
+   * comes from loopback. Then only callers over a Unix socket find them.
+   */
+  trustLoopback?: boolean | undefined;
+  /**
    * Decides for each call, event and channel whether the caller finds the function, instead of the rule that private ones
    * are for callers on this machine. Unless it says true, or where it throws, the caller gets what an unknown function gets.
    */
@@ -74,6 +80,9 @@ export function assertServerOptions(options: RapServerOptions): void {
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
   assertKnown('events', options.events, EVENTS);
+  const { trustLoopback } = options;
+  if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
+    throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
 }
 
 /** The times of a server, with defaults filled in. @throws RangeError that names the option where one is no time */

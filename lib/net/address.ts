@@ -75,8 +75,10 @@ function tlsPeer(socket: TLSSocket): TlsPeer {
   };
 }
 
-/** Whether a peer is on this machine: loopback, also as IPv4-mapped IPv6, or a Unix socket. */
-export function isLocal({ address, family }: RemoteAddress): boolean {
-  if (family === 'unix' || address === '::1') return true;
+/** Whether a peer is on this machine: a Unix socket or, where that is trusted, loopback, also as IPv4-mapped IPv6. */
+export function isLocal({ address, family }: RemoteAddress, trustLoopback = true): boolean {
+  if (family === 'unix') return true;
+  if (!trustLoopback) return false;
+  if (address === '::1') return true;
   return address.replace(/^::ffff:/i, '').startsWith('127.');
 }

@@ -354,7 +354,26 @@ describe('a connection that was open and is lost', () => {
     expect(world.dials).toHaveLength(2);
     await world.dial.succeed();
     expect(world.connection.peer).not.toBe(before);
-    expect(world.statuses).toEqual(['connecting', 'connected', 'reconnecting', 'reconnecting', 'connected']);
+    expect(world.statuses).toEqual([
+      'connecting',
+      'connected',
+      'disconnected',
+      'reconnecting',
+      'reconnecting',
+      'connected',
+    ]);
+  });
+
+  it('does not come back if it is closed by whoever is told of the loss', async () => {
+    const first = await (fresh(), world.open());
+    world.onStatus = (status) => {
+      if (status === 'disconnected') world.connection.close('enough');
+    };
+    first.links.server.destroy();
+    await world.settle();
+    await world.pass(60_000);
+    expect(world.statuses).toEqual(['connecting', 'connected', 'disconnected', 'disconnected']);
+    expect(world.dials).toHaveLength(1);
   });
 
   it('lets calls wait through the outage, however often it is tried in vain', async () => {

@@ -1,4 +1,7 @@
 import 'reflect-metadata';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   Controller,
   SetMetadata,
@@ -17,11 +20,13 @@ import {
   FuncNotFoundError,
   ParseError,
   RAP_TRANSPORT,
+  type RapAuthorizeRequest,
   RapClient,
   RapContext,
   RapGroup,
   RegisteredError,
   type RapPatternExtras,
+  RapServer,
 } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
@@ -347,6 +352,40 @@ describe('1.4 extras on a plain @MessagePattern', () => {
     expect(hidden.message.toLowerCase()).toBe(missing.message.toLowerCase());
     expect(await rap.call('/math/grouped')).toBe('grouped');
     rap.close();
+  });
+
+  it('private, trustLoopback false: a caller over loopback is not known to be on this machine', async () => {
+    const { client } = await scope.serve([ExtrasController], { trustLoopback: false });
+    const rap = client();
+
+    expect(await rejection(rap.call('private'))).toBeInstanceOf(FuncNotFoundError);
+    expect(await rejection(rap.call('/registry/list'))).toBeInstanceOf(FuncNotFoundError);
+    expect(await rap.call('/math/grouped')).toBe('grouped');
+  });
+
+  it('private, trustLoopback false: a caller over a Unix socket is', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rap-'));
+    scope.defer(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'socket');
+    await scope.serve([ExtrasController], { path, trustLoopback: false });
+    const rap = new RapClient({ path });
+    scope.defer(() => rap.close());
+
+    expect(await rap.call('private')).toBe('private');
+  });
+
+  it('trustLoopback is what authorize hears, and is refused if it is no boolean', async () => {
+    const asked: boolean[] = [];
+    const authorize = ({ isLocal }: RapAuthorizeRequest): boolean => asked.push(isLocal) > 0;
+    for (const trustLoopback of [true, undefined, false]) {
+      const { client } = await scope.serve([ExtrasController], { trustLoopback, authorize });
+      await client().call('private');
+    }
+
+    expect(asked).toEqual([true, true, false]);
+    expect(() => new RapServer({ trustLoopback: 'no' as never })).toThrow(
+      new RangeError("trustLoopback must be true or false, got 'no'"),
+    );
   });
 
   it('timeoutMs', async () => {

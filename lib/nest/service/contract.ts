@@ -15,7 +15,7 @@ export interface RapMethodOptions {
   idempotent?: boolean | undefined;
   /** What it is for, in the registry. */
   doc?: string | undefined;
-  /** Only callers on this machine find it. */
+  /** Only callers on the server's machine find it. Behind a proxy there, everybody does: see `trustLoopback` of `RapServer`. */
   private?: boolean | undefined;
   /** More names for it: `'add'` in the service's group, `'/other/add'` anywhere. */
   aliases?: readonly string[] | undefined;

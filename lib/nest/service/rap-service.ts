@@ -22,6 +22,7 @@ export interface RapServiceOptions {
 /** Keys under which Nest's decorators file what they were told. */
 const CONTROLLER_METADATA = '__controller__';
 const GUARDS_METADATA = '__guards__';
+const HTTP_METHOD_METADATA = 'method';
 const PARAMETERS_METADATA = '__routeArguments__';
 
 /** The service that a class itself was made the controller of. */
@@ -57,7 +58,8 @@ export function RapService(service: RapServiceDefinition, options: RapServiceOpt
       );
     }
     for (const [name, method] of Object.entries(service.methods)) {
-      register(prototype, new ServiceMethod(binding, name, method));
+      const takesData = !isChannel(method) && takesParameters(lookUp(prototype, name));
+      register(prototype, new ServiceMethod(binding, name, method, takesData));
     }
     if (!Reflect.hasMetadata(CONTROLLER_METADATA, target)) Controller()(target);
   };
@@ -73,8 +75,14 @@ function extraMethods(
       !Object.hasOwn(methods, name) &&
       !name.startsWith('_') &&
       !LIFECYCLE_HOOKS.has(name) &&
-      !allow.includes(name),
+      !allow.includes(name) &&
+      !handlesHttp((prototype as Record<string, object>)[name] as object),
   );
+}
+
+/** `@Get`, `@Post` and the like: the method is not for rap. */
+function handlesHttp(method: object): boolean {
+  return Reflect.hasMetadata(HTTP_METHOD_METADATA, method);
 }
 
 function register(prototype: object, service: ServiceMethod): void {
@@ -96,17 +104,32 @@ function register(prototype: object, service: ServiceMethod): void {
   if (method.input && !isChannel(method)) own.push(new InputGuard(method.input));
   if (own.length > 0 || guards.length > 0) Reflect.defineMetadata(GUARDS_METADATA, own, handler);
   if (isChannel(method)) hideChannelType(prototype, name);
-  // Nest gives a method whose parameters have no decorators its data alone, and is quicker at that
-  if (length > 1 && !Reflect.hasMetadata(PARAMETERS_METADATA, prototype.constructor, name)) {
-    Payload()(prototype, name, 0);
-    Ctx()(prototype, name, 1);
-  }
+  decorateParameters(prototype, name, length);
   const descriptor = Object.getOwnPropertyDescriptor(prototype, name) as TypedPropertyDescriptor<unknown>;
   MessagePattern([...targets] as never, RAP_TRANSPORT, extrasOf(service))(
     prototype,
     name,
     descriptor as never,
   );
+}
+
+/**
+ * Gives the parameters of a handler that have no decorators those that they stand for: otherwise Nest passes nothing to them
+ * beside decorated ones, and the data alone where none is decorated, which is quicker.
+ */
+function decorateParameters(prototype: object, name: string, length: number): void {
+  const decorated = Reflect.getMetadata(PARAMETERS_METADATA, prototype.constructor, name) as
+    Record<string, { readonly index: number }> | undefined;
+  if (!decorated && length <= 1) return;
+  const indices = new Set(Object.values(decorated ?? {}).map(({ index }) => index));
+  if (!indices.has(0)) Payload()(prototype, name, 0);
+  if (!indices.has(1) && length > 1) Ctx()(prototype, name, 1);
+}
+
+/** Whether a method takes parameters, also such as have a default, which `length` does not count. */
+function takesParameters(method: unknown): boolean {
+  if (typeof method !== 'function') return false;
+  return method.length > 0 || !/^[^(]*\(\s*\)/.test(Function.prototype.toString.call(method));
 }
 
 /** Nest hands over what has a pattern, and nothing else: so that the start can tell of it, a missing method gets one. */

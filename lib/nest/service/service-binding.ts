@@ -24,6 +24,8 @@ export class ServiceMethod {
     readonly binding: ServiceBinding,
     readonly name: string,
     readonly method: AnyRapMethod,
+    /** The handler takes what the caller sends, and that is no channel. */
+    readonly takesData: boolean,
   ) {
     this.targets = targetsOf(name, binding.service.group, name, method);
   }
