@@ -1,3 +1,5 @@
+import { ReadingPause, type ReadingPauseOptions } from './reading-pause.js';
+
 /** What an account hides from the one above it at most. */
 const MAX_STEP = 64 * 1024;
 /** 1024 connections together hide at most a quarter of the limit above them. */
@@ -65,34 +67,53 @@ export class Account {
   }
 }
 
+/** What an {@link AccountPause} asks of its connection. */
+export interface AccountPauseOptions extends Omit<ReadingPauseOptions, 'overdue'> {
+  /** Lets go of some of what was not read. Whether there was anything. */
+  readonly letGo: () => boolean;
+}
+
 /** Stops the reading of a connection while its account is full. */
 export class AccountPause {
+  #pause: ReadingPause | undefined;
   #stop: (() => void) | undefined;
 
   constructor(
     private readonly account: Account,
-    private readonly link: { pause(): void; resume(): void },
+    private readonly options: AccountPauseOptions,
   ) {}
 
   get isPausing(): boolean {
-    return this.#stop !== undefined;
+    return this.#pause !== undefined;
   }
 
-  /** Something was added. */
+  /** Something was added to what was not read. */
   check(): void {
-    if (this.#stop || !this.account.isFull) return;
+    if (this.#pause || !this.account.isFull) return;
     this.#stop = this.account.onRelease(() => {
       if (!this.account.isFull) this.end();
     });
-    this.link.pause();
+    this.#pause = new ReadingPause({
+      ...this.options,
+      overdue: () => {
+        // if nothing waits for a reader here, calls that run, or other connections, fill it: what comes next is refused, or pauses again
+        if (!this.options.letGo()) this.end();
+      },
+    });
+  }
+
+  /** Something was read. */
+  progress(): void {
+    this.#pause?.progress();
   }
 
   /** The connection is read on, or over. */
   end(): void {
-    const stop = this.#stop;
-    if (!stop) return;
+    const pause = this.#pause;
+    if (!pause) return;
+    this.#pause = undefined;
+    this.#stop?.();
     this.#stop = undefined;
-    stop();
-    this.link.resume();
+    pause.end();
   }
 }

@@ -1,5 +1,6 @@
 import type { Fault } from '../protocol/fault.js';
 import { type ChannelMessage, MessageQueue } from './message-queue.js';
+import type { ReadingPause } from './reading-pause.js';
 
 /** Messages that wait for a reader, where the peer knows no credits: then the whole connection is not read. */
 const MAX_QUEUED_MESSAGES = 128;
@@ -29,9 +30,8 @@ export interface InboxOwner {
   charge(cost: number): void;
   /** Lets the peer send so many bytes more. */
   grant(bytes: number): void;
-  /** Stops and restarts the reading of the connection. */
-  pauseReading(): void;
-  resumeReading(): void;
+  /** Stops the reading of the connection until the pause is ended. */
+  pauseReading(): ReadingPause;
 }
 
 /**
@@ -47,7 +47,7 @@ export class ChannelInbox {
   #outstanding = 0;
   /** What messages cost that have come and were not read, those included that processors work on. */
   #held = 0;
-  #isPausing = false;
+  #pause: ReadingPause | undefined;
   #isReleased = false;
 
   constructor(
@@ -60,6 +60,11 @@ export class ChannelInbox {
   /** Whether a message is there. */
   get hasMessage(): boolean {
     return this.#queue.length > 0;
+  }
+
+  /** What messages cost that were not read, those included that processors work on. */
+  get unreadCost(): number {
+    return this.#held;
   }
 
   /** A message that is there already. */
@@ -107,9 +112,8 @@ export class ChannelInbox {
 
   /** Where the peer knows no credits, a full channel stops the reading of the connection. */
   pauseIfFull(): void {
-    if (this.creditsAgreed || this.#isPausing || this.#isReleased || !this.#isFull()) return;
-    this.#isPausing = true;
-    this.owner.pauseReading();
+    if (this.creditsAgreed || this.#pause || this.#isReleased || !this.#isFull()) return;
+    this.#pause = this.owner.pauseReading();
   }
 
   /** The channel is over: others are not held up any more. What came before can still be read. */
@@ -154,7 +158,8 @@ export class ChannelInbox {
       this.#outstanding -= this.#unreturned;
       this.owner.grant(this.#unreturned);
       this.#unreturned = 0;
-    } else if (this.#isPausing && this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resume();
+    } else if (this.#queue.length * 2 <= MAX_QUEUED_MESSAGES) this.#resume();
+    else this.#pause?.progress();
   }
 
   #charge(cost: number): void {
@@ -164,9 +169,8 @@ export class ChannelInbox {
   }
 
   #resume(): void {
-    if (!this.#isPausing) return;
-    this.#isPausing = false;
-    this.owner.resumeReading();
+    this.#pause?.end();
+    this.#pause = undefined;
   }
 
   #isFull(): boolean {

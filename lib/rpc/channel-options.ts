@@ -1,6 +1,7 @@
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import type { Header } from '../protocol/frame.js';
 import type { Exchange } from './processors.js';
+import type { ReadingPause } from './reading-pause.js';
 
 /** What a channel may do to its connection: functions, not the connection itself. */
 export interface ChannelHost {
@@ -12,9 +13,8 @@ export interface ChannelHost {
   hasRoom(): boolean;
   /** What is kept of the peer costs so much more, or less. */
   charge(cost: number): void;
-  /** Stops and restarts the reading of the connection. */
-  pauseReading(): void;
-  resumeReading(): void;
+  /** Stops the reading of the connection until the pause is ended. */
+  pauseReading(): ReadingPause;
   /** The channel is over. Called once; where the peer does not know it yet, it may still send. */
   released(peerKnows: boolean): void;
 }

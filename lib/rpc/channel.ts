@@ -206,6 +206,18 @@ export class Channel {
     this.#finish(fault, false);
   }
 
+  /** What it costs that its reader is behind. */
+  get unreadCost(): number {
+    return this.isClosed ? 0 : this.#inbox.unreadCost;
+  }
+
+  /** Its reader is so far behind that it holds up the connection: what waits is dropped, and both sides get the fault. */
+  fallenBehind(fault: Fault): void {
+    if (this.isClosed) return;
+    this.#inbox.clear();
+    this.violated(fault);
+  }
+
   /** The connection has room again. Returns whether writes still wait for it. */
   flushOne(): boolean {
     return this.#outbox.flushOne();
@@ -370,7 +382,6 @@ export class Channel {
       charge: (cost) => host.charge(cost),
       grant: (bytes) => void host.send(LIFE_CYCLE_HEADER.CREDIT, bytes),
       pauseReading: () => host.pauseReading(),
-      resumeReading: () => host.resumeReading(),
     });
   }
 

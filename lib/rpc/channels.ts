@@ -10,8 +10,10 @@ import { fromErrorFrame } from '../protocol/wire-error.js';
 import { Channel } from './channel.js';
 import type { ChannelHost } from './channel-options.js';
 import { isBeyond } from './correlation-ids.js';
+import type { DeadlineQueue } from './deadline-queue.js';
 import type { RapLimits } from './limits.js';
 import type { Exchange } from './processors.js';
+import { ReadingPause } from './reading-pause.js';
 
 /** Unsent bytes at which channels wait: what they write then does not delay calls for long. */
 const SEND_MARK_BYTES = 256 * 1024;
@@ -27,6 +29,7 @@ export interface ChannelConnection {
   released(): void;
   /** What is kept of the peer costs so much more, or less. */
   charge(cost: number): void;
+  readonly deadlines: DeadlineQueue;
   /** Whether what was not read of a channel that is over still counts: at a server, until its handler has ended. */
   readonly keepsUnread: boolean;
 }
@@ -73,14 +76,7 @@ export class Channels {
       hold: (body) => hold(body, this.limits, exchange !== undefined),
       hasRoom: () => this.#hasRoom(channel),
       charge: (cost) => this.connection.charge(cost),
-      pauseReading: () => {
-        this.#pausing += 1;
-        this.link.pause();
-      },
-      resumeReading: () => {
-        this.#pausing -= 1;
-        this.link.resume();
-      },
+      pauseReading: () => this.#pauseReading(channel),
       released: (peerKnows) => this.#released(channel, peerKnows),
     };
     const channel: Channel = new Channel({
@@ -133,6 +129,15 @@ export class Channels {
     this.#remember(id);
   }
 
+  /** Ends the channel whose reader is behind by most. Whether there was one. */
+  endFurthestBehind(): boolean {
+    let furthest: Channel | undefined;
+    for (const channel of this.#live.values())
+      if (channel.unreadCost > (furthest?.unreadCost ?? 0)) furthest = channel;
+    furthest?.fallenBehind(behind('maxHeldBytes'));
+    return furthest !== undefined;
+  }
+
   /** The connection takes more: every channel that waits gets its turn, one message at a time. */
   flush(): void {
     while (this.#blocked.size > 0 && this.link.pendingBytes < SEND_MARK_BYTES) {
@@ -152,6 +157,24 @@ export class Channels {
     if (this.link.pendingBytes < SEND_MARK_BYTES) return true;
     this.#blocked.add(channel);
     return false;
+  }
+
+  #pauseReading(channel: Channel): ReadingPause {
+    return new ReadingPause({
+      link: {
+        pause: () => {
+          this.#pausing += 1;
+          this.link.pause();
+        },
+        resume: () => {
+          this.#pausing -= 1;
+          this.link.resume();
+        },
+      },
+      deadlines: this.connection.deadlines,
+      timeoutMs: this.limits.pauseTimeoutMs,
+      overdue: () => channel.fallenBehind(behind('channelWindowBytes')),
+    });
   }
 
   #released(channel: Channel, peerKnows: boolean): void {
@@ -174,4 +197,11 @@ export class Channels {
 
 export function channelFault(message: string): Fault {
   return new Fault({ status: Status.Channel, message });
+}
+
+/** What both sides get of a channel that held up its connection. */
+function behind(limit: keyof RapLimits): Fault {
+  return channelFault(
+    `nobody reads its messages, which are all that may wait (limits.pauseTimeoutMs, limits.${limit})`,
+  );
 }

@@ -7,7 +7,7 @@ export interface KeepAliveTarget {
   ping(): void;
   /** The peer has been silent for too long. */
   lost(): void;
-  /** This side reads nothing now, so that the peer's silence says nothing. */
+  /** This side reads nothing now, so that the peer's silence says nothing. Each reason for that has an end of its own. */
   isDeaf(): boolean;
   /** Calls of this side wait for their answers. */
   isWaiting(): boolean;
@@ -80,8 +80,7 @@ export class KeepAlive {
     const now = this.clock.now();
     if (this.target.isBusy()) this.#idleSince = now;
     else if (idleTimeoutMs > 0 && now - this.#idleSince >= idleTimeoutMs) return this.target.idle();
-    // who is not read cannot be heard
-    if (this.target.isDeaf()) this.heard();
+    if (this.target.isDeaf()) return this.#askUnheard(now);
     if (!this.#isAsking) this.#missed = 0;
     // this process stood still: nobody knows how the peer is, and its answer may lie in the socket, unread
     const isLate = (now - this.#dueAt) * STALL_SHARE >= timeoutMs;
@@ -93,6 +92,19 @@ export class KeepAlive {
     this.target.ping();
     this.#wait(timeoutMs);
   };
+
+  /**
+   * A peer that is not read cannot be heard, so its silence is not counted. It is asked all the same: if it is gone, the kernel has no
+   * answer to what is sent, and ends the connection.
+   */
+  #askUnheard(now: number): void {
+    this.#missed = 0;
+    if (this.#isAsking || this.#heardAt + this.#patienceMs() <= now) {
+      this.target.ping();
+      this.heard();
+    }
+    this.#wait(this.#nextLookMs(this.#heardAt + this.#patienceMs() - now));
+  }
 
   /** A client looks more often: a call that it makes next has less patience than the connection. */
   #nextLookMs(leftMs: number): number {

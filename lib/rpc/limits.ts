@@ -52,6 +52,11 @@ export interface RapLimits extends FrameLimits {
   readonly maxSessions: number;
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
   readonly channelWindowBytes: number;
+  /**
+   * Time for which unread messages may keep a connection from being read while nobody reads one of them. Default 60 s, as nginx's
+   * `proxy_read_timeout`: the time between two reads, not of all. Beyond, the channel ends with 1008, and the connection is read on.
+   */
+  readonly pauseTimeoutMs: number;
   /** Frames for channels that do not exist, and unknown events, before a server closes the connection; one a second is forgiven. Default 100, as Node's HTTP/2. */
   readonly maxRejectedFrames: number;
   /** Calls and events that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
@@ -97,6 +102,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxHeldBytesPerAddress: 512 * 1024 * 1024,
   maxSessions: 128,
   channelWindowBytes: 256 * 1024,
+  pauseTimeoutMs: 60_000,
   maxRejectedFrames: 100,
   maxQueuedCalls: 16_384,
   maxQueuedBytes: 256 * 1024 * 1024,

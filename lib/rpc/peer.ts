@@ -104,7 +104,12 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     this.#link = link;
     const load = options.load ?? new Load(serverLoad(limits));
     this.#account = new Account(limits.maxHeldBytes, load.account);
-    this.#accountPause = new AccountPause(this.#account, link);
+    this.#accountPause = new AccountPause(this.#account, {
+      link,
+      deadlines,
+      timeoutMs: limits.pauseTimeoutMs,
+      letGo: () => this.channels.endFurthestBehind(),
+    });
     const onDeaf = this.#deaf.bind(this);
     this.#sendWatch = new SendWatch(link, limits, clock, onDeaf, this.#account);
     this.#ids = new CorrelationIds(isServer ? 4 : 3, (id) => this.#isLive(id));
@@ -116,6 +121,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       send: (id, header, body) => this.#send(MsgType.Channel, id, header, body),
       released: ended,
       charge: (cost) => this.charge(cost),
+      deadlines,
       keepsUnread: isServer,
     });
     this.calls = new OutgoingCalls(link, this.#ids, deadlines, limits, clock, (call) =>
@@ -337,7 +343,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   /** @internal What is kept of the other side costs so much more, or less. Nothing is read while that is too much. */
   charge(cost: number): void {
     this.#account.add(cost);
-    if (cost > 0 && this.state !== 'closed') this.#accountPause.check();
+    if (cost < 0) this.#accountPause.progress();
+    else if (this.state !== 'closed') this.#accountPause.check();
   }
 
   /** @internal Says that a channel is open. */
@@ -381,7 +388,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   // What the keep-alive asks for: see KeepAliveTarget.
 
   ping(): void {
-    this.measurePing(IGNORE_PING);
+    // the kernel has more than a ping to find out with
+    if (!this.#sendWatch.isPaused) this.measurePing(IGNORE_PING);
   }
 
   lost(): void {

@@ -230,4 +230,50 @@ export const attacks = [
     },
     holds: ({ outcome }) => within('renegotiations', outcome.renegotiated, 3),
   },
+  {
+    name: 'paused channels whose peers say nothing any more',
+    server: {
+      keepAlive: { intervalMs: 500, timeoutMs: 500 },
+      limits: { maxConnections: 20, pauseTimeoutMs: 2000 },
+    },
+    async run({ port, child }) {
+      for (let i = 0; i < 15; i++) {
+        const attacker = await Attacker.open(port, { from: `127.0.0.${2 + i}`, reads: false });
+        await attacker.send([102, 5, channelOf('chat'), null]);
+        await attacker.send(
+          ...Array.from({ length: 200 }, (_, n) => [102, 5, { channel_life_cycle: 'MSG' }, n]),
+        );
+      }
+      await sleep(5000);
+      return (await child.ask()).stats.connections;
+    },
+    holds: ({ outcome }) => within('connections that are left', outcome, 3),
+  },
+  {
+    name: 'readers that stop while small answers go to them, and large ones to others',
+    server: { limits: { sendBufferSoftBytes: 16 * MIB, sendBufferHardBytes: 64 * MIB } },
+    async run({ port, child }) {
+      const still = await Promise.all(
+        Array.from({ length: 10 }, () => Attacker.open(port, { reads: false })),
+      );
+      const reading = await Attacker.open(port);
+      // more than their kernels take
+      for (const attacker of still)
+        await attacker.send(...Array.from({ length: 12 }, (_, n) => [101, 5 + 2 * n, target('mib'), null]));
+      await sleep(1500);
+      const before = (await child.ask()).arrayBuffersMiB;
+      const large = 'x'.repeat(60_000);
+      for (let n = 0; n < 5000; n++) {
+        await still[n % still.length].send([101, 101 + 2 * n, target('echo'), 1]);
+        await reading.call(101 + 2 * n, target('echo'), large);
+      }
+      const { arrayBuffersMiB, stats } = await child.ask();
+      return { grownMiB: arrayBuffersMiB - before, connections: stats.connections };
+    },
+    // each small answer lies in the memory of a large one
+    holds: ({ outcome: { grownMiB, connections } }) => [
+      ...within('MiB that buffers have grown by', grownMiB, 40),
+      ...(connections > 10 ? [] : ['the readers were dropped']),
+    ],
+  },
 ];

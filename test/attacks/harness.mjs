@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Packr, UnpackrStream } from 'msgpackr';
 
@@ -128,6 +128,13 @@ export class Attacker {
         resolve();
       });
     });
+  }
+
+  /** Calls, and waits until something comes back, which it drops. */
+  async call(id, header, body) {
+    this.frames = [];
+    await this.send([101, id, header, body]);
+    while (this.frames.length === 0 && !this.closed) await turn();
   }
 
   /** Closes without a word. */

@@ -4,6 +4,9 @@ import type { Header } from '../../lib/protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../lib/protocol/life-cycle.js';
 import { Channel } from '../../lib/rpc/channel.js';
 import type { ChannelHost, ChannelOptions } from '../../lib/rpc/channel-options.js';
+import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
+import { ReadingPause } from '../../lib/rpc/reading-pause.js';
+import { FakeClock } from './fake-clock.js';
 
 /** A body that no frame can carry. */
 export const UNSENDABLE = Symbol('cannot be encoded');
@@ -45,12 +48,21 @@ export class FakeChannelHost implements ChannelHost {
     return this.room;
   }
 
-  pauseReading(): void {
+  pauseReading(): ReadingPause {
+    return new ReadingPause({
+      link: { pause: () => this.#paused(), resume: () => this.#resumed() },
+      deadlines: new DeadlineQueue(new FakeClock()),
+      timeoutMs: 1000,
+      overdue: () => {},
+    });
+  }
+
+  #paused(): void {
     this.pauses += 1;
     this.pausedTimes += 1;
   }
 
-  resumeReading(): void {
+  #resumed(): void {
     this.pauses -= 1;
     if (this.pauses < 0) throw new Error('reading was resumed that was not paused');
   }

@@ -98,6 +98,29 @@ describe('channels', () => {
     expect(pair.load.account.held).toBe(0);
   });
 
+  it('end, the one that is furthest behind first, if nobody reads them for too long', () => {
+    const never = { intervalMs: 0 };
+    open({
+      limits: { maxHeldBytes: 50_000, pauseTimeoutMs: 60_000 },
+      keepAlive: never,
+      clientKeepAlive: never,
+    });
+    const [first, second] = [pair.connect(), pair.connect()];
+    void first.client.write(maps(150));
+    for (let i = 0; i < 2; i++) void second.client.write(maps(200));
+    pair.flow();
+    expect(pair.links.server.paused).toBe(true);
+    pair.clock.advance(60_000);
+    pair.flow();
+    expect([first.client.isClosed, pair.links.server.paused]).toEqual([false, false]);
+    for (const { fault } of [second.client, second.server]) {
+      expect(fault?.status).toBe(1008);
+      expect(fault?.message).toContain('limits.pauseTimeoutMs, limits.maxHeldBytes');
+    }
+    expect(readable(second.server)).toEqual([]);
+    expect(readable(first.server)).toHaveLength(1);
+  });
+
   it('count what was not read until their handler has ended, also after the peer has left', () => {
     open({ limits: { maxHeldBytes: 50_000 } });
     const { client, incoming } = pair.connect();

@@ -1,4 +1,6 @@
 import { Account, AccountPause } from '../../lib/rpc/account.js';
+import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
+import { FakeClock } from '../helpers/fake-clock.js';
 
 const MiB = 1024 * 1024;
 
@@ -44,14 +46,28 @@ it('does not tell the one above of small changes, and leaves nothing behind ther
 
 describe('a pause', () => {
   const link = { pauses: 0, pause: () => (link.pauses += 1), resume: () => (link.pauses -= 1) };
+  let clock: FakeClock;
+  /** What lets go of something when the pause has lasted too long. */
+  let letGo: () => boolean;
+
+  const pauseOf = (account: Account): AccountPause =>
+    new AccountPause(account, {
+      link,
+      deadlines: new DeadlineQueue(clock),
+      timeoutMs: 60_000,
+      letGo: () => letGo(),
+    });
+
   beforeEach(() => {
     link.pauses = 0;
+    clock = new FakeClock();
+    letGo = () => false;
   });
 
   it('lasts until there is room in the account and all above it', () => {
     const server = new Account(1000);
     const [account, other] = [new Account(500, server), new Account(1000, server)];
-    const pause = new AccountPause(account, link);
+    const pause = pauseOf(account);
     account.add(500);
     pause.check();
     expect(pause.isPausing).toBe(false);
@@ -71,12 +87,56 @@ describe('a pause', () => {
 
   it('ends with its connection, once', () => {
     const account = new Account(10);
-    const pause = new AccountPause(account, link);
+    const pause = pauseOf(account);
     account.add(11);
     pause.check();
     pause.end();
     pause.end();
     account.add(-11);
     expect([pause.isPausing, link.pauses]).toEqual([false, 0]);
+  });
+
+  it('has an end, also if nothing can be let go of', () => {
+    const account = new Account(10);
+    const pause = pauseOf(account);
+    account.add(11);
+    pause.check();
+    clock.advance(59_999);
+    expect(link.pauses).toBe(1);
+    clock.advance(1);
+    expect([pause.isPausing, link.pauses]).toEqual([false, 0]);
+    pause.check(); // more comes
+    expect([pause.isPausing, link.pauses]).toEqual([true, 1]);
+    account.add(-11);
+    expect([pause.isPausing, link.pauses]).toEqual([false, 0]);
+  });
+
+  it('lets go of one after the other until there is room', () => {
+    const account = new Account(10);
+    const pause = pauseOf(account);
+    account.add(30);
+    letGo = () => {
+      account.add(-15);
+      return true;
+    };
+    pause.check();
+    clock.advance(60_000);
+    expect([account.held, link.pauses]).toEqual([15, 1]);
+    clock.advance(60_000);
+    expect([account.held, link.pauses]).toEqual([0, 0]);
+  });
+
+  it('begins its time anew with all that is read', () => {
+    const account = new Account(10);
+    const pause = pauseOf(account);
+    account.add(30);
+    pause.check();
+    for (let i = 0; i < 5; i++) {
+      clock.advance(59_000);
+      pause.progress();
+    }
+    expect(link.pauses).toBe(1);
+    clock.advance(60_000);
+    expect(link.pauses).toBe(0);
   });
 });

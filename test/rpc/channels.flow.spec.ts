@@ -162,6 +162,67 @@ describe('without credits', () => {
     expect(sink.outcome).toBe('here');
   });
 
+  it('a full channel that nobody reads ends after the time of a pause, and the connection goes on', async () => {
+    open({
+      without: ['credit'],
+      limits: { channelWindowBytes: KIB, pauseTimeoutMs: 60_000 },
+      keepAlive: { intervalMs: 0 },
+    });
+    const [silent, busy] = [pair.connect(), pair.connect()];
+    pour(silent.server, 10, 500);
+    pair.flow();
+    pair.clock.advance(59_999);
+    expect([pair.links.client.paused, silent.client.isClosed]).toEqual([true, false]);
+    pair.clock.advance(1);
+    expect(pair.links.client.paused).toBe(false);
+    pair.flow();
+    const read = outcomeOf(silent.client.read());
+    await settled();
+    for (const fault of [read.error, silent.client.fault, silent.server.fault]) {
+      expect(fault).toMatchObject({ status: 1008 });
+      expect((fault as Fault).message).toContain('limits.pauseTimeoutMs');
+    }
+    pour(busy.server, 3, 10);
+    pair.flow();
+    expect(numbers(busy.client)).toEqual([0, 1, 2]);
+    expect([pair.client.state, pair.server.state]).toEqual(['open', 'open']);
+  });
+
+  it('a full channel whose reader is slow, but reads, keeps its time', () => {
+    open({ without: ['credit'], limits: { pauseTimeoutMs: 60_000 }, keepAlive: { intervalMs: 0 } });
+    const { client, server } = pair.connect();
+    pour(server, 130, 10);
+    pair.flow();
+    const got: unknown[] = [];
+    while (pair.links.client.paused) {
+      pair.clock.advance(59_000);
+      got.push(client.poll()?.body);
+    }
+    expect([got.length, client.isClosed]).toEqual([64, false]);
+    pair.flow();
+    expect([...got.map((body) => (body as [number])[0]), ...numbers(client)]).toEqual(
+      Array.from({ length: 130 }, (_, i) => i),
+    );
+  });
+
+  it('a peer that is gone is found so, whatever it has left behind', () => {
+    open({
+      without: ['credit'],
+      limits: { channelWindowBytes: KIB, pauseTimeoutMs: 60_000 },
+      clientKeepAlive: { intervalMs: 0 },
+    });
+    const { client } = pair.connect();
+    pour(client, 10, 500);
+    pair.flow();
+    pair.links.toServer.lose();
+    expect(pair.links.server.paused).toBe(true);
+    pair.clock.advance(60_000);
+    expect(pair.server.state).toBe('open');
+    pair.clock.advance(60_000);
+    expect(pair.server.state).toBe('closed');
+    expect(pair.serverOwner.reason?.message).toContain('recv pong timeout');
+  });
+
   it('two full channels both have to be read', () => {
     open({ without: ['credit'], limits: { channelWindowBytes: 100 } });
     const ends = [pair.connect(), pair.connect()];

@@ -112,15 +112,27 @@ it('takes any bytes as the answer, and counts from 0 again', () => {
   expect(log.slice(2)).toEqual(['ping 75', 'ping 85', 'lost 95']);
 });
 
-it('neither pings nor gives up while this side reads nothing, and starts over after that', () => {
+it('pings on while this side reads nothing, does not give up, and starts over after that', () => {
   const keepAlive = watch();
   keepAlive.start();
   deaf = true;
   clock.advance(600_000);
-  expect(log).toEqual([]);
+  expect(log).toEqual(Array.from({ length: 20 }, (_, i) => `ping ${30 * (i + 1)}`));
+  log.length = 0;
   deaf = false;
   clock.advance(60_000);
   expect(log).toEqual(['ping 630', 'ping 640', 'lost 650']);
+});
+
+it('does not count pings as missed whose answers it could not read', () => {
+  const keepAlive = watch();
+  keepAlive.start();
+  clock.advance(45_000);
+  deaf = true;
+  clock.advance(15_000);
+  deaf = false;
+  clock.advance(50_000);
+  expect(log).toEqual(['ping 30', 'ping 40', 'ping 50', 'ping 80', 'ping 90', 'lost 100']);
 });
 
 it('gives up after one ping where that is all that may be missed', () => {
