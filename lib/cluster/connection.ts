@@ -17,9 +17,15 @@ import { Backoff, type ReconnectOptions } from './backoff.js';
 
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
 
+/** What holds for one connection, in place of what the options say. */
+export type Prepared = Partial<Pick<ConnectionOptions, 'dial' | 'metadata'>>;
+
 export interface ConnectionOptions {
-  /** Before the server is reached; rejects where it should not be. What it takes does not count as time to connect. */
-  readonly prepare?: (() => Promise<void>) | undefined;
+  /**
+   * Before each attempt to reach the server; rejects if it should not be reached. What it takes does not count as time to
+   * connect.
+   */
+  readonly prepare?: (() => Promise<Prepared>) | undefined;
   /** Reaches the server; rejects where it cannot be reached. */
   readonly dial: () => Promise<Link>;
   /** The server in messages. */
@@ -234,18 +240,22 @@ export class Connection implements PeerOwner {
     this.#state = attempt;
     this.options.onStatus(this.#wasOpen ? 'reconnecting' : 'connecting');
     const { prepare, clock } = this.options;
+    let { dial, metadata } = this.options;
     let link: Link;
     let since: number;
     try {
-      if (prepare) await prepare();
+      if (prepare) {
+        ({ dial = dial, metadata = metadata } = await prepare());
+        if (this.#state !== attempt) return; // closed in the meantime
+      }
       since = clock.now();
-      link = await this.options.dial();
+      link = await dial();
     } catch (error) {
       if (this.#state === attempt) this.#lost(unreachable(this.options.where, error));
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, deadlines, metadata, processors, security } = this.options;
+    const { limits, keepAlive, deadlines, processors, security } = this.options;
     const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
     attempt.peer = new Peer(link, {
       role: 'client',

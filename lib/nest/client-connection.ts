@@ -1,11 +1,13 @@
 import { Logger } from '@nestjs/common';
-import { Connection, type ConnectionOptions } from '../cluster/connection.js';
+import { Connection, type ConnectionOptions, type Prepared } from '../cluster/connection.js';
 import { describeEndpoint } from '../net/address.js';
-import { dial } from '../net/dial.js';
+import { dial, type DialOptions } from '../net/dial.js';
 import type { SocketLink } from '../net/socket-link.js';
+import type { Link } from '../protocol/link.js';
 import { systemClock } from '../rpc/clock.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import { securityOf } from '../rpc/security.js';
+import { askedFor } from './asked-options.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
 import { toRapError } from './errors.js';
@@ -33,21 +35,40 @@ export function clientConnection(
   const endpoint = endpointOf(options);
   const security = securityOf(options.processors, 'client');
   if (security?.warning) logger.warn(security.warning);
+  const { connectTimeoutMs } = limits;
+  const reach = async (tls: DialOptions['tls']): Promise<Link> => {
+    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock });
+    onLink(link);
+    return link;
+  };
+  const { tls, metadata = {} } = options;
+  const isAsked = typeof tls === 'function' || typeof metadata === 'function';
+  const prepare = async (): Promise<Prepared> => {
+    await lifecycle?.start();
+    if (!isAsked) return {};
+    const told = await askedFor(metadata, {
+      name: 'metadata',
+      expected: 'an object',
+      isExpected: (value) => value === undefined || isObject(value),
+      timeoutMs: connectTimeoutMs,
+    });
+    const secure = await askedFor(tls, {
+      name: 'tls',
+      expected: 'an object or true', // nothing, by mistake, must not mean plain text
+      isExpected: (value) => value === true || isObject(value),
+      timeoutMs: connectTimeoutMs,
+    });
+    return { metadata: told ?? {}, dial: () => reach(secure) };
+  };
   return new Connection({
-    prepare: lifecycle && (() => lifecycle.start()),
-    dial: async () => {
-      const { tls } = options;
-      const { connectTimeoutMs } = limits;
-      const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock });
-      onLink(link);
-      return link;
-    },
+    prepare: lifecycle || isAsked ? prepare : undefined,
+    dial: () => reach(tls as Exclude<typeof tls, () => unknown>),
     where: describeEndpoint(endpoint),
     limits,
     keepAlive: withDefaults('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE),
     clock: systemClock,
     deadlines,
-    metadata: options.metadata ?? {},
+    metadata: metadata as Exclude<typeof metadata, () => unknown>,
     processors: loadProcessors(options.processors, {
       toFault: handlerFault,
       toPublic: toRapError,
@@ -57,6 +78,10 @@ export function clientConnection(
     reconnect: reconnectOf(options.reconnect),
     onStatus,
   });
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Tells the log of an error, whatever was thrown. */

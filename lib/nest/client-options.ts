@@ -10,6 +10,7 @@ import {
   withDefaults,
 } from '../rpc/limits.js';
 import { assertAddress, assertKnown, assertServerAddress, CLIENT_OPTIONS, EVENTS } from './known-options.js';
+import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../rpc/pipeline.js';
 import type { LifecycleEvents } from './lifecycle.js';
 import type { RapSession } from './rap-session.js';
@@ -27,10 +28,16 @@ export interface RapServerAddress {
 export interface RapClientOptions extends RapServerAddress {
   /** The server, in the form of a list of one; more than one is refused with a clear error. */
   servers?: readonly RapServerAddress[] | undefined;
-  /** TLS: Node's options, or `true` for its defaults. The server's certificate is verified. */
-  tls?: TlsConnectionOptions | true | undefined;
-  /** What this client tells the server when it connects; each handler sees it as `ctx.metadata`. */
-  metadata?: Readonly<Record<string, unknown>> | undefined;
+  /**
+   * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is asked
+   * for each connection: for certificates that change. It has `limits.connectTimeoutMs`; if it fails, so does the attempt.
+   */
+  tls?: PerConnection<TlsConnectionOptions | true> | undefined;
+  /**
+   * What this client tells the server when it connects; each handler sees it as `ctx.metadata`. A function is asked as that
+   * of `tls` is: for a token that changes.
+   */
+  metadata?: PerConnection<Readonly<Record<string, unknown>> | undefined>;
   /** Work on each message: requests in this order, responses in reverse. */
   processors?: readonly RapProcessor[] | undefined;
   /**

@@ -1,10 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { Logger } from '@nestjs/common';
 import { CallCancelledError } from './errors.js';
 import { prepareForThread } from './transferables.mjs';
 import { WorkerTurns } from './worker-turns.js';
 import { revive, type WorkerAnswer, type WorkerTask } from './worker-task.js';
+import { WorkerThreads } from './worker-threads.js';
 
 /** How the threads of `@RunInWorker` are kept. */
 export interface WorkerOptions {
@@ -27,17 +26,10 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'maxHeapMb',
 ]);
 
-/** What this file uses of a Piscina: its types are not there for whoever has not installed it. */
-interface Threads {
-  run(task: WorkerTask, options: { transferList: ArrayBuffer[]; signal?: AbortSignal }): Promise<unknown>;
-  on(event: 'error', listener: (error: unknown) => void): unknown;
-  destroy(): Promise<void>;
-}
-
 /** The threads of the process. */
 class WorkerPool {
   readonly #turns: WorkerTurns;
-  #threads: Promise<Threads> | undefined;
+  #threads: Promise<WorkerThreads> | undefined;
 
   constructor(private readonly options: WorkerOptions) {
     const { maxThreads = defaultThreads(), maxQueue = DEFAULT_MAX_QUEUE } = options;
@@ -58,7 +50,7 @@ class WorkerPool {
     /** What the function itself has thrown. */
     let thrown: unknown;
     try {
-      const threads = await (this.#threads ??= this.#open());
+      const threads = await this.#opened();
       const moved = new Set<ArrayBuffer>();
       const args = task.transfer ? task.args.map((arg) => prepareForThread(arg, moved)) : task.args;
       const options = { transferList: [...moved], ...(signal && { signal }) };
@@ -77,24 +69,27 @@ class WorkerPool {
     const threads = this.#threads;
     this.#threads = undefined;
     await threads?.then(
-      (open) => open.destroy(),
+      (open) => open.close(),
       () => {},
     );
   }
 
-  async #open(): Promise<Threads> {
-    const { maxThreads = defaultThreads(), idleTimeoutMs, maxHeapMb } = this.options;
-    const { Piscina } = await importPiscina();
-    const threads: Threads = new Piscina({
-      filename: fileURLToPath(new URL('./worker-thread.mjs', import.meta.url)),
-      minThreads: 0,
-      maxThreads,
-      idleTimeout: idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS,
-      ...(maxHeapMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb: maxHeapMb } }),
-    });
-    // a thread that fails while it has nothing to do
-    threads.on('error', (error) => new Logger('RunInWorker').error(error));
-    return threads;
+  /** Threads that can start. */
+  async #opened(): Promise<WorkerThreads> {
+    const opening = (this.#threads ??= this.#open());
+    const threads = await opening;
+    if (!threads.haveFailed) return threads;
+    if (this.#threads === opening) this.#threads = undefined;
+    return this.#opened();
+  }
+
+  #open(): Promise<WorkerThreads> {
+    const {
+      maxThreads = defaultThreads(),
+      idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS,
+      maxHeapMb,
+    } = this.options;
+    return WorkerThreads.open({ maxThreads, idleTimeoutMs, maxHeapMb });
   }
 }
 
@@ -142,14 +137,6 @@ export async function releaseWorkers(): Promise<void> {
 
 function defaultThreads(): number {
   return Math.max(1, availableParallelism() - 1);
-}
-
-async function importPiscina(): Promise<{ Piscina: new (options: object) => Threads }> {
-  try {
-    return await import('piscina');
-  } catch (error) {
-    throw new Error('@RunInWorker needs the package piscina: npm install piscina', { cause: error });
-  }
 }
 
 /**

@@ -724,7 +724,7 @@ describe('the time to connect', () => {
 
   it('does not begin before what comes first is done', async () => {
     let ready!: () => void;
-    const prepare = (): Promise<void> => new Promise((resolve) => (ready = resolve));
+    const prepare = (): Promise<object> => new Promise((resolve) => (ready = () => resolve({})));
     const first = fresh({ limits, prepare }).acquire(60_000);
     await world.pass(20_000);
     expect(world.dials).toEqual([]);

@@ -4,7 +4,16 @@ import type { AddressInfo } from 'node:net';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
-import { ChannelError, FuncNotFoundError, RapClient, RapError, RapServer, registerError } from 'nestjs-rap';
+import {
+  ChannelError,
+  FuncNotFoundError,
+  inWorker,
+  RapClient,
+  RapError,
+  RapServer,
+  registerError,
+  RunInWorker,
+} from 'nestjs-rap';
 
 // a bundler renames classes, to names of one letter that others have as well
 class UnnamedError extends RapError {}
@@ -21,6 +30,12 @@ class MathController {
     return d.a + d.b;
   }
 
+  @MessagePattern('double')
+  @RunInWorker(new URL('./heavy.js', import.meta.url), 'double')
+  double(): Promise<number> {
+    return inWorker();
+  }
+
   @MessagePattern('fail')
   fail(@Payload() kind: string): never {
     if (kind === 'stock') throw new OutOfStockError('no more');
@@ -33,7 +48,7 @@ class MathController {
 @Module({ controllers: [MathController] })
 class ServerModule {}
 
-const server = new RapServer({ port: 0 });
+const server = new RapServer({ port: 0, exposeErrors: true });
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(ServerModule, {
   strategy: server,
   logger: ['error', 'warn'],
@@ -49,6 +64,9 @@ await assert.rejects(client.call('fail', 'sold'), SoldError);
 await assert.rejects(client.call('fail', 'channel'), { name: 'ChannelError' });
 await assert.rejects(client.call('fail', 'channel'), ChannelError);
 await assert.rejects(client.call('fail', ''), UnnamedError);
+// a thread is started from a file of the package: esbuild leaves it behind, webpack's bundle finds it while it is where it was built
+const doubled = await client.call('double', { n: 1 }).catch((error: Error) => error.message);
+if (doubled !== 2) assert.match(String(doubled), /the package is bundled .*; keep nestjs-rap external/);
 assert.equal(new RapError('as it is').name, 'RapError');
 console.log(`nest12-bundle: sum = ${await client.call<number>('sum', { a: 1, b: 2 })}`);
 
