@@ -11,6 +11,8 @@ export {
   type RapModuleOptions,
 } from './nest/rap.module.js';
 export { RapChannel, type RapMessage } from './nest/rap-channel.js';
+export type { RapReadableOptions } from './nest/iterated.js';
+export type { RapIterable } from './nest/rap-stream.js';
 export { RapSession } from './nest/rap-session.js';
 export { ChannelPattern, RapGroup } from './nest/decorators.js';
 export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/run-in-worker.js';

@@ -105,11 +105,16 @@ export class Attempt<T> implements ReplySink {
 }
 
 /** The fault of what a signal has cancelled. */
-export function cancelledBy(signal: AbortSignal, target: string): Fault {
+export function cancelledBy({ reason }: AbortSignal, target: string): Fault {
+  return cancelled(target, reason);
+}
+
+/** The fault of what its caller has given up. */
+export function cancelled(target: string, cause?: unknown): Fault {
   return new Fault({
     status: Status.RpcCall,
     code: LocalCode.CallCancelled,
     message: `${target} was cancelled`,
-    cause: signal.reason,
+    cause,
   });
 }

@@ -10,8 +10,8 @@ import { type DeadlineQueue, TimeLimit } from '../rpc/deadline-queue.js';
 import type { Peer } from '../rpc/peer.js';
 import { callTimeout } from '../rpc/pending-call.js';
 import { acceptingStream, type CallPlan, type CallPlanner, timingOf } from './call-plan.js';
-import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
-import { cancelChannelOn } from './client-limits.js';
+import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
+import { cancelChannelOn, unlessAborted } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
 import { toRapError } from './errors.js';
 import { type ClientCodec, copyOf } from './nest-codec.js';
@@ -24,6 +24,14 @@ export interface ClientCallsOptions {
   readonly planner: CallPlanner;
   /** Nest's serializer and deserializer, where the client has one just now. */
   readonly codec: () => ClientCodec | undefined;
+}
+
+/** What is to be opened. */
+interface Opening {
+  readonly metadata?: unknown;
+  readonly forStream?: boolean;
+  /** Whether its reader has not left while it waited for a connection. */
+  readonly isWanted?: () => boolean;
 }
 
 /** The way of calls, events and channels from a packet of Nest to the connection. */
@@ -90,7 +98,7 @@ export class ClientCalls {
   async openChannel(
     packet: ReadPacket,
     options: RapCallOptions | undefined,
-    { metadata, forStream = false }: { metadata?: unknown; forStream?: boolean },
+    { metadata, forStream = false, isWanted }: Opening,
   ): Promise<Channel> {
     const { planner, connection } = this.options;
     const plan = planner.plan(packet, options);
@@ -100,8 +108,10 @@ export class ClientCalls {
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
     const held = connection.hold(metadata);
-    const peer = session?.connection() ?? (await connection.acquire(target, timeoutMs, held));
-    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const peer =
+      session?.connection() ??
+      (await unlessAborted(connection.acquire(target, timeoutMs, held), signals, target));
+    if (isWanted?.() === false) throw cancelled(target);
     const leftMs = timeLeft(timeoutMs, started);
     const channel = peer.openChannel({
       target,

@@ -4,8 +4,26 @@ import { cancelledBy } from './client-attempt.js';
 
 /** Cancels a channel with a signal. Returns what stops listening. */
 export function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
-  const cancel = (): void => channel.cancel(cancelledBy(signal, target));
+  return onAbort(signal, () => channel.cancel(cancelledBy(signal, target)));
+}
+
+/** What `work` gives, unless a signal is aborted first: then the fault that says so. */
+export function unlessAborted<T>(
+  work: Promise<T>,
+  signals: readonly AbortSignal[],
+  target: string,
+): Promise<T> {
+  if (signals.length === 0) return work;
+  return new Promise((resolve, reject) => {
+    const unlisten = signals.map((signal) => onAbort(signal, () => reject(cancelledBy(signal, target))));
+    void work.then(resolve, reject).then(() => {
+      for (const stop of unlisten) stop();
+    });
+  });
+}
+
+function onAbort(signal: AbortSignal, listener: () => void): () => void {
   allowManyListeners(signal);
-  signal.addEventListener('abort', cancel, { once: true });
-  return () => signal.removeEventListener('abort', cancel);
+  signal.addEventListener('abort', listener, { once: true });
+  return () => signal.removeEventListener('abort', listener);
 }

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { queueMicrotask } from '../net/runtime.js';
 import { Observable } from 'rxjs';
 import type { Header } from '../protocol/frame.js';
@@ -8,6 +9,7 @@ import { audibleSignal } from './audible-signal.js';
 import { toRapError } from './errors.js';
 import { forgettable } from './forgettable.js';
 import { handlerFault } from './handler-fault.js';
+import { INTEROP, type RapReadableOptions, readableOf } from './iterated.js';
 import { nextTurn } from './stream-source.js';
 
 /** A message of a channel with its header. */
@@ -143,19 +145,39 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     });
   }
 
+  /**
+   * Bodies as a Readable, in object mode unless told otherwise: it takes one when there is room for it. Destroying it stops
+   * reading and does not close. A body that is `null` is an error: to a Readable, it would be the end.
+   */
+  toReadable(options?: RapReadableOptions): Readable {
+    return readableOf(this, options);
+  }
+
+  /** @internal */
+  [INTEROP](): Observable<In> {
+    return this.toObservable();
+  }
+
   /** @internal What nobody awaits: the channel ends with the failure, since what follows would be sent behind a gap. */
   protected forgettable<T>(work: Promise<T>, what: string): Promise<T> {
     return forgettable(work, what, this);
   }
 
   #iterate<T>(map: (message: RapMessage<unknown>) => T): AsyncIterator<T, undefined> {
-    return {
+    let isOver = false;
+    const iterator: AsyncIterator<T, undefined> = {
       next: async () => {
-        const message = await this.#channel.read().catch(rethrow);
+        const message = isOver ? undefined : await this.#channel.read(iterator).catch(rethrow);
         return message ? { done: false, value: map(message) } : { done: true, value: undefined };
       },
-      return: () => Promise.resolve({ done: true, value: undefined }),
+      // a `next()` that waits gives its place away
+      return: () => {
+        isOver = true;
+        this.#channel.leave(iterator);
+        return Promise.resolve({ done: true, value: undefined });
+      },
     };
+    return iterator;
   }
 }
 

@@ -31,7 +31,7 @@ import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
 import { serviceProxy } from './service/service-proxy.js';
 import type { RapServiceClient } from './service/service-types.js';
-import { streamOf, type StreamView } from './rap-stream.js';
+import { ClientStream, type RapIterable, type StreamView } from './rap-stream.js';
 
 const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
 const NOTHING = (): void => {};
@@ -108,16 +108,18 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /**
    * Calls a function that streams: `for await (const item of client.stream('count', { n: 10 }))`. It starts with the
    * first item asked for; the server never gets further ahead than the channel's window; leaving the loop cancels it.
+   * Also as `toObservable()` and `toReadable()`, which end it at once when they are left.
    *
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
-  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
+  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T> {
     // it may begin much later, and again: with what was said now
     const parameters = this.#calls.held(data);
-    return streamOf<T>(async () => {
+    return new ClientStream<T>(async (isWanted) => {
       const body = parameters();
       const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
         forStream: true,
+        isWanted,
       });
       // a channel that cannot take its parameters has ended, and says why to the reader
       channel.write(body).catch((error: Fault) => channel.cancel(error));
@@ -245,7 +247,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     pattern: unknown,
     data: unknown,
     options?: RapCallOptions,
-  ): Promise<T | AsyncIterable<T>> {
+  ): Promise<T | RapIterable<T>> {
     return new Promise((resolve, reject) => {
       this.#start<T>(
         pattern,
@@ -254,7 +256,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         {
           resolve,
           reject,
-          stream: (channel) => resolve(streamOf<T>(() => channel, this.#view())),
+          stream: (channel) => resolve(new ClientStream<T>(() => channel, this.#view())),
         },
       );
     });

@@ -4,11 +4,12 @@ import { connectionLost } from '../rpc/connection-lost.js';
 import type { RapCallOptions } from './client-options.js';
 import type { RapChannel } from './rap-channel.js';
 import { toRapError } from './errors.js';
+import type { RapIterable } from './rap-stream.js';
 
 /** What a session asks of its client. */
 export interface SessionClient {
   call<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T>;
-  stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T>;
+  stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T>;
   channel<In, Out>(
     pattern: unknown,
     options?: RapCallOptions & { metadata?: unknown },
@@ -19,7 +20,7 @@ export interface SessionClient {
     pattern: unknown,
     data: unknown,
     options?: RapCallOptions,
-  ): Promise<T | AsyncIterable<T>>;
+  ): Promise<T | RapIterable<T>>;
 }
 
 /**
@@ -43,7 +44,7 @@ export class RapSession {
   }
 
   /** As the client's `stream`. */
-  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T> {
+  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T> {
     return this.client.stream<T>(pattern, data, { ...options, session: this });
   }
 
@@ -60,7 +61,7 @@ export class RapSession {
     pattern: unknown,
     data?: unknown,
     options?: RapCallOptions,
-  ): Promise<T | AsyncIterable<T>> {
+  ): Promise<T | RapIterable<T>> {
     return this.client.executeIn<T>(this, pattern, data, options);
   }
 

@@ -1,5 +1,8 @@
+import type { Readable } from 'node:stream';
+import type { Observable } from 'rxjs';
 import type { Channel } from '../rpc/channel.js';
 import { toRapError } from './errors.js';
+import { INTEROP, observableOf, type RapReadableOptions, readableOf } from './iterated.js';
 
 /** How a client shows what comes over a stream. */
 export interface StreamView<T> {
@@ -8,23 +11,72 @@ export interface StreamView<T> {
   error(error: unknown): unknown;
 }
 
+/** Opens the channel of a stream, or has it already. `isWanted`: whether its reader has not left meanwhile. */
+export type OpenStream = (isWanted: () => boolean) => Promise<Channel> | Channel;
+
 /**
- * A stream's values. The channel opens with the first `next()`; leaving the loop early cancels the stream, and the
- * server's generator is told to stop.
+ * A stream that is read: with `for await`, as an Observable or as a Readable. Whichever is used, leaving it ends the
+ * stream at once, also while it waits for an item: the server's generator is told to stop.
+ *
+ * It starts when it is read, each time anew. `from(stream)` of RxJS gives the same as `toObservable()`.
  */
-export class StreamIterator<T> implements AsyncIterator<T, undefined> {
+export interface RapIterable<T> extends AsyncIterable<T> {
+  /**
+   * Items as an Observable, without backpressure: they are pushed as they come. It starts with each subscription, and
+   * ends at once when that is unsubscribed from.
+   */
+  toObservable(): Observable<T>;
+
+  /**
+   * Items as a Readable, in object mode unless told otherwise. It starts with the first read, takes an item when there is
+   * room for it, and ends at once when it is destroyed. What ends the stream with an error is its `error` event. An item
+   * that is `null` is an error: to a Readable, it would be the end.
+   */
+  toReadable(options?: RapReadableOptions): Readable;
+}
+
+/** A stream of a client: opened for each reader, or open already, for one. */
+export class ClientStream<T> implements RapIterable<T> {
+  constructor(
+    private readonly open: OpenStream,
+    private readonly view: StreamView<T>,
+  ) {}
+
+  [Symbol.asyncIterator](): AsyncIterator<T, undefined> {
+    return new StreamIterator<T>(this.open, this.view);
+  }
+
+  toObservable(): Observable<T> {
+    return observableOf(this);
+  }
+
+  toReadable(options?: RapReadableOptions): Readable {
+    return readableOf(this, options);
+  }
+
+  [INTEROP](): Observable<T> {
+    return this.toObservable();
+  }
+}
+
+/**
+ * A stream's values. The channel opens with the first `next()`; leaving early cancels the stream, and the server's
+ * generator is told to stop. A `next()` that waits meanwhile resolves as at the end.
+ */
+class StreamIterator<T> implements AsyncIterator<T, undefined> {
   #channel: Channel | undefined;
-  #opening: Promise<Channel> | undefined;
+  #opening: Promise<void> | undefined;
+  #leave: (() => void) | undefined;
   #over = false;
 
   constructor(
-    private readonly open: () => Promise<Channel> | Channel,
+    private readonly open: OpenStream,
     private readonly view: StreamView<T>,
   ) {}
 
   next(): Promise<IteratorResult<T, undefined>> {
     // the common case costs one promise: the value is here already
-    const message = this.#channel?.poll();
+    const message = this.#over ? undefined : this.#channel?.poll();
     if (!message) return this.#next();
     try {
       return Promise.resolve({ done: false, value: this.view.value(message.body) });
@@ -33,25 +85,39 @@ export class StreamIterator<T> implements AsyncIterator<T, undefined> {
     }
   }
 
-  async return(): Promise<IteratorResult<T, undefined>> {
+  return(): Promise<IteratorResult<T, undefined>> {
     this.#over = true;
+    this.#leave?.();
+    this.#channel?.leave(this);
     this.#channel?.close();
-    // opened while nobody waits any more
-    await this.#opening?.then((channel) => channel.close()).catch(() => {});
-    return END;
+    return Promise.resolve(END);
   }
 
   async #next(): Promise<IteratorResult<T, undefined>> {
     try {
       if (this.#over) return END;
-      this.#channel ??= await (this.#opening ??= Promise.resolve(this.open()));
-      const message = await this.#channel.read();
+      if (!this.#channel) await (this.#opening ??= this.#start());
+      // it may have been left meanwhile
+      const message = this.#over ? undefined : await this.#channel?.read(this);
       if (message) return { done: false, value: this.view.value(message.body) };
       this.#over = true;
       return END;
     } catch (error) {
       throw this.#failed(error);
     }
+  }
+
+  /** Resolves when the channel is open, or the reader has left. */
+  #start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#leave = resolve;
+      const opening = new Promise<Channel>((opened) => opened(this.open(() => !this.#over)));
+      opening.then((channel) => {
+        this.#channel = channel;
+        if (this.#over) channel.close();
+        resolve();
+      }, reject);
+    });
   }
 
   /** Nobody calls `return()` after an error: a value that cannot be shown must not leave the stream open. */
@@ -63,8 +129,3 @@ export class StreamIterator<T> implements AsyncIterator<T, undefined> {
 }
 
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
-/** A stream that is iterated as often as one likes, each time anew; or once, where its channel is open already. */
-export function streamOf<T>(open: () => Promise<Channel> | Channel, view: StreamView<T>): AsyncIterable<T> {
-  return { [Symbol.asyncIterator]: () => new StreamIterator<T>(open, view) };
-}

@@ -7,6 +7,8 @@ const MAX_QUEUED_MESSAGES = 128;
 
 /** A read that waits for a message. */
 export interface WaitingRead {
+  /** Who reads, if that may leave. */
+  readonly reader?: object | undefined;
   resolve(message: ChannelMessage | undefined): void;
   reject(fault: Fault): void;
 }
@@ -75,10 +77,18 @@ export class ChannelInbox {
   }
 
   /** The next message; `undefined` after the last one. Rejects with the fault that ended the channel, if one did. */
-  read(): Promise<ChannelMessage | undefined> {
+  read(reader?: object): Promise<ChannelMessage | undefined> {
     const message = this.poll();
     if (message) return Promise.resolve(message);
-    return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
+    return new Promise((resolve, reject) => this.#wait({ resolve, reject, reader }));
+  }
+
+  /** A reader has left: its reads that wait end as after the last message, and what comes is for others. */
+  leave(reader: object): void {
+    const left = this.#readers.filter((read) => read.reader === reader);
+    if (left.length === 0) return;
+    this.#readers = this.#readers.filter((read) => read.reader !== reader);
+    for (const read of left) read.resolve(undefined);
   }
 
   /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */

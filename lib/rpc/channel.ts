@@ -119,8 +119,13 @@ export class Channel {
   }
 
   /** The next message; `undefined` after the last one. Rejects with the fault that ended the channel, if one did. */
-  read(): Promise<ChannelMessage | undefined> {
-    return this.#inbox.read();
+  read(reader?: object): Promise<ChannelMessage | undefined> {
+    return this.#inbox.read(reader);
+  }
+
+  /** A reader has left: its reads that wait end as after the last message. */
+  leave(reader: object): void {
+    this.#inbox.leave(reader);
   }
 
   /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */

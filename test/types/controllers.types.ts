@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { expectTypeOf } from 'expect-type';
 import type { Observable } from 'rxjs';
-import type { RapCallOptions, RapChannel, RapClient, RapContext } from '../../lib/index.js';
+import type { RapCallOptions, RapChannel, RapClient, RapContext, RapIterable } from '../../lib/index.js';
 
 // The compiler is the test, see services.spec.ts: `client.controller()` of classes as they are written.
 
@@ -143,7 +143,7 @@ export function anything(proxy: Proxy): void {
   void proxy.anyInputWithContext('x');
   expectTypeOf<Proxy['anyInput']>().returns.toEqualTypeOf<Promise<number>>();
   expectTypeOf<Proxy['anyInputWithContext']>().returns.toEqualTypeOf<Promise<number>>();
-  expectTypeOf<Proxy['anyStream']>().returns.toEqualTypeOf<AsyncIterable<number>>();
+  expectTypeOf<Proxy['anyStream']>().returns.toEqualTypeOf<RapIterable<number>>();
   expectTypeOf<ReturnType<Proxy['anyResult']>>().toHaveProperty('then');
   expectTypeOf<Awaited<ReturnType<Proxy['anyResult']>>>().toBeAny();
   expectTypeOf<ReturnType<Proxy['anyLater']>>().toHaveProperty('then');
@@ -161,12 +161,12 @@ export function parameters(): void {
 
 /** Everything that gives several values is a stream. */
 export function streams(): void {
-  expectTypeOf<Proxy['generator']>().returns.toEqualTypeOf<AsyncIterable<number>>();
-  expectTypeOf<Proxy['asyncGenerator']>().returns.toEqualTypeOf<AsyncIterable<Terms>>();
-  expectTypeOf<Proxy['iterable']>().returns.toEqualTypeOf<AsyncIterable<string>>();
-  expectTypeOf<Proxy['generatorLater']>().returns.toEqualTypeOf<AsyncIterable<number>>();
+  expectTypeOf<Proxy['generator']>().returns.toEqualTypeOf<RapIterable<number>>();
+  expectTypeOf<Proxy['asyncGenerator']>().returns.toEqualTypeOf<RapIterable<Terms>>();
+  expectTypeOf<Proxy['iterable']>().returns.toEqualTypeOf<RapIterable<string>>();
+  expectTypeOf<Proxy['generatorLater']>().returns.toEqualTypeOf<RapIterable<number>>();
   expectTypeOf<Proxy['readable']>().returns.toExtend<AsyncIterable<unknown>>();
-  expectTypeOf<Proxy['all']>().returns.toEqualTypeOf<AsyncIterable<UserDto>>();
+  expectTypeOf<Proxy['all']>().returns.toEqualTypeOf<RapIterable<UserDto>>();
 }
 
 /** Channels are seen from the other side. */

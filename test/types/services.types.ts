@@ -13,6 +13,7 @@ import {
   type RapClient,
   type RapContext,
   type RapHandlers,
+  type RapIterable,
   type RapServiceClient,
   serverStream,
   unary,
@@ -57,7 +58,7 @@ export function whatTheCallerMayCall(): void {
   >();
   expectTypeOf<Client['outOnly']>().returns.toEqualTypeOf<Promise<string>>();
   expectTypeOf<Client['optional']>().toBeCallableWith();
-  expectTypeOf<Client['count']>().returns.toEqualTypeOf<AsyncIterable<number>>();
+  expectTypeOf<Client['count']>().returns.toEqualTypeOf<RapIterable<number>>();
   expectTypeOf<Client['total']>().parameter(0).toEqualTypeOf<AsyncIterable<number> | Iterable<number>>();
   expectTypeOf<Client['total']>().returns.toEqualTypeOf<Promise<{ total: number }>>();
   expectTypeOf<Client['chat']>().returns.toEqualTypeOf<Promise<RapChannel<number, string>>>();
@@ -271,8 +272,8 @@ export function theProxyOfAControllerHasTheTypesOfItsMethods(): void {
   expectTypeOf<Proxy['sum']>().toEqualTypeOf<(input: Terms, options?: RapCallOptions) => Promise<number>>();
   expectTypeOf<Proxy['ping']>().toBeCallableWith();
   expectTypeOf<Proxy['ping']>().returns.toEqualTypeOf<Promise<void>>();
-  expectTypeOf<Proxy['count']>().returns.toEqualTypeOf<AsyncIterable<number>>();
-  expectTypeOf<Proxy['rx']>().returns.toEqualTypeOf<AsyncIterable<string>>();
+  expectTypeOf<Proxy['count']>().returns.toEqualTypeOf<RapIterable<number>>();
+  expectTypeOf<Proxy['rx']>().returns.toEqualTypeOf<RapIterable<string>>();
   expectTypeOf<Proxy['chat']>().returns.toEqualTypeOf<Promise<RapChannel<number, string>>>();
   expectTypeOf<Proxy['total']>().parameter(0).toEqualTypeOf<AsyncIterable<string> | Iterable<string>>();
   expectTypeOf<Proxy['total']>().returns.toEqualTypeOf<Promise<number>>();

@@ -1,6 +1,7 @@
 import type { Observable } from 'rxjs';
 import type { RapChannel } from '../rap-channel.js';
 import type { RapContext } from '../rap-context.js';
+import type { RapIterable } from '../rap-stream.js';
 import type { CallParameters, ChannelOptions } from './service-types.js';
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
@@ -28,7 +29,7 @@ type IsNever<T> = [T] extends [never] ? true : false;
 type CallOf<M> =
   IsNever<ItemOf<ResultOf<M>>> extends true
     ? (...args: CallParameters<PayloadOf<M>>) => Promise<ResultOf<M>>
-    : (...args: CallParameters<PayloadOf<M>>) => AsyncIterable<ItemOf<ResultOf<M>>>;
+    : (...args: CallParameters<PayloadOf<M>>) => RapIterable<ItemOf<ResultOf<M>>>;
 
 type UploadOf<Item, M> = (
   items: AsyncIterable<Item> | Iterable<Item>,

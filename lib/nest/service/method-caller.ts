@@ -1,5 +1,6 @@
 import type { RapCallOptions } from '../client-options.js';
 import type { RapChannel } from '../rap-channel.js';
+import type { RapIterable } from '../rap-stream.js';
 import type { ChannelOptions } from './service-types.js';
 import type { RapMethodKind } from './contract.js';
 import { assertItems, type Items, upload } from './upload.js';
@@ -7,7 +8,7 @@ import { assertItems, type Items, upload } from './upload.js';
 /** What proxies ask of their client. */
 export interface ServiceCaller {
   call<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T>;
-  stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): AsyncIterable<T>;
+  stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T>;
   channel<In, Out>(pattern: unknown, options?: ChannelOptions): Promise<RapChannel<In, Out>>;
 }
 

@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import type { RapCallOptions } from '../client-options.js';
 import type { RapChannel } from '../rap-channel.js';
 import type { RapContext } from '../rap-context.js';
+import type { RapIterable } from '../rap-stream.js';
 import type { AnyRapMethod, RapServiceDefinition } from './contract.js';
 
 interface MethodTypes {
@@ -65,7 +66,7 @@ export type ChannelOptions = RapCallOptions & { metadata?: unknown };
 
 type CallerOf<M extends AnyRapMethod> = {
   unary: (...args: CallParameters<TypesOf<M>['sent']>) => Promise<TypesOf<M>['answered']>;
-  serverStream: (...args: CallParameters<TypesOf<M>['sent']>) => AsyncIterable<TypesOf<M>['answered']>;
+  serverStream: (...args: CallParameters<TypesOf<M>['sent']>) => RapIterable<TypesOf<M>['answered']>;
   clientStream: (
     items: AsyncIterable<TypesOf<M>['sent']> | Iterable<TypesOf<M>['sent']>,
     options?: ChannelOptions,
