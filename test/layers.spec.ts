@@ -16,6 +16,7 @@ const OWNERS: readonly [name: RegExp, ...layers: string[]][] = [
   [/^(node:)?(net|tls|dns)$/, 'net'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
+  [/^(node:)?fs$/, 'net'],
   [/^(node:)?(fs|https?2?|dgram|child_process|worker_threads|timers)(\/|$)/],
 ];
 
@@ -79,6 +80,8 @@ it.each([
   ['cluster/a.ts', `import { x } from '../net/b.js';`],
   ['cluster/a.ts', `import { x } from '../nest/b.js';`],
   ['nest/a.ts', `import net from 'node:net';`],
+  ['nest/a.ts', `import { lstatSync } from 'node:fs';`],
+  ['net/a.ts', `import { lstat } from 'node:fs/promises';`],
   ['nest/a.ts', `import { type Socket } from 'node:net';`],
   ['nest/a.ts', `import { x } from '../index.js';`],
   ['plugins/a.ts', `import { x } from '../net/b.js';`],

@@ -19,7 +19,7 @@ export interface RapServerOptions {
   host?: string | undefined;
   /** TCP port; 0 takes a free one, see `address()`. Default 9000, as Python's rap. */
   port?: number | undefined;
-  /** Path of a Unix socket, instead of host and port. */
+  /** Path of a Unix socket, instead of host and port. A file that a killed process has left there is removed. */
   path?: string | undefined;
   /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. TLS 1.2 is the least. */
   tls?: TlsOptions | undefined;

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import { nodeAddress, type Endpoint } from './address.js';
 import { InputBudget } from './input-budget.js';
 import { PendingHandshakes } from './pending-handshakes.js';
+import { removeStaleSocket } from './stale-socket.js';
 import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
 
 export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget' | 'onAdmitted'> {
@@ -87,8 +88,23 @@ export class SocketServer {
     this.#pending.add(socket);
   }
 
-  /** @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had. */
-  listen(): Promise<net.AddressInfo | string> {
+  /**
+   * The file of a Unix socket on which nobody listens is removed.
+   *
+   * @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had
+   */
+  async listen(): Promise<net.AddressInfo | string> {
+    try {
+      return await this.#listen();
+    } catch (error) {
+      const { path } = this.options.endpoint;
+      if (path === undefined || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      if (!(await removeStaleSocket(path))) throw error;
+      return this.#listen();
+    }
+  }
+
+  #listen(): Promise<net.AddressInfo | string> {
     return new Promise((resolve, reject) => {
       this.server.once('error', reject);
       this.server.listen(nodeAddress(this.options.endpoint), () => {
