@@ -19,13 +19,21 @@ export interface CallRouterOptions {
   /** Whether a caller is on this machine, and finds private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
+  /** One line of the log, if it has room; says whether it has. */
+  readonly log: (peer: Peer, message: () => string) => boolean;
   /** One line of the log for each connection at most. */
-  readonly logOnce: (peer: Peer, message: string | (() => string)) => void;
+  readonly logOnce: (peer: Peer, message: string) => void;
 }
+
+const MAX_SHOWN = 256;
+/** Unknown targets that are remembered. Peers choose them, so the oldest go. */
+const MAX_UNKNOWN = 1000;
 
 /** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
 export class CallRouter {
   readonly #rule: AuthorizeRule | undefined;
+  /** What nobody handles and the log was told of: once each. */
+  readonly #unknown = new Set<string>();
 
   constructor(private readonly options: CallRouterOptions) {
     const { authorize, isLocal } = options;
@@ -107,12 +115,21 @@ export class CallRouter {
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
     fail(incoming, fault, 'FuncNotFoundError');
-    this.options.logOnce(incoming.peer, () => {
+    const shown = `${kind} ${JSON.stringify(target.slice(0, MAX_SHOWN))}`;
+    if (this.#unknown.has(shown)) return;
+    const hasRoom = this.options.log(incoming.peer, () => {
       // looking for it takes time, which a peer that asks again and again is not given
       const nearest = this.options.registry.nearest(target);
-      const hint = nearest ? `; did they mean ${nearest}?` : '';
-      return `no handler for ${kind} ${JSON.stringify(target.slice(0, 256))}${hint}`;
+      return `no handler for ${shown}${nearest ? `; did they mean ${nearest}?` : ''}`;
     });
+    if (hasRoom) this.#remember(shown);
+  }
+
+  /** One that found no room is told of when it is asked for again. */
+  #remember(shown: string): void {
+    this.#unknown.add(shown);
+    const [oldest] = this.#unknown;
+    if (this.#unknown.size > MAX_UNKNOWN) this.#unknown.delete(oldest as string);
   }
 }
 

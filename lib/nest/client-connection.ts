@@ -8,6 +8,7 @@ import { systemClock } from '../rpc/clock.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../rpc/limits.js';
 import { securityOf } from '../rpc/security.js';
 import { askedFor } from './asked-options.js';
+import { faultLog } from './bounded-log.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
 import { toRapError } from './errors.js';
@@ -84,11 +85,10 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Tells the log of an error, whatever was thrown. */
+/** Tells the log of an error, whatever was thrown, if it has room. */
 export function logError(error: unknown): void {
-  try {
-    logger.error(error);
-  } catch {
-    // what was thrown cannot even be logged
-  }
+  faultLog.write(
+    (line) => logger.error(line),
+    () => error,
+  );
 }

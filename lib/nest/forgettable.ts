@@ -1,14 +1,10 @@
 import { setImmediate } from '../net/runtime.js';
 import { Logger } from '@nestjs/common';
-import { systemClock } from '../rpc/clock.js';
-import { TokenBucket } from '../rpc/token-bucket.js';
+import { peerLog } from './bounded-log.js';
 import { toRapError } from './errors.js';
 
 const logger = new Logger('Rap');
 
-/** Lines of the log for failures that nobody has awaited: so many at once, then one a second, however many peers cause them. */
-const LINES_AT_ONCE = 10;
-const lines = new TokenBucket(systemClock, LINES_AT_ONCE, 1);
 const told = new WeakSet<object>();
 
 /**
@@ -49,8 +45,11 @@ export function forgettable<T>(
       // Node, too, looks after all that is due first
       setImmediate(() => {
         if (promise.isAwaited) return;
-        if (!(owner && told.has(owner)) && lines.take())
-          warn(`${what} failed, and nobody awaits it: ${textOf(error)}`);
+        if (!(owner && told.has(owner)))
+          peerLog.write(
+            (line) => logger.warn(line),
+            () => `${what} failed, and nobody awaits it: ${textOf(error)}`,
+          );
         if (!owner) return;
         told.add(owner);
         owner.close(error);
@@ -58,14 +57,6 @@ export function forgettable<T>(
     });
   });
   return promise;
-}
-
-function warn(line: string): void {
-  try {
-    logger.warn(line);
-  } catch {
-    // a logger that fails must not end the process instead
-  }
 }
 
 function textOf(error: unknown): string {

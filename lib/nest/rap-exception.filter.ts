@@ -2,6 +2,7 @@ import { type ArgumentsHost, Catch, Logger, Optional, type HttpServer } from '@n
 import { BaseExceptionFilter } from '@nestjs/core';
 import { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
+import { faultLog } from './bounded-log.js';
 import { isRpcException } from './error-brand.js';
 import { RapError } from './errors.js';
 import { callerError, isHttpException } from './handler-fault.js';
@@ -59,7 +60,11 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     }
     const statusCode = toHttpStatus(exception);
     const isOurs = statusCode >= 500;
-    if (isOurs) this.#logger.error(exception);
+    if (isOurs)
+      faultLog.write(
+        (line) => this.#logger.error(line),
+        () => exception,
+      );
     const response = host.switchToHttp().getResponse<object>();
     if (adapter.isHeadersSent(response)) return adapter.end(response);
     const isTold = !isOurs || this.options.exposeErrors === true || exception.httpStatus !== undefined;

@@ -10,6 +10,7 @@ import { DeadlineQueue } from '../rpc/deadline-queue.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../rpc/limits.js';
 import type { Processors } from '../rpc/processors.js';
 import { securityOf } from '../rpc/security.js';
+import { faultLog } from './bounded-log.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
 import { CallRouter } from './call-router.js';
 import { toRapError } from './errors.js';
@@ -116,6 +117,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
+      log: (peer, message) => this.#connections.log(peer, message),
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
   }
@@ -297,7 +299,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       onLink: (link: SocketLink) => this.#connections.accept(link),
       onRefused: () => this.#connections.refusedUnheard(),
       onError: (error) => {
-        this.logger.error(error);
+        this.#logged(error);
         this.#listeners.emit('error', error);
       },
     });
@@ -355,6 +357,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       toPublic: toRapError,
       onError,
     });
+  }
+
+  /** What the log is told of errors, within bounds: a peer may cause one with each call, or each connection. */
+  protected override handleError(error: string): void {
+    faultLog.write(
+      (line) => this.logger.error(line),
+      () => error,
+    );
   }
 
   #logged(error: unknown): void {

@@ -19,6 +19,7 @@ import type { Processors } from '../rpc/processors.js';
 import { RapError, toRapError } from './errors.js';
 import type { ConnectionSecurity } from '../rpc/security.js';
 import { AddressShares } from './address-shares.js';
+import { peerLog } from './bounded-log.js';
 import type { RapConnectionInfo, RapServerEvents } from './rap-events.js';
 
 export interface ServerConnectionsOptions {
@@ -36,7 +37,7 @@ export interface ServerConnectionsOptions {
     event: K,
     ...args: Parameters<RapServerEvents[K]>
   ) => void;
-  readonly log: (message: string) => void;
+  readonly log: (line: unknown) => void;
   /** Secures every connection. */
   readonly security?: ConnectionSecurity | undefined;
 }
@@ -147,15 +148,15 @@ export class ServerConnections implements PeerOwner {
   }
 
   /** One line a connection at most: a hostile peer must not fill the log. */
-  logOnce(peer: Peer, message: string | (() => string)): void {
+  logOnce(peer: Peer, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
-    try {
-      const text = typeof message === 'string' ? message : message();
-      this.options.log(`${peer.remote.address}:${peer.remote.port}: ${text}`);
-    } catch {
-      // a logger that fails must not take a connection along
-    }
+    this.log(peer, () => message);
+  }
+
+  /** Tells the log what a peer did, if it has room. @returns whether it has */
+  log({ remote }: Peer, message: () => string): boolean {
+    return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
   // --- what a peer tells --------------------------------------------------------------------------------------

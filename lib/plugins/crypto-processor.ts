@@ -25,6 +25,11 @@ export interface CryptoOptions {
   mode?: CryptoMode;
   /** `aead`: the suites that may be used, the preferred one first; a server's order decides. Default: both. */
   suites?: readonly AeadSuite[];
+  /**
+   * `aead`: what this side is called, such as the service that the process belongs to. Sides of one name refuse each other, so that
+   * nobody can lead a connection of a process back to itself. Default: none.
+   */
+  name?: string;
   /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31, and no more. */
   rekeyAfterFrames?: number;
   /** `aead`: the same after so many bytes. Default 2^36 (64 GiB), and no more: far below what AES-GCM allows for one key. */
@@ -51,6 +56,8 @@ export interface CryptoServerOptions extends CryptoOptions {
 export interface CryptoClientOptions extends CryptoOptions {
   keyId: string;
   key: Secret;
+  /** `aead`: what the server must be called (its `name`). Default: any that has the key. */
+  serverName?: string;
 }
 
 const NUMBERS = {
@@ -61,6 +68,8 @@ const NUMBERS = {
   intervalMs: 10_000,
 } as const;
 
+const MAX_NAME_BYTES = 128;
+
 const OPTIONS = new Set([
   ...Object.keys(NUMBERS),
   'mode',
@@ -70,6 +79,8 @@ const OPTIONS = new Set([
   'required',
   'keyId',
   'key',
+  'name',
+  'serverName',
 ]);
 
 /**
@@ -109,7 +120,9 @@ export class CryptoProcessor extends RapProcessor {
     if (mode === 'aead') {
       const keys = new KeyRing(() => randomBytes(32)); // a new one each time: nobody can ever hold it
       const limits = { frames: numbers.rekeyAfterFrames, bytes: numbers.rekeyAfterBytes };
-      this[SECURITY] = new AeadSecurity({ ...shared, keys, suites, limits });
+      const { name } = options;
+      const serverName = 'keys' in options ? undefined : options.serverName;
+      this[SECURITY] = new AeadSecurity({ ...shared, keys, suites, limits, name, serverName });
       this.#keys = secretsInto(keys, readAeadKey);
     } else {
       const pythonOptions = pythonKeyOptions(numbers, options.now ?? Date.now);
@@ -212,6 +225,7 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
   if (suites !== undefined && !(Array.isArray(suites) && suites.length > 0 && suites.every(isAeadSuite))) {
     throw new RangeError(`CryptoProcessor: suites is a list of ${AEAD_SUITES.join(', ')}`);
   }
+  checkNames(given, mode);
   const numbers: Record<keyof typeof NUMBERS, number> = { ...NUMBERS };
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
     const value = given[name];
@@ -225,4 +239,22 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
     numbers[name] = value;
   }
   return numbers;
+}
+
+function checkNames(given: Readonly<Record<string, unknown>>, mode: CryptoMode): void {
+  for (const option of ['name', 'serverName']) {
+    const value = given[option];
+    if (value === undefined) continue;
+    const bytes = typeof value === 'string' ? Buffer.byteLength(value) : 0;
+    if (bytes === 0 || bytes > MAX_NAME_BYTES) {
+      throw new RangeError(`CryptoProcessor: ${option} must be a text of 1 to ${MAX_NAME_BYTES} bytes`);
+    }
+    if (mode !== 'aead') throw new TypeError(`CryptoProcessor: ${option} needs mode 'aead'`);
+  }
+  const { keys, name, serverName } = given;
+  if (serverName === undefined) return;
+  if (keys !== undefined) throw new TypeError('CryptoProcessor: serverName is for clients');
+  if (serverName === name) {
+    throw new RangeError('CryptoProcessor: a client does not call a server of its own name');
+  }
 }

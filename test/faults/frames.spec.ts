@@ -1,4 +1,5 @@
 import { ProtocolError, type RapServerOptions } from '../../lib/index.js';
+import { peerLog } from '../../lib/nest/bounded-log.js';
 import { serve, type TestApp } from '../helpers/app.js';
 import { heapUsed } from '../helpers/neighbour.js';
 import { DECLARE, pack } from '../helpers/raw-socket.js';
@@ -143,6 +144,7 @@ describe('a server', () => {
   });
 
   it.each(REFUSED)('refuses %s', async (_name, bytes, reason) => {
+    peerLog.reset();
     const logged = app.log.lines.length;
     const raw = await openRaw(app);
     raw.bytes(bytes);

@@ -8,6 +8,8 @@ export interface AeadVector {
   readonly name: string;
   readonly suite: AeadSuite;
   readonly records: boolean;
+  /** What the sides are called, if they are. */
+  readonly names: readonly string[];
   readonly key: Buffer;
   readonly declare: Buffer;
   readonly answer: Buffer;
@@ -21,6 +23,7 @@ export interface AeadVector {
 interface Raw extends Side<{ key: string; iv: string }> {
   suite: AeadSuite;
   records: boolean;
+  names: string[];
   key: string;
   declare: string;
   answer: string;
@@ -39,9 +42,10 @@ const keysOf = ({ key, iv }: { key: string; iv: string }): DirectionKeys => ({ k
 export function aeadVectors(): AeadVector[] {
   const file = new URL('../fixtures/aead.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as Raw[]).map((raw) => ({
-    name: `${raw.suite}, ${raw.records ? 'records' : 'frames'}`,
+    name: `${raw.records ? 'records' : 'frames'}, ${raw.suite}${raw.names.length > 0 ? ', with names' : ''}`,
     suite: raw.suite,
     records: raw.records,
+    names: raw.names,
     key: hex(raw.key),
     declare: hex(raw.declare),
     answer: hex(raw.answer),

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import type { AddressInfo } from 'node:net';
 import { Module, type INestMicroservice, type LoggerService, type Provider, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { faultLog, peerLog } from '../../lib/nest/bounded-log.js';
 import { RapClient, RapServer, type RapClientOptions, type RapServerOptions } from '../../lib/index.js';
 
 /** A served application, its log, and clients of it. */
@@ -22,6 +23,8 @@ export async function serve(
   options: RapServerOptions & { providers?: Provider[]; prepare?: (app: INestMicroservice) => void } = {},
 ): Promise<TestApp> {
   const { providers = [], prepare, ...serverOptions } = options;
+  peerLog.reset();
+  faultLog.reset();
   class TestModule {}
   Module({ controllers, providers })(TestModule);
   const server = new RapServer({ host: '127.0.0.1', port: 0, closeTimeoutMs: 500, ...serverOptions });

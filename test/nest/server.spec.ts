@@ -549,7 +549,7 @@ describe('1.17 the log', () => {
     }
 
     expect(written).toEqual([]);
-    expect(log.lines.filter((line) => line.startsWith('warn RapServer: '))).toHaveLength(2);
+    expect(log.lines.filter((line) => line.startsWith('warn RapServer: '))).toHaveLength(3);
     expect(log.lines.some((line) => line.startsWith('error RpcExceptionsHandler: boom'))).toBe(true);
   });
 

@@ -244,8 +244,8 @@ it('the vectors of encrypted bodies say what the text says', () => {
 
 describe.each(aeadVectors().map((vector) => [vector.name, vector] as const))(
   'the sealed vectors of %s',
-  (_name, { suite, records, declare, answer, confirm, key, keys, sealed }) => {
-    const lines = printed(`### Sealed ${records ? 'records' : 'frames'}, ${suite}`);
+  (name, { suite, records, declare, answer, confirm, key, keys, sealed }) => {
+    const lines = printed(`### Sealed ${name}`);
     const of = (label: string): string | undefined => lines.find((line) => line.label === label)?.value;
 
     it('are those of the file', () => {

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { concatMap, from, type Observable, of } from 'rxjs';
 import type { Header } from '../../protocol/frame.js';
+import { faultLog } from '../bounded-log.js';
 import { ServerError } from '../errors.js';
 import { MASKED_MESSAGE } from '../handler-fault.js';
 import { RapChannel, type RapMessage } from '../rap-channel.js';
@@ -62,7 +63,11 @@ export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, 
     try {
       value = await checked(output, body);
     } catch (error) {
-      if (!this.isClosed) logger.error(error);
+      if (!this.isClosed)
+        faultLog.write(
+          (line) => logger.error(line),
+          () => error,
+        );
       const masked = new ServerError(MASKED_MESSAGE, { cause: error });
       this.close(masked);
       throw masked;

@@ -31,6 +31,10 @@ export interface AeadOptions {
   readonly limits: WearLimits;
   /** Whether a server refuses clients that do not encrypt. */
   readonly required: boolean;
+  /** What this side is called: it never speaks to another of that name. */
+  readonly name?: string | undefined;
+  /** What a server must be called for this client to speak to it. */
+  readonly serverName?: string | undefined;
   readonly stats: CryptoStats;
 }
 
@@ -64,16 +68,15 @@ class AeadClient implements ClientHandshake {
   }
 
   declare(): Readonly<Record<string, unknown>> {
-    const { suites } = this.options;
-    return {
-      aead: { v: AEAD_VERSION, key_id: this.#keyId, random: this.#random, suites, records: true },
-    };
+    const { suites, name } = this.options;
+    const offer = { v: AEAD_VERSION, key_id: this.#keyId, random: this.#random, suites, records: true };
+    return { aead: { ...offer, ...(name !== undefined && { name }) } };
   }
 
   answered(answer: Readonly<Record<string, unknown>>, sent: Buffer, received: Buffer): FrameSeal {
     const { keys, suites, stats } = this.options;
     try {
-      const { suite, random, confirm, records } = readAnswer(answer['aead'], suites);
+      const { suite, random, confirm, records, name } = readAnswer(answer['aead'], suites);
       const secrets: AeadSecrets = {
         key: keys.get(this.#keyId),
         suite,
@@ -83,6 +86,7 @@ class AeadClient implements ClientHandshake {
       if (!timingSafeEqual(confirm, confirmation(secrets, sent))) {
         throw cryptoFault(`the server did not prove that it has the key '${this.#keyId}'`);
       }
+      this.#checkName(name);
       const { client, server } = connectionKeys(secrets, sent, received);
       stats.secured += 1;
       return sealOf(this.options, this.hooks, { suite, records, send: client, receive: server });
@@ -95,6 +99,17 @@ class AeadClient implements ClientHandshake {
   failed(fault: Fault): Fault {
     this.options.stats.failed += 1;
     return fault;
+  }
+
+  /** Whoever has the key can be the server: the name says which one it is. Nobody can change it, as the keys depend on it. */
+  #checkName(name: string | undefined): void {
+    const { name: own, serverName } = this.options;
+    if (serverName !== undefined && name !== serverName) {
+      throw cryptoFault(`the server is called ${shown(name)}, not ${shown(serverName)}`);
+    }
+    if (own !== undefined && name === own) {
+      throw cryptoFault(`the server has the name of this client, ${shown(own)}`);
+    }
   }
 }
 
@@ -110,11 +125,14 @@ class AeadServer implements ServerHandshake {
   ) {}
 
   accept(declared: Readonly<Record<string, unknown>>, received: Buffer): AcceptedDeclare | undefined {
-    const { keys, suites, required, stats } = this.options;
+    const { keys, suites, required, name: own, stats } = this.options;
     const offered = declared['aead'];
     if (offered === undefined && !required) return undefined;
     try {
-      const { keyId, suite, random, records } = readOffer(offered, suites);
+      const { keyId, suite, random, records, name } = readOffer(offered, suites);
+      if (own !== undefined && name === own) {
+        throw cryptoFault(`the client has the name of this server, ${shown(own)}`);
+      }
       this.#keyId = keyId;
       // whether there is such a key shows in nothing that is sent, nor in the work for it
       const secrets: AeadSecrets = {
@@ -131,7 +149,8 @@ class AeadServer implements ServerHandshake {
             random: secrets.serverRandom,
             suite,
             confirm,
-            ...(records ? { records } : {}),
+            ...(records && { records }),
+            ...(own !== undefined && { name: own }),
           },
         },
         seal: (sent) => {
@@ -157,7 +176,7 @@ class AeadServer implements ServerHandshake {
       return fault;
     }
     stats.refused += 1;
-    const id = JSON.stringify(this.#keyId.slice(0, 128));
+    const id = shown(this.#keyId);
     return cryptoFault(
       keys.has(this.#keyId)
         ? `the client did not prove that it has the key ${id}`
@@ -177,24 +196,32 @@ function sealOf({ limits, stats }: AeadOptions, { retire }: SecurityHooks, agree
   return new AeadSeal({ ...agreed, limits, onWorn });
 }
 
-/** `{v: 1, key_id, random: 32 bytes, suites: [...], records?}` */
-function readOffer(
-  offer: unknown,
-  suites: readonly AeadSuite[],
-): { keyId: string; random: Buffer; suite: AeadSuite; records: boolean } {
-  const { key_id: keyId, random, suites: offered, records } = readMap(offer, 'the client does not encrypt');
+interface Said {
+  readonly random: Buffer;
+  readonly suite: AeadSuite;
+  readonly records: boolean;
+  readonly name: string | undefined;
+}
+
+/** `{v: 1, key_id, random: 32 bytes, suites: [...], records?, name?}` */
+function readOffer(offer: unknown, suites: readonly AeadSuite[]): Said & { readonly keyId: string } {
+  const map = readMap(offer, 'the client does not encrypt');
+  const { key_id: keyId, random, suites: offered, records, name } = map;
   const suite = Array.isArray(offered) ? suites.find((own) => offered.includes(own)) : undefined;
   if (!suite) throw cryptoFault('the client knows no suite that this server allows');
   if (typeof keyId !== 'string') throw cryptoFault('DECLARE names no key');
-  return { keyId, random: readBytes(random, RANDOM_BYTES), suite, records: records === true };
+  return {
+    keyId,
+    random: readBytes(random, RANDOM_BYTES),
+    suite,
+    records: records === true,
+    name: readName(name),
+  };
 }
 
-/** `{v: 1, random: 32 bytes, suite, confirm: 32 bytes, records?}` */
-function readAnswer(
-  answer: unknown,
-  suites: readonly AeadSuite[],
-): { random: Buffer; suite: AeadSuite; confirm: Buffer; records: boolean } {
-  const { random, suite, confirm, records } = readMap(answer, 'the server does not encrypt');
+/** `{v: 1, random: 32 bytes, suite, confirm: 32 bytes, records?, name?}` */
+function readAnswer(answer: unknown, suites: readonly AeadSuite[]): Said & { readonly confirm: Buffer } {
+  const { random, suite, confirm, records, name } = readMap(answer, 'the server does not encrypt');
   if (!isAeadSuite(suite) || !suites.includes(suite)) {
     throw cryptoFault('the server took a suite that was not offered');
   }
@@ -203,6 +230,7 @@ function readAnswer(
     suite,
     confirm: readBytes(confirm, CONFIRM_BYTES),
     records: records === true,
+    name: readName(name),
   };
 }
 
@@ -213,6 +241,16 @@ function readMap(value: unknown, absent: string): Readonly<Record<string, unknow
   const map = value as Record<string, unknown>;
   if (map['v'] !== AEAD_VERSION) throw cryptoFault('the other side has another version of encryption');
   return map;
+}
+
+/** One that is no text is as good as none: who wants a name does not find it. */
+function readName(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** A text of the other side, for the own log. */
+function shown(text: string | undefined): string {
+  return JSON.stringify(text?.slice(0, 128)) ?? 'nothing';
 }
 
 function readBytes(value: unknown, bytes: number): Buffer {
