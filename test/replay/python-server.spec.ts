@@ -485,6 +485,7 @@ it('tells its status on the way', async () => {
   expect(statuses.filter((status, i) => status !== statuses[i - 1])).toEqual([
     RapStatus.Connecting,
     RapStatus.Connected,
+    RapStatus.Disconnected,
     RapStatus.Reconnecting,
     RapStatus.Connected,
   ]);
