@@ -83,6 +83,11 @@ export class Connection implements PeerOwner {
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
+  /** The server in messages. */
+  get where(): string {
+    return this.options.where;
+  }
+
   /** The open connection, for calls that need not wait. */
   get peer(): Peer | undefined {
     const state = this.#state;

@@ -103,11 +103,6 @@ export function acceptingStream({ route, header, encodedHeader }: CallPlan): Cal
   return { header: { ...header, accept_stream: true }, encodedHeader: undefined };
 }
 
-/** What the error of a call that ran out of time says. */
-export function timingOf({ route, timeoutMs }: CallPlan): { target: string; timeoutMs: number } {
-  return { target: route.target, timeoutMs };
-}
-
 /** Whoever hands the header of one call on to the next hands on what is the application's. */
 function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const own = { ...header };

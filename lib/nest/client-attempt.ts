@@ -3,7 +3,7 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel.js';
 import { allowManyListeners } from '../rpc/listeners.js';
-import { callTimeout, type PendingCall, type ReplySink } from '../rpc/pending-call.js';
+import { callTimeout, type CallTiming, type PendingCall, type ReplySink } from '../rpc/pending-call.js';
 import { toRapError } from './errors.js';
 
 /** Where the outcome of a call goes. */
@@ -54,7 +54,7 @@ export class Attempt<T> implements ReplySink {
   }
 
   /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
-  timeOut(timing: { target: string; timeoutMs: number }): void {
+  timeOut(timing: CallTiming): void {
     if (this.#channel) return;
     const wasSent = this.pending !== undefined && this.pending.id !== 0;
     this.pending?.abandon();

@@ -8,8 +8,8 @@ import { ChannelLimit } from '../rpc/channel-limit.js';
 import { systemClock } from '../rpc/clock.js';
 import { type DeadlineQueue, TimeLimit } from '../rpc/deadline-queue.js';
 import type { Peer } from '../rpc/peer.js';
-import { callTimeout } from '../rpc/pending-call.js';
-import { acceptingStream, type CallPlan, type CallPlanner, timingOf } from './call-plan.js';
+import { callTimeout, type CallTiming } from '../rpc/pending-call.js';
+import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
 import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn, unlessAborted } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
@@ -52,12 +52,12 @@ export class ClientCalls {
         ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
         : undefined,
     );
-    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan), 'connect'));
+    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
     const peer = plan.session ? plan.session.connection() : connection.peer;
     const bodies = codec();
-    if (peer && !bodies) this.#sendTo(peer, plan, packet.data, plan.timeoutMs, attempt);
+    if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
     else void this.#sendLater(plan, packet, bodies, attempt);
     return () => attempt.abandon();
   }
@@ -80,6 +80,7 @@ export class ClientCalls {
   async emit(packet: ReadPacket): Promise<void> {
     const { planner, connection, codec } = this.options;
     const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
+    const started = systemClock.now();
     try {
       const bodies = codec();
       let peer = session?.connection() ?? connection.peer;
@@ -88,7 +89,15 @@ export class ClientCalls {
       if (bodies) body = await bodies.encode(copied(packet));
       else if (!peer) body = connection.hold(body);
       peer ??= await connection.acquire(route.target, timeoutMs, body);
-      await peer.emit({ target: route.target, header, body, timeoutMs, pinned: session !== undefined });
+      await peer.emit({
+        target: route.target,
+        header,
+        body,
+        timeoutMs,
+        leftMs: timeLeft(timeoutMs, started),
+        where: connection.where,
+        pinned: session !== undefined,
+      });
     } catch (error) {
       throw toRapError(error);
     }
@@ -104,7 +113,7 @@ export class ClientCalls {
     const plan = planner.plan(packet, options);
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
     const { target } = route;
-    if (timeoutMs <= 0) throw callTimeout(timingOf(plan), 'connect');
+    if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const started = systemClock.now();
     const held = connection.hold(metadata);
@@ -117,7 +126,8 @@ export class ClientCalls {
       target,
       header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
       body: held,
-      timeoutMs: leftMs,
+      timeoutMs,
+      leftMs,
       tellTimeLeft: isLimited,
     });
     this.#limitChannel(channel, plan, leftMs);
@@ -155,7 +165,13 @@ export class ClientCalls {
     }
   }
 
-  #sendTo<T>(peer: Peer, plan: CallPlan, body: unknown, timeoutMs: number, attempt: Attempt<T>): void {
+  #sendTo<T>(
+    peer: Peer,
+    plan: CallPlan,
+    body: unknown,
+    leftMs: number | undefined,
+    attempt: Attempt<T>,
+  ): void {
     const { route, isLimited } = plan;
     const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
     attempt.pending = peer.call(
@@ -164,7 +180,9 @@ export class ClientCalls {
         header: headers.header,
         encodedHeader: headers.encodedHeader,
         body,
-        timeoutMs,
+        timeoutMs: plan.timeoutMs,
+        leftMs,
+        where: this.options.connection.where,
         tellTimeLeft: isLimited,
         pinned: plan.session !== undefined,
       },
@@ -172,17 +190,21 @@ export class ClientCalls {
     );
   }
 
+  #timingOf({ route, timeoutMs }: CallPlan): CallTiming {
+    return { target: route.target, timeoutMs, where: this.options.connection.where };
+  }
+
   /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
     const { deadlines } = this.options;
-    const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan)));
+    const limit = new TimeLimit(() => attempt.timeOut(this.#timingOf(plan)));
     deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
     attempt.whenOver(() => deadlines.remove(limit));
   }
 
   #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
     const { deadlines } = this.options;
-    const limit = new ChannelLimit(channel, { ...timingOf(plan), whole: plan.isLimited }, systemClock);
+    const limit = new ChannelLimit(channel, { ...this.#timingOf(plan), whole: plan.isLimited }, systemClock);
     deadlines.add(limit, leftMs);
     channel.whenClosed(() => deadlines.remove(limit));
   }

@@ -1,14 +1,14 @@
 import { systemClock } from '../rpc/clock.js';
 import type { Peer } from '../rpc/peer.js';
-import { callTimeout } from '../rpc/pending-call.js';
+import { callTimeout, type CallTiming } from '../rpc/pending-call.js';
 import { toRapError } from './errors.js';
 
 /** Measures the way to the peer and back, in milliseconds. @throws CallTimeoutError, or what ends the connection */
-export function ping(peer: Peer, timeoutMs: number): Promise<number> {
+export function ping(peer: Peer, timing: CallTiming): Promise<number> {
   const started = systemClock.now();
   return new Promise((resolve, reject) => {
-    const timer = systemClock.after(timeoutMs, () =>
-      reject(toRapError(callTimeout({ target: 'ping', timeoutMs }, 'response'))),
+    const timer = systemClock.after(timing.timeoutMs, () =>
+      reject(toRapError(callTimeout(timing, 'response'))),
     );
     peer.measurePing({
       resolve: () => {

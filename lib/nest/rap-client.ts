@@ -266,8 +266,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Measures the way to the server and back. @returns milliseconds */
   ping(): Promise<number> {
-    const { callTimeoutMs } = this.#planner;
-    const work = this.#acquire('ping', callTimeoutMs).then((peer) => ping(peer, callTimeoutMs));
+    const { callTimeoutMs: timeoutMs } = this.#planner;
+    const { where } = this.#connection;
+    const work = this.#acquire('ping', timeoutMs).then((peer) =>
+      ping(peer, { target: 'ping', timeoutMs, where }),
+    );
     return forgettable(work, 'client.ping()');
   }
 

@@ -107,11 +107,18 @@ export class Calling {
   }
 
   /** A channel that is usable at once: what it cannot send yet waits. */
-  openChannel({ target, header, body: metadata, timeoutMs, tellTimeLeft }: CallRequest): Channel {
+  openChannel({
+    target,
+    header,
+    body: metadata,
+    timeoutMs,
+    leftMs = timeoutMs,
+    tellTimeLeft,
+  }: CallRequest): Channel {
     const { peer, link, ids } = this.options;
     peer.calls.assertOpen();
     const id = ids.next();
-    const timed = tellTimeLeft && peer.has(Extension.Deadline) ? timeLeftHeader(header, timeoutMs) : header;
+    const timed = tellTimeLeft && peer.has(Extension.Deadline) ? timeLeftHeader(header, leftMs) : header;
     const declare = (head: Header, body: unknown): number =>
       link.send(MsgType.Channel, id, { ...head, channel_life_cycle: LifeCycle.Declare }, body ?? {});
     if (!this.options.exchange) {

@@ -3,12 +3,9 @@ import type { Fault } from '../protocol/fault.js';
 import type { Channel } from './channel.js';
 import { Expiring } from './deadline-queue.js';
 import { isOwnTimeout } from './own-timeout.js';
-import { callTimeout } from './pending-call.js';
+import { callTimeout, type CallTiming } from './pending-call.js';
 
-export interface ChannelTiming {
-  readonly target: string;
-  /** What the caller has set, for the message. */
-  readonly timeoutMs: number;
+export interface ChannelTiming extends CallTiming {
   /** The caller set it for the whole channel; else it is for the answer to DECLARE. */
   readonly whole: boolean;
 }

@@ -17,6 +17,7 @@ import type { MessageView } from './message-view.js';
 import {
   PendingCall,
   timeLeftHeader,
+  timeLeftOf,
   type CallRequest,
   type PendingCallOwner,
   type ReplySink,
@@ -107,7 +108,7 @@ export class OutgoingCalls implements PendingCallOwner {
     if (refusal) call.reject(refusal);
     else if (this.#queuedCount === 0 && this.#hasRoom()) this.#send(call);
     else this.#enqueue(call);
-    if (!call.settled) this.deadlines.add(call, call.request.timeoutMs);
+    if (!call.settled) this.deadlines.add(call, timeLeftOf(call.request));
     return call;
   }
 
@@ -369,9 +370,8 @@ export class OutgoingCalls implements PendingCallOwner {
 
   #timed(call: PendingCall, header: Header): Header {
     if (!this.#tellsTime(call)) return header;
-    const { timeoutMs } = call.request;
     // a call that waited in the queue has less left than it was given
-    return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeoutMs);
+    return timeLeftHeader(header, this.deadlines.timeLeftMs(call) ?? timeLeftOf(call.request));
   }
 
   #waiting(): PendingCall[] {

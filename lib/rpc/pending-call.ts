@@ -19,8 +19,12 @@ export interface CallRequest {
   /** The same, encoded ahead: for calls that have nothing more to say. */
   readonly encodedHeader?: EncodedHeader | undefined;
   readonly body: unknown;
-  /** Time for the answer, queueing included, in milliseconds. */
+  /** Time that the caller has given for the answer, in milliseconds. */
   readonly timeoutMs: number;
+  /** What is left of it, if the call has waited before it came here. */
+  readonly leftMs?: number | undefined;
+  /** The server in messages. */
+  readonly where?: string | undefined;
   /** Whether the peer is told how much time is left: the caller asked for a limit that the server does not know. */
   readonly tellTimeLeft?: boolean;
   /** Whether it belongs to a session, and so to its connection: it never goes elsewhere. */
@@ -181,18 +185,26 @@ function callCancelled({ target }: CallRequest): Fault {
   });
 }
 
+/** Time that a call has from here on. */
+export function timeLeftOf({ timeoutMs, leftMs }: CallRequest): number {
+  return leftMs ?? timeoutMs;
+}
+
+/** What the error of a call says that ran out of time. */
+export type CallTiming = Pick<CallRequest, 'target' | 'timeoutMs' | 'where'>;
+
 /** The fault of a call whose time ran out. */
 export function callTimeout(
-  { target, timeoutMs }: Pick<CallRequest, 'target' | 'timeoutMs'>,
+  { target, timeoutMs, where }: CallTiming,
   phase: 'connect' | 'queue' | 'response',
   cause?: unknown,
 ): Fault {
   if (timeoutMs <= 0) return deadlineOver(target, timeoutMs, cause);
-  const waited = { connect: 'a connection', queue: 'a free slot', response: 'the answer' }[phase];
+  const waited = { connect: 'a connection to', queue: 'a free slot of', response: 'the answer of' }[phase];
   return new Fault({
     status: Status.RunTime,
     code: LocalCode.CallTimeout,
-    message: `${target} timed out after ${timeoutMs} ms, waiting for ${waited}`,
+    message: `${target} timed out after ${timeoutMs} ms, waiting for ${waited} ${where ?? 'the server'}`,
     phase,
     sent: phase === 'response' ? 'unknown' : 'no',
     cause,

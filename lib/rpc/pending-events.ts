@@ -1,6 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
-import { callTimeout, type CallRequest } from './pending-call.js';
+import { callTimeout, type CallRequest, timeLeftOf } from './pending-call.js';
 
 /** Events of this side that processors take their time with. Each ends once: sent, failed, out of time, or lost with its connection. */
 export class PendingEvents {
@@ -20,7 +20,7 @@ export class PendingEvents {
         giveUp(fault);
         reject(fault);
       };
-      const timer = this.clock.after(request.timeoutMs, () => end(callTimeout(request, 'queue')));
+      const timer = this.clock.after(timeLeftOf(request), () => end(callTimeout(request, 'queue')));
       const settle = (): void => {
         timer.cancel();
         this.#ends.delete(end);

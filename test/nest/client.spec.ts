@@ -556,6 +556,38 @@ describe('2.10 options of a call', () => {
     finish.open();
   });
 
+  it('says the time that the caller has given, also if part of it was spent before the call was sent', async () => {
+    const time = scope.stopTime();
+    const { client, port } = await serve();
+    const connecting = {
+      metadata: () => {
+        time.pass(26);
+        return {};
+      },
+    };
+    const where = `127.0.0.1:${port}`;
+    const rap = client(connecting);
+    const calling = rejection(rap.call('hold', 1, { timeoutMs: 400 }));
+    await eventually('the call', () => calls.length);
+    expect(time.nextMs).toBe(374);
+    time.pass(374);
+    expect((await calling).message).toBe(
+      `/default/hold timed out after 400 ms, waiting for the answer of ${where}`,
+    );
+
+    const crowded = client({ ...connecting, limits: { maxInFlight: 1 } });
+    const first = rejection(crowded.call('hold', 2));
+    const second = rejection(crowded.call('hold', 3, { timeoutMs: 400 }));
+    await eventually('the first', () => calls.length === 2);
+    time.pass(374);
+    expect((await second).message).toBe(
+      `/default/hold timed out after 400 ms, waiting for a free slot of ${where}`,
+    );
+    crowded.close();
+    await first;
+    finish.open();
+  });
+
   it('timeoutMs of the client is the default, that of the call comes before it', async () => {
     const time = scope.stopTime();
     const { client } = await serve();

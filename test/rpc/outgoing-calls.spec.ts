@@ -215,7 +215,7 @@ it('runs out of time in the queue, unsent', () => {
     code: LocalCode.CallTimeout,
     phase: 'queue',
     sent: 'no',
-    message: '/math/sum timed out after 500 ms, waiting for a free slot',
+    message: '/math/sum timed out after 500 ms, waiting for a free slot of the server',
   });
 });
 

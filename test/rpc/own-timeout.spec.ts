@@ -55,7 +55,7 @@ describe.each(ways)('the time of a call, %s,', (_, options) => {
   it('is over for the caller in the same words, whichever side sees it first', async () => {
     expect(await failing(495)).toMatchObject({
       ...OWN,
-      message: '/default/x timed out after 500 ms, waiting for the answer',
+      message: '/default/x timed out after 500 ms, waiting for the answer of the server',
     });
     expect(events()).toEqual([]); // nothing is left to cancel
     expect(pair.client.calls.inFlight).toBe(0);
