@@ -25,6 +25,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: Incoming;
   readonly #route: Route;
   #signal: AbortSignal | undefined;
+  #draining: AbortSignal | undefined;
   #replyHeader: Record<string, unknown> | null = null;
   #items: ItemLink | undefined;
 
@@ -91,6 +92,16 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   get signal(): AbortSignal {
     this.#signal ??= audibleSignal(this.#call.signal);
     return this.#signal;
+  }
+
+  /**
+   * Aborted when the server begins to drain (`app.close()`, SIGTERM, `server.drain()`): a feed that has no end of its own
+   * ends on it, and its reader sees an end in order. What goes on has `closeTimeoutMs` left, then `signal` is aborted. In a
+   * handler that begins later it is aborted already; its `abort` event comes once more, as that of `signal`.
+   */
+  get draining(): AbortSignal {
+    this.#draining ??= audibleSignal(this.#call.draining);
+    return this.#draining;
   }
 
   /** Moment after which nobody waits for the answer, as `Date.now()` counts; `undefined` where there is none. */
@@ -174,6 +185,10 @@ export class HandlerContext extends RapContext {
 
   override get signal(): AbortSignal {
     return (this.#time ?? this.#whole).signal;
+  }
+
+  override get draining(): AbortSignal {
+    return this.#whole.draining;
   }
 
   override get deadline(): number | undefined {

@@ -138,6 +138,11 @@ export class IncomingTable {
     this.#premature += 1;
   }
 
+  /** The server drains: handlers that have asked for it are told. */
+  drainAll(): void {
+    for (const incoming of this.#running.values()) incoming.drain();
+  }
+
   abortAll(reason: Fault): void {
     for (const incoming of this.#running.values()) incoming.abort(reason);
   }

@@ -31,6 +31,7 @@ export abstract class Incoming extends Expiring {
   #settled = false;
   #ended = false;
   #signal: ScopedSignal | undefined;
+  #draining: ScopedSignal | undefined;
   #reason: Fault | undefined;
 
   constructor(
@@ -56,6 +57,21 @@ export abstract class Incoming extends Expiring {
       if (this.#reason) this.#signal.abort(this.#reason);
     }
     return this.#signal.signal;
+  }
+
+  /** Aborted when the server begins to drain. Made on first use. */
+  get draining(): AbortSignal {
+    if (!this.#draining) {
+      this.#draining = new ScopedSignal();
+      allowManyListeners(this.#draining.signal);
+      if (this.peer.isDraining) this.drain();
+    }
+    return this.#draining.signal;
+  }
+
+  /** The server drains: a handler that has asked for it is told. */
+  drain(): void {
+    this.#draining?.abort(new Fault({ status: Status.Server, message: 'the server shuts down' }));
   }
 
   /** Gives the handler `ms` from now on. */

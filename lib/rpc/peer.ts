@@ -64,6 +64,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   connectionId: string;
   /** What the client said about itself in DECLARE. */
   metadata: Readonly<Record<string, unknown>>;
+  /** The server was told to drain it: not only this connection makes room for another. */
+  isDraining = false;
 
   readonly #link: Link;
   readonly #options: PeerOptions;
@@ -422,7 +424,9 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   /** A server's orderly end: the client starts nothing new, and what still runs after `graceMs` is aborted. */
   drain(graceMs: number): void {
+    this.isDraining = true;
     this.#life.drain(graceMs);
+    this.incoming.drainAll();
   }
 
   /** A client's orderly end: starts nothing new and closes when what runs is over. */

@@ -22,6 +22,7 @@ import {
 } from '../../lib/index.js';
 import { RecordingLogger } from '../helpers/app.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 import { compile, type Compiled } from '../helpers/compiled.js';
 
 const scope = testScope();
@@ -317,7 +318,11 @@ describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => 
   afterAll(() => compiled.remove());
 
   /** Starts the application, calls it, and sends SIGTERM while the call runs. */
-  async function terminate(...args: string[]): Promise<{ lines: string[]; answer: unknown; end: unknown[] }> {
+  async function terminate(
+    args: string[],
+    pattern = 'slow',
+    ask: (client: RapClient) => Promise<unknown> = (client) => client.call(pattern),
+  ): Promise<{ lines: string[]; answer: unknown; end: unknown[] }> {
     const child = spawn(process.execPath, [compiled.path(source), ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -332,8 +337,8 @@ describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => 
     const port = Number(lines.find((line) => line.startsWith('listening'))?.slice('listening '.length));
     const client = new RapClient({ host: '127.0.0.1', port, reconnect: false });
     scope.defer(() => client.close());
-    const answer = client.call('slow').catch((error: unknown) => error);
-    await eventually('the call', () => lines.includes('slow begins'));
+    const answer = ask(client).catch((error: unknown) => error);
+    await eventually('the call', () => lines.includes(`${pattern} begins`));
 
     child.kill('SIGTERM');
 
@@ -344,7 +349,7 @@ describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => 
   it.each(['microservice', 'hybrid'])(
     '%s: the hooks in the order of Nest, the call is answered',
     async (kind) => {
-      const { lines, answer, end } = await terminate(kind);
+      const { lines, answer, end } = await terminate([kind]);
 
       expect(lines).toEqual([
         'slow begins',
@@ -364,7 +369,7 @@ describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => 
   it.each(['microservice', 'hybrid'])(
     '%s with drainOnShutdown: the call ends before a provider is destroyed',
     async (kind) => {
-      const { lines, answer, end } = await terminate(kind, 'drain');
+      const { lines, answer, end } = await terminate([kind, 'drain']);
 
       expect(lines).toEqual([
         'slow begins',
@@ -376,6 +381,20 @@ describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => 
         'onApplicationShutdown SIGTERM',
       ]);
       expect(answer).toBe('provider alive');
+      expect(end).toEqual([null, 'SIGTERM']);
+    },
+    30_000,
+  );
+
+  it.each(['microservice', 'hybrid'])(
+    '%s: an endless feed that ends with ctx.draining ends in order',
+    async (kind) => {
+      const { lines, answer, end } = await terminate([kind, 'drain'], 'feed', (client) =>
+        collect(client.stream('feed')),
+      );
+
+      expect(answer).toEqual(['an item', 'the last item']);
+      expect(lines.slice(0, 3)).toEqual(['feed begins', 'feed ends', 'onModuleDestroy']);
       expect(end).toEqual([null, 'SIGTERM']);
     },
     30_000,
