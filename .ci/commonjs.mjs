@@ -6,7 +6,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
+import { toCommonJs } from './to-commonjs.mjs';
 
 const from = fileURLToPath(new URL('../dist', import.meta.url));
 const to = join(from, 'cjs');
@@ -16,26 +16,13 @@ for (const file of readdirSync(from, { recursive: true })) {
   const source = join(from, file);
   const target = join(to, file);
   mkdirSync(dirname(target), { recursive: true });
-  if (file.endsWith('.js')) writeFileSync(target, toCommonJs(source));
+  if (file.endsWith('.js')) writeFileSync(target, written(source));
   else if (/\.(d\.ts|d\.mts|mjs)$/.test(file)) copyFileSync(source, target);
   // a worker thread loads an .mjs as it is, and the package requires its twin
-  if (file.endsWith('.mjs')) writeFileSync(target.replace(/\.mjs$/, '.cjs'), toCommonJs(source));
+  if (file.endsWith('.mjs')) writeFileSync(target.replace(/\.mjs$/, '.cjs'), written(source));
 }
 writeFileSync(join(to, 'package.json'), '{ "type": "commonjs" }\n');
 
-function toCommonJs(file) {
-  const { outputText } = ts.transpileModule(readFileSync(file, 'utf8'), {
-    // an .mjs would stay an ES module
-    fileName: file.replace(/\.mjs$/, '.js'),
-    compilerOptions: {
-      module: ts.ModuleKind.CommonJS,
-      target: ts.ScriptTarget.ES2022,
-      esModuleInterop: true,
-      allowJs: true,
-    },
-  });
-  return outputText
-    .replaceAll('import.meta.url', "require('node:url').pathToFileURL(__filename).href")
-    .replace(/require\("(\.[^"]+)\.mjs"\)/g, 'require("$1.cjs")')
-    .replace(/^\/\/# sourceMappingURL=.*$/m, '');
+function written(file) {
+  return toCommonJs(readFileSync(file, 'utf8'), file);
 }

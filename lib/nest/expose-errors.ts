@@ -1,19 +1,19 @@
 import type { ArgumentsHost } from '@nestjs/common';
-import { BaseRpcExceptionFilter } from '@nestjs/microservices';
+import type { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { RapContext } from './rap-context.js';
 
-let installed = false;
+/** Those of several copies of Nest. */
+const wrapped = new WeakSet<object>();
 
 /**
  * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every error that it does not know by one
  * text before a transport sees it, and offers no place to look: an `HttpException` of a pipe would lose its reasons, and
- * `exposeErrors` could not be. So its `catch` is wrapped, once, when the first server is made. What the filter does and
- * logs stays the same for every transport.
+ * `exposeErrors` could not be. So its `catch` is wrapped, once. What the filter does and logs stays the same for every
+ * transport.
  */
-export function rememberMaskedErrors(): void {
-  if (installed) return;
-  installed = true;
-  const { prototype } = BaseRpcExceptionFilter;
+export function rememberMaskedErrors(prototype: BaseRpcExceptionFilter): void {
+  if (wrapped.has(prototype)) return;
+  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.catch as (
     this: BaseRpcExceptionFilter,

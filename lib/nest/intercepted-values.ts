@@ -1,5 +1,5 @@
-import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
-import { isObservable, Observable, type Subscriber } from 'rxjs';
+import type { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
+import { isObservable, type Observable as RxObservable, type Subscriber } from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { type CapturedContext, captureContext } from '../rpc/async-context.js';
 import type { ItemLink } from './item-link.js';
@@ -15,19 +15,24 @@ type Intercept = InterceptorsConsumer['intercept'];
 /** Methods that have given a stream, beside those that are generators themselves. */
 const streaming = new WeakSet<object>();
 
-let installed = false;
+/** Those of several copies of Nest. */
+const wrapped = new WeakSet<object>();
 
 /**
  * Shows interceptors the items of a stream, as those of an Observable, and not the generator that gives them: one that
  * serializes or wraps what it sees (`ClassSerializerInterceptor`) does so with each. The handler's code runs in the async
  * context in which the innermost interceptor has called `next.handle()`, until it has ended. Nest has no place for an
- * interceptor behind all others: so the step in which it runs them is wrapped, once, when the first server is made.
+ * interceptor behind all others: so the step in which it runs them is wrapped, once.
  * Nothing changes for other transports, nor for handlers without interceptors.
+ *
+ * @param Observable the class of that copy of Nest, which knows no other
  */
-export function showItemsToInterceptors(): void {
-  if (installed) return;
-  installed = true;
-  const { prototype } = InterceptorsConsumer;
+export function showItemsToInterceptors(
+  prototype: InterceptorsConsumer,
+  Observable: typeof RxObservable,
+): void {
+  if (wrapped.has(prototype)) return;
+  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.intercept as Intercept;
   // each call comes through here: parameters by name cost less than a list of them
@@ -44,17 +49,27 @@ export function showItemsToInterceptors(): void {
     if (!(interceptors?.length > 0) || !(context instanceof RapContext))
       return original.call(this, interceptors, args, instance, callback, next, type);
     context.isStreamOf = () => isGenerator(callback) || streaming.has(callback);
-    const run = () => valuesOf(next, context, callback);
+    const run = () => valuesOf(next, { context, method: callback, Observable });
     return original.call(this, interceptors, args, instance, callback, run, type);
   } as Intercept;
 }
 
+/** A call of a handler that has interceptors. */
+interface Handling {
+  readonly context: RapContext;
+  readonly method: object;
+  readonly Observable: typeof RxObservable;
+}
+
 /** Runs the handler. What it gives of several values goes on in the context of this call. */
-async function valuesOf(next: () => Promise<unknown>, context: RapContext, method: object): Promise<unknown> {
+async function valuesOf(
+  next: () => Promise<unknown>,
+  { context, method, Observable }: Handling,
+): Promise<unknown> {
   const scope = captureContext();
   context.isHandled = true;
   const result = await next();
-  if (isObservable(result)) return subscribedIn(scope, result);
+  if (isObservable(result)) return new Observable((subscriber) => subscribedIn(scope, result, subscriber));
   if (!isStream(result)) return result;
   streaming.add(method);
   return new Observable((subscriber) => {
@@ -64,12 +79,14 @@ async function valuesOf(next: () => Promise<unknown>, context: RapContext, metho
   });
 }
 
-/** The same Observable, subscribed to, and left, in this context. */
-function subscribedIn(scope: CapturedContext, source: Observable<unknown>): Observable<unknown> {
-  return new Observable((subscriber) => {
-    const subscription = scope.runInAsyncScope(() => source.subscribe(subscriber));
-    return () => scope.runInAsyncScope(() => subscription.unsubscribe());
-  });
+/** Subscribes, and unsubscribes, in this context. */
+function subscribedIn(
+  scope: CapturedContext,
+  source: RxObservable<unknown>,
+  subscriber: Subscriber<unknown>,
+): () => void {
+  const subscription = scope.runInAsyncScope(() => source.subscribe(subscriber));
+  return () => scope.runInAsyncScope(() => subscription.unsubscribe());
 }
 
 interface FeedOptions {

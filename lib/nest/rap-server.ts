@@ -15,16 +15,15 @@ import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
 import { CallRouter } from './call-router.js';
 import { toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
-import { rememberMaskedErrors } from './expose-errors.js';
 import { forgettable } from './forgettable.js';
 import { HandlerRegistry, type RapPatternExtras } from './handler-registry.js';
 import { listRoute } from './registry-list.js';
 import { extrasProblem, routeOf } from './route.js';
 import { handlerFault, maskError } from './handler-fault.js';
-import { showItemsToInterceptors } from './intercepted-values.js';
 import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from './load-plugins.js';
 import { nestCodec } from './nest-codec.js';
+import { wrapCallingNest, wrapNest } from './nest-copies.js';
 import { targetOf } from './pattern.js';
 import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from './rap-context.js';
@@ -32,7 +31,7 @@ import { RapStatus, type RapServerEvents } from './rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
 import type { ServiceMethod } from './service/service-binding.js';
-import { noticeUncheckedParameters, takeUncheckedParameter } from './service/unchecked-parameter.js';
+import { takeUncheckedParameter } from './service/unchecked-parameter.js';
 import { RAP_TRANSPORT } from './transport.js';
 import { releaseWorkers, retainWorkers } from './worker-pool.js';
 
@@ -79,9 +78,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#registry = new HandlerRegistry(runTimeoutMs);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    rememberMaskedErrors();
-    showItemsToInterceptors();
-    noticeUncheckedParameters();
+    wrapNest();
     this.#addRegistryList();
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
@@ -131,6 +128,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     extras: RapPatternExtras & Record<string, unknown> = {},
   ): void {
     if (this.#isClosed) this.#beginAnew();
+    wrapCallingNest((message) => this.logger.warn(message));
     if (!this.#binds(pattern, extras)) return;
     handler.isEventHandler = isEventHandler;
     handler.extras = extras;

@@ -1,5 +1,4 @@
-import { STATIC_CONTEXT } from '@nestjs/core/injector/constants.js';
-import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
+import type { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
 import { parameterTypes, patternMetadata } from '../method-metadata.js';
 import { ServiceMethod } from './service-binding.js';
 
@@ -8,28 +7,31 @@ type Create = PipesContextCreator['create'];
 /** What was found when Nest bound a handler, until `RapServer` is given that. */
 const problems = new WeakMap<ServiceMethod, string>();
 
-let installed = false;
+/** What Nest binds once, at the start, has this id in place of that of a request. */
+const STATIC_CONTEXT_ID = 1;
+
+/** Those of several copies of Nest. */
+const wrapped = new WeakSet<object>();
 
 /**
  * Notices methods of `@RapService` whose parameter a `ValidationPipe` passes on unchecked. The pipe goes by the types that
  * TypeScript keeps of a method, and it keeps them only if the method or one of its parameters has a decorator. Which pipes
- * a handler has, global ones included, Nest says nowhere: so the step in which it collects them is wrapped, once, when
- * the first server is made. Nothing changes for other handlers.
+ * a handler has, global ones included, Nest says nowhere: so the step in which it collects them is wrapped, once.
+ * Nothing changes for other handlers.
  */
-export function noticeUncheckedParameters(): void {
-  if (installed) return;
-  installed = true;
-  const { prototype } = PipesContextCreator;
+export function noticeUncheckedParameters(prototype: PipesContextCreator): void {
+  if (wrapped.has(prototype)) return;
+  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.create;
   prototype.create = function (this: PipesContextCreator, ...args: Parameters<Create>): ReturnType<Create> {
     const pipes = original.apply(this, args);
-    const [instance, method, , contextId = STATIC_CONTEXT] = args;
+    const [instance, method, , contextId] = args;
     const service = patternMetadata(method)?.extras.service;
     if (service instanceof ServiceMethod) {
       const problem = problemOf(service, instance, pipes);
       // a controller that is made for each call is bound with the call: that fails
-      if (contextId !== STATIC_CONTEXT && problem) throw new Error(problem);
+      if (problem && contextId && contextId.id !== STATIC_CONTEXT_ID) throw new Error(problem);
       if (problem) problems.set(service, problem);
     }
     return pipes;
