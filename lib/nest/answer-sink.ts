@@ -1,5 +1,6 @@
 import { setImmediate } from '../net/runtime.js';
 import type { Fault } from '../protocol/fault.js';
+import { nameOf } from '../protocol/wire-error.js';
 import type { Channel } from '../rpc/channel.js';
 import type { IncomingCall } from '../rpc/incoming-call.js';
 import type { Route } from './handler-registry.js';
@@ -36,7 +37,7 @@ export class AnswerSink implements StreamSink {
   }
 
   close(fault: Fault): void {
-    this.call.fail(fault, 'ChannelError');
+    this.call.fail(fault, nameOf(fault));
   }
 
   /** @throws Fault 1008 where the caller's side knows no such answers; that of a first value that cannot be sent. */

@@ -1,6 +1,6 @@
 import { Fault } from '../protocol/fault.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
-import { isHttpErrorStatus } from '../protocol/wire-error.js';
+import { isHttpErrorStatus, nameOf } from '../protocol/wire-error.js';
 import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
 import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
@@ -69,19 +69,12 @@ function read(error: unknown): HandlerFault {
     const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
     const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
-    return {
-      fault: new Fault({
-        status,
-        code: textOf(code),
-        message: textOf(message),
-        details,
-        remoteName,
-        httpStatus,
-      }),
-      name: textOf(name),
-    };
+    const texts = { code: textOf(code), message: textOf(message) };
+    const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
+    // the class of all errors says less than the status
+    return { fault, name: name === 'RapError' ? nameOf(fault) : textOf(name) };
   }
-  if (error instanceof Fault) return { fault: error, name: 'RapError' };
+  if (error instanceof Fault) return { fault: error, name: nameOf(error) };
   if (isRpcException(error)) return readInner(error);
   if (isHttpException(error)) return httpFault(error);
   if (error instanceof Error) {

@@ -37,9 +37,10 @@ export function detailsTravel(details: unknown): boolean {
   return json !== undefined && isShort(json);
 }
 
-/** The details of a received `header.error`. */
+/** The details of a received `header.error`, within the bounds of those that are sent: others are left out. */
 export function unpackDetails({ details, details_json: json }: WireDetails): unknown {
-  if (details !== undefined || typeof json !== 'string') return details;
+  if (details !== undefined) return isSmall(details) ? details : undefined;
+  if (typeof json !== 'string' || !isShort(json)) return undefined;
   try {
     const parsed = JSON.parse(json, withoutPrototype) as unknown;
     return isDeeper(parsed, MAX_DETAILS_DEPTH) ? undefined : parsed;
@@ -51,12 +52,16 @@ export function unpackDetails({ details, details_json: json }: WireDetails): unk
 /** Whether details can go into a header: small and shallow enough, and of values that have a form on the wire. */
 function fits(details: unknown): boolean {
   try {
-    const encoder = new Encoder();
-    encoder.header({ error: { details } }, DEFAULT_FRAME_LIMITS);
-    return encoder.encode(details).length <= MAX_DETAILS_BYTES;
+    new Encoder().header({ error: { details } }, DEFAULT_FRAME_LIMITS);
+    return isSmall(details);
   } catch {
     return false;
   }
+}
+
+/** @throws what cannot be encoded; what was received can */
+function isSmall(details: unknown): boolean {
+  return new Encoder().encode(details).length <= MAX_DETAILS_BYTES;
 }
 
 /** As many elements of a list as there is room for. */

@@ -17,6 +17,9 @@ const MAX_FIRST_BYTES = 16 * 1024;
 /** What the first record of a side holds at most, so that it passes for certain. */
 const FIRST_BYTES = 1024;
 
+/** Records of no bytes in a row that are borne: each costs an opening and moves nothing. */
+const MAX_EMPTY = 16;
+
 /** The array, type, id, header, and the longest head of a `bin` that a record has. */
 const MOST_HEAD_BYTES = HEAD.length + 3;
 
@@ -71,6 +74,7 @@ export class RecordWriter {
 export class RecordDecoder {
   readonly raw: undefined;
   #maxSealedBytes = MAX_FIRST_BYTES;
+  #empty = 0;
   #tail = new Tail();
   #chunk: Buffer | undefined;
   /** Size of the record that the tail belongs to; 0 while its head is not whole. */
@@ -160,6 +164,8 @@ export class RecordDecoder {
     const headBytes = HEAD.length + (record[HEAD.length] === 0xc4 ? 2 : 3);
     const plaintext = this.seal.open(BOUND, record.subarray(headBytes));
     if (!plaintext) throw cryptoFault('a record does not open');
+    this.#empty = plaintext.length === 0 ? this.#empty + 1 : 0;
+    if (this.#empty > MAX_EMPTY) throw cryptoFault('too many records of no bytes');
     return plaintext;
   }
 }

@@ -36,6 +36,24 @@ export const CODE_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.ChannelLifeCycle]: 'ERR_RAP_CHANNEL_LIFE_CYCLE',
 };
 
+/** The class that says a status, by which a peer of this project knows it: `error.name` on the wire. */
+export const NAME_BY_STATUS: Readonly<Record<number, string>> = {
+  [Status.Invoke]: 'InvokeError',
+  [Status.Auth]: 'AuthError',
+  [Status.FuncNotFound]: 'FuncNotFoundError',
+  [Status.TooManyRequests]: 'TooManyRequestsError',
+  [Status.Server]: 'ServerError',
+  [Status.LifeCycle]: 'LifeCycleError',
+  [Status.Parse]: 'ParseError',
+  [Status.Protocol]: 'ProtocolError',
+  [Status.Registered]: 'RegisteredError',
+  [Status.RunTime]: 'RunTimeError',
+  [Status.RpcCall]: 'RpcCallError',
+  [Status.Crypto]: 'CryptoError',
+  [Status.Channel]: 'ChannelError',
+  [Status.ChannelLifeCycle]: 'ChannelLifecycleError',
+};
+
 /** Whether a frame with this `status_code` carries an error. */
 export function isErrorStatus(status: unknown): status is number {
   return typeof status === 'number' && (status === Status.Invoke || status >= 400);

@@ -1,7 +1,7 @@
 import { packDetails, unpackDetails } from './error-details.js';
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
-import { Status, isErrorStatus } from './status.js';
+import { NAME_BY_STATUS, Status, isErrorStatus } from './status.js';
 
 /** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
 const MAX_TEXT_BYTES = 1024;
@@ -14,11 +14,16 @@ export interface ErrorFrame {
   readonly body: unknown;
 }
 
+/** What a fault is called on the wire: as the peer that it came from called it, else as its status is called. */
+export function nameOf({ errorName, status }: Fault): string {
+  return errorName ?? NAME_BY_STATUS[status] ?? 'RapError';
+}
+
 /**
  * Writes a fault as the wire has it: a status with a text, or with `[exception name, message]` for 301. What Python
  * has no place for goes into `header.error`, which it ignores.
  */
-export function toErrorFrame(fault: Fault, name: string): ErrorFrame {
+export function toErrorFrame(fault: Fault, name = nameOf(fault)): ErrorFrame {
   const message = boundedText(fault.message, MAX_TEXT_BYTES);
   const error: Record<string, unknown> = {
     name: boundedText(name, MAX_NAME_BYTES),

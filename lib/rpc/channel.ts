@@ -2,7 +2,7 @@ import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import { Status } from '../protocol/status.js';
-import { toErrorFrame } from '../protocol/wire-error.js';
+import { nameOf, toErrorFrame } from '../protocol/wire-error.js';
 import { ChannelInbox, type WaitingRead } from './channel-inbox.js';
 import type { ChannelHost, ChannelOptions } from './channel-options.js';
 import { ChannelOutbox } from './channel-outbox.js';
@@ -173,10 +173,10 @@ export class Channel {
   }
 
   /** Ends the channel both ways, at once; the peer learns of the fault. May be called twice. */
-  close(fault?: Fault, name = 'RapError'): void {
+  close(fault?: Fault, name?: string): void {
     if (this.isClosed || this.#closing) return;
     if (this.#processing && !this.#undeclared) {
-      const error = fault && { fault, name };
+      const error = fault && { fault, name: name ?? nameOf(fault) };
       // what was written before goes first
       if (this.#processing.isSending) this.#closing = { error };
       else this.#closeProcessed(error);
@@ -199,7 +199,7 @@ export class Channel {
   /** Ends the channel because this side wants no more of it: the peer gets DROP, this side the fault. */
   cancel(fault: Fault): void {
     if (this.isClosed) return;
-    this.#sendDrop(undefined, '');
+    this.#sendDrop(undefined);
     this.#inbox.clear();
     this.#finish(fault, false);
   }
@@ -207,7 +207,7 @@ export class Channel {
   /** The peer did what it may not: both sides get the fault. */
   violated(fault: Fault): void {
     if (this.isClosed) return;
-    this.#sendDrop(fault, 'ChannelError');
+    this.#sendDrop(fault);
     this.#finish(fault, false);
   }
 
@@ -274,7 +274,7 @@ export class Channel {
     if (this.isClosed || this.#isFailing) return;
     if (!processing?.isOfClient) return this.peerGone(fault);
     const view = processing.message(LifeCycle.Drop, header, body, bytes);
-    view.fail({ fault, name: 'RapError' });
+    view.fail({ fault, name: nameOf(fault) });
     this.#isFailing = true;
     processing.receive(view, (last) => this.peerGone(last));
   }
@@ -323,7 +323,7 @@ export class Channel {
   }
 
   /** The last frame of the channel: the fault with it where there is one that the connection can carry. */
-  #sendDrop(fault: Fault | undefined, name: string): void {
+  #sendDrop(fault: Fault | undefined, name?: string): void {
     if (this.#undeclared) return; // the peer knows of nothing
     try {
       if (fault) {
@@ -453,7 +453,7 @@ export class Channel {
     this.#closing = { error };
     const end = (last: NamedFault | undefined): void => {
       if (this.#over) return;
-      this.#sendDrop(last?.fault, last?.name ?? '');
+      this.#sendDrop(last?.fault, last?.name);
       if (!own) this.#inbox.clear();
       this.#outcome = last?.fault;
       this.#finish(own, false);
@@ -463,7 +463,7 @@ export class Channel {
   }
 
   /** Ends the channel with an error that both sides get, and the processors have seen. */
-  #endWith(fault: Fault, name = 'RapError'): void {
+  #endWith(fault: Fault, name?: string): void {
     if (this.#over) return this.#failLate(fault);
     this.#sendDrop(fault, name);
     this.#finish(fault, false);

@@ -2,6 +2,7 @@ import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
+import { nameOf } from '../protocol/wire-error.js';
 import type { Channel } from './channel.js';
 import { Incoming } from './incoming.js';
 import type { MessageView, NamedFault } from './message-view.js';
@@ -167,7 +168,7 @@ function answerView(exchange: Exchange, header: Header | null, body: unknown): M
     return exchange.outgoing(undefined, header, body);
   } catch (error) {
     const view = exchange.message(undefined, header, undefined);
-    view.fail({ fault: error as Fault, name: 'ServerError' });
+    view.fail({ fault: error as Fault, name: nameOf(error as Fault) });
     return view;
   }
 }

@@ -1,3 +1,4 @@
+import { carefulFrame } from '../protocol/careful-decode.js';
 import { EventTarget } from '../protocol/event.js';
 import type { AgreedExtensions, ExtensionOffer } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
@@ -123,8 +124,8 @@ export class ServerOpening implements Opening {
   isSealed = false;
 
   readonly #handshake: ServerHandshake | undefined;
-  /** What DECLARE agreed on, while the client has still to prove itself. */
-  #unproven: AgreedExtensions | undefined;
+  /** DECLARE as it came, while the client has still to prove itself: only its bytes, since nothing in it counts before. */
+  #unproven: Buffer | undefined;
 
   constructor(private readonly options: OpeningOptions) {
     this.#handshake = options.security?.server(options.link, options.hooks);
@@ -152,22 +153,23 @@ export class ServerOpening implements Opening {
 
   #accept(id: number, body: unknown): void {
     const { host, offer } = this.options;
-    const { metadata, agreed } = readDeclared(body, offer);
+    const received = this.link.received as Buffer;
     let accepted;
     try {
-      accepted = this.#handshake?.accept(asRecord(body), this.link.received as Buffer);
+      accepted = this.#handshake?.accept(asRecord(body), received);
     } catch (error) {
       return this.#refuse(id, error as Fault);
     }
-    host.metadata = metadata;
+    const { metadata, agreed } = readDeclared(body, offer);
     const answer = declareAnswer(this.link.local, host.connectionId, agreed, offer);
     if (accepted?.seal) {
       const sent = this.link.sendExact(MsgType.ClientEvent, id, null, { ...answer, ...accepted.answer });
       this.link.secure(accepted.seal(sent));
       this.isSealed = true;
-      this.#unproven = agreed;
+      this.#unproven = Buffer.from(received);
       return;
     }
+    host.metadata = metadata;
     host.opened(agreed);
     this.link.send(MsgType.ClientEvent, id, null, answer);
     host.announce();
@@ -181,10 +183,13 @@ export class ServerOpening implements Opening {
   }
 
   /** The first sealed frame of the client: only now is the connection one. */
-  #proven(first: Parameters<OpeningHost['onFrame']>, agreed: AgreedExtensions): void {
-    const { host } = this.options;
+  #proven(first: Parameters<OpeningHost['onFrame']>, declare: Buffer): void {
+    const { host, offer } = this.options;
+    const [, , , body] = carefulFrame(declare) as Frame;
+    const { metadata, agreed } = readDeclared(body, offer);
     this.#unproven = undefined;
     this.#handshake?.proven();
+    host.metadata = metadata;
     host.opened(agreed);
     host.announce();
     host.onFrame(...first);

@@ -315,7 +315,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       this.calls.get(id)?.reject(fault);
       this.#send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
     } else if (type === MsgType.Channel || (type === MsgType.Msg && header.one_way !== true)) {
-      const { header: head, body } = toErrorFrame(fault, 'ParseError');
+      const { header: head, body } = toErrorFrame(fault);
       const lifeCycle = type === MsgType.Channel ? { channel_life_cycle: LifeCycle.Drop } : {};
       this.#send(type, id, { ...head, ...lifeCycle }, body);
     }

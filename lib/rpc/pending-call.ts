@@ -3,7 +3,7 @@ import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { Fault, LocalCode, type Sent } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
-import { fromErrorFrame } from '../protocol/wire-error.js';
+import { fromErrorFrame, nameOf } from '../protocol/wire-error.js';
 import type { CapturedContext } from './async-context.js';
 import type { Channel } from './channel.js';
 import { channelFault } from './channels.js';
@@ -136,7 +136,7 @@ export class PendingCall extends Expiring {
     const exchange = this.exchange as Exchange;
     const view = exchange.message(undefined, header, body, bytes);
     const error = fromErrorFrame(header, body);
-    if (error) view.fail({ fault: error, name: 'RapError' });
+    if (error) view.fail({ fault: error, name: nameOf(error) });
     this.isProcessed = 'in';
     const settle = (): void => {
       const named = exchange.faultIn(view);

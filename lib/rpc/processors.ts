@@ -4,6 +4,7 @@ import { Fault } from '../protocol/fault.js';
 import { heldValue } from '../protocol/held-body.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 import type { Header } from '../protocol/frame.js';
+import { nameOf } from '../protocol/wire-error.js';
 import { type CapturedContext, captureContext } from './async-context.js';
 import { type CallContext, MessageView, type NamedFault } from './message-view.js';
 import type { RapProcessor, RapResponse } from './pipeline.js';
@@ -150,7 +151,7 @@ export class Exchange {
     const { error, named } = message;
     if (error === undefined) return undefined;
     if (named?.fault === error) return named;
-    return error instanceof Fault ? { fault: error, name: 'RapError' } : this.faultOf(error);
+    return error instanceof Fault ? { fault: error, name: nameOf(error) } : this.faultOf(error);
   }
 
   faultOf(error: unknown): NamedFault {

@@ -97,7 +97,7 @@ export class Serving {
       this.options.link.send(MsgType.Msg, call.id, header, body);
       this.options.sendWatch.sent(true);
     } catch (error) {
-      this.answerError(call, error as Fault, 'ServerError');
+      this.answerError(call, error as Fault);
     }
   }
 
@@ -113,7 +113,7 @@ export class Serving {
   }
 
   /** Sends the error of a call. */
-  answerError(call: IncomingCall, fault: Fault, name: string, more: Header | null = null): void {
+  answerError(call: IncomingCall, fault: Fault, name?: string, more: Header | null = null): void {
     if (call.oneWay) return;
     const { header, body } = toErrorFrame(fault, name);
     this.options.send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);

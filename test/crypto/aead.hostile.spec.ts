@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { EventPattern, MessagePattern } from '@nestjs/microservices';
-import { CryptoProcessor } from '../../lib/index.js';
+import { ConnectionMiddleware, CryptoProcessor, type RapConnection } from '../../lib/index.js';
 import { AeadPeer, boundOf, RawDirection, sealedFrame } from '../helpers/aead-peer.js';
 import { eventually, testScope, type ServedApp } from '../helpers/async.js';
 import { DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
@@ -193,6 +193,30 @@ describe('before the client has proved its key', () => {
     const peer = await AeadPeer.connect(impatient.port, key);
     await peer.wire.untilEnded();
     expect(opened).toEqual([]);
+  });
+
+  it('what it says of itself is kept from the application until then', async () => {
+    const met: RapConnection[] = [];
+    class Door extends ConnectionMiddleware {
+      use(connection: RapConnection, next: () => Promise<void>): Promise<void> {
+        met.push(connection);
+        return next();
+      }
+    }
+    const guarded = await scope.serve([Recorder], {
+      processors: [new CryptoProcessor({ keys: { demo: key } })],
+      middleware: [new Door()],
+    });
+    const liar = await AeadPeer.connect(guarded.port, otherKey);
+    liar.say(PING);
+    await liar.wire.untilEnded();
+    const peer = await AeadPeer.connect(guarded.port, key);
+    expect(met.map(({ metadata }) => metadata)).toEqual([{}, {}]);
+
+    peer.say(PING);
+    await peer.next('the answer to the ping', ([, id]) => id === PING[1]);
+    expect(met.map(({ metadata }) => metadata)).toEqual([{}, { app: 'demo' }]);
+    peer.socket.destroy();
   });
 
   it('a replayed DECLARE is dead', async () => {

@@ -138,6 +138,17 @@ describe('received details', () => {
     ['both: the plain ones count', { details: 1, details_json: '2' }, 1],
     ['nil', { details: null, details_json: '2' }, null],
     ['101 levels', { details_json: `${'['.repeat(102)}${']'.repeat(102)}` }, undefined],
+    ['a text above 4096 bytes', { details: 'x'.repeat(4094) }, undefined],
+    ['a text of 4096 bytes with its length', { details: 'x'.repeat(4093) }, 'x'.repeat(4093)],
+    ['a list above 4096 bytes', { details: Array.from({ length: 50 }, () => 'x'.repeat(90)) }, undefined],
+    ['bytes above 4096', { details: Buffer.alloc(5000) }, undefined],
+    ['JSON above 4096 bytes', { details_json: JSON.stringify('x'.repeat(4095)) }, undefined],
+    ['JSON of 4096 bytes', { details_json: JSON.stringify('x'.repeat(4094)) }, 'x'.repeat(4094)],
+    [
+      'JSON above 4096 bytes that has fewer characters',
+      { details_json: JSON.stringify('é'.repeat(2050)) },
+      undefined,
+    ],
     ['4000 levels', { details_json: `${'['.repeat(4000)}${']'.repeat(4000)}` }, undefined],
   ])('may be %s', (_name, error, expected) => {
     expect(unpackDetails(error)).toBe(expected);

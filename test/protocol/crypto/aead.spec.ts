@@ -264,6 +264,34 @@ describe('a record', () => {
     expect(reader.next()?.[2]).toEqual({ target: '/_event/ping' });
     expect(reader.next()).toBeUndefined();
   });
+
+  describe('of no bytes', () => {
+    let records: RecordWriter;
+    let reader: Decoder;
+    const say = (pieces: readonly Uint8Array[]): Frame[] => read(reader, Buffer.from(records.record(pieces)));
+
+    beforeEach(() => {
+      records = new RecordWriter(sealOf(vector, 'client'));
+      reader = readerOf(vector, 'client');
+    });
+
+    it('is borne 16 times in a row, wherever in a frame, and not once more', () => {
+      const [ping = Buffer.alloc(0)] = vector.plain.client;
+      for (let round = 0; round < 3; round++) {
+        for (let i = 0; i < 16; i++) expect(say([])).toEqual([]);
+        expect(say([ping.subarray(0, 5)])).toEqual([]);
+        for (let i = 0; i < 16; i++) expect(say([])).toEqual([]);
+        expect(say([ping.subarray(5)])).toHaveLength(1);
+      }
+      for (let i = 0; i < 16; i++) expect(say([])).toEqual([]);
+      expect(() => say([])).toThrow('too many records of no bytes');
+    });
+
+    it('ends the flood also if all come in one chunk', () => {
+      const flood = Buffer.concat(Array.from({ length: 3000 }, () => Buffer.from(records.record([]))));
+      expect(() => read(reader, flood)).toThrow('too many records of no bytes');
+    });
+  });
 });
 
 describe('an encoder with a seal', () => {
