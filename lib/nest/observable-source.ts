@@ -4,7 +4,14 @@ import { Status } from '../protocol/status.js';
 import { heldBytes } from '../protocol/held-body.js';
 import { captureContext } from '../rpc/async-context.js';
 import type { ItemLink, ItemReader } from './item-link.js';
-import { abandon, isStream, pumpIterable, rethrowUnlessClosed, type StreamSink } from './stream-source.js';
+import {
+  abandon,
+  hearFailures,
+  isStream,
+  pumpIterable,
+  rethrowUnlessClosed,
+  type StreamSink,
+} from './stream-source.js';
 
 /** What a value that waits holds beside its bytes. */
 const ITEM_BYTES = 16;
@@ -120,6 +127,7 @@ class Inbox implements ItemReader {
   #take(value: unknown): void {
     if (this.#over) return;
     const stream = isStream(value);
+    if (stream) hearFailures(value);
     if (this.link && !stream) this.link.count += 1;
     try {
       if (this.#idle && !stream && this.sink.tryWrite(value)) return;

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { setImmediate } from '../net/runtime.js';
 import { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
@@ -127,12 +128,21 @@ function usedTwice(): Fault {
   });
 }
 
+/**
+ * A Readable tells its failure by an event, too, which ends the process where nobody listens: as long as it is not read,
+ * and when it is no longer.
+ */
+export function hearFailures(source: object): void {
+  if (source instanceof EventEmitter) source.on('error', () => {});
+}
+
 /** Lets a source clean up. What it fails with on leaving is for nobody. */
 export async function leaveEarly(
   source: object,
   iterator: AsyncIterator<unknown> | Iterator<unknown>,
 ): Promise<void> {
   try {
+    hearFailures(source);
     // a Readable that waits for data would answer only when it has some
     if ('destroy' in source && typeof source.destroy === 'function') source.destroy();
     await iterator.return?.();

@@ -55,6 +55,15 @@ class Counter {
   }
 }
 
+/** A Readable whose clean-up fails, as that of a file or a request may. */
+function failsOnLeaving(): Readable {
+  return new Readable({
+    objectMode: true,
+    read: () => {},
+    destroy: (_error, done) => done(new Error('cannot be closed')),
+  });
+}
+
 const numbers = (count: number, first = 0): number[] => Array.from({ length: count }, (_, i) => first + i);
 
 /** Sources of the same numbers. */
@@ -406,6 +415,23 @@ describe('pumpIterable', () => {
     await settled();
     // an open file or socket, for ever, where it is not destroyed
     expect([source.destroyed, pump.state]).toEqual([true, 'resolved']);
+  });
+
+  it.each([
+    ['before it was read', 0],
+    ['after its first value', 1],
+  ])('hears of a Readable that fails when its reader leaves %s', async (_, values) => {
+    // an 'error' event that nobody listens to would end the process
+    const source = failsOnLeaving();
+    for (const value of numbers(values)) source.push(value);
+    const sink = new FakeSink();
+    if (values === 0) sink.close();
+    const pump = outcomeOf(pumpIterable(source, sink));
+    await settled();
+    sink.close();
+    await settled();
+    source.emit('error', new Error('later still'));
+    expect([source.errored?.message, pump.state]).toEqual(['cannot be closed', 'resolved']);
   });
 
   it.each(SOURCES)('lets others work while it writes %s that never ends', async (_, source) => {
@@ -774,6 +800,22 @@ describe('pumpObservable', () => {
       sink.close();
       await settled();
       expect([pump.state === 'pending', counter.stopped]).toEqual([false, 1]);
+    });
+
+    it('fails with what a Readable fails with that waits for its turn', async () => {
+      const gate = new Gate();
+      async function* first(): AsyncIterable<number> {
+        await gate.opened;
+        yield 1;
+      }
+      const waiting = new Readable({ objectMode: true, read: () => {} });
+      const sink = new FakeSink();
+      const failure = rejection(pumpObservable(of(first(), waiting), sink));
+      waiting.destroy(new Error('no such file'));
+      await settled();
+      gate.open();
+      expect(await failure).toMatchObject({ error: { message: 'no such file' } });
+      expect(sink.values).toEqual([1]);
     });
 
     it('ends those that wait for their turn when the reader leaves', async () => {
