@@ -227,7 +227,8 @@ export class Connection implements PeerOwner {
     this.#draining.delete(peer);
     if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
-    if ((state.name === 'open' || state.name === 'connecting') && state.peer === peer) this.#lost(reason);
+    if (state.name === 'open' && state.peer === peer) this.#lost(reason);
+    if (state.name === 'connecting' && state.peer === peer) this.#lost(reason, this.#unreachable(reason));
   }
 
   onCall(): void {
@@ -256,7 +257,9 @@ export class Connection implements PeerOwner {
       since = clock.now();
       link = await dial();
     } catch (error) {
-      if (this.#state === attempt) this.#lost(unreachable(this.options.where, error));
+      if (this.#state !== attempt) return;
+      const message = this.#unreachable(error);
+      this.#lost(connectionLost(message, error, 'no'), message);
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
@@ -280,8 +283,13 @@ export class Connection implements PeerOwner {
     }
   }
 
+  #unreachable(cause: unknown): string {
+    const why = cause instanceof Error ? describe(cause) : String(cause);
+    return `cannot connect to ${this.options.where}: ${why}`;
+  }
+
   /** The connection, or an attempt at one, is over: try again later, or tell those who wait. */
-  #lost(reason: Fault): void {
+  #lost(reason: Fault, message = reason.message): void {
     if (this.#backoff && this.#wasOpen) {
       const wasOpen = this.#state.name === 'open';
       const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => void this.#connect());
@@ -296,7 +304,7 @@ export class Connection implements PeerOwner {
     this.#state = { name: 'idle' };
     const waiting = this.#takeWaiting();
     this.options.onStatus('disconnected', reason);
-    waiting.fail(connectionLost(reason.message, reason.cause ?? reason, 'no'));
+    waiting.fail(connectionLost(message, reason.cause ?? reason, 'no'));
   }
 
   /** All that wait now: whoever comes while they are told may wait for the next connection. */
@@ -385,11 +393,6 @@ class Waiter extends Expiring {
       }),
     );
   }
-}
-
-function unreachable(where: string, cause: unknown): Fault {
-  const why = cause instanceof Error ? describe(cause) : String(cause);
-  return connectionLost(`cannot connect to ${where}: ${why}`, cause, 'no');
 }
 
 /** Node joins the errors of several addresses into one without a message. */

@@ -3,6 +3,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { describeEndpoint, nodeAddress, type Endpoint } from './address.js';
 import { ConnectRace, interleaved } from './connect-race.js';
+import { meaningOf, refusal } from './early-end.js';
 import { SocketLink, type SocketLinkOptions } from './socket-link.js';
 
 export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
@@ -29,7 +30,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
       isOver = true;
       timer.cancel();
       stop();
-      reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : error);
+      reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : (refusal(error) ?? error));
     };
     const timer = clock.after(connectTimeoutMs, () => {
       const error = new Error(`no connection to ${describeEndpoint(endpoint)} within ${connectTimeoutMs} ms`);
@@ -42,7 +43,13 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
         timer.cancel();
         socket.off('error', failed);
         socket.off('close', closed);
-        resolve(new SocketLink(socket, { ...options, path: endpoint.path }));
+        resolve(
+          new SocketLink(socket, {
+            ...options,
+            path: endpoint.path,
+            explain: (end) => meaningOf(end, secure),
+          }),
+        );
       };
       const closed = (): void =>
         failed(new Error(`the connection to ${describeEndpoint(endpoint)} was closed`));

@@ -49,6 +49,15 @@ export interface SocketLinkOptions {
   readonly budget?: InputBudget | undefined;
   /** The other side has said who it is. */
   readonly onAdmitted?: (() => void) | undefined;
+  /** What is behind the end of a connection whose other side never said who it is, if that can be told. */
+  readonly explain?: ((end: EarlyEnd) => Error | undefined) | undefined;
+}
+
+/** The end of a connection before it was admitted. */
+export interface EarlyEnd {
+  /** What came first, if anything came. */
+  readonly first: Buffer | undefined;
+  readonly error: Error | undefined;
 }
 
 /** A TCP, TLS or Unix socket as a link. */
@@ -65,6 +74,9 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   /** Both sides offered `values`. */
   #values = false;
   #error: Error | undefined;
+  /** The first chunk, and who tells what the end of the connection means; until it is admitted. */
+  #first: Buffer | undefined;
+  #explain: SocketLinkOptions['explain'];
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
   /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
@@ -89,6 +101,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   ) {
     const { limits, clock, path } = options;
     this.clock = clock;
+    this.#explain = options.explain;
     this.remote = remoteOf(socket, path);
     this.local = localOf(socket, path);
     this.#decoder = new FrameDecoder(limits);
@@ -132,12 +145,14 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
 
   start(receiver: LinkReceiver): void {
     this.#receiver = receiver;
+    if (this.#explain) this.socket.once('data', (chunk: Buffer) => (this.#first = chunk));
     this.socket.on('data', (chunk) => this.#onData(chunk));
   }
 
   admit(peerMaxFrameBytes = Infinity, values = false): void {
     const { limits } = this.options;
     this.#values = values;
+    this.#explain = this.#first = undefined;
     this.#decoder.admit(limits.maxFrameBytes, values);
     this.#sendLimits = sendLimits(limits, peerMaxFrameBytes);
     this.options.onAdmitted?.();
@@ -297,7 +312,9 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      this.#receiver?.onFault(error);
+      const why = this.#explained(error);
+      const { status } = error;
+      this.#receiver?.onFault(why ? new Fault({ status, message: why.message, cause: error }) : error);
     }
     this.#delivering = false;
     if (this.#gone) this.#over();
@@ -350,6 +367,10 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
   }
 
+  #explained(error: Error | undefined): Error | undefined {
+    return this.#explain?.({ first: this.#first, error });
+  }
+
   /** What was received before the end is handled, also if it waits for its turn or for a slow reader. */
   #onClose(): void {
     this.#writer.stop();
@@ -367,6 +388,6 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.#linger?.cancel();
     const receiver = this.#receiver;
     this.#receiver = undefined;
-    receiver?.onClose(this.#error);
+    receiver?.onClose(this.#explained(this.#error) ?? this.#error);
   }
 }

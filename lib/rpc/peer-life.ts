@@ -194,6 +194,8 @@ export class PeerLife {
     if (this.#state.name === 'closed') return;
     const unproven = opening.unproven();
     if (unproven) return this.abort(unproven);
+    if (!isServer && this.#state.name === 'opening')
+      return this.abort(connectionLost(error?.message ?? 'the server did not answer', error));
     const message = isServer ? 'the client is gone' : 'the connection to the server was lost';
     this.abort(connectionLost(error ? `${message}: ${error.message}` : message, error));
   }

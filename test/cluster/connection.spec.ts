@@ -244,7 +244,7 @@ describe('the first connection', () => {
     expect(outcome.error).toMatchObject({
       code: LocalCode.ConnectionLost,
       sent: 'no',
-      message: 'the server closed the connection: no room',
+      message: 'cannot connect to server:9000: the server closed the connection: no room',
     });
   });
 
@@ -253,7 +253,9 @@ describe('the first connection', () => {
     const outcome = world.acquire(60_000);
     await world.dial.reach();
     await world.pass(9_000);
-    expect(outcome.error?.message).toBe('the server did not answer DECLARE in time');
+    expect(outcome.error?.message).toBe(
+      'cannot connect to server:9000: the server did not answer DECLARE in time',
+    );
     expect(world.statuses).toEqual(['connecting', 'disconnected']);
   });
 

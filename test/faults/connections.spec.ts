@@ -421,7 +421,10 @@ describe('a client', () => {
     const client = startClient(server.port);
     const error = await client.connect().catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(ConnectionLostError);
-    expect(error).toMatchObject({ sent: 'no', message: 'the first frame must answer DECLARE' });
+    expect(error).toMatchObject({
+      sent: 'no',
+      message: `cannot connect to 127.0.0.1:${server.port}: the first frame must answer DECLARE`,
+    });
     await server.peers[0]?.waitClosed();
   });
 
@@ -434,7 +437,7 @@ describe('a client', () => {
     await expect(client.connect()).rejects.toMatchObject({
       name: 'ConnectionLostError',
       sent: 'no',
-      message: 'who are you?',
+      message: `cannot connect to 127.0.0.1:${server.port}: who are you?`,
     });
   });
 

@@ -1,0 +1,35 @@
+import type { EarlyEnd } from './socket-link.js';
+
+/** First bytes of an alert of TLS, whatever its version. */
+const TLS_ALERT = Buffer.of(0x15, 0x03);
+const HTTP = Buffer.from('HTTP/');
+
+/** How OpenSSL words an alert of the other side: `...:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:...` */
+const ALERT = /:SSL routines:[^:]*:(?:tls|ssl)v\d+ alert ([^:]+):/;
+
+/**
+ * What it means to a client that a connection ends before the server has said anything that it should. A TLS server that
+ * refuses a client's certificate, in TLS 1.3, does so after the client's handshake.
+ */
+export function meaningOf({ first, error }: EarlyEnd, secure: boolean): Error | undefined {
+  if (first?.subarray(0, 2).equals(TLS_ALERT)) return told('the server speaks TLS (option tls)', error);
+  if (first?.subarray(0, HTTP.length).equals(HTTP)) return told('the server speaks HTTP, not rap', error);
+  if (first) return undefined;
+  const refused = error && refusal(error);
+  if (refused) return refused;
+  if (error && (error as { code?: unknown }).code !== 'ECONNRESET') return undefined;
+  const perhaps = secure
+    ? 'it may not accept the certificate of this client'
+    : 'it may speak TLS (option tls)';
+  return told(`the server closed the connection without an answer; ${perhaps}`, error);
+}
+
+/** An alert by which the server refused TLS, in words. */
+export function refusal(error: Error): Error | undefined {
+  const alert = ALERT.exec(error.message)?.[1];
+  return alert === undefined ? undefined : told(`the server refused TLS: ${alert}`, error);
+}
+
+function told(message: string, cause: (Error & { code?: unknown }) | undefined): Error {
+  return Object.assign(new Error(message, { cause }), cause?.code === undefined ? {} : { code: cause.code });
+}
