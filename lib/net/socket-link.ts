@@ -129,6 +129,10 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     return this.#writer.blockedMs;
   }
 
+  get isBehind(): boolean {
+    return this.#delivering || this.#pauses > 0;
+  }
+
   /** Whether this side has ended the connection, and what was sent last is on its way. */
   get isEnding(): boolean {
     return this.#linger !== undefined && !this.socket.closed;

@@ -47,6 +47,8 @@ export interface Link {
   readonly pendingBytes: number;
   /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
   readonly blockedMs: number;
+  /** Whether frames may have come that were not handed on: it is paused, or others have their turn. */
+  readonly isBehind: boolean;
 
   /** Tells `receiver` of the end of the connection; nothing is read before `start`. */
   attach(receiver: LinkReceiver): void;

@@ -14,6 +14,9 @@ const RETIRE_GRACE_MS = 24 * 3_600_000;
 /** Time for a client to say that it has heard of the shutdown, if nothing runs. */
 const FLUSH_PATIENCE_MS = 1000;
 
+/** A look that comes so late says nothing of the client: this process stood still, and has not looked at its sockets. */
+const LATE_MS = FLUSH_PATIENCE_MS / 4;
+
 /**
  * Where a connection stands.
  *
@@ -35,8 +38,16 @@ const FLUSH_PATIENCE_MS = 1000;
 type State =
   | { readonly name: 'opening'; readonly timer: Timer }
   | { readonly name: 'open' }
-  | { readonly name: 'draining'; timer: Timer | undefined; until: number; flushed: boolean; flush?: Timer }
+  | Draining
   | { readonly name: 'closed'; readonly reason: Fault };
+
+interface Draining {
+  readonly name: 'draining';
+  timer: Timer | undefined;
+  until: number;
+  flushed: boolean;
+  flush?: Timer;
+}
 
 export type LifeState = State['name'];
 
@@ -107,20 +118,33 @@ export class PeerLife {
       Object.assign(this.#state, { timer, until });
       return;
     }
-    const state: Extract<State, { name: 'draining' }> = { name: 'draining', timer, until, flushed: false };
+    const state: Draining = { name: 'draining', timer, until, flushed: false };
     const flushed = (): void => {
       state.flush?.cancel();
       state.flushed = true;
       this.closeIfDrained();
     };
     this.#state = state;
-    // who does not answer has nothing under way that it could not be told of: CLOSE says what was taken
-    state.flush = clock.after(Math.min(FLUSH_PATIENCE_MS, graceMs), flushed);
+    this.#limitFlush(state, flushed);
     host.sendEvent(EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
     // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
     host.measurePing({
       resolve: flushed,
       reject: () => {},
+    });
+  }
+
+  /**
+   * A client that does not answer has nothing under way that it could not be told of: CLOSE says what was taken. Its time
+   * counts only while the ping has left and this side reads: before, its requests may lie here.
+   */
+  #limitFlush(state: Draining, flushed: () => void): void {
+    const { clock, link } = this.options;
+    const dueAt = clock.now() + FLUSH_PATIENCE_MS;
+    state.flush = clock.after(FLUSH_PATIENCE_MS, () => {
+      const isLate = clock.now() - dueAt >= LATE_MS;
+      if (isLate || link.pendingBytes > 0 || link.isBehind) this.#limitFlush(state, flushed);
+      else flushed();
     });
   }
 

@@ -9,6 +9,7 @@ import {
   connectRaw,
   Handlers,
   openRaw,
+  pass,
   release,
   resetHandlers,
   seen,
@@ -76,6 +77,22 @@ describe('T21 a server that stops', () => {
     expect(isClosed).toBe(false);
     raw.socket.resume();
     for (let i = 0; i < 12; i++) expect((await raw.answer(5 + 2 * i))[3]).toHaveLength(1 << 20);
+    expect(await raw.closeReason()).toBe(CloseReason.Shutdown);
+    await closed;
+  });
+
+  it('serves what had come and was not yet read, since its answers wait for a slow reader', async () => {
+    const app = await startApp({ closeTimeoutMs: 10_000 });
+    const raw = await openRaw(app);
+    raw.socket.pause();
+    const ids = Array.from({ length: 24 }, (_, i) => 5 + 2 * i);
+    raw.send(...ids.map((id) => call(id, 'produce', 1 << 20)));
+    await until(() => seen.produced > 0, 'the calls to run');
+    const closed = app.app.close();
+    await pass(1500); // the client cannot have heard of it: it does not read
+    expect(seen.produced).toBeLessThan(ids.length);
+    raw.socket.resume();
+    for (const id of ids) expect((await raw.answer(id))[3]).toHaveLength(1 << 20);
     expect(await raw.closeReason()).toBe(CloseReason.Shutdown);
     await closed;
   });

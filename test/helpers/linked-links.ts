@@ -139,6 +139,10 @@ export class LinkedLink implements Link {
     return this.#pauses > 0;
   }
 
+  get isBehind(): boolean {
+    return this.paused || this.#mayHaveFrames;
+  }
+
   attach(): void {}
 
   start(receiver: LinkReceiver): void {

@@ -78,6 +78,36 @@ it('does not wait for the answer to its ping for longer than a second, if nothin
   expect(pair.server.state).toBe('closed');
 });
 
+it.each<[string, () => void, () => void]>([
+  [
+    'while the shutdown event itself waits to be sent',
+    () => pair.links.toClient.hold(),
+    () => pair.links.toClient.release(),
+  ],
+  ['while this side does not read', () => pair.links.server.pause(), () => pair.links.server.resume()],
+])('gives the client its second from when it can be heard: not %s', (_what, begin, end) => {
+  open();
+  pair.links.toServer.hold();
+  begin();
+  pair.server.drain(9_000);
+  pair.pass(3_500, 100);
+  expect(pair.server.state).toBe('draining');
+  end();
+  pair.pass(500, 100);
+  expect(pair.server.state).toBe('closed');
+});
+
+it('gives the client another second if this process stood still meanwhile', () => {
+  open();
+  pair.links.toServer.hold();
+  pair.server.drain(9_000);
+  pair.clock.stall(2_000);
+  pair.pass(900, 100);
+  expect(pair.server.state).toBe('draining');
+  pair.pass(100);
+  expect(pair.server.state).toBe('closed');
+});
+
 it('does not close before the answer to its ping, though nothing runs', () => {
   open();
   pair.links.toServer.hold();

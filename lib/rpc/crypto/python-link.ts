@@ -46,6 +46,10 @@ export class PythonLink implements Link, LinkReceiver {
     return this.inner.blockedMs;
   }
 
+  get isBehind(): boolean {
+    return this.inner.isBehind;
+  }
+
   get received(): Buffer | undefined {
     return this.inner.received;
   }
