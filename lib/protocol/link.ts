@@ -45,8 +45,6 @@ export interface Link {
   readonly local: RemoteAddress;
   /** Bytes that were sent and wait for the kernel. */
   readonly pendingBytes: number;
-  /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
-  readonly blockedMs: number;
 
   /** Tells `receiver` of the end of the connection; nothing is read before `start`. */
   attach(receiver: LinkReceiver): void;
