@@ -18,6 +18,8 @@ import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
 
 /** Time that a closed connection has to take what was written last, before it is destroyed. */
 const LINGER_MS = 100;
+/** The same for much that was written. A server that stops waits for it: a client that reads nothing must not hold it up. */
+const LONG_LINGER_MS = 10_000;
 
 /** A frame whose time is up while nobody reads is looked at again so often. */
 const MIN_CHECK_MS = 100;
@@ -123,10 +125,6 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
 
   get pendingBytes(): number {
     return this.#writer.pendingBytes;
-  }
-
-  get blockedMs(): number {
-    return this.#writer.blockedMs;
   }
 
   get isBehind(): boolean {
@@ -244,10 +242,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.destroy();
   }
 
-  /** Large answers that were sent just before the end get the time of a stall, not of a goodbye. */
+  /** Large answers that were sent just before the end get more time than a goodbye. */
   #lingerForUnsent(): void {
     if (this.pendingBytes === 0) return this.destroy();
-    this.#linger = this.options.clock.after(this.options.limits.writeStallTimeoutMs, () => this.destroy());
+    const lingerMs = Math.min(LONG_LINGER_MS, this.options.limits.writeStallTimeoutMs);
+    this.#linger = this.options.clock.after(lingerMs, () => this.destroy());
   }
 
   /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */

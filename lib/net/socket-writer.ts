@@ -10,6 +10,12 @@ import { nextTick, setImmediate } from './runtime.js';
 /** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
 const BATCH_BYTES = 64 * 1024;
 
+/**
+ * A stall is a number of looks in a row that find no progress. One that comes late, because this process or the whole machine stood still,
+ * counts as one, however much time has passed: the peer gets the rest of its time.
+ */
+const STALL_LOOKS = 4;
+
 /** A batch of more pieces is copied into one: each may keep a slab from being freed while the socket does not take it. */
 const MAX_PIECES = 4;
 
@@ -36,9 +42,9 @@ export class SocketWriter {
   #piecesBytes = 0;
   #scheduled = false;
   #blocked = false;
-  #blockedSince = 0;
   #ending = false;
   #stall: Timer | undefined;
+  #looksLeft = 0;
   #records: RecordWriter | undefined;
   readonly #flushSoon = (): void => this.#flush();
 
@@ -50,11 +56,6 @@ export class SocketWriter {
   /** Bytes that the kernel has not taken. */
   get pendingBytes(): number {
     return this.#outbox.bytes + this.#piecesBytes + this.socket.writableLength;
-  }
-
-  /** Time since the kernel took something last, while it has more to take. */
-  get blockedMs(): number {
-    return this.#blocked ? this.options.clock.now() - this.#blockedSince : 0;
   }
 
   write(frame: EncodedFrame): void {
@@ -125,12 +126,18 @@ export class SocketWriter {
     }
     this.#blocked = true;
     this.#pieces = this.#outbox.wait(this.#pieces);
-    this.#blockedSince = this.options.clock.now();
-    this.#stall ??= this.options.clock.after(this.options.stallTimeoutMs, this.#onTime);
+    this.#looksLeft = STALL_LOOKS;
+    this.#lookLater();
   }
 
-  /** Where this process stood still, the peer may have read meanwhile: the sockets are looked at before that is judged. */
+  #lookLater(): void {
+    this.#stall = this.options.clock.after(this.options.stallTimeoutMs / STALL_LOOKS, this.#onTime);
+  }
+
+  /** The sockets are looked at before the last look is judged: what the peer has read may not be known here yet. */
   readonly #onTime = (): void => {
+    this.#looksLeft -= 1;
+    if (this.#looksLeft > 0) return this.#lookLater();
     const timer = this.#stall;
     setImmediate(() => {
       if (timer && this.#stall === timer) this.options.onStall();

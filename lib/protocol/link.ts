@@ -45,8 +45,6 @@ export interface Link {
   readonly local: RemoteAddress;
   /** Bytes that were sent and wait for the kernel. */
   readonly pendingBytes: number;
-  /** How long the kernel has taken none of them, in milliseconds; 0 where nothing waits. */
-  readonly blockedMs: number;
   /** Whether frames may have come that were not handed on: it is paused, or others have their turn. */
   readonly isBehind: boolean;
 

@@ -72,9 +72,12 @@ export interface RapLimits extends FrameLimits {
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
-  /** Unsent bytes at which a server drops a connection that takes nothing for a second, and a client refuses whatever it cannot queue. Default 16 MiB. */
+  /** Unsent bytes, answers left out, at which a server drops a connection; unsent bytes at which a client refuses whatever it cannot queue. Default 16 MiB. */
   readonly sendBufferHardBytes: number;
-  /** Time in which a blocked connection must take some bytes. Default 10 s, as NATS. */
+  /**
+   * Time in which a blocked connection must take some bytes. Default 30 s: the kernel tells of room in its buffer only when a third of it is free,
+   * 1.4 MB of Linux's 4 MiB, so that a reader of 50 KB/s is seen to move every 28 s. NATS has 10 s for a write.
+   */
   readonly writeStallTimeoutMs: number;
   /** Pings that a peer may send at once, and again each second after. Default 60 and 10: a Python client sends 3 in 1 to 3 s. */
   readonly pingBurst: number;
@@ -110,7 +113,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   framesPerTick: 64,
   sendBufferSoftBytes: 1024 * 1024,
   sendBufferHardBytes: 16 * 1024 * 1024,
-  writeStallTimeoutMs: 10_000,
+  writeStallTimeoutMs: 30_000,
   pingBurst: 60,
   pingsPerSecond: 10,
 };

@@ -113,7 +113,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
       letGo: () => this.channels.endFurthestBehind(),
     });
     const onDeaf = this.#deaf.bind(this);
-    this.#sendWatch = new SendWatch(link, limits, clock, onDeaf, this.#account);
+    this.#sendWatch = new SendWatch(link, limits, onDeaf, this.#account);
     this.#ids = new CorrelationIds(isServer ? 4 : 3, (id) => this.#isLive(id));
     const ended = (): void => this.#life.closeIfDrained();
     const send = this.#send.bind(this);
@@ -329,7 +329,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   #send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
     const size = this.#link.send(type, id, header, body);
-    if (this.role === 'server') this.#sendWatch.sent();
+    if (this.role === 'server') this.#sendWatch.sent(size);
     return size;
   }
 
@@ -361,7 +361,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
   onDrain(): void {
     this.calls.flush();
     this.channels.flush();
-    if (this.serving.onDrain()) this.#sendWatch.drained();
+    this.#sendWatch.drained(this.serving.onDrain());
   }
 
   // What the opening asks for: see OpeningHost.

@@ -95,7 +95,7 @@ export class Serving {
   #send(call: IncomingCall, header: Header | null, body: unknown): void {
     try {
       this.options.link.send(MsgType.Msg, call.id, header, body);
-      this.options.sendWatch.sent(true);
+      this.options.sendWatch.answered();
     } catch (error) {
       this.answerError(call, error as Fault);
     }

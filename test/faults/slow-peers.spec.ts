@@ -54,15 +54,17 @@ describe('T12 a server', () => {
     await bystander.goesOn();
   });
 
-  it('destroys a peer for which more waits than the hard limit', async () => {
-    await start({ limits: { maxFrameBytes: 64 * 1024, sendBufferHardBytes: 0 } });
+  it('destroys a peer for which more waits than the hard limit, too', async () => {
+    await start({
+      limits: { maxFrameBytes: 64 * 1024, sendBufferHardBytes: 0, writeStallTimeoutMs: 300 },
+    });
     const raw = await openRaw(app);
     raw.socket.pause();
     for (let i = 0; i < 250; i++) raw.send(call(5 + 2 * i, 'hold', 'x'.repeat(60_000)));
     await until(() => seen.started === 250, 'the calls to run');
     release();
     await until(() => ends.length === 1, 'the connection to be destroyed');
-    expect(ends).toEqual([expect.stringContaining('limits.sendBufferHardBytes')]);
+    expect(ends).toEqual([expect.stringContaining('limits.writeStallTimeoutMs')]);
     expect(app.log.lines).toEqual([]);
     await bystander.goesOn();
     expect(app.server.stats()).toMatchObject({ connections: 1 });

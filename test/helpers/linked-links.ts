@@ -109,8 +109,6 @@ export class LinkedLink implements Link {
   closed = false;
   /** The test plays this side: what comes is taken and dropped, it stands in the wire's `frames`. */
   played = false;
-  /** The test says how long the other end has taken nothing. */
-  blockedMs = 0;
 
   readonly #decoder: FrameDecoder;
   #receiver: LinkReceiver | undefined;

@@ -285,11 +285,35 @@ describe('a stall', () => {
     expect([log, clock.pending]).toEqual([['drain'], 0]);
   });
 
+  it('is none where the last look finds that the peer has read', async () => {
+    socket.block();
+    write('x');
+    await turn();
+    clock.advance(STALL_MS);
+    socket.unblock();
+    await turn();
+    expect([log, clock.pending]).toEqual([['drain'], 0]);
+  });
+
+  it('is none where this process stood still, and the peer with it, but for the rest of its time', async () => {
+    socket.block();
+    write('x');
+    await turn();
+    clock.stall(5 * STALL_MS);
+    await turn();
+    clock.stall(5 * STALL_MS);
+    await turn();
+    expect(log).toEqual([]);
+    clock.advance(STALL_MS / 2);
+    await turn();
+    expect(log).toEqual(['stall']);
+  });
+
   it('is none any more when the socket is gone in that moment', async () => {
     socket.block();
     write('x');
     await turn();
-    clock.stall(STALL_MS);
+    clock.advance(STALL_MS);
     writer.stop();
     await turn();
     expect(log).toEqual([]);

@@ -2,91 +2,90 @@ import type { Link } from '../../lib/protocol/link.js';
 import { Account } from '../../lib/rpc/account.js';
 import { resolveLimits } from '../../lib/rpc/limits.js';
 import { SendWatch } from '../../lib/rpc/send-watch.js';
-import { FakeClock } from '../helpers/fake-clock.js';
 
 const HARD = 40_000_000;
 const LIMITS = resolveLimits({ sendBufferSoftBytes: 1000, sendBufferHardBytes: HARD });
 
-let clock: FakeClock;
-let link: { pendingBytes: number; blockedMs: number; pauses: number };
+let link: { pendingBytes: number; pauses: number };
 let deaf: number[];
 let watch: SendWatch;
 let account: Account;
 
 beforeEach(() => {
-  clock = new FakeClock();
-  account = new Account(2_000);
+  account = new Account(HARD);
   deaf = [];
-  const blockedAt = clock.now();
   link = {
     pendingBytes: 0,
-    get blockedMs() {
-      return this.pendingBytes > 0 ? clock.now() - blockedAt : 0;
-    },
     pauses: 0,
     pause: () => (link.pauses += 1),
     resume: () => (link.pauses -= 1),
   } as typeof link;
-  watch = new SendWatch(link as unknown as Link, LIMITS, clock, (bytes) => deaf.push(bytes), account);
+  watch = new SendWatch(link as unknown as Link, LIMITS, (bytes) => deaf.push(bytes), account);
 });
 
-/** More waits than ever should. */
-function exceed(isAnswer: boolean): void {
-  link.pendingBytes = HARD + 1;
-  watch.sent(isAnswer);
+function answer(bytes: number): void {
+  link.pendingBytes += bytes;
+  watch.answered();
+}
+
+function send(bytes: number): void {
+  link.pendingBytes += bytes;
+  watch.sent(bytes);
 }
 
 it('reads no requests beyond the soft limit, until all is taken', () => {
-  link.pendingBytes = 1000;
-  watch.sent(true);
+  answer(1000);
   expect([watch.isPaused, link.pauses]).toEqual([false, 0]);
-  link.pendingBytes = 1001;
-  watch.sent(true);
-  watch.sent(true);
+  answer(1);
+  answer(0);
+  expect([watch.isPaused, link.pauses]).toEqual([true, 1]);
+  link.pendingBytes = 0;
+  watch.drained(false); // answers wait behind that
   expect([watch.isPaused, link.pauses]).toEqual([true, 1]);
   watch.drained();
   watch.drained();
   expect([watch.isPaused, link.pauses]).toEqual([false, 0]);
 });
 
+it('has answers wait when the account is full of what waits, and no longer', () => {
+  answer(HARD);
+  expect(watch.isFull).toBe(false);
+  answer(1);
+  expect([watch.isFull, account.held]).toEqual([true, HARD + 1]);
+  link.pendingBytes = 0;
+  watch.drained();
+  expect([watch.isFull, account.held]).toEqual([false, 0]);
+});
+
+it('keeps a peer for which answers wait, however many: it is the link that sees whether it reads', () => {
+  answer(HARD);
+  answer(2 * HARD);
+  send(1000);
+  expect(deaf).toEqual([]);
+});
+
 it('leaves a peer at once for which more waits that it has not asked for', () => {
-  exceed(false);
-  expect(deaf).toEqual([HARD + 1]);
+  answer(2000);
+  send(HARD);
+  expect(deaf).toEqual([]);
+  send(1);
+  expect(deaf).toEqual([2000 + HARD + 1]);
 });
 
-it('gives the answers a second, and then leaves a peer that has taken nothing', () => {
-  exceed(true);
-  clock.advance(999);
+it('forgets what the peer has taken', () => {
+  for (let i = 0; i < 5; i++) {
+    send(HARD);
+    link.pendingBytes = 0;
+    watch.drained(false);
+  }
   expect(deaf).toEqual([]);
-  clock.advance(1);
-  expect(deaf).toEqual([HARD + 1]);
+});
+
+it('holds nothing when the connection is over', () => {
+  answer(5000);
   watch.stop();
-  expect(clock.pending).toBe(0);
-});
-
-it('keeps a peer that reads, whatever it has asked for', () => {
-  exceed(true);
-  clock.advance(500);
-  link.pendingBytes = 0;
+  expect(account.held).toBe(0);
   watch.drained();
-  clock.advance(10_000);
-  expect(deaf).toEqual([]);
-});
-
-it('says nothing of a peer where this process stood still, as that may have read meanwhile', () => {
-  exceed(true);
-  clock.stall(5000);
-  watch.sent(true); // an answer that was due, before the loop has looked at its sockets
-  expect(deaf).toEqual([]);
-  link.pendingBytes = 0;
-  watch.drained();
-  clock.advance(10_000);
-  expect(deaf).toEqual([]);
-});
-
-it('leaves a peer all the same that does not read after that', () => {
-  exceed(true);
-  clock.stall(5000);
-  clock.advance(1000);
-  expect(deaf).toEqual([HARD + 1]);
+  answer(5000);
+  expect(account.held).toBe(0);
 });

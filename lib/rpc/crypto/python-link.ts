@@ -42,10 +42,6 @@ export class PythonLink implements Link, LinkReceiver {
     return this.inner.pendingBytes;
   }
 
-  get blockedMs(): number {
-    return this.inner.blockedMs;
-  }
-
   get isBehind(): boolean {
     return this.inner.isBehind;
   }
