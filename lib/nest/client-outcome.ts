@@ -1,4 +1,5 @@
 /* oxlint-disable typescript/unbound-method -- an outcome is made of functions */
+import type { WritePacket } from '@nestjs/microservices';
 import { map, Observable, type Subscriber } from 'rxjs';
 import { captureContext } from '../rpc/async-context.js';
 import type { Outcome } from './client-attempt.js';
@@ -12,6 +13,17 @@ export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outco
     resolve: (value) => context.runInAsyncScope(resolve, undefined, value),
     reject: (error) => context.runInAsyncScope(reject, undefined, error),
     stream: stream && ((channel) => context.runInAsyncScope(stream, undefined, channel)),
+  };
+}
+
+/** The outcome of a call in the words of Nest's `publish()`. */
+export function outcomeForPacket(callback: (packet: WritePacket) => void): Outcome<unknown> {
+  return {
+    resolve(response) {
+      callback({ response });
+      callback({ isDisposed: true });
+    },
+    reject: (err) => callback({ err }),
   };
 }
 
