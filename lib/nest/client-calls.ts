@@ -2,6 +2,7 @@ import type { ReadPacket } from '@nestjs/microservices';
 import type { Connection } from '../cluster/connection.js';
 import { Extension } from '../protocol/extension.js';
 import { captureContext } from '../rpc/async-context.js';
+import type { Fault } from '../protocol/fault.js';
 import { Snapshot } from '../protocol/snapshot.js';
 import type { Channel } from '../rpc/channel.js';
 import { ChannelLimit } from '../rpc/channel-limit.js';
@@ -15,6 +16,7 @@ import { cancelChannelOn, unlessAborted } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
 import { toRapError } from './errors.js';
 import { type ClientCodec, copyOf } from './nest-codec.js';
+import type { OpenStream } from './rap-stream.js';
 
 const NOTHING = (): void => {};
 
@@ -64,11 +66,13 @@ export class ClientCalls {
 
   /** A body as it is now, to be sent later, and again. What cannot be sent throws only then. */
   held(body: unknown): () => unknown {
-    const { connection } = this.options;
+    const { connection, codec } = this.options;
+    // a serializer of Nest gets a value, and not what is sent of it
+    const hold = codec() ? copyOf : (it: unknown): unknown => connection.hold(it);
     try {
-      const held = connection.hold(body);
+      const held = hold(body);
       // whoever works on a copy may change it
-      return () => (held instanceof Snapshot ? connection.hold(held.value) : held);
+      return () => hold(held instanceof Snapshot ? held.value : held);
     } catch (error) {
       return () => {
         throw error;
@@ -101,6 +105,24 @@ export class ClientCalls {
     } catch (error) {
       throw toRapError(error);
     }
+  }
+
+  /** How a stream is opened: much later perhaps, and again. */
+  opener(
+    packet: () => ReadPacket,
+    parameters: () => unknown,
+    options: RapCallOptions | undefined,
+  ): OpenStream {
+    return async (reader) => {
+      const body = parameters();
+      const channel = await this.openChannel(packet(), options, {
+        forStream: true,
+        isWanted: () => !reader.isOver,
+      });
+      // a channel that cannot take its parameters has ended, and says why to the reader
+      channel.write(body).catch((error: Fault) => channel.cancel(error));
+      return channel;
+    };
   }
 
   /** Opens a channel, or a stream, as soon as there is a connection; it is usable at once. */

@@ -31,7 +31,8 @@ import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
 import { serviceProxy } from './service/service-proxy.js';
 import type { RapServiceClient } from './service/service-types.js';
-import { ClientStream, type RapIterable, type StreamView } from './rap-stream.js';
+import { UndecidedCall } from './service/undecided-call.js';
+import { ClientStream, type OpenStream, type RapIterable, type StreamView } from './rap-stream.js';
 
 const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
 const NOTHING = (): void => {};
@@ -115,16 +116,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T> {
     // it may begin much later, and again: with what was said now
     const parameters = this.#calls.held(data);
-    return new ClientStream<T>(async (isWanted) => {
-      const body = parameters();
-      const channel = await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
-        forStream: true,
-        isWanted,
-      });
-      // a channel that cannot take its parameters has ended, and says why to the reader
-      channel.write(body).catch((error: Fault) => channel.cancel(error));
-      return channel;
-    }, this.#view());
+    return new ClientStream<T>(this.#opener(pattern, parameters, options), this.#view());
   }
 
   /**
@@ -193,8 +185,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /**
    * The handlers of a controller class as functions, for whoever has the class at hand, as in a monorepo: types are those
-   * of its methods, targets and kinds those of its decorators. A method that is no generator itself and returns one must
-   * say so: `@MessagePattern('orders', { kind: 'stream' })`.
+   * of its methods, targets and kinds those of its decorators. If nothing says whether a method streams, what it gives can be
+   * awaited as well as iterated, and that decides; `@MessagePattern('orders', { kind: 'stream' })` says it.
    *
    * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
    */
@@ -206,11 +198,34 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
           stream: (...args) => this.stream(...args),
           channel: (...args) => this.channel(...args),
           emit: (...args) => this.emit(...args),
+          undecided: (...args) => this.#undecided(...args),
           normalize: (pattern) => this.normalizePattern(pattern),
         },
         controller,
       ),
     );
+  }
+
+  /** A call of a method that may stream or not. */
+  #undecided<T>(target: string, data: unknown, options: RapCallOptions | undefined): UndecidedCall<T> {
+    const parameters = this.#calls.held(data);
+    return new UndecidedCall<T>({
+      target,
+      open: this.#opener(target, parameters, options),
+      start: (outcome) => {
+        try {
+          return this.#start(target, parameters(), options, outcome, true);
+        } catch (error) {
+          outcome.reject(this.serializeError(toRapError(error)));
+          return NOTHING;
+        }
+      },
+      view: this.#view(),
+    });
+  }
+
+  #opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
+    return this.#calls.opener(() => this.#packet(pattern, undefined), parameters, options);
   }
 
   #proxy<T>(key: object, make: () => T): T {

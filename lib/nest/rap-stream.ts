@@ -11,8 +11,16 @@ export interface StreamView<T> {
   error(error: unknown): unknown;
 }
 
-/** Opens the channel of a stream, or has it already. `isWanted`: whether its reader has not left meanwhile. */
-export type OpenStream = (isWanted: () => boolean) => Promise<Channel> | Channel;
+/** Who reads a stream, while that is opened. */
+export interface StreamReader {
+  /** It has left: the channel is not wanted any more. */
+  readonly isOver: boolean;
+  /** Called when it leaves. */
+  whenLeft: (() => void) | undefined;
+}
+
+/** Opens the channel of a stream, or has it already. */
+export type OpenStream = (reader: StreamReader) => Promise<Channel> | Channel;
 
 /**
  * A stream that is read: with `for await`, as an Observable or as a Readable. Whichever is used, leaving it ends the
@@ -63,11 +71,13 @@ export class ClientStream<T> implements RapIterable<T> {
  * A stream's values. The channel opens with the first `next()`; leaving early cancels the stream, and the server's
  * generator is told to stop. A `next()` that waits meanwhile resolves as at the end.
  */
-class StreamIterator<T> implements AsyncIterator<T, undefined> {
+class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
+  isOver = false;
+  whenLeft: (() => void) | undefined;
+
   #channel: Channel | undefined;
   #opening: Promise<void> | undefined;
   #leave: (() => void) | undefined;
-  #over = false;
 
   constructor(
     private readonly open: OpenStream,
@@ -76,7 +86,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined> {
 
   next(): Promise<IteratorResult<T, undefined>> {
     // the common case costs one promise: the value is here already
-    const message = this.#over ? undefined : this.#channel?.poll();
+    const message = this.isOver ? undefined : this.#channel?.poll();
     if (!message) return this.#next();
     try {
       return Promise.resolve({ done: false, value: this.view.value(message.body) });
@@ -86,8 +96,9 @@ class StreamIterator<T> implements AsyncIterator<T, undefined> {
   }
 
   return(): Promise<IteratorResult<T, undefined>> {
-    this.#over = true;
+    this.isOver = true;
     this.#leave?.();
+    this.whenLeft?.();
     this.#channel?.leave(this);
     this.#channel?.close();
     return Promise.resolve(END);
@@ -95,12 +106,12 @@ class StreamIterator<T> implements AsyncIterator<T, undefined> {
 
   async #next(): Promise<IteratorResult<T, undefined>> {
     try {
-      if (this.#over) return END;
+      if (this.isOver) return END;
       if (!this.#channel) await (this.#opening ??= this.#start());
       // it may have been left meanwhile
-      const message = this.#over ? undefined : await this.#channel?.read(this);
+      const message = this.isOver ? undefined : await this.#channel?.read(this);
       if (message) return { done: false, value: this.view.value(message.body) };
-      this.#over = true;
+      this.isOver = true;
       return END;
     } catch (error) {
       throw this.#failed(error);
@@ -111,10 +122,10 @@ class StreamIterator<T> implements AsyncIterator<T, undefined> {
   #start(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#leave = resolve;
-      const opening = new Promise<Channel>((opened) => opened(this.open(() => !this.#over)));
+      const opening = new Promise<Channel>((opened) => opened(this.open(this)));
       opening.then((channel) => {
         this.#channel = channel;
-        if (this.#over) channel.close();
+        if (this.isOver) channel.close();
         resolve();
       }, reject);
     });
@@ -122,7 +133,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined> {
 
   /** Nobody calls `return()` after an error: a value that cannot be shown must not leave the stream open. */
   #failed(error: unknown): unknown {
-    this.#over = true;
+    this.isOver = true;
     this.#channel?.close();
     return this.view.error(toRapError(error));
   }

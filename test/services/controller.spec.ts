@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { Observable, of, range } from 'rxjs';
+import { Observable, range } from 'rxjs';
 import {
   ChannelPattern,
   clientStream,
@@ -169,16 +169,21 @@ describe('client.controller', () => {
     expect(await Promise.resolve(math)).toBe(math);
   });
 
-  it('fails with ChannelError where a method streams without a word', async () => {
+  it('gives a stream where a method streams without a word', async () => {
     @Controller()
     class SilentController {
       @MessagePattern('silent') silent(): Iterable<number> {
-        return [of(1)].values() as never;
+        return [1, 2].values();
+      }
+      @MessagePattern('typed', { kind: 'unary' }) typed(): Iterable<number> {
+        return [1, 2].values();
       }
     }
     const { client } = await scope.serve([SilentController]);
-    const silent = client().controller(SilentController) as unknown as { silent(): Promise<unknown> };
+    const controller = client().controller(SilentController);
 
-    expect((await rejection(silent.silent())).message).toContain('use stream(), not call()');
+    expect(await all(await Promise.resolve(controller.silent() as never))).toEqual([1, 2]);
+    const typed = controller.typed() as unknown as Promise<unknown>;
+    expect((await rejection(typed)).message).toContain('use stream(), not call()');
   });
 });

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
-import { Readable } from 'node:stream';
+import type { RapCallOptions } from '../client-options.js';
 import { RegisteredError, toRapError } from '../errors.js';
 import { isGenerator, methodNames, patternMetadata, type PatternMetadata } from '../method-metadata.js';
 import { targetOf } from '../pattern.js';
@@ -8,11 +8,14 @@ import { shown } from '../shown.js';
 import type { RapMethodKind } from './contract.js';
 import type { RapControllerClient } from './controller-types.js';
 import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+import type { UndecidedCall } from './undecided-call.js';
 import { isIterable } from './upload.js';
 
 /** What a controller's proxy asks of its client. */
 export interface ControllerCaller extends ServiceCaller {
   emit(pattern: unknown, data: unknown): Observable<unknown>;
+  /** Calls a method that may stream or not. */
+  undecided<T>(target: string, data: unknown, options: RapCallOptions | undefined): UndecidedCall<T>;
   /** Nest's own form of a pattern. */
   normalize(pattern: never): string;
 }
@@ -45,12 +48,14 @@ export function controllerProxy<T extends object>(
 function callerOf(
   client: ControllerCaller,
   { patterns, extras, isEvent }: PatternMetadata,
-  kind: RapMethodKind,
+  kind: RapMethodKind | undefined,
   method: string,
 ): MethodCaller {
   const target = rapTarget(client, patterns[0], extras.group);
   if (isEvent)
     return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
+  if (kind === undefined)
+    return (input: unknown, options?: RapCallOptions) => client.undecided(target, input, options);
   const caller = methodCaller(client, target, kind, extras.service?.method.timeoutMs);
   return kind === 'duplex' ? opener(caller, method) : caller;
 }
@@ -75,16 +80,27 @@ function rapTarget(client: ControllerCaller, pattern: unknown, group: string | u
   }
 }
 
-function kindOf(prototype: Record<string, object>, name: string, { extras }: PatternMetadata): RapMethodKind {
+/** `undefined` if only the answer says whether it streams: another decorator may have wrapped the method. */
+function kindOf(
+  prototype: Record<string, object>,
+  name: string,
+  { extras }: PatternMetadata,
+): RapMethodKind | undefined {
   if (extras.service) return extras.service.method.kind;
   if (extras.kind === 'channel') return 'duplex';
   if (extras.kind !== undefined) return extras.kind === 'stream' ? 'serverStream' : 'unary';
+  if (isGenerator(prototype[name] as object)) return 'serverStream';
+  if (!Reflect.hasMetadata(RETURN_TYPE_METADATA, prototype, name)) return undefined;
   const returned: unknown = Reflect.getMetadata(RETURN_TYPE_METADATA, prototype, name);
-  const streams =
-    isGenerator(prototype[name] as object) ||
-    returned === Observable ||
-    (typeof returned === 'function' && (returned === Readable || returned.prototype instanceof Readable));
-  return streams ? 'serverStream' : 'unary';
+  if (returned === Object || returned === Promise) return undefined;
+  return isStreamClass(returned) ? 'serverStream' : 'unary';
+}
+
+function isStreamClass(type: unknown): boolean {
+  if (type === Observable) return true;
+  const { prototype } = (type ?? {}) as { prototype?: unknown };
+  if (typeof prototype !== 'object' || prototype === null) return false;
+  return prototype instanceof Observable || Symbol.asyncIterator in prototype;
 }
 
 function refusal(message: string): MethodCaller {
