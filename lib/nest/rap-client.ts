@@ -3,6 +3,7 @@ import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
+import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
@@ -186,7 +187,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * contract; a call costs what `call` costs.
    */
   service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
-    return this.#proxy(definition, () => serviceProxy(this, definition));
+    return this.#proxy(definition, () =>
+      serviceProxy(this, definition, {
+        now: () => this.#connection.peer?.has(Extension.Values),
+        soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
+          (await this.#acquire(target, timeoutMs)).has(Extension.Values),
+      }),
+    );
   }
 
   /**
