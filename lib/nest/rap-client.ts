@@ -28,9 +28,8 @@ import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
 import { RapSession, type SessionClient } from './rap-session.js';
 import type { RapServiceDefinition } from './service/contract.js';
-import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
-import { serviceProxy } from './service/service-proxy.js';
+import { TypedProxies } from './service/typed-proxies.js';
 import type { RapServiceClient } from './service/service-types.js';
 import { streamOf, type StreamView } from './rap-stream.js';
 
@@ -51,8 +50,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #calls: ClientCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
-  /** Proxies by their contracts and controller classes. */
-  readonly #proxies = new WeakMap<object, unknown>();
+  readonly #proxies: TypedProxies;
   /** `undefined` where nothing is to be told of start and stop. */
   readonly #lifecycle: ClientLifecycle | undefined;
   #link: SocketLink | undefined;
@@ -82,6 +80,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       planner: this.#planner,
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
+    });
+    this.#proxies = new TypedProxies(this, (pattern) => this.normalizePattern(pattern as MsPattern), {
+      now: () => this.#connection.peer?.has(Extension.Values),
+      soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
+        (await this.#acquire(target, timeoutMs)).has(Extension.Values),
     });
   }
 
@@ -187,13 +190,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * contract; a call costs what `call` costs.
    */
   service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
-    return this.#proxy(definition, () =>
-      serviceProxy(this, definition, {
-        now: () => this.#connection.peer?.has(Extension.Values),
-        soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
-          (await this.#acquire(target, timeoutMs)).has(Extension.Values),
-      }),
-    );
+    return this.#proxies.service(definition);
   }
 
   /**
@@ -204,26 +201,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
    */
   controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
-    return this.#proxy(controller, () =>
-      controllerProxy(
-        {
-          call: (...args) => this.call(...args),
-          stream: (...args) => this.stream(...args),
-          channel: (...args) => this.channel(...args),
-          emit: (...args) => this.emit(...args),
-          normalize: (pattern) => this.normalizePattern(pattern),
-        },
-        controller,
-      ),
-    );
-  }
-
-  #proxy<T>(key: object, make: () => T): T {
-    const known = this.#proxies.get(key) as T | undefined;
-    if (known) return known;
-    const made = make();
-    this.#proxies.set(key, made);
-    return made;
+    return this.#proxies.controller(controller);
   }
 
   // --- sessions -----------------------------------------------------------------------------------------------
