@@ -3,6 +3,7 @@ import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
 import type { Connection, ConnectionStatus } from '../cluster/connection.js';
 import type { SocketLink } from '../net/socket-link.js';
+import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
 import { systemClock } from '../rpc/clock.js';
 import { DeadlineQueue } from '../rpc/deadline-queue.js';
@@ -27,9 +28,8 @@ import { RapChannel } from './rap-channel.js';
 import { RapStatus, type RapClientEvents } from './rap-events.js';
 import { RapSession, type SessionClient } from './rap-session.js';
 import type { RapServiceDefinition } from './service/contract.js';
-import { controllerProxy } from './service/controller-proxy.js';
 import type { RapControllerClient } from './service/controller-types.js';
-import { serviceProxy } from './service/service-proxy.js';
+import { TypedProxies } from './service/typed-proxies.js';
 import type { RapServiceClient } from './service/service-types.js';
 import { UndecidedCall } from './service/undecided-call.js';
 import { ClientStream, type OpenStream, type RapIterable, type StreamView } from './rap-stream.js';
@@ -51,8 +51,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #calls: ClientCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
-  /** Proxies by their contracts and controller classes. */
-  readonly #proxies = new WeakMap<object, unknown>();
+  readonly #proxies: TypedProxies;
   /** `undefined` where nothing is to be told of start and stop. */
   readonly #lifecycle: ClientLifecycle | undefined;
   #link: SocketLink | undefined;
@@ -83,6 +82,18 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
+    this.#proxies = new TypedProxies(
+      this,
+      {
+        normalize: (pattern) => this.normalizePattern(pattern as MsPattern),
+        undecided: (...args) => this.#undecided(...args),
+      },
+      {
+        now: () => this.#connection.peer?.has(Extension.Values),
+        soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
+          (await this.#acquire(target, timeoutMs)).has(Extension.Values),
+      },
+    );
   }
 
   /** Changes of the connection's state, the latest first. */
@@ -180,7 +191,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * contract; a call costs what `call` costs.
    */
   service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
-    return this.#proxy(definition, () => serviceProxy(this, definition));
+    return this.#proxies.service(definition);
   }
 
   /**
@@ -191,19 +202,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
    */
   controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
-    return this.#proxy(controller, () =>
-      controllerProxy(
-        {
-          call: (...args) => this.call(...args),
-          stream: (...args) => this.stream(...args),
-          channel: (...args) => this.channel(...args),
-          emit: (...args) => this.emit(...args),
-          undecided: (...args) => this.#undecided(...args),
-          normalize: (pattern) => this.normalizePattern(pattern),
-        },
-        controller,
-      ),
-    );
+    return this.#proxies.controller(controller);
   }
 
   /** A call of a method that may stream or not. */
@@ -226,14 +225,6 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   #opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
     return this.#calls.opener(() => this.#packet(pattern, undefined), parameters, options);
-  }
-
-  #proxy<T>(key: object, make: () => T): T {
-    const known = this.#proxies.get(key) as T | undefined;
-    if (known) return known;
-    const made = make();
-    this.#proxies.set(key, made);
-    return made;
   }
 
   // --- sessions -----------------------------------------------------------------------------------------------

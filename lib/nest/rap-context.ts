@@ -1,4 +1,5 @@
 import { BaseRpcContext } from '@nestjs/microservices';
+import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import type { RemoteAddress } from '../protocol/link.js';
@@ -166,6 +167,11 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
       status: Status.Channel,
       message: `${this.target} streams, and an interceptor answers with one value in its place: one that keeps results (CacheInterceptor) cannot keep a stream; let it give an iterable`,
     });
+  }
+
+  /** @internal Whether the caller sends and takes a `Date` and the like as what they are. */
+  get carriesValues(): boolean {
+    return this.#call.peer.has(Extension.Values);
   }
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */

@@ -11,11 +11,13 @@ import { type Check, checked, isThenable } from './standard-schema.js';
 export interface ChannelChecks {
   readonly input: Check | undefined;
   readonly output: Check | undefined;
+  /** The application is told what is wrong with its own messages; that of a server finds it in the log. */
+  readonly isClient?: boolean;
 }
 
 const logger = new Logger('RapServer');
 
-/** The channel of a handler whose messages have schemas. One that does not fit ends the channel, and is handed to nobody. */
+/** A channel whose messages have schemas. One that does not fit ends the channel, and is handed to nobody. */
 export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, Out> {
   readonly #checks: ChannelChecks;
 
@@ -63,6 +65,10 @@ export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, 
     try {
       value = await checked(output, body);
     } catch (error) {
+      if (this.#checks.isClient) {
+        this.close(error);
+        throw error;
+      }
       if (!this.isClosed)
         faultLog.write(
           (line) => logger.error(line),

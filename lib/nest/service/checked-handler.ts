@@ -36,18 +36,28 @@ const MAX_WAITING = 1024;
 /** Puts the checks around a handler; the handler itself where there are none, so that nobody pays for them. */
 export function checkedHandler(handler: MessageHandler, options: CheckedHandlerOptions): MessageHandler {
   const { target, isChannel, returnsResult } = options;
-  const input = options.input && inputCheck(options.input, target);
+  const input = options.input && inputChecks(options.input, target);
   const output = options.output && outputCheck(options.output, target);
   if (!input && !output && !returnsResult) return handler;
   const inner = handler as Handler;
   if (returnsResult) return uploadHandler(inner, input, output);
   if (isChannel) {
-    return (channel: RapChannel, context) => inner(new CheckedChannel(channel, { input, output }), context);
+    return (channel: RapChannel, context: RapContext) =>
+      inner(new CheckedChannel(channel, { input: input?.(context), output }), context);
   }
   return async (data: unknown, context: RapContext) => {
-    const result: unknown = await inner(input ? await received(input, data, context) : data, context);
+    const result: unknown = await inner(
+      input ? await received(input(context), data, context) : data,
+      context,
+    );
     return output ? checkedResult(result, output) : result;
   };
+}
+
+/** The check of what a caller sends: that of one who can send any value, and of one who cannot. */
+function inputChecks(schema: StandardSchema, target: string): (context: RapContext) => Check {
+  const [any, plain] = [inputCheck(schema, target), inputCheck(schema, target, false)];
+  return ({ carriesValues }) => (carriesValues ? any : plain);
 }
 
 /** An event's failure is logged where the context knows of it; nobody else hears. */
@@ -109,7 +119,7 @@ function unfiltered<T>(work: () => T): T {
 }
 
 /** The items of a stream. One that does not fit ends it, and its source. */
-class CheckedIterable implements AsyncIterable<unknown> {
+export class CheckedIterable implements AsyncIterable<unknown> {
   constructor(
     private readonly source: AsyncIterable<unknown> | Iterable<unknown>,
     private readonly check: Check,
@@ -141,9 +151,13 @@ class CheckedIterable implements AsyncIterable<unknown> {
 }
 
 /** An upload: the handler reads items, and what it returns is the one message that the caller gets. */
-function uploadHandler(inner: Handler, input: Check | undefined, output: Check | undefined): MessageHandler {
-  return async (channel: RapChannel, context) => {
-    const items = input ? new CheckedChannel(channel, { input, output: undefined }) : channel;
+function uploadHandler(
+  inner: Handler,
+  input: ((context: RapContext) => Check) | undefined,
+  output: Check | undefined,
+): MessageHandler {
+  return async (channel: RapChannel, context: RapContext) => {
+    const items = input ? new CheckedChannel(channel, { input: input(context), output: undefined }) : channel;
     const answer = async (value: unknown): Promise<void> => {
       const result = output ? await checked(output, value) : value;
       // a caller that has gone, or was refused an item, waits for no result

@@ -1,5 +1,6 @@
 import { ParseError } from '../errors.js';
-import { detailsOf, summaryOf } from './issues.js';
+import { detailsOf, pathText, summaryOf } from './issues.js';
+import { uncarriedIn } from './uncarried.js';
 import {
   type Check,
   checked,
@@ -8,9 +9,36 @@ import {
   type StandardSchema,
 } from './standard-schema.js';
 
-/** What a caller sent must fit: else it is told where it does not. */
-export function inputCheck(schema: StandardSchema, target: string): Check {
-  return { schema, what: `the input of ${target}`, refuse: parseError };
+/**
+ * What a caller sent must fit: else it is told where it does not, and where it could not.
+ *
+ * @param carriesValues whether the caller can send a `Date` and the like at all
+ */
+export function inputCheck(schema: StandardSchema, target: string, carriesValues = true): Check {
+  const check = {
+    schema,
+    what: `the input of ${target}`,
+    refuse: (issues: readonly StandardIssue[]) => parseError(issues),
+  };
+  if (carriesValues) return check;
+  const explain = async (
+    issues: readonly StandardIssue[],
+    value: unknown,
+  ): Promise<readonly StandardIssue[]> => {
+    try {
+      const types = new Map((await uncarriedIn(schema, value, issues)).map(({ path, type }) => [path, type]));
+      return issues.map((issue) => explained(issue, types.get(pathText(issue.path ?? [])), target));
+    } catch {
+      return issues; // such as cannot even be read
+    }
+  };
+  return { ...check, explain };
+}
+
+function explained(issue: StandardIssue, type: string | undefined, target: string): StandardIssue {
+  if (type === undefined) return issue;
+  const reason = `a ${type} arrives at ${target} only from a peer that offers the extension "values"`;
+  return { ...issue, message: `${issue.message}; ${reason}` };
 }
 
 /**
@@ -38,9 +66,11 @@ export function outputCheck(schema: StandardSchema, target: string): Check {
   return { schema, what: `the output of ${target}`, refuse: outputError };
 }
 
-function parseError(issues: readonly StandardIssue[]): ParseError {
+/** @param where put before the message */
+export function parseError(issues: readonly StandardIssue[], where?: string): ParseError {
   const details = detailsOf(issues);
-  return new ParseError(summaryOf(details, issues.length), { details });
+  const summary = summaryOf(details, issues.length);
+  return new ParseError(where === undefined ? summary : `${where}: ${summary}`, { details });
 }
 
 function outputError(issues: readonly StandardIssue[], what: string): Error {

@@ -15,7 +15,7 @@ export class InputGuard implements CanActivate {
     const args = context.getArgs<unknown[]>();
     const [data, call] = args;
     if (!(call instanceof RapContext)) return true;
-    const value = checkedParameters(inputCheck(this.schema, call.target), data);
+    const value = checkedParameters(inputCheck(this.schema, call.target, call.carriesValues), data);
     if (!isThenable(value)) {
       args[0] = value;
       return true;

@@ -38,6 +38,8 @@ export interface Check {
   readonly what: string;
   /** Makes the error of a value that does not fit. */
   readonly refuse: (issues: readonly StandardIssue[], what: string) => Error;
+  /** Says more of the issues, where there is more to say. */
+  readonly explain?: (issues: readonly StandardIssue[], value: unknown) => Promise<readonly StandardIssue[]>;
 }
 
 /**
@@ -52,9 +54,9 @@ export function checked(check: Check, value: unknown): unknown {
   } catch (error) {
     throw broken(check, error);
   }
-  if (!isThenable(result)) return valueOf(check, result);
+  if (!isThenable(result)) return valueOf(check, result, value);
   return Promise.resolve(result).then(
-    (settled) => valueOf(check, settled),
+    (settled) => valueOf(check, settled, value),
     (error: unknown) => {
       throw broken(check, error);
     },
@@ -67,12 +69,15 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   );
 }
 
-function valueOf(check: Check, result: unknown): unknown {
+function valueOf(check: Check, result: unknown, given: unknown): unknown {
   if (typeof result !== 'object' || result === null) throw broken(check, 'it gave no result');
   const { issues, value } = result as { issues?: unknown; value?: unknown };
   if (!issues) return value;
   if (!Array.isArray(issues)) throw broken(check, 'its issues are no list');
-  throw check.refuse(issues as StandardIssue[], check.what);
+  if (!check.explain) throw check.refuse(issues as StandardIssue[], check.what);
+  return check.explain(issues as StandardIssue[], given).then((explained) => {
+    throw check.refuse(explained, check.what);
+  });
 }
 
 function broken({ what }: Check, cause: unknown): Error {

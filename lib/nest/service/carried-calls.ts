@@ -1,0 +1,144 @@
+import type { RapCallOptions } from '../client-options.js';
+import { copyOf } from '../nest-codec.js';
+import type { RapChannel } from '../rap-channel.js';
+import { CheckedChannel } from './checked-channel.js';
+import { CheckedIterable } from './checked-handler.js';
+import { parseError } from './checks.js';
+import type { AnyRapMethod, RapMethodKind } from './contract.js';
+import type { MethodCaller } from './method-caller.js';
+import type { ChannelOptions } from './service-types.js';
+import { type Check, checked, type StandardIssue, type StandardSchema } from './standard-schema.js';
+import { extendedIn, plainOf, uncarriedIn } from './uncarried.js';
+import { isIterable, type Items } from './upload.js';
+
+/** Whether the connection carries a `Date` and the like as what they are: the extension `values`. */
+export interface ValuesCarried {
+  /** `undefined` without a connection. */
+  now(): boolean | undefined;
+  /** Waits for a connection; the error names the target if there is none in time. */
+  soon(target: string, timeoutMs: number | undefined): Promise<boolean>;
+}
+
+/**
+ * The same caller, for a method of a contract with schemas: over a connection that carries less than the contract demands,
+ * the call fails and says so. Others cost a look at the connection. What an answer is otherwise, the server has checked.
+ */
+export function carriedCaller(
+  caller: MethodCaller,
+  target: string,
+  { kind, input, output, timeoutMs }: AnyRapMethod,
+  carried: ValuesCarried,
+): MethodCaller {
+  const sent = input && sentCheck(input, target, carried);
+  const received = output && receivedCheck(output, target, carried);
+  const call = caller as (...args: unknown[]) => unknown;
+  const mayBeSent = async (
+    check: Check,
+    value: unknown,
+    options: RapCallOptions | undefined,
+  ): Promise<unknown> => {
+    await carried.soon(target, options?.timeoutMs ?? timeoutMs);
+    return checked(check, value);
+  };
+  const callers: Record<RapMethodKind, MethodCaller> = {
+    unary: async (value: unknown, options?: RapCallOptions) => {
+      const body = sent && plainOf(value) !== value ? await mayBeSent(sent, heldOf(value), options) : value;
+      const answer = await call(body, options);
+      return received ? checked(received, answer) : answer;
+    },
+    serverStream: (value: unknown, options?: RapCallOptions) => {
+      const items = call(value, options) as AsyncIterable<unknown>;
+      const shown = received ? new CheckedIterable(items, received) : items;
+      if (!sent || plainOf(value) === value) return shown;
+      const held = heldOf(value);
+      return after(shown, () => mayBeSent(sent, held, options));
+    },
+    clientStream: async (items: Items<unknown>, options?: ChannelOptions) => {
+      const given = sent && isIterable(items) ? new CheckedIterable(items, sent) : items;
+      const result = await call(given, options);
+      return received ? checked(received, result) : result;
+    },
+    duplex: async (options?: ChannelOptions) => {
+      const channel = (await call(options)) as RapChannel;
+      return carried.now() === false
+        ? new CheckedChannel(channel, { input: received, output: sent, isClient: true })
+        : channel;
+    },
+  };
+  const careful = callers[kind] as (...args: unknown[]) => unknown;
+  // a method takes two arguments at most
+  return (a: unknown, b: unknown) => (carried.now() === true ? call(a, b) : careful(a, b));
+}
+
+/** A value as it is now, for one that is sent later. What cannot be sent is told by the call. */
+function heldOf(value: unknown): unknown {
+  try {
+    return copyOf(value);
+  } catch {
+    return value;
+  }
+}
+
+/** What is sent must not need more than the connection carries. Whether it fits otherwise, the server says. */
+function sentCheck(schema: StandardSchema, target: string, carried: ValuesCarried): Check {
+  return checkOf(`the input of ${target}`, carried, async (value) => {
+    const plain = plainOf(value);
+    if (plain === value) return [];
+    const { issues } = await schema['~standard'].validate(plain);
+    if (!issues) return [];
+    const lost = await uncarriedIn(schema, plain, issues);
+    return lost.map(({ segments, type }) => ({
+      path: segments,
+      message: `a ${type} does not arrive at a server that does not offer the extension "values"`,
+    }));
+  });
+}
+
+/** What has come must be what the contract says it is. */
+function receivedCheck(schema: StandardSchema, target: string, carried: ValuesCarried): Check {
+  return checkOf(`the output of ${target}`, carried, async (value) => {
+    const result = await schema['~standard'].validate(value);
+    // what the schema makes of a text is what the type says, and the text is what is here
+    const lost = result.issues
+      ? await uncarriedIn(schema, value, result.issues, true)
+      : extendedIn(result.value);
+    return lost.map(({ segments, type }) => ({
+      path: segments,
+      message: `a ${type} does not come from a server that does not offer the extension "values"`,
+    }));
+  });
+}
+
+function checkOf(
+  what: string,
+  carried: ValuesCarried,
+  issuesOf: (value: unknown) => Promise<readonly StandardIssue[]>,
+): Check {
+  const validate = async (value: unknown): Promise<{ value: unknown } | { issues: StandardIssue[] }> => {
+    if (carried.now() !== false) return { value };
+    const issues = await issuesOf(value);
+    return issues.length > 0 ? { issues: [...issues] } : { value };
+  };
+  const schema: StandardSchema = { '~standard': { version: 1, vendor: 'nestjs-rap', validate } };
+  return { schema, what, refuse: (issues) => parseError(issues, what) };
+}
+
+/** The same items, once the first work is done. */
+function after<T>(items: AsyncIterable<T>, first: () => Promise<unknown>): AsyncIterable<T> {
+  return {
+    [Symbol.asyncIterator]() {
+      const iterator = items[Symbol.asyncIterator]();
+      let begun: Promise<unknown> | undefined;
+      return {
+        async next() {
+          await (begun ??= first());
+          return iterator.next();
+        },
+        async return() {
+          await iterator.return?.();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
+}
