@@ -2,6 +2,7 @@
 // what does not hold. See docs/limits.md, "What attacks cost".
 import tls from 'node:tls';
 import { Attacker, declare, frameWith, hostileServer, pack, sleep } from './harness.mjs';
+import { strangers } from './strangers.mjs';
 
 /** Two keys that look like indices of an array, far apart: what makes V8 allocate for all that lies between them. */
 const SPARSE = Buffer.from('82a431303233c0a432353734c0', 'hex');
@@ -40,7 +41,7 @@ export const attacks = [
   },
   {
     name: 'keys that look like array indices, in DECLARE of a server that demands encryption',
-    server: { crypto: true },
+    server: { crypto: 'aead' },
     run: sparseDeclares,
     holds: ({ server }) => within('peak MiB', server.peakMiB, 300),
   },
@@ -276,4 +277,5 @@ export const attacks = [
       ...(connections > 10 ? [] : ['the readers were dropped']),
     ],
   },
+  ...strangers,
 ];

@@ -6,7 +6,7 @@ import { attacks } from './attacks.mjs';
 import { Child } from './harness.mjs';
 
 const [wanted = ''] = process.argv.slice(2);
-const key = CryptoProcessor.generateKey();
+const keys = { aead: CryptoProcessor.generateKey(), 'rap-cbc': '0123456789abcdef' };
 const authority = new Authority();
 
 let failed = 0;
@@ -26,20 +26,22 @@ console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
 
 /** A server of the package with a victim beside the attack; or a server that attacks the victim. */
-async function outcomeOf({ server: { crypto, ...options } = {}, tls, hostile, run, holds }) {
+async function outcomeOf({ server: { crypto: mode, ...options } = {}, tls, hostile, run, holds }) {
+  const key = keys[mode];
+  const crypto = mode && { crypto: { mode, key } };
   const server = hostile
     ? await hostile()
     : await Child.start(
         './server.mjs',
-        { ...options, ...(tls && { tls: certificate() }), ...(crypto && { crypto: key }) },
+        { ...options, ...(tls && { tls: certificate() }), ...crypto },
         { heapMiB: 1024 },
       );
   const port = hostile ? server.address().port : server.ready;
   let victim;
   try {
     const trust = tls && { tls: { ca: authority.cert, servername: 'localhost' } };
-    victim = await Child.start('./victim.mjs', { port, ...trust, ...(crypto && { crypto: key }) });
-    const outcome = await run({ port, child: server, ca: authority.cert });
+    victim = await Child.start('./victim.mjs', { port, ...trust, ...crypto });
+    const outcome = await run({ port, child: server, ca: authority.cert, key });
     const facts = { victim: await victim.ask(), server: hostile ? undefined : await server.ask(), outcome };
     const problems = holds(facts);
     const { calls, errors, firstError } = facts.victim;

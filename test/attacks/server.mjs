@@ -1,5 +1,5 @@
 // The server under attack: a Nest application with the built package, in a process of its own.
-// Options of RapServer come as JSON in the first argument; `crypto` is the key that every client needs.
+// Options of RapServer come as JSON in the first argument; `crypto` has the mode and the key that every client needs.
 import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -80,7 +80,7 @@ const server = new RapServer({
   host: '127.0.0.1',
   port: 0,
   ...options,
-  ...(crypto && { processors: [new CryptoProcessor({ keys: { one: crypto } })] }),
+  ...(crypto && { processors: [new CryptoProcessor({ mode: crypto.mode, keys: { one: crypto.key } })] }),
 });
 // what a stranger makes a server log is counted, not printed
 let lines = 0;
@@ -88,6 +88,12 @@ const log = () => void (lines += 1);
 const logger = { log() {}, error: log, warn: log, debug() {}, verbose() {}, fatal: log };
 const app = await NestFactory.createMicroservice(AttackedModule, { strategy: server, logger });
 await app.listen();
+
+// callers from 127.0.0.9 are strangers: no machine can be called from an address that it does not have
+server.unwrap().prependListener('connection', (socket) => {
+  if (socket.remoteAddress === '127.0.0.9')
+    Object.defineProperty(socket, 'remoteAddress', { get: () => '192.0.2.7' });
+});
 
 // the longest time that the event loop stood still
 let last = performance.now();

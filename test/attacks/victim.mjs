@@ -2,7 +2,7 @@
 import { CryptoProcessor, RapClient } from 'nestjs-rap';
 
 const { crypto, ...options } = JSON.parse(process.argv[2]);
-const processors = crypto && [new CryptoProcessor({ keyId: 'one', key: crypto })];
+const processors = crypto && [new CryptoProcessor({ keyId: 'one', ...crypto })];
 const connect = () =>
   new RapClient({ host: '127.0.0.1', callTimeoutMs: 5000, ...options, ...(processors && { processors }) });
 

@@ -195,14 +195,15 @@ it('a client that comes back makes new keys', async () => {
 
 describe('keys that are used up', () => {
   it.each([
-    ['on the server', { rekeyAfterFrames: 20 }, {}],
-    ['on the client', {}, { rekeyAfterFrames: 20 }],
-    ['by bytes', { rekeyAfterBytes: 900 }, {}],
+    // calls go on meanwhile: there must be time to connect before the keys are used up twice
+    ['on the server', { rekeyAfterFrames: 300 }, {}],
+    ['on the client', {}, { rekeyAfterFrames: 300 }],
+    ['by bytes', { rekeyAfterBytes: 15_000 }, {}],
   ])('%s move calls to a new connection and lose none', async (_what, onServer, onClient) => {
     const { app, processor } = await start(onServer);
     const client = clientOf(app, onClient);
     const slow = client.call('wait');
-    for (let i = 0; i < 60; i++) expect(await client.call('echo', i)).toBe(i);
+    for (let i = 0; i < 900; i++) expect(await client.call('echo', i)).toBe(i);
     await eventually('another connection', () => processor.stats().secured > 1);
     gate.open('not lost');
     expect(await slow).toBe('not lost');
@@ -229,10 +230,11 @@ describe('keys that are used up', () => {
   });
 
   it('do not keep a server from its end', async () => {
-    const { app } = await start({ rekeyAfterFrames: 10 });
+    const { app, processor } = await start({ rekeyAfterFrames: 10 });
     const client = clientOf(app);
     const slow = rejection(client.call('wait'));
-    for (let i = 0; i < 30; i++) await client.call('echo', i);
+    while (processor.stats().retired === 0) await client.call('echo', 1);
+    await eventually('another connection', () => processor.stats().secured > 1);
     await within('the end', app.server.close());
     expect(await slow).toMatchObject({ code: 'ERR_RAP_CONNECTION_LOST' });
     gate.open('too late');
