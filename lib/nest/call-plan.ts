@@ -1,6 +1,7 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import type { Header } from '../protocol/frame.js';
+import { headerAsItIs } from '../protocol/snapshot.js';
 import { currentScope } from './call-scope.js';
 import type { RapCallOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
@@ -105,7 +106,7 @@ export function acceptingStream({ route, header, encodedHeader }: CallPlan): Cal
 
 /** Whoever hands the header of one call on to the next hands on what is the application's. */
 function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const own = { ...header };
+  const own = headerAsItIs(header) as Record<string, unknown>;
   for (const key of PROTOCOL_KEYS) delete own[key];
   return own;
 }

@@ -1,11 +1,29 @@
 import type { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
-import { isObservable, type Observable as RxObservable, type Subscriber } from 'rxjs';
+import {
+  concatMap,
+  defer,
+  finalize,
+  isObservable,
+  type Observable as RxObservable,
+  type Subscriber,
+  takeWhile,
+  tap,
+} from 'rxjs';
 import { Fault } from '../protocol/fault.js';
 import { type CapturedContext, captureContext } from '../rpc/async-context.js';
 import type { ItemLink } from './item-link.js';
 import { isGenerator } from './method-metadata.js';
 import { RapContext } from './rap-context.js';
-import { isStream, iteratorOf, leaveEarly, nextTurn, type Source, UnfilteredError } from './stream-source.js';
+import {
+  abandon,
+  hearFailures,
+  isStream,
+  iteratorOf,
+  leaveEarly,
+  nextTurn,
+  type Source,
+  UnfilteredError,
+} from './stream-source.js';
 
 /** Items of a source that never waits are taken so many at a time; then calls and other streams have their turn. */
 const ITEMS_PER_TURN = 256;
@@ -69,13 +87,44 @@ async function valuesOf(
   const scope = captureContext();
   context.isHandled = true;
   const result = await next();
-  if (isObservable(result)) return new Observable((subscriber) => subscribedIn(scope, result, subscriber));
+  const itemsOf = (source: Source): RxObservable<unknown> =>
+    new Observable((subscriber) => {
+      const feed = new Feed(source, { subscriber, link: context.items, scope });
+      void feed.run();
+      return () => feed.leave();
+    });
+  if (isObservable(result)) {
+    const items = flat(result, itemsOf, context.items);
+    return new Observable((subscriber) => subscribedIn(scope, items, subscriber));
+  }
   if (!isStream(result)) return result;
   streaming.add(method);
-  return new Observable((subscriber) => {
-    const feed = new Feed(result, { subscriber, link: context.items, scope });
-    void feed.run();
-    return () => feed.leave();
+  return itemsOf(result);
+}
+
+/** The values of an Observable, and the items of each stream among them, in order. */
+function flat(
+  source: RxObservable<unknown>,
+  itemsOf: (stream: Source) => RxObservable<unknown>,
+  link: ItemLink,
+): RxObservable<unknown> {
+  return defer(() => {
+    const waiting = new Set<Source>();
+    return source.pipe(
+      tap((value) => {
+        if (!isStream(value)) return;
+        hearFailures(value);
+        waiting.add(value);
+      }),
+      concatMap((value) => {
+        if (!isStream(value)) return [value];
+        waiting.delete(value);
+        return itemsOf(value);
+      }),
+      finalize(() => {
+        for (const stream of waiting) link.leaving(abandon(stream));
+      }),
+    );
   });
 }
 
@@ -85,7 +134,15 @@ function subscribedIn(
   source: RxObservable<unknown>,
   subscriber: Subscriber<unknown>,
 ): () => void {
-  const subscription = scope.runInAsyncScope(() => source.subscribe(subscriber));
+  // by an observer of its own: what is added to the subscriber itself is left with it, in the context of whoever leaves
+  const subscription = scope.runInAsyncScope(() =>
+    // a source that never pauses sees between two values that it is left
+    source.pipe(takeWhile(() => !subscriber.closed)).subscribe({
+      next: (value) => subscriber.next(value),
+      error: (error) => subscriber.error(error),
+      complete: () => subscriber.complete(),
+    }),
+  );
   return () => scope.runInAsyncScope(() => subscription.unsubscribe());
 }
 

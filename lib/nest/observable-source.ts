@@ -134,8 +134,7 @@ class Inbox implements ItemReader {
     } catch (error) {
       return this.fail(error);
     }
-    // the first of the line goes to the writer at once, and waits no more
-    if (this.#idle || stream) this.#append(value, 0);
+    if (stream) this.#append(value, 0);
     else this.#hold(value);
     this.#idle = false;
     this.#rouse();
@@ -148,7 +147,8 @@ class Inbox implements ItemReader {
   #hold(value: unknown): void {
     try {
       const held = this.sink.hold(value);
-      this.#append(held, heldBytes(held) + ITEM_BYTES);
+      // the first of the line goes to the writer in this turn, and waits no more
+      this.#append(held, this.#idle ? 0 : heldBytes(held) + ITEM_BYTES);
     } catch (error) {
       this.fail(error);
     }

@@ -1,8 +1,12 @@
 import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
+import type { Header } from './frame.js';
 
 /** Deeper values overflow the stack of V8, and no limits allow them. */
 const MAX_DEPTH = 1000;
+
+/** More than any header has room for. */
+const MAX_HEADER_ITEMS = 64 * 1024;
 
 /** What a value takes beside its texts and bytes. */
 const VALUE_BYTES = 8;
@@ -25,6 +29,20 @@ export class Snapshot {
 export function snapshotOf(value: unknown, maxItems: number): Snapshot {
   const copier = new Copier(maxItems);
   return new Snapshot(copier.copy(value, 0), copier.bytes);
+}
+
+/** A header as it is now. What cannot be copied stays: the encoder says what is wrong with it. */
+export function headerAsItIs(header: Header): Header {
+  const copy: Record<string, unknown> = { ...header };
+  for (const [key, value] of Object.entries(copy)) {
+    if (typeof value !== 'object' || value === null) continue;
+    try {
+      copy[key] = snapshotOf(value, MAX_HEADER_ITEMS).value;
+    } catch {
+      continue;
+    }
+  }
+  return copy;
 }
 
 class Copier {

@@ -3,6 +3,7 @@ import { Fault, LocalCode } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { heldBytes } from '../protocol/held-body.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
+import { headerAsItIs } from '../protocol/snapshot.js';
 import { Status } from '../protocol/status.js';
 import type { ChannelProcessing } from './channel-processing.js';
 
@@ -96,7 +97,7 @@ export class ChannelOutbox {
     if (this.#waitingBytes > MAX_WAITING_BYTES) throw tooMuchWaits(`${this.#waitingBytes} bytes`);
     const held = this.owner.hold(body);
     this.#waitingBytes += heldBytes(held);
-    this.#writes.push({ ...write, body: held });
+    this.#writes.push({ ...write, header: write.header && headerAsItIs(write.header), body: held });
   }
 
   /** Says that this side writes no more, after all writes that wait. */
@@ -167,7 +168,7 @@ export class ChannelOutbox {
   #transmit(body: unknown, header: Header | undefined): void | Promise<void> {
     const processing = this.owner.processing();
     if (!processing) return this.#put(body, header);
-    const view = processing.outgoing(LifeCycle.Msg, header ?? null, body);
+    const view = processing.outgoing(LifeCycle.Msg, header ? headerAsItIs(header) : null, body);
     return processing.send(view, () =>
       this.#put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
     );

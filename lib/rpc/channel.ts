@@ -35,6 +35,8 @@ export class Channel {
   #processing: ChannelProcessing | undefined;
   /** The peer has not got DECLARE yet. */
   #undeclared = false;
+  /** Room for the peer, which gets it behind the answer to its DECLARE; `undefined` if that need not be waited for. */
+  #heldCredit: number | undefined;
   /** This side ends the channel as soon as its last message has left the processors. */
   #closing: { readonly error: NamedFault | undefined } | undefined;
   /** The peer has ended the channel with an error, which the processors work on. */
@@ -385,9 +387,14 @@ export class Channel {
       peerIsDone: () => this.#peerIsDone(),
       underWay: () => this.#processing,
       charge: (cost) => host.charge(cost),
-      grant: (bytes) => void host.send(LIFE_CYCLE_HEADER.CREDIT, bytes),
+      grant: (bytes) => this.#grant(bytes),
       pauseReading: () => host.pauseReading(),
     });
+  }
+
+  #grant(bytes: number): void {
+    if (this.#heldCredit === undefined) this.#host.send(LIFE_CYCLE_HEADER.CREDIT, bytes);
+    else this.#heldCredit += bytes;
   }
 
   #sendWith({ sendWindow, fastOpen, host }: ChannelOptions): ChannelOutbox {
@@ -409,9 +416,13 @@ export class Channel {
   open(declare: MessageView, send: (declare: MessageView) => void): void {
     if (this.isClosed || !this.#processing) return;
     this.#undeclared = this.isDeclaring;
+    this.#heldCredit = this.#undeclared ? undefined : 0;
     const put = (): void => {
       send(declare);
       this.#undeclared = false;
+      const credit = this.#heldCredit;
+      this.#heldCredit = undefined;
+      if (credit) this.#grant(credit);
     };
     try {
       // one that fails later ends the channel, which its owner sees

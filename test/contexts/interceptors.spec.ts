@@ -73,6 +73,10 @@ class Users {
     return Readable.from(names.map((name) => new User(name)));
   }
 
+  @MessagePattern('nested') nested(): Observable<unknown> {
+    return of(this.async(), Readable.from([new User('d')]), new User('e'));
+  }
+
   @MessagePattern('one') one(): User {
     return new User('a');
   }
@@ -134,6 +138,21 @@ class Readers {
     }
   }
 
+  @MessagePattern('store.endless') endless(): Observable<string> {
+    return new Observable((subscriber) => {
+      subscriber.next(String(user.getStore()));
+      return () => seen.push(String(user.getStore()));
+    });
+  }
+
+  /** Emits until it is left, without a pause. */
+  @MessagePattern('store.flood') flood(): Observable<string> {
+    return new Observable((subscriber) => {
+      while (!subscriber.closed) subscriber.next('x'.repeat(64 * 1024));
+      seen.push('left');
+    });
+  }
+
   @MessagePattern('store.observable') observable(): Observable<string> {
     return new Observable((subscriber) => {
       subscriber.next(String(user.getStore()));
@@ -165,6 +184,14 @@ it.each(['async', 'sync', 'readable'])(
   },
 );
 
+it('a serializer of Nest sees each item of the streams that an Observable gives', async () => {
+  const test = await scope.serve([Users], {
+    prepare: (app) => app.useGlobalInterceptors(new ClassSerializerInterceptor(new Reflector())),
+  });
+  const expected = [...names, 'd', 'e'].map((name) => ({ name }));
+  expect(await all(test.client().stream('nested'))).toEqual(expected);
+});
+
 it('what an interceptor makes of a value it makes of each item', async () => {
   const test = await scope.serve([Users], { prepare: (app) => app.useGlobalInterceptors(new Plus()) });
   expect(await all(test.client().stream('single'))).toEqual([{ value: 1 }]);
@@ -186,6 +213,25 @@ it.each(['async', 'sync', 'observable'])(
     expect(seen).toEqual(['the user']);
   },
 );
+
+it.each(['store.endless', 'store.async'])(
+  'the store of an interceptor is there when a reader leaves %s',
+  async (pattern) => {
+    const test = await scope.serve([Readers]);
+    for await (const item of test.client().stream(pattern)) {
+      expect(item).toBe('the user');
+      break;
+    }
+    await eventually('it is told', () => seen.length === 1);
+    expect(seen).toEqual(['the user']);
+  },
+);
+
+it('an Observable that never pauses is left behind an interceptor when too much of it waits', async () => {
+  const test = await scope.serve([Readers]);
+  expect(await rejection(all(test.client().stream('store.flood')))).toMatchObject({ name: 'ChannelError' });
+  expect(seen).toEqual(['left']);
+});
 
 it('a stream behind an interceptor is no further ahead of its reader than without, and is left at once', async () => {
   const test = await scope.serve([Users], { prepare: (app) => app.useGlobalInterceptors(new Plus()) });

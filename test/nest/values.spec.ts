@@ -15,6 +15,7 @@ import {
   RapService,
   unary,
 } from '../../lib/index.js';
+import { Observable } from 'rxjs';
 import { z } from 'zod';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
@@ -120,6 +121,14 @@ class KeepingController {
     const buffer = Buffer.alloc(SIZE);
     for (let i = 0; i < count; i++) yield buffer.fill(i);
   }
+  @MessagePattern('pushed') pushed(@Payload() count: number): Observable<Buffer> {
+    return new Observable((subscriber) => {
+      const buffer = Buffer.alloc(SIZE);
+      for (let i = 0; i < count; i++) subscriber.next(buffer.fill(i));
+      buffer.fill(99);
+      subscriber.complete();
+    });
+  }
   @MessagePattern('records') *records(@Payload() count: number): Generator<object> {
     const record = { i: -1 };
     for (let i = 0; i < count; i++) {
@@ -132,6 +141,13 @@ class KeepingController {
   }
   @ChannelPattern('fills') async fills(@Payload() channel: RapChannel<Buffer>): Promise<void> {
     for await (const bytes of channel) await channel.write(fill(bytes));
+  }
+  @MessagePattern('noted') noted(@Ctx() { header }: RapContext): unknown {
+    return header['note'];
+  }
+  @ChannelPattern('notes') async notes(@Payload() channel: RapChannel): Promise<void> {
+    await gate.opened;
+    for await (const { header } of channel.messages()) await channel.write(header['note']);
   }
   @ChannelPattern('patient') async patient(@Payload() channel: RapChannel<{ i: number }>): Promise<void> {
     await gate.opened;
@@ -180,6 +196,14 @@ describe.each(WAYS)('bytes that are written again as soon as they were handed ov
     const client = test.client(options('client'));
     await client.connect();
     for (const value of [1, 2, 3]) expect(fill(await client.call<Buffer>('take', value))).toBe(value);
+  });
+
+  it('of values of an Observable that does not pause', async () => {
+    const test = await scope.serve([KeepingController], options('server'));
+    const seen: unknown[] = [];
+    for await (const bytes of test.client(options('client')).stream<Buffer>('pushed', 8))
+      seen.push(fill(bytes));
+    expect(seen).toEqual(Array.from({ length: 8 }, (_, i) => i));
   });
 
   it('of items of a stream, and of a single one', async () => {
@@ -245,6 +269,31 @@ describe.each(WAYS)('a body that changes after it was handed over, %s', (_way, o
       for (const stream of streams) for await (const item of stream) items.push(item);
       expect([round, items]).toEqual([round, expected]);
     }
+  });
+
+  it('arrives as it was: headers of calls and of writes that wait', async () => {
+    gate = new Gate();
+    const test = await scope.serve([KeepingController], {
+      ...options('server'),
+      limits: { channelWindowBytes: 16 },
+    });
+    const client = test.client({ ...options('client'), limits: { maxInFlight: 1 } });
+    const header = { note: { i: -1 } };
+    const noting = <T>(use: () => T): T[] =>
+      changing(({ i }) => {
+        header.note.i = i;
+        return use();
+      });
+    const notes = noting(() => client.call('noted', null, { header }));
+    header.note.i = 9;
+    expect(await Promise.all(notes)).toEqual(expected);
+    const channel = await client.channel('notes');
+    const writes = noting(() => channel.write('x', header));
+    header.note = { i: 9 };
+    gate.open();
+    for (const note of expected) expect(await channel.read()).toEqual(note);
+    await Promise.all(writes);
+    channel.close();
   });
 
   it('arrives as it was: metadata and writes of a channel that wait for credit', async () => {

@@ -69,6 +69,28 @@ async function idle(client: RapClient): Promise<void> {
   await eventually('no channel is left', () => client.stats().channels === 0);
 }
 
+it('a server whose processors take their time with DECLARE gives no room before its answer', async () => {
+  const taken = new Gate();
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const processor: RapProcessor = {
+    processRequest: ({ lifeCycle }: RapRequest) => {
+      if (lifeCycle === 'MSG') taken.open();
+    },
+    processResponse: async ({ lifeCycle }: RapResponse) => {
+      if (lifeCycle !== 'DECLARE') return;
+      await taken.opened;
+      for (let i = 0; i < 5; i++) await turn(); // the handler reads it
+    },
+  };
+  const test = await scope.serve([Things], { processors: [processor] });
+  const channel = await test.client().channel<string, string>('upper');
+  // more than half a window: room is given back when it is read
+  for (const text of ['a', 'b', 'c']) {
+    await channel.write(text.repeat(200_000));
+    expect(await channel.read()).toBe(text.toUpperCase().repeat(200_000));
+  }
+});
+
 describe.each(kinds)('processors that work %s', (form, SealKind, RecorderKind) => {
   const slow = form === 'later';
 
