@@ -116,5 +116,5 @@ function reasonOf(body: unknown): string {
 
 function countOf(body: unknown): number {
   const count = (body as { count?: unknown } | null)?.count;
-  return typeof count === 'number' && count > 0 ? count : 0;
+  return Number.isInteger(count) && (count as number) > 0 ? (count as number) : 0;
 }
