@@ -164,6 +164,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         send,
         refuse: (...frame) => this.#reject(...frame),
         nextId: () => this.#ids.next(),
+        has: (extension) => this.has(extension),
         cancelled: (id) => this.serving.onCancel(id),
         eventsEnded: (count) => this.calls.eventsEnded(count),
       },
