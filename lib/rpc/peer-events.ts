@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason, EventTarget } from '../protocol/event.js';
+import { Extension } from '../protocol/extension.js';
 import { MAX_ID, MsgType, type Frame, type Header } from '../protocol/frame.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { connectionLost } from './connection-lost.js';
@@ -18,6 +19,8 @@ export interface EventsHost {
   /** Refuses a frame that is nobody's, as often as a peer may send such. */
   refuse(type: MsgType, id: number, status: number, message: string): void;
   nextId(): number;
+  /** Whether both sides offered the extension. */
+  has(extension: Extension): boolean;
   /** The client gives a call up. */
   cancelled(id: unknown): void;
   /** Handlers of events that the server had taken have ended. */
@@ -76,7 +79,7 @@ export class PeerEvents {
       case EventTarget.Close: // reason
         return life.abort(
           connectionLost(`the server closed the connection: ${reasonOf(body)}`),
-          lastIdOf(header),
+          host.has(Extension.Close) ? lastIdOf(header) : undefined,
         );
       case EventTarget.Shutdown: // {close_timeout: seconds}
         return life.onShutdown();
@@ -116,5 +119,5 @@ function reasonOf(body: unknown): string {
 
 function countOf(body: unknown): number {
   const count = (body as { count?: unknown } | null)?.count;
-  return typeof count === 'number' && count > 0 ? count : 0;
+  return Number.isInteger(count) && (count as number) > 0 ? (count as number) : 0;
 }

@@ -9,7 +9,7 @@ import { LIFE_CYCLE_HEADER, LifeCycle } from '../protocol/life-cycle.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { isErrorStatus, Status } from '../protocol/status.js';
 import { UnreadableBody } from '../protocol/values.js';
-import { boundedText, toErrorFrame } from '../protocol/wire-error.js';
+import { boundedText } from '../protocol/wire-error.js';
 import { Account, AccountPause } from './account.js';
 import { PROCESS_CONTEXT } from './async-context.js';
 import { Calling } from './calling.js';
@@ -172,6 +172,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
         send,
         refuse: (...frame) => this.#reject(...frame),
         nextId: () => this.#ids.next(),
+        has: (extension) => this.has(extension),
         cancelled: (id) => this.serving.onCancel(id),
         eventsEnded: (count) => this.calls.eventsEnded(count),
       },
@@ -270,7 +271,7 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     const [type, id, header, body] = frame;
     const { state } = this.#life;
     if (state === 'closed') return;
-    if (body instanceof UnreadableBody) return this.#onUnreadable(frame, body.reason);
+    if (body instanceof UnreadableBody) return this.#onUnreadable(frame, body.reason, bytes, cost);
     if (state === 'opening') return this.#opening.onFrame(frame, bytes, cost);
     switch (type) {
       case MsgType.Msg: // [101, id, {target}, parameters] and [101, id, {}, result]
@@ -299,26 +300,28 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
   }
 
-  /** A body of which no value can be made fails what it belongs to, and nothing else. */
-  #onUnreadable([type, id, header]: Frame, reason: string): void {
+  /**
+   * A body of which no value can be made fails what it belongs to, and nothing else. Errors, ends and events, and frames
+   * for nobody, are what they are without it.
+   */
+  #onUnreadable(frame: Frame, reason: string, bytes: number, cost: number): void {
     if (this.state === 'opening') return this.protocolError(reason);
+    const [type, id, header] = frame;
     const fault = new Fault({ status: Status.Parse, message: `the body cannot be read: ${reason}` });
-    if (type === MsgType.Msg && this.role === 'client') {
-      this.calls.get(id)?.reject(fault);
+    const isEnd = isErrorStatus(header.status_code) || header.channel_life_cycle === LifeCycle.Drop;
+    const isChannel = type === MsgType.Channel;
+    const isPart = !isEnd && (isChannel || type === MsgType.Msg);
+    const isServer = this.role === 'server';
+    const call = isPart && !isServer ? this.calls.get(id) : undefined;
+    if (isPart && isServer && (!isChannel || this.#isDeclare(id, header)))
+      this.serving.onUnreadable(frame, fault);
+    else if (isPart && isChannel && this.channels.isLive(id)) this.channels.violated(id, fault);
+    else if (call) {
+      call.reject(fault);
+      if (isChannel) this.channels.reject(id);
+      if (isChannel) this.#send(type, id, LIFE_CYCLE_HEADER.DROP, null);
       this.#life.closeIfDrained();
-      return;
-    }
-    const isLive = type === MsgType.Channel && this.channels.isLive(id);
-    if (isLive) this.channels.violated(id, fault);
-    else if (type === MsgType.Channel && this.calls.get(id)) {
-      this.channels.reject(id);
-      this.calls.get(id)?.reject(fault);
-      this.#send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
-    } else if (type === MsgType.Channel || (type === MsgType.Msg && header.one_way !== true)) {
-      const { header: head, body } = toErrorFrame(fault);
-      const lifeCycle = type === MsgType.Channel ? { channel_life_cycle: LifeCycle.Drop } : {};
-      this.#send(type, id, { ...head, ...lifeCycle }, body);
-    }
+    } else this.onFrame([type, id, header, {}], bytes, cost);
   }
 
   /** Refuses a frame that is nobody's. A peer that sends many is left. */

@@ -3,7 +3,7 @@ import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import { CloseReason } from '../protocol/event.js';
 import { Extension } from '../protocol/extension.js';
 import type { Fault } from '../protocol/fault.js';
-import { MsgType, type Header } from '../protocol/frame.js';
+import { type Frame, MsgType, type Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
 import type { Link } from '../protocol/link.js';
 import { isErrorStatus } from '../protocol/status.js';
@@ -52,7 +52,7 @@ export class Serving {
   onCall(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     const { peer, owner, exchange, context } = this.options;
     if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
-    if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
+    if (peer.incoming.has(id)) return this.#inUse(id);
     const oneWay = header.one_way === true && peer.has(Extension.OneWay);
     const call = new IncomingCall(peer, id, header, body, oneWay);
     call.bytes = bytes;
@@ -67,13 +67,29 @@ export class Serving {
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
   onDeclare(id: number, header: Header, metadata: unknown, bytes: number, cost: number): void {
     const { peer, owner, exchange, context } = this.options;
-    if (peer.incoming.has(id)) return peer.protocolError(`correlation id ${id} is in use`);
+    if (peer.incoming.has(id)) return this.#inUse(id);
     const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
     incoming.cost = cost;
     if (!peer.incoming.add(incoming)) return this.#refuse(incoming, 'Too many channels');
     incoming.joinSession();
     if (exchange) context.run(this.#processChannel, this, { incoming, bytes });
     else context.run(owner.onChannel, owner, incoming);
+  }
+
+  /** A call or DECLARE whose body is no value: nothing runs. */
+  onUnreadable([type, id, header]: Frame, fault: Fault): void {
+    const { peer, send } = this.options;
+    if (peer.incoming.has(id)) return this.#inUse(id);
+    const isCall = type === MsgType.Msg;
+    const isOneWay = isCall && header.one_way === true && peer.has(Extension.OneWay);
+    if (isOneWay && !peer.has(Extension.EventAnswer)) return;
+    const { header: head, body } = toErrorFrame(fault);
+    send(type, id, isCall ? head : { ...head, channel_life_cycle: LifeCycle.Drop }, body);
+  }
+
+  /** An honest client does not meet this: ids go round in 2^31. */
+  #inUse(id: number): void {
+    this.options.peer.protocolError(`correlation id ${id} is in use`);
   }
 
   /** The client gives a call up. A channel is left by DROP. */

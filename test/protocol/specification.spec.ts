@@ -5,7 +5,7 @@ import { CloseReason, EventTarget, PROTOCOL_VERSION } from '../../lib/protocol/e
 import { Extension, offeredExtensions } from '../../lib/protocol/extension.js';
 import { MsgType } from '../../lib/protocol/frame.js';
 import { LifeCycle } from '../../lib/protocol/life-cycle.js';
-import { Status } from '../../lib/protocol/status.js';
+import { CODE_BY_STATUS, Status } from '../../lib/protocol/status.js';
 import { CHANNEL_TABLE, type ChannelStep } from '../../lib/rpc/channel-state.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 import { toldLimits } from '../../lib/rpc/peer-limits.js';
@@ -89,6 +89,11 @@ describe('the registries of the specification', () => {
     expect(column('### 23.8 Statuses').map(Number)).toEqual(Object.values(Status));
   });
 
+  it('have the codes of errors', () => {
+    const rows = table('### 23.8 Statuses').map(([status, , code]) => [Number(status), code]);
+    expect(rows).toEqual(Object.values(Status).map((status) => [status, CODE_BY_STATUS[status] ?? '']));
+  });
+
   it('have the reasons to close, each with its number', () => {
     const rows = table('### 23.9 Close codes').map(([code, reason]) => [reason, Number(code)]);
     expect(rows).toEqual([['another text', OTHER_CLOSE_CODE], ...CLOSE_CODES]);
@@ -111,6 +116,22 @@ it('its table of limits has the defaults', () => {
       DEFAULT_LIMITS[option as keyof typeof DEFAULT_LIMITS],
     ]);
   }
+});
+
+it('its table of limits has every bound of what a peer can do', () => {
+  const own = [
+    'connectTimeoutMs',
+    'openTimeoutMs',
+    'tlsHandshakeTimeoutMs',
+    'maxQueuedCalls',
+    'maxQueuedBytes',
+    'maxPushedBytes',
+    'framesPerTick',
+    'sendBufferSoftBytes',
+    'sendBufferHardBytes',
+  ];
+  const bounds = Object.keys(DEFAULT_LIMITS).filter((name) => !own.includes(name));
+  expect(sorted(column('## 17. Limits', 2))).toEqual(sorted(bounds));
 });
 
 it('its version is the one that is said', () => expect(text).toContain(`version \`${PROTOCOL_VERSION}\``));

@@ -531,6 +531,8 @@ describe('events', () => {
     for (let i = 0; i < 3; i++) pair.emit(i);
     expect(events()).toEqual([0]);
     pair.links.toClient.inject([101, 5, {}, null]);
+    pair.links.toClient.inject([203, 8, { target: '/_event/event_end' }, { count: 1.5 }]);
+    pair.links.toClient.inject([203, 10, { target: '/_event/event_end' }, { count: Infinity }]);
     pair.flow();
     expect(events()).toEqual([0]);
     pair.links.toClient.inject([203, 6, { target: '/_event/event_end' }, { count: 1 }]);

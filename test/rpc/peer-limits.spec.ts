@@ -163,6 +163,15 @@ describe('the last id that a server took', () => {
     expect(pair.links.toClient.to('/_event/CLOSE')[0]?.[2]).toEqual({ target: '/_event/CLOSE' });
   });
 
+  it('says nothing if it was not agreed on', () => {
+    open({ scripted: 'server', without: ['close'] });
+    const { sink } = pair.call();
+    pair.flow();
+    pair.links.toClient.inject([203, 4, { target: '/_event/CLOSE', last_id: 0 }, 'bye']);
+    pair.flow();
+    expect(sink.fault.sent).toBe('unknown');
+  });
+
   it.each([['3'], [-1], [1.5], [2 ** 32], [null], [Infinity]])('of %p says nothing', (value) => {
     open({ scripted: 'server' });
     const { sink } = pair.call();

@@ -17,6 +17,15 @@ function call(): RecordingSink {
   return sink;
 }
 
+/** A call that is answered by a frame of type 102 with this header. */
+function answeredBy(header: string): RecordingSink {
+  const sink = call();
+  const id = Buffer.from([pair.serverOwner.call().id]).toString('hex');
+  pair.links.toClient.inject(frame(`9466${id}${header}`));
+  pair.links.flow();
+  return sink;
+}
+
 describe('a body that no value can be made of', () => {
   it('fails the call that it belongs to, at the server, and nothing else', () => {
     const running = call();
@@ -43,6 +52,16 @@ describe('a body that no value can be made of', () => {
     pair.links.flow();
     expect(broken.fault.message).toContain('the body cannot be read');
     expect(running.outcome).toBe('answer');
+  });
+
+  it.each([
+    ['MSG', 'a34d5347', ['the body cannot be read: a RegExp that is none', 1]],
+    ['DROP', 'a444524f50', ['/default/x yields several values', 0]],
+  ])('in %s fails the call that a stream would answer', (_lifeCycle, encoded, [text, drops]) => {
+    const { fault } = answeredBy(`81b26368616e6e656c5f6c6966655f6379636c65${encoded}`);
+    expect(fault.message).toContain(text);
+    const sent = pair.links.toServer.frames.filter(([type]) => type === 102);
+    expect(sent).toHaveLength(drops as number);
   });
 
   it('ends the channel that it came over', async () => {
