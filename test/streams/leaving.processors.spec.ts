@@ -1,6 +1,6 @@
 import 'reflect-metadata';
-import { RapProcessor } from '../../lib/index.js';
-import { eventually, testScope } from '../helpers/async.js';
+import { CallTimeoutError, RapProcessor } from '../../lib/index.js';
+import { eventually, rejection, testScope, within } from '../helpers/async.js';
 import { FeedController, probe, type Source, TIMES, watchLeaving, WAYS } from '../helpers/leaving.js';
 import { idle, turn } from '../helpers/streams.js';
 
@@ -103,4 +103,16 @@ describe('through processors', () => {
       expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });
     });
   });
+
+  it.each(Object.entries(RESPONSES))(
+    'that are stuck with %s: a time limit ends the stream',
+    async (_, number) => {
+      const test = await scope.serve([FeedController]);
+      const client = test.client({ processors: [new Stuck('response', number)] });
+      const limited = client.stream('short', 0, { timeoutMs: 200 })[Symbol.asyncIterator]();
+      const failed = rejection(limited.next());
+      await eventually('it has ended', () => probe.ended === 1);
+      expect(await within('the limit', failed)).toBeInstanceOf(CallTimeoutError);
+    },
+  );
 });
