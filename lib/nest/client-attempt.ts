@@ -35,7 +35,7 @@ export class Attempt<T> implements ReplySink {
         if (this.over) return channel.close();
         this.#channel = channel;
         onStream?.(channel);
-        channel.whenClosed(() => this.#end());
+        channel.whenDone(() => this.#end());
         stream(channel);
       });
   }
@@ -69,7 +69,7 @@ export class Attempt<T> implements ReplySink {
   /** Gives the call up without a word to the caller. */
   abandon(): void {
     if (!this.#end()) return;
-    this.#channel?.close();
+    this.#channel?.cancel();
     this.pending?.abandon();
   }
 

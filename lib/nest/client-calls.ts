@@ -154,7 +154,7 @@ export class ClientCalls {
     });
     this.#limitChannel(channel, plan, leftMs);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
-    channel.whenClosed(() => {
+    channel.whenDone(() => {
       for (const stop of unlisten) stop();
     });
     return channel;
@@ -228,7 +228,7 @@ export class ClientCalls {
     const { deadlines } = this.options;
     const limit = new ChannelLimit(channel, { ...this.#timingOf(plan), whole: plan.isLimited }, systemClock);
     deadlines.add(limit, leftMs);
-    channel.whenClosed(() => deadlines.remove(limit));
+    channel.whenDone(() => deadlines.remove(limit));
   }
 }
 

@@ -100,7 +100,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
     this.#leave?.();
     this.whenLeft?.();
     this.#channel?.leave(this);
-    this.#channel?.close();
+    this.#channel?.cancel();
     return Promise.resolve(END);
   }
 
@@ -125,7 +125,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
       const opening = new Promise<Channel>((opened) => opened(this.open(this)));
       opening.then((channel) => {
         this.#channel = channel;
-        if (this.isOver) channel.close();
+        if (this.isOver) channel.cancel();
         resolve();
       }, reject);
     });
@@ -134,7 +134,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
   /** Nobody calls `return()` after an error: a value that cannot be shown must not leave the stream open. */
   #failed(error: unknown): unknown {
     this.isOver = true;
-    this.#channel?.close();
+    this.#channel?.cancel();
     return this.view.error(toRapError(error));
   }
 }

@@ -31,6 +31,7 @@ export class Channel {
   #fault: Fault | undefined;
   #signal: ScopedSignal | undefined;
   #onClosed: (() => void)[] = [];
+  #onDone: (() => void)[] | undefined;
   /** Its messages on their way through the processors, where there are any. */
   #processing: ChannelProcessing | undefined;
   /** The peer has not got DECLARE yet. */
@@ -111,6 +112,12 @@ export class Channel {
   whenClosed(callback: () => void): void {
     if (this.isClosed) callback();
     else this.#onClosed.push(callback);
+  }
+
+  /** The same, when there is nothing of the peer with the processors any more, either: its reader waits for nothing. */
+  whenDone(callback: () => void): void {
+    if (this.isClosed && !this.#processing?.isReceiving) callback();
+    else (this.#onDone ??= []).push(callback);
   }
 
   // --- reading ------------------------------------------------------------------------------------------------
@@ -198,9 +205,15 @@ export class Channel {
     return true;
   }
 
-  /** Ends the channel because this side wants no more of it: the peer gets DROP, this side the fault. */
-  cancel(fault: Fault): void {
-    if (this.isClosed) return;
+  /**
+   * Ends the channel at once because this side wants no more of it, whatever the processors still work on: the peer gets
+   * DROP, this side the fault.
+   */
+  cancel(fault?: Fault): void {
+    if (this.isClosed) {
+      if (this.#processing?.isReceiving) this.#endLate(fault);
+      return;
+    }
     this.#sendDrop(undefined);
     this.#inbox.clear();
     this.#finish(fault, false);
@@ -377,7 +390,7 @@ export class Channel {
     this.#signal?.abort(fault);
     this.#host.released(peerKnows);
     for (const callback of this.#onClosed.splice(0)) callback();
-    if (!this.#processing?.isReceiving) this.#processing?.exit(this.#outcome);
+    if (!this.#processing?.isReceiving) this.#done();
   }
 
   #receiveWith({ receiveWindow, sendWindow, host }: ChannelOptions): ChannelInbox {
@@ -443,7 +456,7 @@ export class Channel {
     return new ChannelProcessing(exchange, {
       onIdle: () => {
         if (this.#nothingComes()) this.#inbox.settle();
-        if (this.#over) this.#processing?.exit(this.#outcome);
+        if (this.#over) this.#done();
       },
       onSent: () => {
         this.#outbox.flush();
@@ -482,11 +495,24 @@ export class Channel {
 
   /** A message failed that came before the peer's own end: whoever reads gets the fault instead of the rest. */
   #failLate(fault: Fault | undefined): void {
-    if (!this.closedByPeer || !fault) return;
+    if (this.closedByPeer && fault) this.#endLate(fault);
+  }
+
+  /** Nobody waits any more for what the peer has said before its end. */
+  #endLate(fault: Fault | undefined): void {
     this.#processing?.stop();
     this.#fault ??= fault;
+    this.#outcome = fault;
     this.#inbox.settle();
-    this.#processing?.exit(fault);
+    this.#done();
+  }
+
+  /** It is over, and nothing of it is under way. */
+  #done(): void {
+    this.#processing?.exit(this.#outcome);
+    const callbacks = this.#onDone;
+    this.#onDone = undefined;
+    if (callbacks) for (const callback of callbacks) callback();
   }
 }
 

@@ -1,96 +1,23 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
-import type { Readable } from 'node:stream';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { from, type Observable } from 'rxjs';
-import { z } from 'zod';
+import { CallCancelledError, type RapClient, type RapContext, type RapIterable } from '../../lib/index.js';
+import { eventually, rejection, testScope, within } from '../helpers/async.js';
 import {
-  CallCancelledError,
-  ChannelPattern,
-  defineService,
-  duplex,
-  type RapChannel,
-  type RapClient,
-  type RapContext,
-  type RapIterable,
-  RapService,
-  serverStream,
-} from '../../lib/index.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { aborted, idle, Probe, takeItems, turn } from '../helpers/streams.js';
+  FeedController,
+  Feeds,
+  FeedsController,
+  probe,
+  type Source,
+  TIMES,
+  watchLeaving,
+  WAYS,
+} from '../helpers/leaving.js';
+import { idle, takeItems, turn } from '../helpers/streams.js';
 
 const scope = testScope();
-const TIMES = 200;
-
-const unhandled: unknown[] = [];
-const onUnhandled = (error: unknown): void => void unhandled.push(error);
-beforeAll(() => process.on('unhandledRejection', onUnhandled));
-afterAll(() => process.off('unhandledRejection', onUnhandled));
-
-let probe = new Probe();
-beforeEach(() => {
-  probe = new Probe();
-  unhandled.length = 0;
-});
-afterEach(async () => {
-  await turn();
-  await turn();
-  expect(unhandled).toEqual([]);
-});
-
-const Feeds = defineService('feeds', {
-  feed: serverStream<number, number>({ output: z.number() }),
-  chat: duplex<number, number>({ input: z.number() }),
-});
-
-/** Gives `count` items, and then waits until its reader is gone. */
-async function* feed(count: number, ctx: RapContext): AsyncGenerator<number> {
-  probe.begin(ctx);
-  try {
-    for (let i = 0; i < count; i++) yield i;
-    await aborted(ctx.signal);
-  } finally {
-    probe.ended += 1;
-  }
-}
-
-async function echo(channel: RapChannel<number, number>, ctx: RapContext): Promise<void> {
-  probe.begin(ctx);
-  try {
-    for await (const n of channel) await channel.write(n);
-  } finally {
-    probe.ended += 1;
-  }
-}
-
-@Controller()
-class FeedController {
-  @MessagePattern('feed') feed(@Payload() count: number, @Ctx() ctx: RapContext): AsyncIterable<number> {
-    return feed(count, ctx);
-  }
-  @ChannelPattern('chat') chat(
-    @Payload() channel: RapChannel<number, number>,
-    @Ctx() ctx: RapContext,
-  ): unknown {
-    return echo(channel, ctx);
-  }
-}
-
-@RapService(Feeds)
-class FeedsController {
-  feed(count: number, ctx: RapContext): AsyncIterable<number> {
-    return feed(count, ctx);
-  }
-  chat(channel: RapChannel<number, number>, ctx: RapContext): Promise<void> {
-    return echo(channel, ctx);
-  }
-}
-
-interface CallOptions {
-  readonly signal?: AbortSignal;
-}
-type Source = (count: number, options: CallOptions) => RapIterable<number>;
+watchLeaving();
 
 /** Where streams are handed out. */
 const STREAMS: Record<string, (client: RapClient) => Source | Promise<Source>> = {
@@ -103,68 +30,6 @@ const STREAMS: Record<string, (client: RapClient) => Source | Promise<Source>> =
     return (count, options) => session.stream('feed', count, options);
   },
 };
-
-/** What a reader has seen so far. */
-type Watch = (seen: number) => Promise<void>;
-
-/** Ways to leave a stream when `count` items have come and nothing more does. Each resolves when the reader is gone. */
-const WAYS: Record<string, (source: Source, count: number, seen: Watch) => Promise<void>> = {
-  'return() while next() waits': async (source, count, seen) => {
-    const iterator = source(count, {})[Symbol.asyncIterator]();
-    for (let i = 0; i < count; i++) expect((await iterator.next()).value).toBe(i);
-    const [waiting, second] = [iterator.next(), iterator.next()];
-    await seen(count);
-    await iterator.return?.();
-    expect(await within('next()', Promise.all([waiting, second, iterator.next()]))).toEqual(
-      Array.from({ length: 3 }, () => ({ done: true, value: undefined })),
-    );
-  },
-  'unsubscribe of toObservable()': async (source, count, seen) =>
-    unsubscribe(source(count, {}).toObservable(), count, seen),
-  'unsubscribe of from()': async (source, count, seen) => unsubscribe(from(source(count, {})), count, seen),
-  'destroy of toReadable()': async (source, count, seen) =>
-    destroy(source(count, {}).toReadable(), count, seen),
-  'an AbortSignal while next() waits': async (source, count, seen) => {
-    const controller = new AbortController();
-    const iterator = source(count, { signal: controller.signal })[Symbol.asyncIterator]();
-    for (let i = 0; i < count; i++) expect((await iterator.next()).value).toBe(i);
-    const waiting = rejection(iterator.next());
-    await seen(count);
-    controller.abort();
-    expect(await within('next()', waiting)).toBeInstanceOf(CallCancelledError);
-  },
-};
-
-async function unsubscribe(items: Observable<number>, count: number, seen: Watch): Promise<void> {
-  const values: number[] = [];
-  const all = new Gate();
-  const ended: unknown[] = [];
-  const subscription = items.subscribe({
-    next: (value) => {
-      if (values.push(value) === count) all.open();
-    },
-    error: (error) => ended.push(error),
-    complete: () => ended.push('complete'),
-  });
-  if (count > 0) await all.opened;
-  await seen(count);
-  subscription.unsubscribe();
-  expect([values, ended]).toEqual([Array.from({ length: count }, (_, i) => i), []]);
-}
-
-async function destroy(readable: Readable, count: number, seen: Watch): Promise<void> {
-  const values: number[] = [];
-  const all = new Gate();
-  readable.on('data', (value: number) => {
-    if (values.push(value) === count) all.open();
-  });
-  if (count > 0) await all.opened;
-  await seen(count);
-  const closed = once(readable, 'close');
-  readable.destroy();
-  await within('close', closed);
-  expect(values).toEqual(Array.from({ length: count }, (_, i) => i));
-}
 
 describe.each(Object.keys(STREAMS))('%s', (name) => {
   describe.each(Object.keys(WAYS))('left by %s', (way) => {
@@ -259,64 +124,6 @@ describe('before there is a connection', () => {
       expect(error).toBeInstanceOf(CallCancelledError);
       expect(error).toMatchObject({ cause: { message: 'enough' } });
     }
-  });
-});
-
-/** Ways to stop reading a channel. Each resolves when the reader is gone. */
-const READERS: Record<string, (channel: RapChannel<number, number>) => Promise<void>> = {
-  'return() while next() waits': async (channel) => {
-    const iterator = channel[Symbol.asyncIterator]();
-    const waiting = iterator.next();
-    await iterator.return?.();
-    expect(await within('next()', waiting)).toEqual({ done: true, value: undefined });
-  },
-  'return() of messages()': async (channel) => {
-    const iterator = channel.messages()[Symbol.asyncIterator]();
-    const waiting = iterator.next();
-    await iterator.return?.();
-    expect(await within('next()', waiting)).toEqual({ done: true, value: undefined });
-  },
-  'unsubscribe of toObservable()': (channel) => unsubscribe(channel.toObservable(), 0, turn),
-  'unsubscribe of from()': (channel) => unsubscribe(from(channel), 0, turn),
-  'destroy of toReadable()': (channel) => destroy(channel.toReadable(), 0, turn),
-};
-
-describe.each(Object.keys(READERS))('a reader of a channel that leaves by %s', (way) => {
-  it.each(['plain', 'checked'])('takes no message with it and does not close: %s', async (kind) => {
-    const test = await scope.serve([FeedController, FeedsController]);
-    const client = test.client();
-    for (let i = 0; i < TIMES; i++) {
-      const channel =
-        kind === 'plain' ? await client.channel<number, number>('chat') : await client.service(Feeds).chat();
-      await READERS[way]?.(channel);
-      await channel.write(i);
-      expect(await within('the message', channel.read())).toBe(i);
-      channel.close();
-    }
-    await idle(test);
-    expect(probe).toMatchObject({ started: TIMES, ended: TIMES });
-    expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });
-  });
-
-  it('does so in a handler whose messages are checked', async () => {
-    const outcomes: unknown[] = [];
-    @RapService(Feeds)
-    class Leaving {
-      feed(count: number, ctx: RapContext): AsyncIterable<number> {
-        return feed(count, ctx);
-      }
-      async chat(channel: RapChannel<number, number>): Promise<void> {
-        await READERS[way]?.(channel);
-        await channel.write(1);
-        outcomes.push(await channel.read());
-      }
-    }
-    const test = await scope.serve([Leaving]);
-    const channel = await test.client().service(Feeds).chat();
-    expect(await channel.read()).toBe(1);
-    await channel.write(7);
-    await channel.closed;
-    expect(outcomes).toEqual([7]);
   });
 });
 
