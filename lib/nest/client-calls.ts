@@ -13,7 +13,7 @@ import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js
 import { Attempt, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
-import { toRapError } from './errors.js';
+import { callError, remember } from './failed-call.js';
 import { type ClientCodec, copyOf } from './nest-codec.js';
 
 const NOTHING = (): void => {};
@@ -40,9 +40,9 @@ export class ClientCalls {
     const plan = planner.plan(packet, options);
     const attempt: Attempt<T> = new Attempt(
       outcome,
-      plan.isLimited
-        ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
-        : undefined,
+      plan,
+      connection.where,
+      outcome.stream && ((channel) => this.#begunAsStream(channel, plan, attempt.leftMs(systemClock))),
     );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
@@ -72,7 +72,7 @@ export class ClientCalls {
   async emit(packet: ReadPacket): Promise<void> {
     const { planner, connection, codec } = this.options;
     const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
-    const started = systemClock.now();
+    const since = systemClock.now();
     try {
       const bodies = codec();
       let peer = session?.connection() ?? connection.peer;
@@ -86,12 +86,12 @@ export class ClientCalls {
         header,
         body,
         timeoutMs,
-        leftMs: timeLeft(timeoutMs, started),
+        leftMs: timeLeft(timeoutMs, since),
         where: connection.where,
         pinned: session !== undefined,
       });
     } catch (error) {
-      throw toRapError(error);
+      throw callError(error, { target: route.target, where: connection.where, since });
     }
   }
 
@@ -99,15 +99,28 @@ export class ClientCalls {
   async openChannel(
     packet: ReadPacket,
     options: RapCallOptions | undefined,
-    { metadata, forStream = false }: { metadata?: unknown; forStream?: boolean },
+    what: { metadata?: unknown; forStream?: boolean },
   ): Promise<Channel> {
     const { planner, connection } = this.options;
     const plan = planner.plan(packet, options);
+    const since = systemClock.now();
+    try {
+      return await this.#open(plan, since, what);
+    } catch (error) {
+      throw callError(error, { target: plan.route.target, where: connection.where, since });
+    }
+  }
+
+  async #open(
+    plan: CallPlan,
+    started: number,
+    { metadata, forStream = false }: { metadata?: unknown; forStream?: boolean },
+  ): Promise<Channel> {
+    const { connection } = this.options;
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
     const { target } = route;
     if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const started = systemClock.now();
     const held = connection.hold(metadata);
     const peer = session?.connection() ?? (await connection.acquire(target, timeoutMs, held));
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
@@ -120,6 +133,7 @@ export class ClientCalls {
       leftMs,
       tellTimeLeft: isLimited,
     });
+    this.#remember(channel, plan, leftMs);
     this.#limitChannel(channel, plan, leftMs);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
     channel.whenClosed(() => {
@@ -138,7 +152,7 @@ export class ClientCalls {
     const { connection } = this.options;
     const { route, session, timeoutMs } = plan;
     try {
-      const started = systemClock.now();
+      const started = (attempt.since = systemClock.now());
       let body = packet.data as unknown;
       if (bodies) {
         this.#limit(attempt, plan, started);
@@ -190,6 +204,17 @@ export class ClientCalls {
     const limit = new TimeLimit(() => attempt.timeOut(this.#timingOf(plan)));
     deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
     attempt.whenOver(() => deadlines.remove(limit));
+  }
+
+  /** The answer to a call is a stream. */
+  #begunAsStream(channel: Channel, plan: CallPlan, leftMs: number): void {
+    this.#remember(channel, plan, leftMs);
+    if (plan.isLimited) this.#limitChannel(channel, plan, leftMs);
+  }
+
+  #remember(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number): void {
+    const since = systemClock.now() - (timeoutMs - leftMs);
+    remember(channel, { target: route.target, where: this.options.connection.where, since });
   }
 
   #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {

@@ -5,7 +5,7 @@ import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
 import type { ChannelMessage } from '../rpc/message-queue.js';
 import { audibleSignal } from './audible-signal.js';
-import { toRapError } from './errors.js';
+import { channelError, traced } from './failed-call.js';
 import { forgettable } from './forgettable.js';
 import { handlerFault } from './handler-fault.js';
 import { nextTurn } from './stream-source.js';
@@ -65,7 +65,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       this.#closed = new Promise((resolve, reject) => {
         this.#channel.whenClosed(() => {
           const { fault } = this.#channel;
-          if (fault) reject(toRapError(fault));
+          if (fault) reject(this.errorOf(fault));
           else resolve();
         });
       });
@@ -129,7 +129,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       const next = (): void => {
         stop = this.#channel.readInto({
           resolve: (message) => context.runInAsyncScope(take, undefined, message),
-          reject: (fault) => context.runInAsyncScope(() => observer.error(toRapError(fault))),
+          reject: (fault) => context.runInAsyncScope(() => observer.error(this.errorOf(fault))),
         });
       };
       const take = (message: ChannelMessage | undefined): void => {
@@ -143,6 +143,11 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     });
   }
 
+  /** @internal The public error of what this channel fails with. */
+  errorOf(fault: unknown): unknown {
+    return channelError(this.#channel, fault);
+  }
+
   /** @internal What nobody awaits: the channel ends with the failure, since what follows would be sent behind a gap. */
   protected forgettable<T>(work: Promise<T>, what: string): Promise<T> {
     return forgettable(work, what, this);
@@ -151,14 +156,14 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   #iterate<T>(map: (message: RapMessage<unknown>) => T): AsyncIterator<T, undefined> {
     return {
       next: async () => {
-        const message = await this.#channel.read().catch(rethrow);
-        return message ? { done: false, value: map(message) } : { done: true, value: undefined };
+        try {
+          const message = await this.#channel.read();
+          return message ? { done: false, value: map(message) } : { done: true, value: undefined };
+        } catch (error) {
+          throw traced(this.errorOf(error));
+        }
       },
       return: () => Promise.resolve({ done: true, value: undefined }),
     };
   }
-}
-
-function rethrow(error: unknown): never {
-  throw toRapError(error);
 }

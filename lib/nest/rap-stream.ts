@@ -1,5 +1,6 @@
 import type { Channel } from '../rpc/channel.js';
 import { toRapError } from './errors.js';
+import { channelError, traced } from './failed-call.js';
 
 /** How a client shows what comes over a stream. */
 export interface StreamView<T> {
@@ -58,7 +59,8 @@ export class StreamIterator<T> implements AsyncIterator<T, undefined> {
   #failed(error: unknown): unknown {
     this.#over = true;
     this.#channel?.close();
-    return this.view.error(toRapError(error));
+    const shown = this.#channel ? channelError(this.#channel, error) : toRapError(error);
+    return traced(this.view.error(shown));
   }
 }
 
