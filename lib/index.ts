@@ -74,6 +74,7 @@ export {
   RunTimeError,
   ServerError,
   TooManyRequestsError,
+  type FailedCall,
   type RapErrorOptions,
 } from './nest/errors.js';
 export { registerError } from './nest/register-error.js';

@@ -2,14 +2,18 @@ import type { Clock } from '../protocol/clock.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel.js';
+import { systemClock } from '../rpc/clock.js';
 import { allowManyListeners } from '../rpc/listeners.js';
 import { callTimeout, type CallTiming, type PendingCall, type ReplySink } from '../rpc/pending-call.js';
-import { toRapError } from './errors.js';
+import type { CallPlan } from './call-plan.js';
+import { callError, type MadeCall } from './failed-call.js';
 
 /** Where the outcome of a call goes. */
 export interface Outcome<T> {
   resolve(value: T): void;
   reject(error: unknown): void;
+  /** `resolve` is that of a promise: it takes a promise, too, which rejects. */
+  readonly isPromise?: boolean;
   /** The answer is a stream. Without it, a stream is an error. */
   stream?: ((channel: Channel) => void) | undefined;
 }
@@ -20,12 +24,16 @@ export class Attempt<T> implements ReplySink {
   pending: PendingCall | undefined;
   /** Nest's deserializer, where there is one. */
   decode: ((response: unknown) => Promise<T>) | undefined;
+  /** When it began, if it was not sent at once. */
+  since: number | undefined;
   readonly stream: ((channel: Channel) => void) | undefined;
   #channel: Channel | undefined;
   #whenOver: (() => void) | undefined;
 
   constructor(
     private readonly outcome: Outcome<T>,
+    private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs'>,
+    private readonly where: string,
     onStream?: (channel: Channel) => void,
   ) {
     const { stream } = outcome;
@@ -50,7 +58,13 @@ export class Attempt<T> implements ReplySink {
   }
 
   reject(error: unknown): void {
-    if (this.#end()) this.outcome.reject(toRapError(error));
+    if (this.#end()) this.outcome.reject(callError(error, this.#made()));
+  }
+
+  #made(): MadeCall {
+    const { plan, pending, where } = this;
+    const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : systemClock.now());
+    return { target: plan.route.target, where, since };
   }
 
   /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */

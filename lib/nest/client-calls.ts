@@ -14,7 +14,7 @@ import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js
 import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn, unlessAborted } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
-import { toRapError } from './errors.js';
+import { callError, remember } from './failed-call.js';
 import { type ClientCodec, copyOf } from './nest-codec.js';
 import type { OpenStream } from './rap-stream.js';
 
@@ -50,9 +50,9 @@ export class ClientCalls {
     const plan = planner.plan(packet, options);
     const attempt: Attempt<T> = new Attempt(
       outcome,
-      plan.isLimited
-        ? (channel) => this.#limitChannel(channel, plan, attempt.leftMs(systemClock))
-        : undefined,
+      plan,
+      connection.where,
+      outcome.stream && ((channel) => this.#begunAsStream(channel, plan, attempt.leftMs(systemClock))),
     );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
@@ -84,7 +84,7 @@ export class ClientCalls {
   async emit(packet: ReadPacket): Promise<void> {
     const { planner, connection, codec } = this.options;
     const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
-    const started = systemClock.now();
+    const since = systemClock.now();
     try {
       const bodies = codec();
       let peer = session?.connection() ?? connection.peer;
@@ -98,12 +98,12 @@ export class ClientCalls {
         header,
         body,
         timeoutMs,
-        leftMs: timeLeft(timeoutMs, started),
+        leftMs: timeLeft(timeoutMs, since),
         where: connection.where,
         pinned: session !== undefined,
       });
     } catch (error) {
-      throw toRapError(error);
+      throw callError(error, { target: route.target, where: connection.where, since });
     }
   }
 
@@ -129,15 +129,28 @@ export class ClientCalls {
   async openChannel(
     packet: ReadPacket,
     options: RapCallOptions | undefined,
-    { metadata, forStream = false, isWanted }: Opening,
+    what: Opening,
   ): Promise<Channel> {
     const { planner, connection } = this.options;
     const plan = planner.plan(packet, options);
+    const since = systemClock.now();
+    try {
+      return await this.#open(plan, since, what);
+    } catch (error) {
+      throw callError(error, { target: plan.route.target, where: connection.where, since });
+    }
+  }
+
+  async #open(
+    plan: CallPlan,
+    started: number,
+    { metadata, forStream = false, isWanted }: Opening,
+  ): Promise<Channel> {
+    const { connection } = this.options;
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
     const { target } = route;
     if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const started = systemClock.now();
     const held = connection.hold(metadata);
     const peer =
       session?.connection() ??
@@ -152,6 +165,7 @@ export class ClientCalls {
       leftMs,
       tellTimeLeft: isLimited,
     });
+    this.#remember(channel, plan, leftMs);
     this.#limitChannel(channel, plan, leftMs);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
     channel.whenDone(() => {
@@ -170,7 +184,7 @@ export class ClientCalls {
     const { connection } = this.options;
     const { route, session, timeoutMs } = plan;
     try {
-      const started = systemClock.now();
+      const started = (attempt.since = systemClock.now());
       let body = packet.data as unknown;
       if (bodies) {
         this.#limit(attempt, plan, started);
@@ -222,6 +236,17 @@ export class ClientCalls {
     const limit = new TimeLimit(() => attempt.timeOut(this.#timingOf(plan)));
     deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
     attempt.whenOver(() => deadlines.remove(limit));
+  }
+
+  /** The answer to a call is a stream. */
+  #begunAsStream(channel: Channel, plan: CallPlan, leftMs: number): void {
+    this.#remember(channel, plan, leftMs);
+    if (plan.isLimited) this.#limitChannel(channel, plan, leftMs);
+  }
+
+  #remember(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number): void {
+    const since = systemClock.now() - (timeoutMs - leftMs);
+    remember(channel, { target: route.target, where: this.options.connection.where, since });
   }
 
   #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {

@@ -17,7 +17,7 @@ import type { RapSession } from './rap-session.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {
-  /** Host name or address. Default `localhost`, as Python's rap. */
+  /** Host name or address; of a name with several addresses, the first that answers. Default `localhost`, as Python's rap. */
   host?: string | undefined;
   /** TCP port. Default 9000, as Python's rap. */
   port?: number | undefined;

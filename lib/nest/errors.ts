@@ -26,6 +26,16 @@ export interface RapErrorOptions {
   phase?: TimeoutPhase | undefined;
 }
 
+/** What a client called that failed. */
+export interface FailedCall {
+  /** `/group/name`. */
+  readonly target: string;
+  /** The server, as the client's options name it: `localhost:9000`, or the path of a Unix socket. */
+  readonly server: string;
+  /** From the call to its error, in milliseconds. */
+  readonly afterMs?: number;
+}
+
 /**
  * An error of rap. Thrown in a handler, the same class arrives at the caller with the same status, code, message and
  * details; Nest's filters see an `RpcException`.
@@ -42,6 +52,8 @@ export class RapError extends RpcException {
   /** The status by which HTTP says the same, where the one who threw it knew; else `undefined`. */
   readonly httpStatus: number | undefined;
   override readonly cause?: unknown;
+  /** At the client: the call that failed. It stays on this side, and is not enumerable. */
+  declare readonly call?: FailedCall;
 
   /** Holds for errors of another copy of this package, too. */
   static override [Symbol.hasInstance](value: unknown): boolean {

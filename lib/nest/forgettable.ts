@@ -2,6 +2,7 @@ import { setImmediate } from '../net/runtime.js';
 import { Logger } from '@nestjs/common';
 import { peerLog } from './bounded-log.js';
 import { toRapError } from './errors.js';
+import { rejection } from './failed-call.js';
 
 const logger = new Logger('Rap');
 
@@ -35,13 +36,14 @@ class Forgettable<T> extends Promise<T> {
 export function forgettable<T>(
   source: Promise<T>,
   what: string,
-  owner?: { close(error: unknown): void },
+  owner?: { errorOf(fault: unknown): unknown; close(error: unknown): void },
 ): Promise<T> {
-  const promise: Forgettable<T> = new Forgettable((resolve, reject) => {
+  const promise: Forgettable<T> = new Forgettable((resolve) => {
     source.then(resolve, (fault: unknown) => {
-      const error = toRapError(fault);
-      void Promise.prototype.then.call(promise, undefined, () => {});
-      reject(error);
+      const error = owner ? owner.errorOf(fault) : toRapError(fault);
+      // a second one who listens would hide from V8 who waits
+      if (!promise.isAwaited) void Promise.prototype.then.call(promise, undefined, () => {});
+      resolve(rejection(error));
       // Node, too, looks after all that is due first
       setImmediate(() => {
         if (promise.isAwaited) return;

@@ -6,7 +6,7 @@ import { captureContext } from '../rpc/async-context.js';
 import type { Channel } from '../rpc/channel.js';
 import type { ChannelMessage } from '../rpc/message-queue.js';
 import { audibleSignal } from './audible-signal.js';
-import { toRapError } from './errors.js';
+import { channelError, traced } from './failed-call.js';
 import { forgettable } from './forgettable.js';
 import { handlerFault } from './handler-fault.js';
 import { INTEROP, type RapReadableOptions, readableOf } from './iterated.js';
@@ -67,7 +67,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       this.#closed = new Promise((resolve, reject) => {
         this.#channel.whenClosed(() => {
           const { fault } = this.#channel;
-          if (fault) reject(toRapError(fault));
+          if (fault) reject(this.errorOf(fault));
           else resolve();
         });
       });
@@ -131,7 +131,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       const next = (): void => {
         stop = this.#channel.readInto({
           resolve: (message) => context.runInAsyncScope(take, undefined, message),
-          reject: (fault) => context.runInAsyncScope(() => observer.error(toRapError(fault))),
+          reject: (fault) => context.runInAsyncScope(() => observer.error(this.errorOf(fault))),
         });
       };
       const take = (message: ChannelMessage | undefined): void => {
@@ -158,6 +158,11 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     return this.toObservable();
   }
 
+  /** @internal The public error of what this channel fails with. */
+  errorOf(fault: unknown): unknown {
+    return channelError(this.#channel, fault);
+  }
+
   /** @internal What nobody awaits: the channel ends with the failure, since what follows would be sent behind a gap. */
   protected forgettable<T>(work: Promise<T>, what: string): Promise<T> {
     return forgettable(work, what, this);
@@ -167,8 +172,12 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     let isOver = false;
     const iterator: AsyncIterator<T, undefined> = {
       next: async () => {
-        const message = isOver ? undefined : await this.#channel.read(iterator).catch(rethrow);
-        return message ? { done: false, value: map(message) } : { done: true, value: undefined };
+        try {
+          const message = isOver ? undefined : await this.#channel.read(iterator);
+          return message ? { done: false, value: map(message) } : { done: true, value: undefined };
+        } catch (error) {
+          throw traced(this.errorOf(error));
+        }
       },
       // a `next()` that waits gives its place away
       return: () => {
@@ -179,8 +188,4 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     };
     return iterator;
   }
-}
-
-function rethrow(error: unknown): never {
-  throw toRapError(error);
 }

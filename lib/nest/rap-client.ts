@@ -20,6 +20,7 @@ import { ping } from './client-ping.js';
 import { EmittedEvents } from './emitted-events.js';
 import { ParseError, toRapError } from './errors.js';
 import { EventListeners } from './event-listeners.js';
+import { callError, rejection, traced } from './failed-call.js';
 import { forgettable } from './forgettable.js';
 import { Lifecycle } from './lifecycle.js';
 import { assertLoadedOnce } from './load-plugins.js';
@@ -113,7 +114,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#start<T>(pattern, data, options, { resolve, reject });
+      this.#start<T>(pattern, data, options, { resolve, reject, isPromise: true });
     });
   }
 
@@ -146,7 +147,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }),
       );
     } catch (error) {
-      throw this.serializeError(toRapError(error));
+      throw traced(this.serializeError(toRapError(error)));
     }
   }
 
@@ -262,6 +263,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         {
           resolve,
           reject,
+          isPromise: true,
           stream: (channel) => resolve(new ClientStream<T>(() => channel, this.#view())),
         },
       );
@@ -361,7 +363,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }
         outcome.resolve(response);
       },
-      reject: (error) => outcome.reject(this.serializeError(error)),
+      reject: (error) => {
+        const shownError = this.serializeError(error);
+        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
+        else outcome.reject(shownError);
+      },
       stream: outcome.stream,
     };
     try {
@@ -401,10 +407,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   async #acquire(what: string, timeoutMs: number): Promise<Peer> {
+    const since = systemClock.now();
     try {
       return await this.#connection.acquire(what, timeoutMs);
     } catch (error) {
-      throw toRapError(error);
+      throw traced(callError(error, { target: what, where: this.#connection.where, since }));
     }
   }
 

@@ -3,6 +3,7 @@ import type { Observable } from 'rxjs';
 import type { Channel } from '../rpc/channel.js';
 import { toRapError } from './errors.js';
 import { INTEROP, observableOf, type RapReadableOptions, readableOf } from './iterated.js';
+import { channelError, traced } from './failed-call.js';
 
 /** How a client shows what comes over a stream. */
 export interface StreamView<T> {
@@ -135,7 +136,8 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
   #failed(error: unknown): unknown {
     this.isOver = true;
     this.#channel?.cancel();
-    return this.view.error(toRapError(error));
+    const shown = this.#channel ? channelError(this.#channel, error) : toRapError(error);
+    return traced(this.view.error(shown));
   }
 }
 

@@ -15,7 +15,9 @@ import type { RapPatternExtras } from './handler-registry.js';
 import type { LifecycleEvents } from './lifecycle.js';
 
 export interface RapServerOptions {
-  /** Host name or address to listen on. Default `localhost`, as Python's rap. */
+  /**
+   * Host name or address to listen on; of a name with several addresses, the first alone. Default `localhost`, as Python's rap.
+   */
   host?: string | undefined;
   /** TCP port; 0 takes a free one, see `address()`. Default 9000, as Python's rap. */
   port?: number | undefined;

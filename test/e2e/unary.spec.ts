@@ -50,7 +50,7 @@ it('calls', async () => {
   });
   await expect(client.call('summ')).rejects.toMatchObject({
     status: 404,
-    message: 'Not found func. name: summ',
+    message: 'Not found func. name: summ, group: default',
   });
   expect(await client.ping()).toBeGreaterThan(0);
 });

@@ -338,7 +338,7 @@ describe('T17 a server', () => {
     await expect(startClient(app.port).call('nothing like it')).rejects.toMatchObject({
       name: 'FuncNotFoundError',
       status: 404,
-      message: 'Not found func. name: nothing like it',
+      message: 'Not found func. name: nothing like it, group: default',
     });
     expect(app.log.lines[1]).not.toContain('did they mean');
   });

@@ -5,11 +5,16 @@ import { ChannelLab } from '../helpers/fake-channel-host.js';
 it('the time for one answer does not end a stream that has begun: it has its own, or none', () => {
   const rejected: unknown[] = [];
   const streams: Channel[] = [];
-  const attempt = new Attempt({
+  const outcome = {
     resolve: () => {},
-    reject: (error) => rejected.push(error),
-    stream: (channel) => streams.push(channel),
-  });
+    reject: (error: unknown) => rejected.push(error),
+    stream: (channel: Channel) => streams.push(channel),
+  };
+  const attempt = new Attempt(
+    outcome,
+    { route: { target: '/default/x' } as never, timeoutMs: 10 },
+    'server:9000',
+  );
   const { channel } = new ChannelLab();
   attempt.stream?.(channel);
   attempt.timeOut({ target: '/default/x', timeoutMs: 10 });

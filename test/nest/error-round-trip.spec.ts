@@ -429,7 +429,7 @@ const rows: [string, Row][] = [
         name: 'FuncNotFoundError',
         status: 404,
         code: 'ERR_RAP_FUNC_NOT_FOUND',
-        message: 'Not found func. name: nope',
+        message: 'Not found func. name: nope, group: default',
       },
       http: BAD_GATEWAY,
     },

@@ -152,7 +152,7 @@ describe('1.9 patterns', () => {
     expect(error).toMatchObject({
       status: 404,
       code: 'ERR_RAP_FUNC_NOT_FOUND',
-      message: 'Not found func. name: texd',
+      message: 'Not found func. name: texd, group: default',
     });
     expect(log.lines.join('\n')).toContain('did they mean /default/text?');
   });

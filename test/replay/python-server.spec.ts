@@ -235,7 +235,7 @@ describe('plain.json', () => {
     });
     const nope = await failure(27);
     expect(nope).toBeInstanceOf(FuncNotFoundError);
-    expect(nope).toMatchObject({ status: 404, message: 'Not found func. name: nope' });
+    expect(nope).toMatchObject({ status: 404, message: 'Not found func. name: nope, group: default' });
     for (const [id, message] of [
       [29, "Parse error. missing a required argument: 'b'"],
       [31, "Parse error. got an unexpected keyword argument 'c'"],

@@ -278,8 +278,13 @@ describe.each(OUTSIDERS)('private functions, for a caller from %s', (_, hostOf) 
       client.close();
     }
 
-    const expected = ['list', 'lost', 'sum', 'count'].map((name) => [
-      `Not found func. name: ${name}`,
+    const expected = [
+      ['registry', 'list'],
+      ['registry', 'lost'],
+      ['default', 'sum'],
+      ['math', 'count'],
+    ].map(([group, name]) => [
+      `Not found func. name: ${name}, group: ${group}`,
       404,
       'ERR_RAP_FUNC_NOT_FOUND',
       undefined,

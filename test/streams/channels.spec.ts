@@ -789,7 +789,7 @@ describe('opening', () => {
     const channel = await mine.channel('nope');
     const error = await rejection(channel.read());
     expect(error).toBeInstanceOf(FuncNotFoundError);
-    expect(error.message).toBe('Not found func. name: nope');
+    expect(error.message).toBe('Not found func. name: nope, group: default');
     expect(await rejection(channel.closed)).toBeInstanceOf(FuncNotFoundError);
     expect(await rejection(channel.write(1))).toBeInstanceOf(FuncNotFoundError);
   });

@@ -73,6 +73,7 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
         this.#giveUp = start({
           resolve,
           reject,
+          isPromise: true,
           stream: (channel) => resolve(new Answered<T>(channel, view)),
         });
       }),
