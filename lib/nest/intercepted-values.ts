@@ -52,7 +52,7 @@ export function showItemsToInterceptors(
   if (wrapped.has(prototype)) return;
   wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
-  const original = prototype.intercept as Intercept;
+  const original = prototype.intercept;
   // each call comes through here: parameters by name cost less than a list of them
   prototype.intercept = function (
     this: InterceptorsConsumer,

@@ -88,6 +88,7 @@ function wrap(nest: NestClasses): void {
 
 /** The files of the functions that have led here. */
 function callers(): string[] {
+  // oxlint-disable-next-line typescript/unbound-method -- only put back
   const { prepareStackTrace, stackTraceLimit } = Error;
   try {
     Error.stackTraceLimit = 20;

@@ -86,7 +86,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     this.#proxies = new TypedProxies(
       this,
       {
-        normalize: (pattern) => this.normalizePattern(pattern as MsPattern),
+        normalize: (pattern) => this.normalizePattern(pattern),
         undecided: (...args) => this.#undecided(...args),
       },
       {

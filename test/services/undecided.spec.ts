@@ -184,7 +184,7 @@ describe('a method that another decorator has wrapped', () => {
     expect(await firstValueFrom(from(spanned.sum([1, 2])))).toBe(3);
     expect(await lastValueFrom(from(spanned.count(3)).pipe(toArray()))).toEqual([0, 1, 2]);
     const summed = of(1, 2).pipe(mergeMap((n) => spanned.sum([n, n])));
-    expect((await lastValueFrom(summed.pipe(toArray()))).toSorted()).toEqual([2, 4]);
+    expect((await lastValueFrom(summed.pipe(toArray()))).toSorted((a, b) => a - b)).toEqual([2, 4]);
     expect(await rejection(firstValueFrom(from(spanned.fails())))).toBeInstanceOf(AuthError);
     expect(await rejection(lastValueFrom(from(spanned.breaks())))).toBeInstanceOf(AuthError);
   });

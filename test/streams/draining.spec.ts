@@ -13,7 +13,7 @@ import {
   serverStream,
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
-import { eventually, Gate, testScope, within } from '../helpers/async.js';
+import { eventually, Gate, sorted, testScope, within } from '../helpers/async.js';
 import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
 
 const scope = testScope();
@@ -177,7 +177,7 @@ describe('ctx.draining', () => {
     expect(await channel.read()).toBeUndefined();
     await channel.closed;
     await within('the close', closing);
-    expect(notes.toSorted()).toEqual(['job', 'other job']);
+    expect(sorted(notes)).toEqual(['job', 'other job']);
   });
 
   it('is aborted before a handler that begins later, which still hears of it', async () => {

@@ -82,13 +82,16 @@ const WAITING: Record<string, (channel: RapChannel<number, number>) => Promise<u
   'read()': (channel) => channel.read(),
   'for await': async (channel) => {
     for await (const n of channel) return n;
+    return undefined;
   },
   'messages()': async (channel) => {
     for await (const { body } of channel.messages()) return body;
+    return undefined;
   },
   'toObservable()': (channel) => lastValueFrom(channel.toObservable(), { defaultValue: undefined }),
   'toReadable()': async (channel) => {
     for await (const n of channel.toReadable()) return n as number;
+    return undefined;
   },
 };
 

@@ -130,10 +130,7 @@ describe('before there is a connection', () => {
 describe('toReadable()', () => {
   @Controller()
   class Counting {
-    @MessagePattern('count') async *count(
-      @Payload() to: number,
-      @Ctx() ctx: RapContext,
-    ): AsyncGenerator<unknown> {
+    @MessagePattern('count') async *count(@Payload() to: number, @Ctx() ctx: RapContext): AsyncGenerator {
       probe.begin(ctx);
       for (let i = 0; i < to; i++) {
         probe.produced += 1;

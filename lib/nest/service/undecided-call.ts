@@ -42,7 +42,7 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
     }, options.view);
     this.#options = options;
     queueMicrotask(() => {
-      if (!this.#isStream) this.#ask();
+      if (!this.#isStream) void this.#ask();
     });
   }
 
@@ -116,13 +116,16 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
   override [INTEROP](): Observable<T> {
     return new Observable((observer) => {
       const { start, view } = this.#options;
-      if (this.#answer && !this.#isTaken) return this.#tell(observer);
+      if (this.#answer && !this.#isTaken) {
+        this.#tell(observer);
+        return this.#giveUp;
+      }
       this.#isStream = true;
       return start(outcomeFor(observer, view));
     });
   }
 
-  #tell(observer: Subscriber<T>): (() => void) | undefined {
+  #tell(observer: Subscriber<T>): void {
     this.#take().then(
       (answer) => {
         if (answer instanceof Answered) return void answer.toObservable().subscribe(observer);
@@ -131,7 +134,6 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
       },
       (error: unknown) => observer.error(error),
     );
-    return this.#giveUp;
   }
 }
 
