@@ -89,10 +89,10 @@ class Foreign {
     ran.push(data);
     yield await Promise.resolve(1);
   }
-  @ChannelPattern('upload') async upload(@Payload() channel: RapChannel<unknown>): Promise<void> {
+  @ChannelPattern('upload') async upload(@Payload() channel: RapChannel): Promise<void> {
     await channel.write(await list(channel));
   }
-  @ChannelPattern('chat') async chat(@Payload() channel: RapChannel<unknown>): Promise<void> {
+  @ChannelPattern('chat') async chat(@Payload() channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
   }
 }
@@ -136,7 +136,7 @@ class Own {
   upload(channel: RapChannel<unknown, never>): Promise<unknown> {
     return list(channel);
   }
-  async chat(channel: RapChannel<unknown>): Promise<void> {
+  async chat(channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
   }
 }
@@ -239,7 +239,7 @@ describe('a contract that demands what the connection does not carry', () => {
   it('fails the call for a message that is read', async () => {
     const client = await served(Foreign);
     const channel = await client.service(S).chat();
-    const raw = channel as unknown as RapChannel<unknown>;
+    const raw = channel as unknown as RapChannel;
     await raw.write({ at: date.toJSON() });
 
     expect((await rejection(channel.read())).message).toContain(

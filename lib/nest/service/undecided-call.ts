@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { Observable, type Subscriber } from 'rxjs';
+import { Observable, of, type Subscriber } from 'rxjs';
 import { queueMicrotask } from '../../net/runtime.js';
 import type { Channel } from '../../rpc/channel.js';
 import type { Outcome } from '../client-attempt.js';
@@ -128,9 +128,8 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
   #tell(observer: Subscriber<T>): void {
     this.#take().then(
       (answer) => {
-        if (answer instanceof Answered) return void answer.toObservable().subscribe(observer);
-        observer.next(answer);
-        observer.complete();
+        const values = answer instanceof Answered ? answer.toObservable() : of(answer);
+        values.subscribe(observer);
       },
       (error: unknown) => observer.error(error),
     );
