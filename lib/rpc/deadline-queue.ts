@@ -1,7 +1,11 @@
 import type { Clock, Timer } from '../protocol/clock.js';
+import { timers } from './clock.js';
 
 /** A lane that is empty keeps its timer for the next entry; with so many lanes, it goes instead. */
 const MANY_LANES = 64;
+
+/** A sweep is late, and not only as timers are, from here on. */
+const LATE_MS = 1;
 
 /** Something that ends by itself at a time. Extend it, and the queue needs no object of its own per entry. */
 export abstract class Expiring {
@@ -63,6 +67,10 @@ class Lane {
   #first: Expiring | undefined;
   #last: Expiring | undefined;
   #timer: Timer | undefined;
+  /** A sweep goes on, or waits for a look at the sockets; then it makes the next timer. */
+  #isSweeping = false;
+  /** The oldest entry at the last look that came late, and until when those that follow wait for what they find. */
+  #late: { readonly first: Expiring; readonly until: number } | undefined;
 
   constructor(
     private readonly clock: Clock,
@@ -77,7 +85,7 @@ class Lane {
     if (this.#last) this.#last.behind = entry;
     else this.#first = entry;
     this.#last = entry;
-    this.#timer ??= this.clock.after(this.ms, this.#sweep);
+    if (!this.#isSweeping) this.#timer ??= this.clock.after(this.ms, this.#sweep);
   }
 
   unlink(entry: Expiring): void {
@@ -95,13 +103,36 @@ class Lane {
   /** Expires what is due. The timer then waits for the oldest of the rest; an empty lane goes. */
   readonly #sweep = (): void => {
     this.#timer = undefined;
+    this.#isSweeping = true;
     const now = this.clock.now();
-    while (this.#first && this.#first.expiresAt <= now) {
-      const due = this.#first;
-      this.unlink(due);
-      due.expire();
+    if (this.#mayFind(now)) {
+      timers.setImmediate(this.#sweep);
+      return;
     }
-    if (this.#first) this.#timer ??= this.clock.after(Math.max(1, this.#first.expiresAt - now), this.#sweep);
-    else if (!this.#timer) this.owner.onEmpty();
+    try {
+      while (this.#first && this.#first.expiresAt <= now) {
+        const due = this.#first;
+        this.unlink(due);
+        due.expire();
+      }
+    } finally {
+      this.#isSweeping = false;
+      if (this.#first) this.#timer = this.clock.after(Math.max(1, this.#first.expiresAt - now), this.#sweep);
+      else this.owner.onEmpty();
+    }
   };
+
+  /**
+   * Whether what entries wait for may lie in a socket: the sweep comes late, since the process stood still. Then it looks again after
+   * the sockets, and as long as that goes on to settle entries; but not for longer than the process stood still.
+   */
+  #mayFind(now: number): boolean {
+    const first = this.#first;
+    const before = this.#late;
+    this.#late = undefined;
+    if (!first || now - first.expiresAt < LATE_MS) return false;
+    if (before && (before.first === first || now >= before.until)) return false;
+    this.#late = before ? { first, until: before.until } : { first, until: 2 * now - first.expiresAt };
+    return true;
+  }
 }

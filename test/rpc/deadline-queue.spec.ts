@@ -1,5 +1,6 @@
 import { DeadlineQueue, Expiring } from '../../lib/rpc/deadline-queue.js';
 import { FakeClock } from '../helpers/fake-clock.js';
+import { turn } from '../helpers/fake-socket.js';
 import { CountingClock } from '../helpers/peer-pair.js';
 
 class Entry extends Expiring {
@@ -107,6 +108,84 @@ it('lets an entry come back from its own expiry', () => {
   expect(log).toHaveLength(2);
   clock.advance(100);
   expect(log).toHaveLength(3);
+});
+
+it('expires the rest at its own time, whatever an expiry adds', () => {
+  queue.add(
+    entry('a', () => queue.add(entry('again'), 100)),
+    100,
+  );
+  clock.advance(50);
+  queue.add(entry('b'), 100);
+  clock.advance(50);
+  expect(log).toEqual(['a']);
+  clock.advance(50);
+  expect(log).toEqual(['a', 'b']);
+  clock.advance(50);
+  expect(log).toEqual(['a', 'b', 'again']);
+});
+
+describe('after the process stood still', () => {
+  it('looks at the sockets first: what is settled there does not expire', async () => {
+    const [found, lost] = [entry('found'), entry('lost')];
+    queue.add(found, 100);
+    queue.add(lost, 100);
+    clock.stall(500);
+    expect(log).toEqual([]);
+    queue.remove(found);
+    await turn();
+    await turn();
+    expect(log).toEqual(['lost']);
+  });
+
+  it('goes on looking while that settles more', async () => {
+    const entries = ['a', 'b', 'c', 'd', 'e'].map((name) => entry(name));
+    for (const it of entries) queue.add(it, 100);
+    clock.stall(500);
+    for (const it of entries.slice(0, 4)) {
+      queue.remove(it);
+      await turn();
+    }
+    expect(log).toEqual([]);
+    await turn();
+    expect(log).toEqual(['e']);
+  });
+
+  it('looks for no longer than it stood still', async () => {
+    const entries = ['a', 'b', 'c', 'd'].map((name) => entry(name));
+    for (const it of entries) queue.add(it, 100);
+    clock.stall(500);
+    queue.remove(entries[0] as Entry);
+    await turn();
+    clock.advance(400);
+    queue.remove(entries[1] as Entry);
+    await turn();
+    expect(log).toEqual(['c', 'd']);
+  });
+
+  it('counts the time of what is added meanwhile', async () => {
+    queue.add(entry('late'), 100);
+    clock.stall(500);
+    queue.add(entry('new'), 100);
+    await turn();
+    expect(log).toEqual(['late']);
+    clock.advance(99);
+    expect(log).toEqual(['late']);
+    clock.advance(1);
+    expect(log).toEqual(['late', 'new']);
+  });
+
+  it('forgets a lane of which all was settled', async () => {
+    const it = entry('found');
+    queue.add(it, 100);
+    clock.stall(500);
+    queue.remove(it);
+    await turn();
+    expect(counted.pending).toBe(0);
+    queue.add(entry('next'), 100);
+    clock.advance(100);
+    expect(log).toEqual(['next']);
+  });
 });
 
 it('lets an expiry remove what would be due next', () => {
