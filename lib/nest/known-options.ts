@@ -4,7 +4,7 @@ import type { RapCallOptions, RapClientOptions, RapServerAddress } from './clien
 import type { RapServerOptions } from './server-options.js';
 
 /** All keys of an options type, so that the compiler knows of one that is missing here. */
-type Keys<T> = Record<keyof Required<T>, true>;
+export type Keys<T> = Record<keyof Required<T>, true>;
 
 const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
 

@@ -7,12 +7,17 @@ import { isRpcException } from './error-brand.js';
 import { RapError } from './errors.js';
 import { callerError, isHttpException } from './handler-fault.js';
 import { toHttpStatus } from './http-status.js';
+import { assertKnown, type Keys } from './known-options.js';
 import { RapContext } from './rap-context.js';
 
 export interface RapExceptionFilterOptions {
   /** Show messages and details of 5xx answers to HTTP clients, instead of the name of the status. Default false. */
-  exposeErrors?: boolean;
+  exposeErrors?: boolean | undefined;
 }
+
+const OPTIONS: Keys<RapExceptionFilterOptions> = {
+  exposeErrors: true,
+};
 
 /**
  * Takes errors over the border between HTTP and rap, both ways.
@@ -38,6 +43,7 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     @Optional() private readonly options: RapExceptionFilterOptions = {},
   ) {
     super(adapter);
+    assertKnown('RapExceptionFilter', options, OPTIONS);
   }
 
   /** @returns the error itself outside of HTTP and microservices, as GraphQL wants it */

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   Inject,
   Module,
@@ -27,9 +28,9 @@ export interface RapClientDefinition extends RapClientOptions {
 export interface RapAsyncClientDefinition extends Pick<ModuleMetadata, 'imports'> {
   name: string | symbol;
   useFactory: (...args: never[]) => RapClientOptions | Promise<RapClientOptions>;
-  inject?: FactoryProvider['inject'];
+  inject?: FactoryProvider['inject'] | undefined;
   /** What the factory needs and no module exports, such as a processor that is a provider. */
-  extraProviders?: Provider[];
+  extraProviders?: Provider[] | undefined;
   /** Contracts of its server: each is injected with `@InjectRapService(contract)`. */
   services?: readonly RapServiceDefinition[] | undefined;
 }
@@ -89,6 +90,8 @@ export class RapModule {
     const providers: Provider[] = clients.flatMap((client) => {
       assertKnown('a client of RapModule.registerAsync', client, ASYNC_CLIENT);
       const { name, useFactory, inject, extraProviders = [] } = client;
+      if (typeof useFactory !== 'function')
+        throw new RangeError(`RapModule.registerAsync: the client ${String(name)} has no useFactory`);
       return [
         ...extraProviders,
         {
@@ -138,12 +141,13 @@ function moduleOptions<C extends Named>(
   given: readonly C[] | { clients: readonly C[]; isGlobal?: boolean | undefined },
 ): { readonly clients: readonly C[]; readonly isGlobal: boolean } {
   const isList = Array.isArray(given);
-  if (!isList) assertKnown(`${what} takes a list of clients, or { clients, isGlobal }`, given, MODULE);
+  const takes = `${what} takes a list of clients, or { clients, isGlobal }`;
+  if (typeof given !== 'object' || given === null) throw new RangeError(`${takes}, got ${inspect(given)}`);
+  if (!isList) assertKnown(takes, given, MODULE);
   const { clients, isGlobal = false } = isList
     ? { clients: given as readonly C[] }
     : (given as { clients: readonly C[]; isGlobal?: boolean | undefined });
-  if (!Array.isArray(clients))
-    throw new RangeError(`${what} takes a list of clients, or { clients, isGlobal }`);
+  if (!Array.isArray(clients)) throw new RangeError(takes);
   const names = new Set<unknown>();
   for (const { name } of clients as readonly C[]) {
     if (name === undefined || name === '') throw new RangeError(`${what}: a client has no name`);

@@ -17,7 +17,7 @@ export interface RunInWorkerOptions {
    * Hand large buffers (64 KiB and more) over to the thread and back instead of copying them. The ones of the payload
    * are empty then for whoever looks at them afterwards, such as an interceptor. Default true.
    */
-  transfer?: boolean;
+  transfer?: boolean | undefined;
 }
 
 /**

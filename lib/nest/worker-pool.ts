@@ -8,13 +8,13 @@ import { WorkerThreads } from './worker-threads.js';
 /** How the threads of `@RunInWorker` are kept. */
 export interface WorkerOptions {
   /** Threads at most. Default: one less than the machine has cores, so that one is left for the event loop; at least 1. */
-  maxThreads?: number;
+  maxThreads?: number | undefined;
   /** Time after which an idle thread ends, in milliseconds. Default 30,000. */
-  idleTimeoutMs?: number;
+  idleTimeoutMs?: number | undefined;
   /** Calls that may wait for a thread; beyond, `TooManyRequestsError`. Default 1024. */
-  maxQueue?: number;
+  maxQueue?: number | undefined;
   /** Largest heap of a thread, in MiB; one that needs more ends, and its call fails. Default: Node's own. */
-  maxHeapMb?: number;
+  maxHeapMb?: number | undefined;
 }
 
 const DEFAULT_IDLE_TIMEOUT_MS = 30_000;

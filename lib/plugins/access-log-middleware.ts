@@ -1,3 +1,4 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { handlerFault } from '../nest/handler-fault.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
@@ -30,16 +31,24 @@ export interface AccessLogEntry {
 
 export interface AccessLogOptions {
   /** Part of the calls that is logged, from 0 to 1. Default 1: all. */
-  sample?: number;
+  sample?: number | undefined;
   /** Part of the calls that failed which is logged, from 0 to 1. Default 1: all. */
-  sampleErrors?: number;
+  sampleErrors?: number | undefined;
   /** Where entries go. Default: Nest's logger, as one line of JSON; a call that failed is a warning. */
-  log?: (entry: AccessLogEntry) => void;
+  log?: ((entry: AccessLogEntry) => void) | undefined;
   /** From 0 to 1. Default `Math.random`. */
-  random?: () => number;
+  random?: (() => number) | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
+
+const OPTIONS: Keys<AccessLogOptions> = {
+  sample: true,
+  sampleErrors: true,
+  log: true,
+  random: true,
+  clock: true,
+};
 
 /** Longest target that is logged, in characters; the wire allows no longer one. */
 const MAX_TARGET_LENGTH = 256;
@@ -68,6 +77,7 @@ export class AccessLogMiddleware extends MessageMiddleware {
   /** @throws RangeError for an option that is out of range. */
   constructor(options: AccessLogOptions = {}) {
     super();
+    assertKnown('AccessLogMiddleware', options, OPTIONS);
     const { sample = 1, sampleErrors = 1, log = logLine(), random = Math.random } = options;
     this.#sample = fraction('sample', sample);
     this.#sampleErrors = fraction('sampleErrors', sampleErrors);

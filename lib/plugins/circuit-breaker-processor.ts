@@ -1,3 +1,4 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { OverloadError } from '../nest/errors.js';
 import type { Clock } from '../protocol/clock.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
@@ -13,25 +14,36 @@ export type IsFailure = (error: unknown) => boolean | undefined;
 
 export interface CircuitBreakerOptions {
   /** Calls are made while they are at most so many times those that succeeded. Default 2, as in Google's SRE book. */
-  k?: number;
+  k?: number | undefined;
   /** Time that counts, in milliseconds. Default 120,000, as in Google's SRE book. */
-  windowMs?: number;
+  windowMs?: number | undefined;
   /** What calls share a breaker. Default: those to the same server and target. */
-  key?: (context: ProcessorContext) => string;
+  key?: ((context: ProcessorContext) => string) | undefined;
   /** Makes the breaker of a key. Default: the adaptive throttling of Google's SRE book. */
-  breaker?: (key: string) => Breaker;
+  breaker?: ((key: string) => Breaker) | undefined;
   /**
    * Whether an error counts against the server. Default: lost connections, timeouts on either side, 429 and 500 do; other
    * errors are answers of a server that is well; a call that its caller cancelled, or that was never sent, does not count.
    */
-  isFailure?: IsFailure;
+  isFailure?: IsFailure | undefined;
   /** Keys that are kept; those used last. Default 1024. */
-  maxKeys?: number;
+  maxKeys?: number | undefined;
   /** From 0 to 1. Default `Math.random`. */
-  random?: () => number;
+  random?: (() => number) | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
+
+const OPTIONS: Keys<CircuitBreakerOptions> = {
+  k: true,
+  windowMs: true,
+  key: true,
+  breaker: true,
+  isFailure: true,
+  maxKeys: true,
+  random: true,
+  clock: true,
+};
 
 /**
  * For clients: stops calling a server that fails, in proportion to how much it fails. A call that is not made rejects at
@@ -47,6 +59,7 @@ export class CircuitBreakerProcessor extends RapProcessor {
   /** @throws RangeError that names the option that is out of range. */
   constructor(options: CircuitBreakerOptions = {}) {
     super();
+    assertKnown('CircuitBreakerProcessor', options, OPTIONS);
     const { clock = systemClock, random = Math.random, k = 2, windowMs = 120_000, maxKeys = 1024 } = options;
     const adaptive = { k: atLeast(1, 'k', k), windowMs: positive('windowMs', windowMs), clock, random };
     this.#keyOf = options.key ?? serverAndTarget;

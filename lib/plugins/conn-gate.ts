@@ -1,3 +1,4 @@
+import type { Keys } from '../nest/known-options.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import { systemClock } from '../rpc/clock.js';
@@ -9,14 +10,21 @@ import { StoreGuard } from './store-guard.js';
 /** Where connections are counted, and what happens when that place cannot be reached. */
 export interface ConnStoreOptions {
   /** Where connections are counted. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
-  store?: ConnStore;
+  store?: ConnStore | undefined;
   /** While the store cannot be reached: every connection is let in (`open`, the default), or none (`closed`). */
-  onStoreError?: OnStoreError;
+  onStoreError?: OnStoreError | undefined;
   /** Time for an answer of the store, in milliseconds. Default 500. */
-  storeTimeoutMs?: number;
+  storeTimeoutMs?: number | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
+
+export const CONN_STORE_OPTIONS: Keys<ConnStoreOptions> = {
+  store: true,
+  onStoreError: true,
+  storeTimeoutMs: true,
+  clock: true,
+};
 
 /** Lets a connection in while there is a place for it. What the limits on connections have in common. */
 export class ConnGate {

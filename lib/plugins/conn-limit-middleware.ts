@@ -1,21 +1,30 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { CloseReason } from '../protocol/event.js';
 import { ConnectionMiddleware, type RapConnection } from '../rpc/pipeline.js';
-import { ConnGate, type ConnStoreOptions } from './conn-gate.js';
+import { CONN_STORE_OPTIONS, ConnGate, type ConnStoreOptions } from './conn-gate.js';
 import { atLeast, positive } from './plugin-options.js';
 
 export interface ConnLimitOptions extends ConnStoreOptions {
   /** Connections at once, of the server or of all servers that share the store. Default 1024, rap's own. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /**
    * Time after an excess in which no new connection is let in, in milliseconds, also where there is a place again.
    * Default 0: only the excess is refused. (rap's `block_time`.)
    */
-  blockTimeMs?: number;
+  blockTimeMs?: number | undefined;
   /** Time after which a shared store frees the places of a server that crashed, in milliseconds. Default 30,000. */
-  leaseMs?: number;
+  leaseMs?: number | undefined;
   /** What the limit is counted under in a shared store. Default `all`. */
-  name?: string;
+  name?: string | undefined;
 }
+
+const OPTIONS: Keys<ConnLimitOptions> = {
+  ...CONN_STORE_OPTIONS,
+  maxConnections: true,
+  blockTimeMs: true,
+  leaseMs: true,
+  name: true,
+};
 
 /**
  * Bounds the connections of a server, or of several that share a store. The excess gets CLOSE with rap's reason and is
@@ -28,6 +37,7 @@ export class ConnLimitMiddleware extends ConnectionMiddleware {
   /** @throws RangeError for an option that is out of range. */
   constructor(options: ConnLimitOptions = {}) {
     super();
+    assertKnown('ConnLimitMiddleware', options, OPTIONS);
     const { maxConnections = 1024, blockTimeMs = 0, leaseMs = 30_000, name = 'all' } = options;
     this.#key = name;
     const limit = {

@@ -22,26 +22,26 @@ export type CryptoMode = 'aead' | 'rap-cbc';
 /** What holds on either side. Times are milliseconds. */
 export interface CryptoOptions {
   /** Default `aead`. Never changed by what the other side offers. */
-  mode?: CryptoMode;
+  mode?: CryptoMode | undefined;
   /** `aead`: the suites that may be used, the preferred one first; a server's order decides. Default: both. */
-  suites?: readonly AeadSuite[];
+  suites?: readonly AeadSuite[] | undefined;
   /**
    * `aead`: what this side is called, such as the service that the process belongs to. Sides of one name refuse each other, so that
    * nobody can lead a connection of a process back to itself. Default: none.
    */
-  name?: string;
+  name?: string | undefined;
   /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31, and no more. */
-  rekeyAfterFrames?: number;
+  rekeyAfterFrames?: number | undefined;
   /** `aead`: the same after so many bytes. Default 2^36 (64 GiB), and no more: far below what AES-GCM allows for one key. */
-  rekeyAfterBytes?: number;
+  rekeyAfterBytes?: number | undefined;
   /** `rap-cbc`: how far the timestamp of a message may be off, into the past and into the future. Default 60,000, rap's own. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** `rap-cbc`: how long a nonce is remembered beyond that. Default 120,000, rap's own; never less than `timeoutMs`. */
-  nonceTimeoutMs?: number;
+  nonceTimeoutMs?: number | undefined;
   /** `rap-cbc`: how often old nonces are cleared away, as rap's client has it. Default 10,000. */
-  intervalMs?: number;
+  intervalMs?: number | undefined;
   /** `rap-cbc`: Unix time in milliseconds. Default `Date.now`. */
-  now?: () => number;
+  now?: (() => number) | undefined;
 }
 
 /** On a server. */
@@ -49,7 +49,7 @@ export interface CryptoServerOptions extends CryptoOptions {
   /** The keys of clients by their ids. Several: one for each client, or the old and the new one while they change. */
   keys: Readonly<Record<string, Secret>>;
   /** Whether clients that do not encrypt are refused. Default true. */
-  required?: boolean;
+  required?: boolean | undefined;
 }
 
 /** On a client, which never speaks to a server without the key. */
@@ -57,7 +57,7 @@ export interface CryptoClientOptions extends CryptoOptions {
   keyId: string;
   key: Secret;
   /** `aead`: what the server must be called (its `name`). Default: any that has the key. */
-  serverName?: string;
+  serverName?: string | undefined;
 }
 
 const NUMBERS = {

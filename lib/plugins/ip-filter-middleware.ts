@@ -1,3 +1,4 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason } from '../protocol/event.js';
@@ -14,23 +15,33 @@ export type IpEntries = string | readonly string[];
 
 export interface IpFilterOptions {
   /** Addresses and CIDR ranges that may connect; nobody else may, and `block` is off. Empty or none: everybody may. */
-  allow?: readonly string[];
+  allow?: readonly string[] | undefined;
   /** Addresses and CIDR ranges that may not connect. */
-  block?: readonly string[];
+  block?: readonly string[] | undefined;
   /** Lists that servers share, beside the own ones: `RedisIpListStore` of `nestjs-rap/redis`. */
-  store?: IpListStore;
+  store?: IpListStore | undefined;
   /** How often the shared lists are looked at for changes, in milliseconds. Default 1000. */
-  pollMs?: number;
+  pollMs?: number | undefined;
   /**
    * Until the shared lists were read for the first time: nobody is let in (`closed`, the default), or the own lists
    * decide (`open`). Once they were read, the last ones known hold for as long as the store is down.
    */
-  onStoreError?: OnStoreError;
+  onStoreError?: OnStoreError | undefined;
   /** Time for an answer of the store, in milliseconds. Default 500. */
-  storeTimeoutMs?: number;
+  storeTimeoutMs?: number | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
+
+const OPTIONS: Keys<IpFilterOptions> = {
+  allow: true,
+  block: true,
+  store: true,
+  pollMs: true,
+  onStoreError: true,
+  storeTimeoutMs: true,
+  clock: true,
+};
 
 /**
  * Decides by its address who may connect. Others get CLOSE with rap's reason and are gone. The lists may be changed at
@@ -44,6 +55,7 @@ export class IpFilterMiddleware extends ConnectionMiddleware {
   /** @throws RangeError that names a malformed address or range, or an option that is out of range. */
   constructor(options: IpFilterOptions = {}) {
     super();
+    assertKnown('IpFilterMiddleware', options, OPTIONS);
     const { allow, block, store, clock = systemClock, pollMs = 1000, storeTimeoutMs } = options;
     this.#own = { allow: listOf('allow', allow), block: listOf('block', block) };
     this.#letsThrough = letsThrough('onStoreError', options.onStoreError ?? 'closed');

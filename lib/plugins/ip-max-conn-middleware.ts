@@ -1,20 +1,28 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { CloseReason } from '../protocol/event.js';
 import { ConnectionMiddleware, type RapConnection } from '../rpc/pipeline.js';
-import { ConnGate, type ConnStoreOptions } from './conn-gate.js';
+import { CONN_STORE_OPTIONS, ConnGate, type ConnStoreOptions } from './conn-gate.js';
 import { normalAddress } from './ip-range.js';
 import { atLeast, positive } from './plugin-options.js';
 
 export interface IpMaxConnOptions extends ConnStoreOptions {
   /** Connections at once of one address. Default 128, rap's own. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /**
    * Time after which a shared store forgets the connections of a server that crashed, in milliseconds. Default 180,000,
    * rap's own. In memory nothing needs to be forgotten: connections are counted exactly.
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** Time after an excess in which the address gets no new connection, in milliseconds. Default 0: only the excess is refused. */
-  blockTimeMs?: number;
+  blockTimeMs?: number | undefined;
 }
+
+const OPTIONS: Keys<IpMaxConnOptions> = {
+  ...CONN_STORE_OPTIONS,
+  maxConnections: true,
+  timeoutMs: true,
+  blockTimeMs: true,
+};
 
 /**
  * Bounds the connections of each address. The excess gets CLOSE with rap's reason and is gone; connections that are
@@ -26,6 +34,7 @@ export class IpMaxConnMiddleware extends ConnectionMiddleware {
   /** @throws RangeError for an option that is out of range. */
   constructor(options: IpMaxConnOptions = {}) {
     super();
+    assertKnown('IpMaxConnMiddleware', options, OPTIONS);
     const { maxConnections = 128, blockTimeMs = 0, timeoutMs = 180_000 } = options;
     const limit = {
       maxConnections: atLeast(0, 'maxConnections', maxConnections),

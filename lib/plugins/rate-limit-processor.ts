@@ -1,3 +1,4 @@
+import { assertKnown, type Keys } from '../nest/known-options.js';
 import { TooManyRequestsError } from '../nest/errors.js';
 import { pluginLogger } from '../nest/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
@@ -24,35 +25,56 @@ export type RateKey = (request: RapRequest, context: ProcessorContext) => string
 export interface RateLimitRule {
   key: RateKey;
   /** Requests a second in the long run. Default: that of the options. */
-  rate?: number;
+  rate?: number | undefined;
   /** Requests at once. Default: that of the options, else the rate, at least 1. */
-  burst?: number;
+  burst?: number | undefined;
   /** Time after an excess in which the key gets nothing, in milliseconds. Default: that of the options, else 0. */
-  blockTimeMs?: number;
+  blockTimeMs?: number | undefined;
   /** Count each message of a channel that the client sends, not only its opening. Default false. */
-  everyMessage?: boolean;
+  everyMessage?: boolean | undefined;
   /** Tells its keys from those of other rules in a shared store. Default: its place in the list. */
-  name?: string;
+  name?: string | undefined;
 }
+
+const RULE: Keys<RateLimitRule> = {
+  key: true,
+  rate: true,
+  burst: true,
+  blockTimeMs: true,
+  everyMessage: true,
+  name: true,
+};
 
 export interface RateLimitOptions {
   /** The first rule that has a key for a request counts it. One that no rule is about is not limited. */
   rules: readonly (RateLimitRule | RateKey)[];
   /** For rules that say nothing of it. Default 100 a second. */
-  rate?: number;
-  burst?: number;
-  blockTimeMs?: number;
+  rate?: number | undefined;
+  burst?: number | undefined;
+  blockTimeMs?: number | undefined;
   /** Where requests are counted. Default: in this process. `RedisRateStore` of `nestjs-rap/redis` is shared by servers. */
-  store?: RateStore;
+  store?: RateStore | undefined;
   /** Keys that are kept in memory; those used last. Default 10,000. */
-  maxKeys?: number;
+  maxKeys?: number | undefined;
   /** While the store cannot be reached: every request goes on (`open`, the default), or none (`closed`). */
-  onStoreError?: OnStoreError;
+  onStoreError?: OnStoreError | undefined;
   /** Time for an answer of the store, in milliseconds. Default 500. */
-  storeTimeoutMs?: number;
+  storeTimeoutMs?: number | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
+
+const OPTIONS: Keys<RateLimitOptions> = {
+  rules: true,
+  rate: true,
+  burst: true,
+  blockTimeMs: true,
+  store: true,
+  maxKeys: true,
+  onStoreError: true,
+  storeTimeoutMs: true,
+  clock: true,
+};
 
 interface Rule extends Rate {
   readonly key: RateKey;
@@ -74,6 +96,7 @@ export class RateLimitProcessor extends RapProcessor {
   /** @throws RangeError that names the rule and option that is out of range. */
   constructor(options: RateLimitOptions) {
     super();
+    assertKnown('RateLimitProcessor', options, OPTIONS);
     if (!Array.isArray(options?.rules)) throw new RangeError('rules must be a list of rules');
     const { clock = systemClock, maxKeys = 10_000, onStoreError = 'open', storeTimeoutMs } = options;
     this.#rules = options.rules.map((rule, index) => ruleOf(rule, index, options));
@@ -125,6 +148,7 @@ export class RateLimitProcessor extends RapProcessor {
 
 function ruleOf(given: RateLimitRule | RateKey, index: number, defaults: RateLimitOptions): Rule {
   const rule = typeof given === 'function' ? { key: given } : given;
+  assertKnown(`rules[${index}]`, rule, RULE);
   const of = (option: string): string => `rules[${index}].${option}`;
   if (typeof rule.key !== 'function') throw new RangeError(`${of('key')} must be a function`);
   const rate = positive(of('rate'), rule.rate ?? defaults.rate ?? 100);

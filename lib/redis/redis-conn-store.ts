@@ -6,9 +6,9 @@ import { type RedisClient, RedisScript } from './redis-script.js';
 
 export interface RedisConnStoreOptions {
   /** What the names of all keys begin with. Default `rap:conn:`. */
-  prefix?: string;
+  prefix?: string | undefined;
   /** @internal */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
 
 /** Places of a key are members of a sorted set; the score is when the lease ends, by the clock of Redis. */

@@ -4,9 +4,9 @@ import { type RedisClient, RedisScript } from './redis-script.js';
 
 export interface RedisIpListStoreOptions {
   /** Tells the lists of one filter from those of another. Default `default`. */
-  name?: string;
+  name?: string | undefined;
   /** What the names of all keys begin with. Default `rap:ip:`. */
-  prefix?: string;
+  prefix?: string | undefined;
 }
 
 /** KEYS allow, block, version; ARGV known version, or '' */

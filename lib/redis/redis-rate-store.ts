@@ -4,7 +4,7 @@ import type { RedisClient } from './redis-script.js';
 
 export interface RedisRateStoreOptions {
   /** What the names of all keys begin with. Default `rap:rate`. */
-  prefix?: string;
+  prefix?: string | undefined;
 }
 
 /**

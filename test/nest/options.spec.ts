@@ -1,9 +1,20 @@
 import 'reflect-metadata';
+import { randomBytes } from 'node:crypto';
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import {
+  AccessLogMiddleware,
+  CircuitBreakerProcessor,
+  ConnLimitMiddleware,
+  CryptoProcessor,
+  IpFilterMiddleware,
+  IpMaxConnMiddleware,
+  type RateLimitOptions,
+  RateLimitProcessor,
+  type RateLimitRule,
   RapClient,
   type RapClientOptions,
+  RapExceptionFilter,
   RapModule,
   RapServer,
   type RapServerOptions,
@@ -100,7 +111,58 @@ describe('options that do not exist are refused by name, with the nearest that d
     await scope.serve([ForeignController]);
   });
 
+  const plugins: [string, () => unknown, string][] = [
+    [
+      'ConnLimitMiddleware',
+      () => new ConnLimitMiddleware({ maxConnection: 1 } as object),
+      'maxConnection is not an option; did you mean ConnLimitMiddleware.maxConnections?',
+    ],
+    [
+      'IpMaxConnMiddleware',
+      () => new IpMaxConnMiddleware({ timeoutMS: 1 } as object),
+      'timeoutMS is not an option; did you mean IpMaxConnMiddleware.timeoutMs?',
+    ],
+    [
+      'IpFilterMiddleware',
+      () => new IpFilterMiddleware({ alow: ['::1'] } as object),
+      'alow is not an option; did you mean IpFilterMiddleware.allow?',
+    ],
+    [
+      'AccessLogMiddleware',
+      () => new AccessLogMiddleware({ samples: 1 } as object),
+      'samples is not an option; did you mean AccessLogMiddleware.sample?',
+    ],
+    [
+      'RateLimitProcessor',
+      () => new RateLimitProcessor({ rules: [], rates: 1 } as RateLimitOptions),
+      'rates is not an option; did you mean RateLimitProcessor.rate?',
+    ],
+    [
+      'a rule',
+      () => new RateLimitProcessor({ rules: [{ key: () => 'k', bursts: 1 } as RateLimitRule] }),
+      'rules[0].bursts is not an option; did you mean rules[0].burst?',
+    ],
+    [
+      'CircuitBreakerProcessor',
+      () => new CircuitBreakerProcessor({ window: 1 } as object),
+      'window is not an option; did you mean CircuitBreakerProcessor.windowMs?',
+    ],
+    [
+      'RapExceptionFilter',
+      () => new RapExceptionFilter(undefined, { exposeError: true } as object),
+      'exposeError is not an option; did you mean RapExceptionFilter.exposeErrors?',
+    ],
+  ];
+  it.each(plugins)('of a plugin: %s', (_name, make, message) => {
+    expect(make).toThrow(message);
+  });
+
   it('of the module', () => {
+    for (const nothing of [undefined, null, 'MATH'])
+      for (const way of [register, registerAsync])
+        expect(() => way(nothing)).toThrow('takes a list of clients, or { clients, isGlobal }');
+    expect(() => registerAsync([{ name: 'MATH', port: 1 }])).toThrow('port is not an option');
+    expect(() => registerAsync([{ name: 'MATH' }])).toThrow('the client MATH has no useFactory');
     expect(() => register({ name: 'MATH', port: 1 })).toThrow('a list of clients, or { clients, isGlobal }');
     expect(() => register({ client: [] })).toThrow('did you mean clients?');
     expect(() => register([{ port: 1 }])).toThrow('a client has no name');
@@ -134,6 +196,27 @@ it('undefined is as absent', async () => {
     header: undefined,
   };
   expect(await rap.call('echo', 1, options)).toBe(1);
+});
+
+it('undefined is as absent in the options of plugins', () => {
+  const gate = { maxConnections: undefined, blockTimeMs: undefined, store: undefined, clock: undefined };
+  const rate = { rate: undefined, burst: undefined, name: undefined };
+  const make = (): unknown[] => [
+    new ConnLimitMiddleware({ ...gate, leaseMs: undefined, name: undefined }),
+    new IpMaxConnMiddleware({ ...gate, timeoutMs: undefined }),
+    new IpFilterMiddleware({ allow: undefined, block: undefined, pollMs: undefined }),
+    new AccessLogMiddleware({ sample: undefined, log: undefined }),
+    new RateLimitProcessor({ rules: [{ key: () => 'k', ...rate }], maxKeys: undefined }),
+    new CircuitBreakerProcessor({ k: undefined, key: undefined, breaker: undefined }),
+    new CryptoProcessor({
+      keys: { k: randomBytes(32) },
+      mode: undefined,
+      required: undefined,
+      now: undefined,
+    }),
+    new RapExceptionFilter(undefined, { exposeErrors: undefined }),
+  ];
+  expect(make).not.toThrow();
 });
 
 it('an extra that is undefined does not tag a handler', async () => {

@@ -16,7 +16,7 @@ import { ServiceBinding, ServiceMethod } from './service-binding.js';
 /** How a class implements a service. */
 export interface RapServiceOptions {
   /** Public methods that are not of the service. Those whose names begin with `_` need not be named. */
-  allow?: readonly string[];
+  allow?: readonly string[] | undefined;
 }
 
 /** Keys under which Nest's decorators file what they were told. */
