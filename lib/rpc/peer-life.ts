@@ -183,13 +183,16 @@ export class PeerLife {
     if (this.options.host.isIdle()) this.close(CloseReason.Shutdown);
   }
 
-  /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
-  close(reason: string): void {
+  /**
+   * Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails.
+   * `isAwaited`: the peer still has something to read, and to answer.
+   */
+  close(reason: string, isAwaited = false): void {
     if (this.#state.name === 'closed') return;
     const isHeard = this.#state.name === 'draining' && this.#state.isHeard;
     this.#farewell(reason, true);
     this.#fail(connectionLost(`the connection was closed: ${reason}`));
-    this.options.link.end(isHeard);
+    this.options.link.end(isAwaited || isHeard);
   }
 
   /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */
