@@ -205,11 +205,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     if (!this.#delivering) this.#deliver();
   }
 
-  end(): void {
+  end(isAwaited = false): void {
     if (this.#ended) return;
     this.#stopReading();
     this.#writer.end();
-    this.#linger = this.options.clock.after(LINGER_MS, () => this.#lingerForUnsent());
+    this.#linger = this.options.clock.after(LINGER_MS, () => this.#lingerForUnsent(isAwaited));
   }
 
   destroy(): void {
@@ -242,9 +242,12 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.destroy();
   }
 
-  /** Large answers that were sent just before the end get more time than a goodbye. */
-  #lingerForUnsent(): void {
-    if (this.pendingBytes === 0) return this.destroy();
+  /**
+   * Large answers that were sent just before the end get more time than a goodbye. The kernel may still hold what it has
+   * taken, and would drop it with a socket that is gone when the peer says something.
+   */
+  #lingerForUnsent(isAwaited: boolean): void {
+    if (this.pendingBytes === 0 && !isAwaited) return this.destroy();
     const lingerMs = Math.min(LONG_LINGER_MS, this.options.limits.writeStallTimeoutMs);
     this.#linger = this.options.clock.after(lingerMs, () => this.destroy());
   }

@@ -73,8 +73,11 @@ export interface Link {
   /** Stops handing on frames (and then reading) until as many `resume` calls have come. */
   pause(): void;
   resume(): void;
-  /** Writes what waits, then closes. Nothing is read any more. */
-  end(): void;
+  /**
+   * Writes what waits, then closes. Nothing is read any more. `isAwaited`: the peer knows of the end, and ends the connection,
+   * too, when it has read all: it has the time of a stall for that.
+   */
+  end(isAwaited?: boolean): void;
   /** Closes at once and drops what waits. */
   destroy(): void;
 }

@@ -186,9 +186,18 @@ export class OutgoingCalls implements PendingCallOwner {
     this.flush();
   }
 
-  /** This side is about to close: what was written still leaves, and events that nobody has answered were sent. */
-  closing(): void {
-    for (const call of this.#live.values()) if (call.isEvent) (call as PendingEvent).wasSentAtClose();
+  /**
+   * This side is about to close: what was written still leaves, and events that nobody has answered were sent. Whether there
+   * were such events.
+   */
+  closing(): boolean {
+    let wasSent = false;
+    for (const call of this.#live.values()) {
+      if (!call.isEvent) continue;
+      (call as PendingEvent).wasSentAtClose();
+      wasSent = true;
+    }
+    return wasSent;
   }
 
   /** The live call under an id. */

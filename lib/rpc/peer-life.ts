@@ -46,6 +46,8 @@ interface Draining {
   timer: Timer | undefined;
   until: number;
   flushed: boolean;
+  /** The client has answered, and so ends the connection, too, when it has read all. */
+  isHeard?: boolean;
   flush?: Timer;
 }
 
@@ -129,7 +131,10 @@ export class PeerLife {
     host.sendEvent(EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
     // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
     host.measurePing({
-      resolve: flushed,
+      resolve: () => {
+        state.isHeard = true;
+        flushed();
+      },
       reject: () => {},
     });
   }
@@ -178,12 +183,16 @@ export class PeerLife {
     if (this.options.host.isIdle()) this.close(CloseReason.Shutdown);
   }
 
-  /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
-  close(reason: string): void {
+  /**
+   * Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails.
+   * `isAwaited`: the peer still has something to read, and to answer.
+   */
+  close(reason: string, isAwaited = false): void {
     if (this.#state.name === 'closed') return;
+    const isHeard = this.#state.name === 'draining' && this.#state.isHeard;
     this.#farewell(reason, true);
     this.#fail(connectionLost(`the connection was closed: ${reason}`));
-    this.options.link.end();
+    this.options.link.end(isAwaited || isHeard);
   }
 
   /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */

@@ -444,8 +444,8 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
 
   /** Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails. */
   close(reason: string): void {
-    this.calls.closing();
-    this.#life.close(reason);
+    // the answers of events that are still on their way must not meet a socket that is gone
+    this.#life.close(reason, this.calls.closing());
   }
 
   /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */

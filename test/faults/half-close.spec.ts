@@ -3,10 +3,11 @@ import net from 'node:net';
 import { once } from 'node:events';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern } from '@nestjs/microservices';
-import type { RapContext } from '../../lib/index.js';
-import { eventually, testScope } from '../helpers/async.js';
+import { lastValueFrom } from 'rxjs';
+import { RapClient, type RapContext } from '../../lib/index.js';
+import { eventually, testScope, within } from '../helpers/async.js';
 import { call } from '../helpers/channel-frames.js';
-import { DECLARE, RawSocket } from '../helpers/raw-socket.js';
+import { DECLARE, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { aborted, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
@@ -38,4 +39,29 @@ it('a client that ends its half of the connection has ended it: handlers are tol
   await eventually('the handler is told, and ends', () => probe.ended === 1);
   await raw.waitClosed();
   expect(raw.frames.filter(([, id]) => id === 5)).toEqual([]);
+});
+
+it('events that a client has sent arrive though it closes, and the server answers some before it has read all', async () => {
+  let server: RawSocket | undefined;
+  const { port, close } = await scriptedServer(async (peer) => {
+    await peer.answer(3);
+    peer.send([103, 3, {}, { extensions: { one_way: {}, event_answer: {} } }]);
+    server = peer;
+  });
+  scope.defer(close);
+  const client = new RapClient({ host: '127.0.0.1', port, reconnect: false });
+  await client.connect();
+  server?.socket.pause();
+  const sent = Array.from({ length: 30 }, (_, i) =>
+    lastValueFrom(client.emit('happened', Buffer.alloc(20_000, i))),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 50)); // the kernel has taken them
+  await client.close();
+  await within('events are complete', Promise.all(sent));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  server?.send([101, 5, {}, null]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  server?.socket.resume();
+  await within('the client to be gone', server?.waitClosed() ?? Promise.resolve());
+  expect(server?.frames.filter(([type]) => type === 101)).toHaveLength(30);
 });

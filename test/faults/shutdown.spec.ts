@@ -1,3 +1,5 @@
+import { Controller } from '@nestjs/common';
+import { MessagePattern } from '@nestjs/microservices';
 import { ConnectionLostError } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
 import { serve, type TestApp } from '../helpers/app.js';
@@ -18,6 +20,18 @@ import {
   startScript,
   until,
 } from './support.js';
+
+/** Streams of {@link Streams} that have ended. */
+let ended = 0;
+
+@Controller()
+class Streams {
+  @MessagePattern('large')
+  async *large(): AsyncGenerator<Buffer> {
+    for (let i = 0; i < 3; i++) yield Buffer.alloc(300_000, i);
+    ended += 1;
+  }
+}
 
 /** Comes back at once. */
 const reconnect = { baseDelayMs: 1, maxDelayMs: 10 };
@@ -60,7 +74,10 @@ async function shuttingDown(drain: (peer: RawSocket, first: RawFrame) => Promise
   return { port, peers, asked };
 }
 
-beforeEach(resetHandlers);
+beforeEach(() => {
+  resetHandlers();
+  ended = 0;
+});
 afterEach(cleanUp);
 
 describe('T21 a server that stops', () => {
@@ -93,6 +110,27 @@ describe('T21 a server that stops', () => {
     expect(seen.produced).toBeLessThan(ids.length);
     raw.socket.resume();
     for (const id of ids) expect((await raw.answer(id))[3]).toHaveLength(1 << 20);
+    expect(await raw.closeReason()).toBe(CloseReason.Shutdown);
+    await closed;
+  });
+
+  it('waits for a client that still reads what the kernel holds for it, and speaks meanwhile', async () => {
+    const app = await startApp({ closeTimeoutMs: 10_000 }, [Streams]);
+    const [type, id, header, body] = DECLARE;
+    const extensions = { credit: { window: 2 ** 30 }, stream_reply: {}, accept_stream: {} };
+    const raw = await openRaw(app, [type, id, header, { ...(body as object), extensions }]);
+    raw.socket.pause();
+    raw.send([101, 5, { target: '/default/large', accept_stream: true }, null]);
+    await until(() => ended === 1, 'the stream to end');
+    const closed = app.app.close();
+    raw.send([203, 6, { target: '/_event/ping' }, '']); // the ping behind the shutdown event, which is not read yet
+    await until(() => app.server.stats().connections === 0, 'the connection to be drained');
+    await pass(500);
+    raw.send([102, 5, { channel_life_cycle: 'CREDIT' }, 1000]);
+    await pass(50);
+    raw.socket.resume();
+    for (let i = 0; i < 3; i++) expect((await raw.answer(5))[3]).toHaveLength(300_000);
+    expect(await raw.answer(5)).toEqual([102, 5, { channel_life_cycle: 'DROP' }, null]);
     expect(await raw.closeReason()).toBe(CloseReason.Shutdown);
     await closed;
   });

@@ -88,8 +88,8 @@ export class PythonLink implements Link, LinkReceiver {
     this.inner.resume();
   }
 
-  end(): void {
-    this.inner.end();
+  end(isAwaited?: boolean): void {
+    this.inner.end(isAwaited);
   }
 
   destroy(): void {
