@@ -44,15 +44,12 @@ export interface RapIterable<T> extends AsyncIterable<T> {
   toReadable(options?: RapReadableOptions): Readable;
 }
 
-/** A stream of a client: opened for each reader, or open already, for one. */
-export class ClientStream<T> implements RapIterable<T> {
-  constructor(
-    private readonly open: OpenStream,
-    private readonly view: StreamView<T>,
-  ) {}
+/** A stream by the iterator that each reader of it gets. */
+export class IteratedStream<T> implements RapIterable<T> {
+  constructor(private readonly iterate: () => AsyncIterator<T>) {}
 
-  [Symbol.asyncIterator](): AsyncIterator<T, undefined> {
-    return new StreamIterator<T>(this.open, this.view);
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return this.iterate();
   }
 
   toObservable(): Observable<T> {
@@ -65,6 +62,13 @@ export class ClientStream<T> implements RapIterable<T> {
 
   [INTEROP](): Observable<T> {
     return this.toObservable();
+  }
+}
+
+/** A stream of a client: opened for each reader, or open already, for one. */
+export class ClientStream<T> extends IteratedStream<T> {
+  constructor(open: OpenStream, view: StreamView<T>) {
+    super(() => new StreamIterator<T>(open, view));
   }
 }
 

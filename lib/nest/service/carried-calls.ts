@@ -1,6 +1,7 @@
 import type { RapCallOptions } from '../client-options.js';
 import { copyOf } from '../nest-codec.js';
 import type { RapChannel } from '../rap-channel.js';
+import { IteratedStream } from '../rap-stream.js';
 import { CheckedChannel } from './checked-channel.js';
 import { CheckedIterable } from './checked-handler.js';
 import { parseError } from './checks.js';
@@ -49,9 +50,10 @@ export function carriedCaller(
     serverStream: (value: unknown, options?: RapCallOptions) => {
       const items = call(value, options) as AsyncIterable<unknown>;
       const shown = received ? new CheckedIterable(items, received) : items;
-      if (!sent || plainOf(value) === value) return shown;
+      const iterate = (): AsyncIterator<unknown> => shown[Symbol.asyncIterator]();
+      if (!sent || plainOf(value) === value) return new IteratedStream(iterate);
       const held = heldOf(value);
-      return after(shown, () => mayBeSent(sent, held, options));
+      return new IteratedStream(() => after(iterate(), () => mayBeSent(sent, held, options)));
     },
     clientStream: async (items: Items<unknown>, options?: ChannelOptions) => {
       const given = sent && isIterable(items) ? new CheckedIterable(items, sent) : items;
@@ -123,22 +125,27 @@ function checkOf(
   return { schema, what, refuse: (issues) => parseError(issues, what) };
 }
 
-/** The same items, once the first work is done. */
-function after<T>(items: AsyncIterable<T>, first: () => Promise<unknown>): AsyncIterable<T> {
+/** The same items, once the first work is done. Who leaves does not wait for that. */
+function after(iterator: AsyncIterator<unknown>, first: () => Promise<unknown>): AsyncIterator<unknown> {
+  let begun: Promise<unknown> | undefined;
+  let leave: (() => void) | undefined;
+  let isOver = false;
+  const begin = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      leave = resolve;
+      begun ??= first();
+      begun.then(() => resolve(), reject);
+    });
   return {
-    [Symbol.asyncIterator]() {
-      const iterator = items[Symbol.asyncIterator]();
-      let begun: Promise<unknown> | undefined;
-      return {
-        async next() {
-          await (begun ??= first());
-          return iterator.next();
-        },
-        async return() {
-          await iterator.return?.();
-          return { done: true, value: undefined };
-        },
-      };
+    async next() {
+      if (!isOver) await begin();
+      return isOver ? { done: true, value: undefined } : iterator.next();
+    },
+    async return() {
+      isOver = true;
+      leave?.();
+      await iterator.return?.();
+      return { done: true, value: undefined };
     },
   };
 }
