@@ -5,7 +5,7 @@ import { encodeFrame } from '../protocol/encoder.js';
 import { CloseReason } from '../protocol/event.js';
 import { Fault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
-import type { FrameSeal } from '../protocol/frame-seal.js';
+import { type FrameSeal, KeysUsedUp } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
 import { type FrameLimits, type SendLimits, sendLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
@@ -230,13 +230,13 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
       return frame.size;
     } catch (error) {
-      if (!(error instanceof Fault && error.status === Status.Crypto)) throw error;
+      if (!(error instanceof KeysUsedUp)) throw error;
       this.#wornOut(error);
       return 0;
     }
   }
 
-  /** Nothing more can be sealed: what is under way is lost with the connection. */
+  /** Nothing more can be sealed, or opened: what is under way is lost with the connection. */
   #wornOut(fault: Fault): void {
     this.#error ??= fault;
     this.destroy();
@@ -318,9 +318,8 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      const why = this.#explained(error);
-      const { status } = error;
-      this.#receiver?.onFault(why ? new Fault({ status, message: why.message, cause: error }) : error);
+      if (error instanceof KeysUsedUp) this.#wornOut(error);
+      else this.#receiver?.onFault(this.#explainedFault(error));
     }
     this.#delivering = false;
     if (this.#gone) this.#over();
@@ -371,6 +370,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
 
   #fault(message: string): void {
     this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
+  }
+
+  #explainedFault(fault: Fault): Fault {
+    const why = this.#explained(fault);
+    return why ? new Fault({ status: fault.status, message: why.message, cause: fault }) : fault;
   }
 
   #explained(error: Error | undefined): Error | undefined {

@@ -13,19 +13,26 @@ export interface FrameSeal {
   /**
    * Seals a body. Returns the pieces that together are the sealed one.
    *
-   * @throws {@link Fault} 1007 where the keys have been used up.
+   * @throws {@link KeysUsedUp}
    */
   seal(bound: Uint8Array, plaintext: readonly Uint8Array[]): Uint8Array[];
   /**
    * Opens a body; `undefined` where it is not what the other side has sealed at this place.
    *
-   * @throws {@link Fault} 1007 where the keys have been used up.
+   * @throws {@link KeysUsedUp}
    */
   open(bound: Uint8Array, sealed: Uint8Array): Buffer | undefined;
 }
 
 /** The one text that a peer may learn, whatever went wrong. */
 export const CRYPTO_ERROR = 'crypto error';
+
+/** Nothing more can be sealed, or opened, with these keys: the fault of nobody. */
+export class KeysUsedUp extends Fault {
+  constructor() {
+    super({ status: Status.Crypto, message: `${CRYPTO_ERROR}: the keys of this connection are used up` });
+  }
+}
 
 /** A fault of encryption. `detail` is for the own log; it is never sent. */
 export function cryptoFault(detail: string, cause?: unknown): Fault {

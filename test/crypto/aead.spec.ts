@@ -229,6 +229,18 @@ describe('keys that are used up', () => {
     expect(processor.stats()).toMatchObject({ secured: 2, refused: 0 });
   });
 
+  it('twice over by what a client receives end its connection as those of what it sends', async () => {
+    const { app } = await start();
+    const client = clientOf(app, { rekeyAfterBytes: 3000 });
+    const read = async (): Promise<void> => {
+      for await (const item of client.stream('count', { n: 5 })) expect(item).toBeDefined();
+    };
+    expect(await rejection(within('the end', read()))).toMatchObject({
+      code: 'ERR_RAP_CONNECTION_LOST',
+      message: expect.stringContaining('used up') as string,
+    });
+  });
+
   it('do not keep a server from its end', async () => {
     const { app, processor } = await start({ rekeyAfterFrames: 10 });
     const client = clientOf(app);

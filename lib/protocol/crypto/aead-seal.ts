@@ -1,6 +1,5 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto';
-import type { Fault } from '../fault.js';
-import { cryptoFault, type FrameSeal } from '../frame-seal.js';
+import { type FrameSeal, KeysUsedUp } from '../frame-seal.js';
 import type { AeadSuite, DirectionKeys } from './aead-keys.js';
 
 const TAG_BYTES = 16;
@@ -48,7 +47,7 @@ export class AeadSeal implements FrameSeal {
   seal(bound: Uint8Array, plaintext: readonly Uint8Array[]): Uint8Array[] {
     const direction = this.#send;
     const bytes = plaintext.reduce((sum, piece) => sum + piece.length, bound.length);
-    if (this.#isSpent(direction, bytes)) throw usedUp();
+    if (this.#isSpent(direction, bytes)) throw new KeysUsedUp();
     const cipher = createCipheriv(this.#suite, direction.key, direction.nextNonce(), TAG);
     cipher.setAAD(bound);
     const sealed: Uint8Array[] = plaintext.map((piece) => cipher.update(piece));
@@ -61,7 +60,7 @@ export class AeadSeal implements FrameSeal {
     const direction = this.#receive;
     const textBytes = sealed.length - TAG_BYTES;
     if (textBytes < 0) return undefined;
-    if (this.#isSpent(direction, bound.length + textBytes)) throw usedUp();
+    if (this.#isSpent(direction, bound.length + textBytes)) throw new KeysUsedUp();
     const decipher = createDecipheriv(this.#suite, direction.key, direction.nextNonce(), TAG);
     decipher.setAAD(bound);
     decipher.setAuthTag(sealed.subarray(textBytes));
@@ -83,10 +82,6 @@ export class AeadSeal implements FrameSeal {
     this.#onWorn = undefined;
     return worn >= 2;
   }
-}
-
-function usedUp(): Fault {
-  return cryptoFault('the keys of this connection are used up');
 }
 
 /** One direction: its key, and the nonce of its next frame. */
