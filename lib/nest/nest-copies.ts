@@ -88,7 +88,9 @@ function wrap(nest: NestClasses): void {
 
 /** The files of the functions that have led here. */
 function callers(): string[] {
-  const { prepareStackTrace, stackTraceLimit } = Error;
+  const { stackTraceLimit } = Error;
+  // oxlint-disable-next-line typescript/unbound-method -- put back as it was
+  const { prepareStackTrace } = Error;
   try {
     Error.stackTraceLimit = 20;
     Error.prepareStackTrace = (_, sites) => sites.map((site) => site.getFileName() ?? '');

@@ -81,7 +81,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
-    this.#proxies = new TypedProxies(this, (pattern) => this.normalizePattern(pattern as MsPattern), {
+    this.#proxies = new TypedProxies(this, (pattern) => this.normalizePattern(pattern), {
       now: () => this.#connection.peer?.has(Extension.Values),
       soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
         (await this.#acquire(target, timeoutMs)).has(Extension.Values),

@@ -62,10 +62,10 @@ describe('a parameter of a service method without @Payload()', () => {
       @Typed() async *many(data: CountDto): AsyncGenerator {
         yield [data instanceof CountDto, data.count];
       }
-      async upload(channel: RapChannel<unknown, unknown>, @Ctx() context: RapContext): Promise<unknown> {
+      async upload(channel: RapChannel, @Ctx() context: RapContext): Promise<unknown> {
         return [await all(channel), context.target];
       }
-      async chat(channel: RapChannel<unknown, unknown>, @Ctx() context: RapContext): Promise<void> {
+      async chat(channel: RapChannel, @Ctx() context: RapContext): Promise<void> {
         for await (const item of channel) await channel.write([item, context.target]);
       }
     }
@@ -110,10 +110,10 @@ describe('a ValidationPipe that cannot know the type of a parameter', () => {
     async *many(data: CountDto, context: RapContext): AsyncGenerator {
       yield [data.count, context.target];
     }
-    async upload(channel: RapChannel<unknown, unknown>): Promise<unknown> {
+    async upload(channel: RapChannel): Promise<unknown> {
       return all(channel);
     }
-    async chat(channel: RapChannel<unknown, unknown>): Promise<void> {
+    async chat(channel: RapChannel): Promise<void> {
       for await (const item of channel) await channel.write(item);
     }
   }

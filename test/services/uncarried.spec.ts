@@ -82,17 +82,17 @@ class Foreign {
   @MessagePattern('text') text(): unknown {
     return date;
   }
-  @MessagePattern('stream') async *stream(): AsyncGenerator<unknown> {
+  @MessagePattern('stream') async *stream(): AsyncGenerator {
     yield await Promise.resolve({ at: date });
   }
-  @MessagePattern('streamOf') async *streamOf(@Payload() data: unknown): AsyncGenerator<unknown> {
+  @MessagePattern('streamOf') async *streamOf(@Payload() data: unknown): AsyncGenerator {
     ran.push(data);
     yield await Promise.resolve(1);
   }
-  @ChannelPattern('upload') async upload(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  @ChannelPattern('upload') async upload(@Payload() channel: RapChannel): Promise<void> {
     await channel.write(await list(channel));
   }
-  @ChannelPattern('chat') async chat(@Payload() channel: RapChannel<unknown, unknown>): Promise<void> {
+  @ChannelPattern('chat') async chat(@Payload() channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
   }
 }
@@ -127,16 +127,16 @@ class Own {
   held(data: unknown): unknown {
     return data;
   }
-  async *stream(): AsyncGenerator<unknown> {
+  async *stream(): AsyncGenerator {
     yield await Promise.resolve({ at: date });
   }
-  async *streamOf(data: unknown): AsyncGenerator<unknown> {
+  async *streamOf(data: unknown): AsyncGenerator {
     yield await Promise.resolve(data);
   }
   upload(channel: RapChannel<unknown, never>): Promise<unknown> {
     return list(channel);
   }
-  async chat(channel: RapChannel<unknown, unknown>): Promise<void> {
+  async chat(channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
   }
 }
@@ -239,7 +239,7 @@ describe('a contract that demands what the connection does not carry', () => {
   it('fails the call for a message that is read', async () => {
     const client = await served(Foreign);
     const channel = await client.service(S).chat();
-    const raw = channel as unknown as RapChannel<unknown, unknown>;
+    const raw = channel as unknown as RapChannel;
     await raw.write({ at: date.toJSON() });
 
     expect((await rejection(channel.read())).message).toContain(
