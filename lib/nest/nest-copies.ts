@@ -88,8 +88,9 @@ function wrap(nest: NestClasses): void {
 
 /** The files of the functions that have led here. */
 function callers(): string[] {
-  // oxlint-disable-next-line typescript/unbound-method -- only put back
-  const { prepareStackTrace, stackTraceLimit } = Error;
+  const { stackTraceLimit } = Error;
+  // oxlint-disable-next-line typescript/unbound-method -- put back as it was
+  const { prepareStackTrace } = Error;
   try {
     Error.stackTraceLimit = 20;
     Error.prepareStackTrace = (_, sites) => sites.map((site) => site.getFileName() ?? '');
