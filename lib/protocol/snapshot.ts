@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import type { Header } from './frame.js';
+import { ownCopy, setOwn } from './own-property.js';
 
 /** Deeper values overflow the stack of V8, and no limits allow them. */
 const MAX_DEPTH = 1000;
@@ -33,7 +34,7 @@ export function snapshotOf(value: unknown, maxItems: number): Snapshot {
 
 /** A header as it is now. What cannot be copied stays: the encoder says what is wrong with it. */
 export function headerAsItIs(header: Header): Header {
-  const copy: Record<string, unknown> = { ...header };
+  const copy = ownCopy(header);
   for (const [key, value] of Object.entries(copy)) {
     if (typeof value !== 'object' || value === null) continue;
     try {
@@ -93,6 +94,7 @@ class Copier {
 
   #properties(value: object, depth: number): object {
     const copy = Object.create(Object.getPrototypeOf(value) as object | null) as Record<string, unknown>;
+    let isSparse = false;
     for (const key of Object.keys(value)) {
       const child = this.copy((value as Record<string, unknown>)[key], depth);
       if (key in copy) {
@@ -103,7 +105,7 @@ class Copier {
           enumerable: true,
           configurable: true,
         });
-      } else copy[key] = child;
+      } else isSparse = setOwn(copy, key, child, isSparse);
     }
     return copy;
   }

@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import { EncodedBody } from './held-body.js';
 import { ScalarWriter } from './scalar-writer.js';
+import { setOwn } from './own-property.js';
 import { Snapshot } from './snapshot.js';
 import {
   bigIntBytes,
@@ -308,7 +309,9 @@ function isError(value: object): value is Error {
 /** Name, message and the fields that it was given beside these; no stack, no cause. */
 function errorParts(error: Error): unknown[] {
   const fields: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(error)) if (!ERROR_FIELDS.has(key)) fields[key] = value;
+  let isSparse = false;
+  for (const [key, value] of Object.entries(error))
+    if (!ERROR_FIELDS.has(key)) isSparse = setOwn(fields, key, value, isSparse);
   // whatever their types say
   const { name, message } = error as { name: unknown; message: unknown };
   return [String(name), String(message), fields];
@@ -321,11 +324,12 @@ function isPlain(value: object): boolean {
 
 function recordOf(map: ReadonlyMap<unknown, unknown>): object {
   const record = Object.create(null) as Record<string, unknown>;
+  let isSparse = false;
   for (const [key, value] of map) {
     if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint') {
       throw new TypeError(`a Map key of type ${typeof key}`);
     }
-    record[String(key)] = value;
+    isSparse = setOwn(record, String(key), value, isSparse);
   }
   return record;
 }

@@ -1,3 +1,4 @@
+import { setOwn } from './own-property.js';
 import { isUtf8 } from 'node:buffer';
 
 /** msgpack extension types of the extension `values`. */
@@ -194,10 +195,12 @@ function errorOf([name, message, fields]: readonly unknown[]): Error {
     throw new RangeError('an Error without name, message and fields');
   }
   const error = withoutStack(ERRORS.get(name) ?? Error, message);
-  if (error.name !== name) define(error, 'name', name, false);
-  define(error, 'stack', `${name}: ${message}`, false);
+  if (error.name !== name) define(error, 'name', name);
+  define(error, 'stack', `${name}: ${message}`);
+  const own = error as unknown as Record<string, unknown>;
+  let isSparse = false;
   for (const [key, value] of Object.entries(fields)) {
-    if (!ERROR_FIELDS.has(key)) define(error, key, value, true);
+    if (!ERROR_FIELDS.has(key)) isSparse = setOwn(own, key, value, isSparse);
   }
   return error;
 }
@@ -213,6 +216,7 @@ function withoutStack(Class: ErrorConstructor, message: string): Error {
   }
 }
 
-function define(object: object, key: string, value: unknown, enumerable: boolean): void {
-  Object.defineProperty(object, key, { value, enumerable, writable: true, configurable: true });
+/** As the fields that an error has anyway: not enumerable. */
+function define(error: Error, key: string, value: unknown): void {
+  Object.defineProperty(error, key, { value, enumerable: false, writable: true, configurable: true });
 }

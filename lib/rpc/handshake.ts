@@ -1,3 +1,4 @@
+import { ownCopy } from '../protocol/own-property.js';
 import { PROTOCOL_VERSION, type PeerInfo } from '../protocol/event.js';
 import { agreedExtensions, type AgreedExtensions, type ExtensionOffer } from '../protocol/extension.js';
 import type { RemoteAddress } from '../protocol/link.js';
@@ -36,7 +37,7 @@ export function readDeclared(body: unknown, offer: ExtensionOffer): Declared {
   const declared = asRecord(body);
   const connectionId = declared['conn_id'];
   return {
-    metadata: Object.freeze({ ...asRecord(declared['metadata']) }),
+    metadata: Object.freeze(ownCopy(asRecord(declared['metadata']))),
     connectionId: typeof connectionId === 'string' ? connectionId : undefined,
     agreed: agreedExtensions(offer, declared['extensions']),
   };

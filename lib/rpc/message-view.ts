@@ -1,3 +1,4 @@
+import { ownCopy } from '../protocol/own-property.js';
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
@@ -90,7 +91,7 @@ export class MessageView implements RapResponse {
   }
 
   get header(): Record<string, unknown> {
-    this.#header ??= { ...this.#source };
+    this.#header ??= ownCopy(this.#source);
     return this.#header;
   }
 
@@ -102,7 +103,7 @@ export class MessageView implements RapResponse {
   /** The header that goes on: what the protocol said in it stands, whatever became of the copy. */
   get outcome(): Header | null {
     if (!this.#header) return this.#source;
-    const header = { ...this.#header };
+    const header = ownCopy(this.#header);
     for (const key of PROTOCOL_KEYS) {
       const value = this.#source?.[key];
       if (value !== undefined) header[key] = value;

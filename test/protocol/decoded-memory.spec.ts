@@ -1,7 +1,9 @@
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';
 import { fromPythonJson } from '../../lib/protocol/crypto/python-json.js';
-import type { Frame } from '../../lib/protocol/frame.js';
+import type { Frame, Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
+import { snapshotOf } from '../../lib/protocol/snapshot.js';
+import { MessageView } from '../../lib/rpc/message-view.js';
 import { heapUsed } from '../helpers/neighbour.js';
 
 /** What a value may cost beside its bytes: docs/limits.md. */
@@ -34,9 +36,9 @@ const bin = (bytes: Buffer): Buffer => Buffer.concat([count32(0xc6, bytes.length
 
 const EMPTY = Buffer.from([0x80]);
 
-function decode(frame: Buffer, chunkBytes: number): Frame {
+function decode(frame: Buffer, chunkBytes: number, values = false): Frame {
   const decoder = new FrameDecoder(DEFAULT_FRAME_LIMITS);
-  decoder.admit(DEFAULT_FRAME_LIMITS.maxFrameBytes);
+  decoder.admit(DEFAULT_FRAME_LIMITS.maxFrameBytes, values);
   let found: Frame | undefined;
   for (let at = 0; at < frame.length; at += chunkBytes) {
     decoder.push(frame.subarray(at, at + chunkBytes));
@@ -106,6 +108,40 @@ describe('what decoded values hold in memory', () => {
     const json = `[${Array.from({ length: 20_000 }, () => '{"1023":null,"2574":null}').join()}]`;
     const bytes = await heapOf(() => fromPythonJson(json));
     expect(bytes).toBeLessThan(json.length + 100_000 * ITEM_BYTES + NOISE_BYTES);
+  });
+
+  it('the same in copies: of bodies, and of headers that processors see', async () => {
+    const sparse = map('1023', '2574');
+    const [, , , body] = decode(
+      frameOf(
+        EMPTY,
+        times(20_000, () => sparse),
+      ),
+      64 * 1024,
+    );
+    const bytes = await heapOf(() => snapshotOf(body, 200_000));
+    expect(bytes).toBeLessThan(20_000 * 5 * ITEM_BYTES + NOISE_BYTES);
+    const [, , header] = decode(frameOf(sparse, NIL), 64 * 1024) as unknown as [0, 0, Header];
+    const views = Array.from({ length: 1000 }, () => new MessageView({} as never, undefined, header, null));
+    const headers = await heapOf(() => views.map((view) => [view.header, view.outcome]));
+    expect(headers).toBeLessThan(2000 * 5 * ITEM_BYTES + NOISE_BYTES);
+    expect(headers).toBeGreaterThan(0);
+  });
+
+  it('the same in the fields of errors', async () => {
+    const fields = map('1023', '2574');
+    const error = Buffer.concat([Buffer.from([0x93]), key('Error'), key('no'), fields]);
+    const extension = Buffer.concat([Buffer.from([0xc7, error.length, 0x04]), error]);
+    const frame = frameOf(
+      EMPTY,
+      times(5000, () => extension),
+    );
+    const bytes = await heapOf(() => {
+      const found = decode(frame, 64 * 1024, true);
+      expect((found[3] as Error[])[0]).toMatchObject({ message: 'no', '1023': null });
+      return found;
+    });
+    expect(bytes).toBeLessThan(frame.length + 5000 * 15 * ITEM_BYTES + NOISE_BYTES);
   });
 
   it('gives such maps back as they came', () => {
