@@ -43,13 +43,13 @@ it('a client that ends its half of the connection has ended it: handlers are tol
 
 it('events that a client has sent arrive though it closes, and the server answers some before it has read all', async () => {
   let server: RawSocket | undefined;
-  const { port, close } = await scriptedServer(async (peer) => {
+  const scripted = await scriptedServer(async (peer) => {
     await peer.answer(3);
     peer.send([103, 3, {}, { extensions: { one_way: {}, event_answer: {} } }]);
     server = peer;
   });
-  scope.defer(close);
-  const client = new RapClient({ host: '127.0.0.1', port, reconnect: false });
+  scope.defer(() => scripted.close());
+  const client = new RapClient({ host: '127.0.0.1', port: scripted.port, reconnect: false });
   await client.connect();
   server?.socket.pause();
   const sent = Array.from({ length: 30 }, (_, i) =>
