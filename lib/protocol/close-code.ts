@@ -37,6 +37,8 @@ export const CLOSE_CODES: ReadonlyMap<string, number> = new Map<string, number>(
   ['too many items', 118],
   ['frame too large', 119],
   ['undecodable frame', 120],
+  ['an extension does not end where its value does', 121],
+  ['a sealed body is one whole value', 122],
 ]);
 
 /** The reason is an application's own, or has no number. */

@@ -129,7 +129,7 @@ export class IncomingCall extends Incoming {
   }
 
   protected override get fruitless(): boolean {
-    return !this.stream?.wroteAny;
+    return super.fruitless && !this.stream?.wroteAny;
   }
 
   /** The run timeout. The peer is told in rap's words; the handler keeps its slot until it ends. */

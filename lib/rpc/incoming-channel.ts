@@ -66,7 +66,7 @@ export class IncomingChannel extends Incoming {
   }
 
   protected override get fruitless(): boolean {
-    return !this.channel.wroteAny;
+    return super.fruitless && !this.channel.wroteAny;
   }
 
   /** The deadline that came with DECLARE. */

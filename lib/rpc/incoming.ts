@@ -1,3 +1,4 @@
+import { Extension } from '../protocol/extension.js';
 import { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { Status } from '../protocol/status.js';
@@ -8,6 +9,12 @@ import type { Peer } from './peer.js';
 import type { Exchange } from './processors.js';
 import { ScopedSignal } from './scoped-signal.js';
 import type { Session } from './sessions.js';
+
+/**
+ * What has so little of its caller's time left is not given up too soon: calls that waited for a slot come with the rest of
+ * their time, and many of them end with it.
+ */
+const NEARLY_OVER_MS = 100;
 
 /**
  * Something that the peer started and a handler works on: a call or a channel. It settles once, when the peer will get
@@ -136,9 +143,11 @@ export abstract class Incoming extends Expiring {
     this.#signal?.abort(reason);
   }
 
-  /** Whether the peer got nothing of it so far: giving it up now was work for nothing. */
+  /** Whether the peer gives it up before it got anything, and before its time: that was work for nothing. */
   protected get fruitless(): boolean {
-    return true;
+    const { timeout_ms: told } = this.header;
+    if (typeof told !== 'number' || !this.peer.has(Extension.Deadline)) return true;
+    return this.startedAt + told - this.peer.clock.now() > NEARLY_OVER_MS;
   }
 
   /** Settles; false where it has before. `wasted`: given up by the peer before it got anything. */

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { CLOSE_CODES, closeCodeOf } from '../../lib/protocol/close-code.js';
 import { CloseReason } from '../../lib/protocol/event.js';
 
@@ -18,3 +19,15 @@ it.each([
   ['', 0],
   ['correlation id x is in use', 0],
 ])('knows %p as %d', (reason, code) => expect(closeCodeOf(reason)).toBe(code));
+
+it('has a number from 100 on for everything that a frame may be refused for', () => {
+  const folder = new URL('../../lib/protocol/', import.meta.url);
+  const source = readdirSync(folder, { encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(new URL(name, folder), 'utf8'))
+    .join('\n');
+  const refusals = /(?:refuse|protocolFault)\('([^']+)'\)|Status\.Protocol, message: '([^']+)'/g;
+  const reasons = [...source.matchAll(refusals)].map(([, refused, thrown]) => refused ?? thrown ?? '');
+  expect(reasons.length).toBeGreaterThan(15);
+  expect(reasons.filter((reason) => closeCodeOf(reason) < 100)).toEqual([]);
+});

@@ -167,6 +167,12 @@ describe('its requirements and links', () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  it('say what is demanded in words of BCP 14', () => {
+    const requirements = text.matchAll(/^- \[([A-Z]+-\d+)\](.*\n(?:(?! *- |\n|#).*\n)*)/gm);
+    const bcp = /\b(?:MUST|SHOULD|MAY|REQUIRED|RECOMMENDED|OPTIONAL)\b/;
+    expect([...requirements].filter(([whole]) => !bcp.test(whole)).map(([, id]) => id)).toEqual([]);
+  });
+
   it('refer to ids that exist', () => {
     const defined = new Set([...text.matchAll(/^- \[([A-Z]+-\d+)\]/gm)].map(([, id]) => id));
     const used = [...text.matchAll(/(?<![\w-])([A-Z]{3,}-\d+)(?![\w-])/g)].map(([, id]) => id as string);

@@ -134,6 +134,19 @@ describe('a client that opens and drops', () => {
     expect([pair.server.state, closeReasons()]).toEqual(['closed', ['excessive resets']]);
   });
 
+  it.each([
+    ['is served on if their own time was over', 100, 600, 'open'],
+    ['is cut off if they had time', 1500, 500, 'closed'],
+  ])('and gives up calls %s', (_what, timeout_ms, calls, state) => {
+    open({ limits: { maxInFlight: 1000 } });
+    for (let i = 0; i < calls; i++) {
+      pair.links.toServer.inject([101, 11 + 4 * i, { target: '/default/x', timeout_ms }, null]);
+      pair.links.toServer.inject([103, 13 + 4 * i, { target: '/_event/cancel' }, { id: 11 + 4 * i }]);
+    }
+    pair.flow();
+    expect(pair.server.state).toBe(state);
+  });
+
   it('never has more handlers running than it may, however fast it drops', () => {
     open();
     let most = 0;
