@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Logger } from '@nestjs/common';
 import { CallCancelledError } from './errors.js';
-import { prepareForThread } from './transferables.mjs';
+import { hideIndices, prepareForThread, showIndices } from './transferables.mjs';
 import { WorkerTurns } from './worker-turns.js';
 import { revive, type WorkerAnswer, type WorkerTask } from './worker-task.js';
 
@@ -62,9 +62,13 @@ class WorkerPool {
       const moved = new Set<ArrayBuffer>();
       const args = task.transfer ? task.args.map((arg) => prepareForThread(arg, moved)) : task.args;
       const options = { transferList: [...moved], ...(signal && { signal }) };
-      const answer = (await threads.run({ ...task, args }, options)) as WorkerAnswer;
+      const { value, token } = hideIndices(args);
+      const answer = (await threads.run(
+        { ...task, args: value as unknown[], token },
+        options,
+      )) as WorkerAnswer;
       if ('error' in answer) throw (thrown = revive(answer.error));
-      return answer.value;
+      return answer.token === undefined ? answer.value : showIndices(answer.value, answer.token);
     } catch (error) {
       if (isAborted(signal)) throw cancelled(task, signal);
       throw error === thrown ? error : explained(task, error);
