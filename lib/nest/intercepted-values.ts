@@ -38,7 +38,7 @@ export function showItemsToInterceptors(): void {
   installed = true;
   const { prototype } = InterceptorsConsumer;
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
-  const original = prototype.intercept as Intercept;
+  const original = prototype.intercept;
   // each call comes through here: parameters by name cost less than a list of them
   prototype.intercept = function (
     this: InterceptorsConsumer,

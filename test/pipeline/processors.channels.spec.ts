@@ -69,9 +69,10 @@ async function idle(client: RapClient): Promise<void> {
   await eventually('no channel is left', () => client.stats().channels === 0);
 }
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 it('a server whose processors take their time with DECLARE gives no room before its answer', async () => {
   const taken = new Gate();
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const processor: RapProcessor = {
     processRequest: ({ lifeCycle }: RapRequest) => {
       if (lifeCycle === 'MSG') taken.open();
