@@ -69,7 +69,7 @@ export class RapModule {
   /**
    * Registers clients with options that are known now: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name
+   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
    */
   static register(given: readonly RapClientDefinition[] | RapModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.register', given);
@@ -83,7 +83,7 @@ export class RapModule {
   /**
    * Registers clients whose options come from other providers: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name
+   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
    */
   static registerAsync(given: readonly RapAsyncClientDefinition[] | RapAsyncModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.registerAsync', given);
@@ -160,6 +160,7 @@ function moduleOptions<C extends Named>(
 const MODULE = { clients: true, isGlobal: true };
 
 function moduleOf(clients: readonly Named[], providers: Provider[], isGlobal: boolean): DynamicModule {
+  assertNamedOnce(clients);
   const services = clients.flatMap(({ name, services: contracts = [] }) =>
     contracts.map((contract) => ({
       provide: serviceToken(`services of the client ${String(name)}`, contract),
@@ -173,6 +174,21 @@ function moduleOf(clients: readonly Named[], providers: Provider[], isGlobal: bo
     providers: [...providers, ...services],
     exports: [...clients.map(({ name }) => name), ...services.map(({ provide }) => provide)],
   };
+}
+
+/** Nest would inject the client that is named last. */
+function assertNamedOnce(clients: readonly Named[]): void {
+  const owners = new Map<RapServiceDefinition, string>();
+  for (const { name, services = [] } of clients) {
+    for (const contract of services) {
+      const owner = owners.get(contract);
+      if (owner !== undefined && owner !== String(name))
+        throw new RangeError(
+          `two clients, ${owner} and ${String(name)}, name the contract '${contract.group}'`,
+        );
+      owners.set(contract, String(name));
+    }
+  }
 }
 
 /** Nest destroys modules in the order of their distance from the root, which has 0: this one goes before it. */

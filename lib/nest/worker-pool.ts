@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { CallCancelledError } from './errors.js';
-import { prepareForThread } from './transferables.mjs';
+import { hideIndices, prepareForThread, showIndices } from './transferables.mjs';
 import { WorkerTurns } from './worker-turns.js';
 import { revive, type WorkerAnswer, type WorkerTask } from './worker-task.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -13,11 +13,13 @@ export interface WorkerOptions {
   idleTimeoutMs?: number | undefined;
   /** Calls that may wait for a thread; beyond, `TooManyRequestsError`. Default 1024. */
   maxQueue?: number | undefined;
-  /** Largest heap of a thread, in MiB; one that needs more ends, and its call fails. Default: Node's own. */
+  /** Largest heap of a thread, in MiB, at least 4; one that needs more ends, and its call fails. Default: Node's own. */
   maxHeapMb?: number | undefined;
 }
 
 const DEFAULT_IDLE_TIMEOUT_MS = 30_000;
+/** With less than 3 MiB for a thread to start in, Node 26 ends the whole process. */
+const LEAST: Partial<Record<keyof WorkerOptions, number>> = { maxThreads: 1, maxHeapMb: 4 };
 const DEFAULT_MAX_QUEUE = 1024;
 const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'maxThreads',
@@ -54,9 +56,13 @@ class WorkerPool {
       const moved = new Set<ArrayBuffer>();
       const args = task.transfer ? task.args.map((arg) => prepareForThread(arg, moved)) : task.args;
       const options = { transferList: [...moved], ...(signal && { signal }) };
-      const answer = (await threads.run({ ...task, args }, options)) as WorkerAnswer;
+      const { value, token } = hideIndices(args);
+      const answer = (await threads.run(
+        { ...task, args: value as unknown[], token },
+        options,
+      )) as WorkerAnswer;
       if ('error' in answer) throw (thrown = revive(answer.error));
-      return answer.value;
+      return answer.token === undefined ? answer.value : showIndices(answer.value, answer.token);
     } catch (error) {
       if (isAborted(signal)) throw cancelled(task, signal);
       throw error === thrown ? error : explained(task, error);
@@ -105,7 +111,7 @@ let servers = 0;
 export function configureWorkers(options: WorkerOptions): void {
   for (const [name, value] of Object.entries(options) as [string, unknown][]) {
     if (!OPTION_NAMES.has(name)) throw new RangeError(`configureWorkers: unknown option "${name}"`);
-    const least = name === 'maxThreads' || name === 'maxHeapMb' ? 1 : 0;
+    const least = LEAST[name as keyof WorkerOptions] ?? 0;
     const isWhole = Number.isInteger(value) || (name === 'idleTimeoutMs' && value === Infinity);
     if (value !== undefined && !(isWhole && (value as number) >= least)) {
       throw new RangeError(

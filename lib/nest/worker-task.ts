@@ -12,6 +12,8 @@ export interface WorkerTask {
   readonly args: readonly unknown[];
   /** Hand large buffers of the result over instead of copying them. */
   readonly transfer: boolean;
+  /** For the objects that are hidden among the arguments. */
+  readonly token?: string | undefined;
 }
 
 /** What a function threw in a worker thread. */
@@ -26,7 +28,8 @@ export interface ThrownInWorker {
   readonly http?: { status: number; response: string | object | undefined; errorCode?: unknown };
 }
 
-export type WorkerAnswer = { readonly value: unknown } | { readonly error: ThrownInWorker };
+export type WorkerAnswer =
+  { readonly value: unknown; readonly token?: string | undefined } | { readonly error: ThrownInWorker };
 
 /** The error that a function threw in a thread, with its class where that is one of rap's or Nest's. */
 export function revive(thrown: ThrownInWorker): Error {

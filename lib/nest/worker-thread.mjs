@@ -1,7 +1,7 @@
 // @ts-check
 // What piscina runs in its threads. Plain JavaScript, as transferables.mjs.
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import { prepareForThread } from './transferables.mjs';
+import { hideIndices, prepareForThread, showIndices } from './transferables.mjs';
 
 /**
  * Runs an exported function. It gives back what the function threw as a description: an Error would lose its class and
@@ -10,15 +10,16 @@ import { prepareForThread } from './transferables.mjs';
  * @param {import('./worker-task.js').WorkerTask} task
  * @returns {Promise<unknown>} a `WorkerAnswer`
  */
-export default async function run({ url, name, args, transfer }) {
+export default async function run({ url, name, args, transfer, token }) {
   try {
-    const value = await (await load(url, name))(...args);
+    const given = token === undefined ? args : /** @type {unknown[]} */ (showIndices(args, token));
+    const value = await (await load(url, name))(...given);
     if (isIterator(value)) {
       throw new TypeError(`${name}() gives an iterator; a worker thread can give back only a value`);
     }
     /** @type {Set<ArrayBuffer>} */
     const moved = new Set();
-    const result = { value: transfer ? prepareForThread(value, moved) : value };
+    const result = hideIndices(transfer ? prepareForThread(value, moved) : value);
     return moved.size === 0 ? result : move({ [transferableSymbol]: [...moved], [valueSymbol]: result });
   } catch (error) {
     return { error: describe(error) };

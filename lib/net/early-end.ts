@@ -5,7 +5,7 @@ const TLS_ALERT = Buffer.of(0x15, 0x03);
 const HTTP = Buffer.from('HTTP/');
 
 /** How OpenSSL words an alert of the other side: `...:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:...` */
-const ALERT = /:SSL routines:[^:]*:(?:tls|ssl)v\d+ alert ([^:]+):/;
+const ALERT = /:SSL routines:[^:]*:\S+ alert ([^:]+):/;
 
 /**
  * What it means to a client that a connection ends before the server has said anything that it should. A TLS server that

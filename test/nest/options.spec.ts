@@ -7,6 +7,7 @@ import {
   CircuitBreakerProcessor,
   ConnLimitMiddleware,
   CryptoProcessor,
+  defineService,
   IpFilterMiddleware,
   IpMaxConnMiddleware,
   type RateLimitOptions,
@@ -18,6 +19,7 @@ import {
   RapModule,
   RapServer,
   type RapServerOptions,
+  unary,
 } from '../../lib/index.js';
 import { rejection, testScope } from '../helpers/async.js';
 
@@ -167,6 +169,13 @@ describe('options that do not exist are refused by name, with the nearest that d
     expect(() => register({ client: [] })).toThrow('did you mean clients?');
     expect(() => register([{ port: 1 }])).toThrow('a client has no name');
     expect(() => register([{ name: 'MATH' }, { name: 'MATH' }])).toThrow('two clients have the name MATH');
+    const services = [defineService('math', { sum: unary<object, number>() })];
+    for (const way of [register, registerAsync]) {
+      const made = way === registerAsync ? { useFactory: () => ({}) } : {};
+      expect(() => way(['A', 'B'].map((name) => ({ name, services, ...made })))).toThrow(
+        "two clients, A and B, name the contract 'math'",
+      );
+    }
     expect(() => registerAsync([{ name: 'A', useFactory: () => ({}), injects: [] }])).toThrow(
       'did you mean inject?',
     );

@@ -1,4 +1,5 @@
-import { prepareForThread } from '../../lib/nest/transferables.mjs';
+import { hideIndices, prepareForThread, showIndices } from '../../lib/nest/transferables.mjs';
+import { heapUsed } from '../helpers/neighbour.js';
 
 const LARGE = 64 * 1024;
 
@@ -74,5 +75,63 @@ describe('on its way to another thread', () => {
     const value: Record<string, unknown> = { bytes: new Uint8Array(LARGE) };
     value['self'] = value;
     expect(prepared(value).moved).toEqual([LARGE]);
+  });
+});
+
+/** An object as a body holds it. */
+function sparse(): Record<string, unknown> {
+  const object: Record<string, unknown> = {};
+  object[4_294_967_294] = null;
+  delete object[4_294_967_294];
+  object['1023'] = null;
+  object['2574'] = null;
+  return object;
+}
+
+/** What the thread gets. */
+function sent(given: unknown): unknown {
+  const { value, token } = hideIndices(given);
+  const clone: unknown = structuredClone(value);
+  return token === undefined ? clone : showIndices(clone, token);
+}
+
+describe('objects with keys that look like array indices', () => {
+  it('take little more memory in the other thread than in this one', async () => {
+    const list = Array.from({ length: 5000 }, () => ({ deep: [sparse()] }));
+    const before = await heapUsed();
+    const clone = sent(list);
+    expect((await heapUsed()) - before).toBeLessThan(16 * 1024 * 1024);
+    expect(clone).toEqual(list);
+  });
+
+  it('arrive as they were, wherever they are, beside everything else', () => {
+    const value = {
+      map: new Map<unknown, unknown>([
+        ['a', sparse()],
+        [sparse(), 1],
+      ]),
+      set: new Set<unknown>([sparse(), 1]),
+      list: [sparse(), { 0: 'a', b: { 7: Number.NaN } }, [Number.NaN]],
+      bytes: new Uint8Array(3),
+      at: new Date(5),
+      none: undefined,
+      ['__proto__x']: 1,
+    };
+    expect(sent(value)).toEqual(value);
+    expect(sent(JSON.parse('{"1":0,"__proto__":{"2":1}}'))).toEqual(
+      JSON.parse('{"1":0,"__proto__":{"2":1}}'),
+    );
+  });
+
+  it('are not made of what is none, and what has none stays as it is', () => {
+    const plain = { a: [new Map([['1', 2]]), { b: Number.NaN }], c: new Set(['3']) };
+    expect(hideIndices(plain)).toEqual({ value: plain, token: undefined });
+    expect(hideIndices(plain).value).toBe(plain);
+    const circular: unknown[] = [sparse()];
+    circular.push({ circular: circular[0] });
+    expect(sent(circular)).toEqual(circular);
+    const ring: Record<string, unknown> = {};
+    ring['ring'] = ring;
+    expect(hideIndices(ring).value).toBe(ring);
   });
 });

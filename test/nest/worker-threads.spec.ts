@@ -25,7 +25,7 @@ const bundled = (why: string): string =>
 
 describe('a worker thread that cannot start', () => {
   it('fails the calls that wait for it, with the reason, and is tried again with the next', async () => {
-    configureWorkers({ maxThreads: 1, maxHeapMb: 1 });
+    configureWorkers({ maxThreads: 1, maxHeapMb: 4 });
     scope.defer(() => configureWorkers({}));
     const { client, log, close } = await scope.serve([WorkerController], { exposeErrors: true });
     const rap = client();
