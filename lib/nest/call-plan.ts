@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import type { ReadPacket } from '@nestjs/microservices';
 import type { EncodedHeader } from '../protocol/encoded-frame.js';
 import type { Header } from '../protocol/frame.js';
@@ -5,7 +6,7 @@ import { headerAsItIs } from '../protocol/snapshot.js';
 import { currentScope } from './call-scope.js';
 import type { RapCallOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
-import { assertCallOptions } from './known-options.js';
+import { assertCallOptions, assertObject } from './known-options.js';
 import type { NormalizePattern } from './pattern.js';
 import type { RapSession, SessionClient } from './rap-session.js';
 
@@ -43,9 +44,8 @@ export class CallPlanner {
     normalize: NormalizePattern,
   ) {
     this.#hasOwnTimeout = callTimeoutMs !== undefined;
-    this.callTimeoutMs = callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
-    if (!(this.callTimeoutMs > 0))
-      throw new RangeError(`callTimeoutMs must be above 0, got ${this.callTimeoutMs}`);
+    this.callTimeoutMs = callTimeoutMs === undefined ? DEFAULT_CALL_TIMEOUT_MS : callTimeoutMs;
+    assertTime('callTimeoutMs', this.callTimeoutMs);
     this.#routes = new ClientRoutes(normalize);
   }
 
@@ -88,13 +88,18 @@ export class CallPlanner {
   #timeoutOf(options: RapCallOptions | undefined): number {
     if (!options) return this.callTimeoutMs;
     const { timeoutMs = this.callTimeoutMs, deadline } = options;
-    if (!(timeoutMs > 0)) throw new RangeError(`timeoutMs must be above 0, got ${timeoutMs}`);
+    assertTime('timeoutMs', timeoutMs);
     if (deadline === undefined) return timeoutMs;
     const leftMs = Number(deadline) - Date.now();
     if (Number.isNaN(leftMs))
       throw new RangeError('deadline must be a Date, or a number as Date.now() counts');
     return Math.min(timeoutMs, leftMs);
   }
+}
+
+function assertTime(name: string, given: unknown): void {
+  if (!(typeof given === 'number' && given > 0))
+    throw new RangeError(`${name} must be a number above 0, got ${inspect(given)}`);
 }
 
 /** The headers of a call whose caller takes a stream as well as one value. */
@@ -106,6 +111,7 @@ export function acceptingStream({ route, header, encodedHeader }: CallPlan): Cal
 
 /** Whoever hands the header of one call on to the next hands on what is the application's. */
 function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  assertObject('header', header);
   const own = headerAsItIs(header) as Record<string, unknown>;
   for (const key of PROTOCOL_KEYS) delete own[key];
   return own;

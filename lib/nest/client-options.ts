@@ -9,7 +9,15 @@ import {
   type RapLimits,
   withDefaults,
 } from '../rpc/limits.js';
-import { assertAddress, assertKnown, assertServerAddress, CLIENT_OPTIONS, EVENTS } from './known-options.js';
+import {
+  assertAddress,
+  assertKnown,
+  assertList,
+  assertObject,
+  assertServerAddress,
+  CLIENT_OPTIONS,
+  EVENTS,
+} from './known-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../rpc/pipeline.js';
 import type { LifecycleEvents } from './lifecycle.js';
@@ -81,7 +89,12 @@ export interface RapCallOptions {
 export function assertClientOptions(options: RapClientOptions): void {
   assertKnown('options of RapClient', options, CLIENT_OPTIONS);
   assertAddress('options of RapClient', options);
-  options.servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  const { servers, tls, metadata } = options;
+  assertList('servers', servers);
+  servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
+  if (typeof metadata !== 'function') assertObject('metadata', metadata);
+  assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
   assertKnown('events', options.events, EVENTS);

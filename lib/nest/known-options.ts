@@ -62,9 +62,8 @@ const INSTEAD: ReadonlyMap<string, readonly string[]> = new Map([
  * @throws RangeError that names an option which does not exist, and the nearest that does
  */
 export function assertKnown(what: string, given: unknown, known: Readonly<Record<string, unknown>>): void {
-  if (given === undefined) return;
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
-    throw new RangeError(`${what} must be an object, got ${inspect(given)}`);
+  assertObject(what, given);
+  if (typeof given !== 'object' || given === null) return;
   for (const name of Object.keys(given)) if (!Object.hasOwn(known, name)) throw unknown(what, name, known);
 }
 
@@ -89,6 +88,18 @@ export function assertAddress(what: string, { host, port, path }: RapServerAddre
   const isPort = typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 65_535;
   if (port !== undefined && !isPort)
     throw new RangeError(`${what}: port must be a whole number from 0 to 65535, got ${inspect(port)}`);
+}
+
+/** @throws RangeError for what is no object; `undefined` is none */
+export function assertObject(name: string, given: unknown): void {
+  if (given === undefined || (typeof given === 'object' && given !== null && !Array.isArray(given))) return;
+  throw new RangeError(`${name} must be an object, got ${inspect(given)}`);
+}
+
+/** @throws RangeError for what is no list of objects; `undefined` is none */
+export function assertList(name: string, given: unknown): void {
+  if (given === undefined || Array.isArray(given)) return;
+  throw new RangeError(`${name} must be a list, got ${inspect(given)}`);
 }
 
 /** @throws RangeError for an address that is none, or has more in it */

@@ -8,7 +8,14 @@ import {
   type RapLimits,
   SERVER_KEEP_ALIVE,
 } from '../rpc/limits.js';
-import { assertAddress, assertKnown, EVENTS, SERVER_OPTIONS } from './known-options.js';
+import {
+  assertAddress,
+  assertKnown,
+  assertList,
+  assertObject,
+  EVENTS,
+  SERVER_OPTIONS,
+} from './known-options.js';
 import type { Authorize } from './authorize.js';
 import type { RapMiddleware, RapProcessor } from '../rpc/pipeline.js';
 import type { RapPatternExtras } from './handler-registry.js';
@@ -79,6 +86,9 @@ const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 export function assertServerOptions(options: RapServerOptions): void {
   assertKnown('options of RapServer', options, SERVER_OPTIONS);
   assertAddress('options of RapServer', options);
+  assertObject('tls', options.tls);
+  assertList('middleware', options.middleware);
+  assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
   assertKnown('events', options.events, EVENTS);

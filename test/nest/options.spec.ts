@@ -60,6 +60,9 @@ describe('options that do not exist are refused by name, with the nearest that d
     [{ closeTimeoutMs: Number.NaN }, 'closeTimeoutMs must be a number of at least 0, got NaN'],
     [{ limits: { maxInFlight: Number.NaN } }, 'limits.maxInFlight must be a number of at least 0, got NaN'],
     [{ limits: 5 }, 'limits must be an object, got 5'],
+    [{ tls: 'yes' }, "tls must be an object, got 'yes'"],
+    [{ processors: {} }, 'processors must be a list, got {}'],
+    [{ middleware: 'log' }, "middleware must be a list, got 'log'"],
   ];
   it.each(server)('of a server: %j', (options, message) => {
     expect(() => new RapServer(options as RapServerOptions)).toThrow(new RegExp(escaped(message)));
@@ -75,7 +78,13 @@ describe('options that do not exist are refused by name, with the nearest that d
       'reconnect.baseDelay is not an option; did you mean reconnect.baseDelayMs?',
     ],
     [{ timeout: 1 }, 'timeout is not an option; did you mean callTimeoutMs?'],
-    [{ callTimeoutMs: Number.NaN }, 'callTimeoutMs must be above 0, got NaN'],
+    [{ callTimeoutMs: Number.NaN }, 'callTimeoutMs must be a number above 0, got NaN'],
+    [{ callTimeoutMs: '5' }, "callTimeoutMs must be a number above 0, got '5'"],
+    [{ callTimeoutMs: null }, 'callTimeoutMs must be a number above 0, got null'],
+    [{ servers: { port: 9000 } }, 'servers must be a list, got { port: 9000 }'],
+    [{ tls: 'yes' }, "tls must be an object, got 'yes'"],
+    [{ metadata: 'x' }, "metadata must be an object, got 'x'"],
+    [{ processors: {} }, 'processors must be a list, got {}'],
     [{ runTimeoutMs: 5 }, 'runTimeoutMs is not an option'],
   ];
   it.each(client)('of a client: %j', (options, message) => {
@@ -96,6 +105,16 @@ describe('options that do not exist are refused by name, with the nearest that d
     expect(await rejection(rap.channel('echo', options))).toMatchObject({ name: 'RangeError', message });
     const reading = rap.stream('echo', 1, options)[Symbol.asyncIterator]().next();
     expect(await rejection(reading)).toMatchObject({ name: 'RangeError', message });
+    for (const [name, value, what] of [
+      ['timeoutMs', '5', 'a number above 0'],
+      ['header', 'x', 'an object'],
+    ] as const) {
+      const failed = await rejection(rap.call('echo', 1, { [name]: value }));
+      expect(failed).toMatchObject({
+        name: 'RangeError',
+        message: `${name} must be ${what}, got '${value}'`,
+      });
+    }
     expect(await rap.call('echo', 1, { timeoutMs: 5_000, header: {}, idempotent: true })).toBe(1);
   });
 
