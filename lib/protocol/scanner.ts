@@ -239,7 +239,7 @@ export class Scanner {
       const kind = KIND[token] as number;
       const itemsLeft = left[depth] as number;
       const isKey = isMap[depth] === IS_MAP && (itemsLeft & 1) === 0;
-      if (isKey && kind !== TEXT) this.#checkOddKey(kind, depth);
+      if (isKey && kind !== TEXT) this.#checkOddKey(depth);
       if (depth < HEADER_DEPTH) this.#checkFrameItem(token, depth, base + pos);
       const headBytes = HEAD_BYTES[token] as number;
       if (pos + headBytes > end) {
@@ -358,10 +358,10 @@ export class Scanner {
     if (headerDepth > 1 && count > 2) this.hasNestedHeader = true;
   }
 
-  /** A number as a key, as a dict of Python may have, fails what its body belongs to; the rest of the frame is sound. */
-  #checkOddKey(kind: number, depth: number): void {
+  /** A key that is no text, as a dict of Python may have, fails what its body belongs to; the rest of the frame is sound. */
+  #checkOddKey(depth: number): void {
     const inHeader = depth >= HEADER_DEPTH && this.#left[FRAME_DEPTH] === AT_BODY;
-    if (inHeader || (kind !== SCALAR && kind !== BYTES)) throw refuse('a map key is not a string');
+    if (inHeader) throw refuse('a map key is not a string');
     this.needsCare = true;
   }
 
