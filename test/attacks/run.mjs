@@ -8,6 +8,8 @@ import { Child } from './harness.mjs';
 const [wanted = ''] = process.argv.slice(2);
 const keys = { aead: CryptoProcessor.generateKey(), 'rap-cbc': '0123456789abcdef' };
 const authority = new Authority();
+/** What a process may hold at most, unless its attack says otherwise. See docs/limits.md. */
+const MOST_MIB = { server: 350, client: 250 };
 
 let failed = 0;
 for (const attack of attacks.filter(({ name }) => name.includes(wanted))) {
@@ -26,7 +28,7 @@ console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
 
 /** A server of the package with a victim beside the attack; or a server that attacks the victim. */
-async function outcomeOf({ server: { crypto: mode, ...options } = {}, tls, hostile, run, holds }) {
+async function outcomeOf({ server: { crypto: mode, ...options } = {}, tls, hostile, run, mostMiB, holds }) {
   const key = keys[mode];
   const crypto = mode && { crypto: { mode, key } };
   const server = hostile
@@ -43,7 +45,7 @@ async function outcomeOf({ server: { crypto: mode, ...options } = {}, tls, hosti
     victim = await Child.start('./victim.mjs', { port, ...trust, ...crypto });
     const outcome = await run({ port, child: server, ca: authority.cert, key });
     const facts = { victim: await victim.ask(), server: hostile ? undefined : await server.ask(), outcome };
-    const problems = holds(facts);
+    const problems = [...(holds?.(facts) ?? []), ...beyond({ ...MOST_MIB, ...mostMiB }, facts)];
     const { calls, errors, firstError } = facts.victim;
     if (errors > 0) problems.push(`the victim saw ${errors} errors in ${calls} calls: ${firstError}`);
     return { problems, facts: factsOf(facts) };
@@ -52,6 +54,14 @@ async function outcomeOf({ server: { crypto: mode, ...options } = {}, tls, hosti
     if (hostile) server.close();
     else await server.stop();
   }
+}
+
+/** Which process held more than it may. */
+function beyond(most, { server, victim }) {
+  return [
+    ['server', server?.peakMiB],
+    ['client', victim.peakMiB],
+  ].flatMap(([name, peak]) => (peak > most[name] ? [`${name} ${peak} MiB > ${most[name]}`] : []));
 }
 
 function certificate() {
