@@ -67,6 +67,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
   readonly clock: Clock;
+  frameAt = 0;
 
   #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
@@ -296,7 +297,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   /** Hands on some frames; no more behind one that has held the process up for a whole turn. */
   takeShare(): boolean {
     this.#delivering = true;
-    const since = this.clock.now();
+    const since = (this.frameAt = this.clock.now());
     let frames = 0;
     let bytes = 0;
     try {
@@ -308,8 +309,8 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
           this.#turnFrames += 1;
           frames += 1;
           bytes += this.#decoder.frameBytes;
-          if (this.clock.now() - since < TURN_MS && !this.isTurnOver && !this.#isShare(frames, bytes))
-            continue;
+          this.frameAt = this.clock.now();
+          if (this.frameAt - since < TURN_MS && !this.isTurnOver && !this.#isShare(frames, bytes)) continue;
           return true;
         }
         const chunk = this.#backlog.shift();

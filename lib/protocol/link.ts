@@ -47,6 +47,8 @@ export interface Link {
   readonly pendingBytes: number;
   /** Whether frames may have come that were not handed on: it is paused, or others have their turn. */
   readonly isBehind: boolean;
+  /** When the frame that is handed on now had its turn, on the system clock, if the link has looked: a look costs as much as the rest. */
+  readonly frameAt?: number;
 
   /** Tells `receiver` of the end of the connection; nothing is read before `start`. */
   attach(receiver: LinkReceiver): void;

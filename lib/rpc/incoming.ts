@@ -47,7 +47,7 @@ export abstract class Incoming extends Expiring {
     public header: Header,
   ) {
     super();
-    this.startedAt = peer.clock.now();
+    this.startedAt = peer.frameAt;
   }
 
   /** Whether the peer gets nothing more of it. */

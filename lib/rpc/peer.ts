@@ -203,6 +203,11 @@ export class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost {
     return this.#connection;
   }
 
+  /** When the frame came that is worked on now, on its clock. */
+  get frameAt(): number {
+    return this.#link.frameAt ?? this.clock.now();
+  }
+
   /** What middleware and processors know of a call: the same object for both. */
   contextOf(incoming: Incoming, kind: MessageKind): ProcessorContext {
     const { exchange, id, header } = incoming;

@@ -42,6 +42,10 @@ export class PythonLink implements Link, LinkReceiver {
     return this.inner.pendingBytes;
   }
 
+  get frameAt(): number | undefined {
+    return this.inner.frameAt;
+  }
+
   get isBehind(): boolean {
     return this.inner.isBehind;
   }
