@@ -23,20 +23,26 @@ export function carefulFrame(bytes: Buffer): unknown {
  * collapsed into one.
  */
 export function hasDuplicateKeys(bytes: Buffer): boolean {
-  const reader = new Reader(bytes);
+  const reader = new Reader(bytes, true);
   reader.value();
   return reader.hasDuplicates;
 }
 
+/** Keys that look like indices, and cost most, are texts of a few characters: as many as one call makes of their codes. */
+const MAX_SHORT = 4;
+
 class Reader {
-  /** A key came twice in a map. */
+  /** A key came twice in a map, if that is looked for. */
   hasDuplicates = false;
   /** Why an extension, or a map, makes no value. */
   defect: string | undefined;
   readonly #maker = new ValueMaker();
   #pos = 0;
 
-  constructor(private readonly bytes: Buffer) {}
+  constructor(
+    private readonly bytes: Buffer,
+    private readonly looksForDuplicates = false,
+  ) {}
 
   value(): unknown {
     const { bytes } = this;
@@ -138,7 +144,19 @@ class Reader {
 
   #text(length: number): string {
     const start = this.#skip(length);
-    return this.bytes.toString('utf8', start, start + length);
+    const short = length <= MAX_SHORT ? this.#short(start, length) : undefined;
+    return short ?? this.bytes.toString('utf8', start, start + length);
+  }
+
+  /** A short text, quicker than by a call of Node's; `undefined` if it is not of ASCII alone. */
+  #short(start: number, length: number): string | undefined {
+    const at = (i: number): number => (i < length ? (this.bytes[start + i] as number) : 0);
+    const [a, b, c, d] = [at(0), at(1), at(2), at(3)];
+    if ((a | b | c | d) >= 0x80) return undefined;
+    if (length === 4) return String.fromCharCode(a, b, c, d);
+    if (length === 3) return String.fromCharCode(a, b, c);
+    if (length === 2) return String.fromCharCode(a, b);
+    return length === 1 ? String.fromCharCode(a) : '';
   }
 
   #bytes(length: number): Buffer {
@@ -162,7 +180,7 @@ class Reader {
         this.defect ??= 'a map key is not a string';
         continue;
       }
-      if (Object.hasOwn(object, key)) this.hasDuplicates = true;
+      if (this.looksForDuplicates && Object.hasOwn(object, key)) this.hasDuplicates = true;
       isSparse = setOwn(object, key, value, isSparse);
     }
     return object;

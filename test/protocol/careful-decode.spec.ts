@@ -74,6 +74,30 @@ describe('carefulDecode', () => {
     ['a key twice: the last one counts', '82 a161 01 a161 02', { a: 2 }],
   ])('reads %s', (_name, digits, value) => expect(carefulDecode(hex(digits))).toStrictEqual(value));
 
+  it.each([
+    '',
+    'a',
+    'ab',
+    'abc',
+    'abcd',
+    'abcde',
+    '\0',
+    '\x7f',
+    'é',
+    'aé',
+    'éa',
+    'abé',
+    '€',
+    'a€',
+    '🙂',
+    '\uFEFFa',
+  ])('reads the short text %j, with nothing behind it and with more', (short) => {
+    const bytes = Buffer.from(short);
+    const frame = Buffer.concat([Buffer.of(0xa0 + bytes.length), bytes]);
+    expect(carefulDecode(frame)).toBe(short);
+    expect(carefulDecode(Buffer.concat([Buffer.of(0x92), frame, Buffer.of(0xff)]))).toEqual([short, -1]);
+  });
+
   it('gives __proto__ as an own property', () => {
     const value = carefulDecode(
       hex(`82 a9 ${ascii('__proto__')} 81 a8 ${ascii('polluted')} c3 a161 01`),
