@@ -33,6 +33,14 @@ export function setOwn(
   return isSparse || becomesSparse;
 }
 
+/** Gives an object that has no indices yet all these properties, as {@link setOwn} does. */
+export function setEach<T extends object>(object: T, entries: Iterable<readonly [string, unknown]>): T {
+  let isSparse = false;
+  for (const [key, value] of entries)
+    isSparse = setOwn(object as Record<string, unknown>, key, value, isSparse);
+  return object;
+}
+
 /**
  * A shallow copy of what a peer has sent. A spread would make elements of keys that are indices, as large as V8 makes them;
  * such keys come first.
@@ -40,10 +48,7 @@ export function setOwn(
 export function ownCopy(source: Readonly<Record<string, unknown>> | null): Record<string, unknown> {
   for (const first in source) {
     if (!INDEX.test(first)) break;
-    const copy: Record<string, unknown> = {};
-    let isSparse = false;
-    for (const key of Object.keys(source)) isSparse = setOwn(copy, key, source[key], isSparse);
-    return copy;
+    return setEach({}, Object.entries(source));
   }
   return { ...source };
 }

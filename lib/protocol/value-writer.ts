@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import { EncodedBody } from './held-body.js';
 import { ScalarWriter } from './scalar-writer.js';
-import { setOwn } from './own-property.js';
+import { setEach, setOwn } from './own-property.js';
 import { Snapshot } from './snapshot.js';
 import {
   bigIntBytes,
@@ -308,10 +308,8 @@ function isError(value: object): value is Error {
 
 /** Name, message and the fields that it was given beside these; no stack, no cause. */
 function errorParts(error: Error): unknown[] {
-  const fields: Record<string, unknown> = {};
-  let isSparse = false;
-  for (const [key, value] of Object.entries(error))
-    if (!ERROR_FIELDS.has(key)) isSparse = setOwn(fields, key, value, isSparse);
+  const own = Object.entries(error).filter(([key]) => !ERROR_FIELDS.has(key));
+  const fields = setEach({}, own);
   // whatever their types say
   const { name, message } = error as { name: unknown; message: unknown };
   return [String(name), String(message), fields];

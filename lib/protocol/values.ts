@@ -1,5 +1,5 @@
-import { setOwn } from './own-property.js';
 import { isUtf8 } from 'node:buffer';
+import { setEach } from './own-property.js';
 
 /** msgpack extension types of the extension `values`. */
 export const ValueType = {
@@ -197,12 +197,8 @@ function errorOf([name, message, fields]: readonly unknown[]): Error {
   const error = withoutStack(ERRORS.get(name) ?? Error, message);
   if (error.name !== name) define(error, 'name', name);
   define(error, 'stack', `${name}: ${message}`);
-  const own = error as unknown as Record<string, unknown>;
-  let isSparse = false;
-  for (const [key, value] of Object.entries(fields)) {
-    if (!ERROR_FIELDS.has(key)) isSparse = setOwn(own, key, value, isSparse);
-  }
-  return error;
+  const own = Object.entries(fields).filter(([key]) => !ERROR_FIELDS.has(key));
+  return setEach(error, own);
 }
 
 /** Where it is read is not where it arose. */
