@@ -1,6 +1,6 @@
 import { systemClock } from '../rpc/clock.js';
 import type { Timer } from '../protocol/clock.js';
-import { shown } from './shown.js';
+import { messageOf, shown } from './shown.js';
 
 /** A value, or a function that gives it and is asked for each connection: for what changes while the process runs. */
 export type PerConnection<T> = T | (() => T | Promise<T>);
@@ -28,8 +28,7 @@ export async function askedFor<T>(given: PerConnection<T>, question: Question): 
   try {
     value = await answerOf(given as () => T | Promise<T>, timeoutMs);
   } catch (error) {
-    const why = (error as Partial<Error> | null | undefined)?.message ?? shown(error);
-    throw new Error(`${name}() failed: ${why}`, { cause: error });
+    throw new Error(`${name}() failed: ${messageOf(error)}`, { cause: error });
   }
   if (!isExpected(value)) throw new TypeError(`${name}() gave ${shown(value)}, not ${expected}`);
   return value;

@@ -13,6 +13,7 @@ import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
 import { toRapError } from './errors.js';
 import { handlerFault } from './handler-fault.js';
+import { isObject } from './known-options.js';
 import { loadProcessors } from './load-plugins.js';
 
 const logger = new Logger('RapClient');
@@ -79,10 +80,6 @@ export function clientConnection(
     reconnect: reconnectOf(options.reconnect),
     onStatus,
   });
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Tells the log of an error, whatever was thrown, if it has room. */

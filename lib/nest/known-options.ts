@@ -90,9 +90,14 @@ export function assertAddress(what: string, { host, port, path }: RapServerAddre
     throw new RangeError(`${what}: port must be a whole number from 0 to 65535, got ${inspect(port)}`);
 }
 
+/** Whether a value may hold options: lists may not. */
+export function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** @throws RangeError for what is no object; `undefined` is none */
 export function assertObject(name: string, given: unknown): void {
-  if (given === undefined || (typeof given === 'object' && given !== null && !Array.isArray(given))) return;
+  if (given === undefined || isObject(given)) return;
   throw new RangeError(`${name} must be an object, got ${inspect(given)}`);
 }
 

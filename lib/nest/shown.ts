@@ -10,3 +10,8 @@ export function shown(value: unknown): string {
   }
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
 }
+
+/** What was thrown, in words. */
+export function messageOf(error: unknown): string {
+  return (error as Partial<Error> | null | undefined)?.message ?? shown(error);
+}

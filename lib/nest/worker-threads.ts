@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Logger } from '@nestjs/common';
 import { setImmediate } from '../net/runtime.js';
-import { shown } from './shown.js';
+import { messageOf } from './shown.js';
 import type { WorkerTask } from './worker-task.js';
 
 export interface WorkerThreadsOptions {
@@ -88,8 +88,7 @@ export class WorkerThreads {
   #failStuck(): void {
     if (this.#running === 0 || this.piscina.threads.length > 0) return;
     const cause = this.#cause;
-    const said = (cause as Partial<Error> | null | undefined)?.message ?? shown(cause);
-    const why = cause === undefined ? 'it ended before it was ready' : said;
+    const why = cause === undefined ? 'it ended before it was ready' : messageOf(cause);
     this.#failure = isBundled(cause)
       ? bundled(why, cause)
       : new Error(`a worker thread cannot start: ${why}`, { cause });
