@@ -77,7 +77,7 @@ export interface Link {
   resume(): void;
   /**
    * Writes what waits, then closes. Nothing is read any more. `isAwaited`: the peer knows of the end, and ends the connection,
-   * too, when it has read all: it has the time of a stall for that.
+   * too, when it has read all: it has some seconds for that.
    */
   end(isAwaited?: boolean): void;
   /** Closes at once and drops what waits. */
