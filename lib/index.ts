@@ -1,6 +1,6 @@
-export { RapServer } from './nest/rap-server.js';
-export { RapClient } from './nest/rap-client.js';
-export { RapContext } from './nest/rap-context.js';
+export { RapServer } from './nest/server/rap-server.js';
+export { RapClient } from './nest/client/rap-client.js';
+export { RapContext } from './nest/handlers/rap-context.js';
 export {
   InjectRapClient,
   InjectRapService,
@@ -10,13 +10,13 @@ export {
   type RapClientDefinition,
   type RapModuleOptions,
 } from './nest/rap.module.js';
-export { RapChannel, type RapMessage } from './nest/rap-channel.js';
-export type { RapReadableOptions } from './nest/iterated.js';
-export type { RapIterable } from './nest/rap-stream.js';
-export { RapSession } from './nest/rap-session.js';
-export { ChannelPattern, RapGroup } from './nest/decorators.js';
-export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/run-in-worker.js';
-export { configureWorkers, type WorkerOptions } from './nest/worker-pool.js';
+export { RapChannel, type RapMessage } from './nest/streams/rap-channel.js';
+export type { RapReadableOptions } from './nest/streams/iterated.js';
+export type { RapIterable } from './nest/streams/rap-stream.js';
+export { RapSession } from './nest/client/rap-session.js';
+export { ChannelPattern, RapGroup } from './nest/handlers/decorators.js';
+export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/workers/run-in-worker.js';
+export { configureWorkers, type WorkerOptions } from './nest/workers/worker-pool.js';
 export {
   clientStream,
   defineService,
@@ -28,8 +28,8 @@ export {
   type RapMethodKind,
   type RapMethodOptions,
   type RapServiceDefinition,
-} from './nest/service/contract.js';
-export { RapService, type RapServiceOptions } from './nest/service/rap-service.js';
+} from './nest/contract/contract.js';
+export { RapService, type RapServiceOptions } from './nest/server/rap-service.js';
 export type {
   InputOf,
   OutputOf,
@@ -37,23 +37,23 @@ export type {
   RapResult,
   RapServiceClient,
   RapStream,
-} from './nest/service/service-types.js';
-export type { RapControllerClient } from './nest/service/controller-types.js';
-export type { ValidationDetail } from './nest/service/issues.js';
-export type { StandardSchema } from './nest/service/standard-schema.js';
-export { RAP_TRANSPORT } from './nest/transport.js';
+} from './nest/client/proxies/service-types.js';
+export type { RapControllerClient } from './nest/client/proxies/controller-types.js';
+export type { ValidationDetail } from './nest/validation/issues.js';
+export type { StandardSchema } from './nest/validation/standard-schema.js';
+export { RAP_TRANSPORT } from './nest/handlers/transport.js';
 export {
   RapStatus,
   type RapClientEvents,
   type RapConnectionInfo,
   type RapServerEvents,
-} from './nest/rap-events.js';
-export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle.js';
-export type { RapServerOptions } from './nest/server-options.js';
-export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client-options.js';
-export type { RapHandlerInfo, RapPatternExtras } from './nest/handler-registry.js';
-export type { Authorize, RapAuthorizeRequest } from './nest/authorize.js';
-export type { RapRegistryEntry } from './nest/registry-list.js';
+} from './nest/lifecycle/rap-events.js';
+export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
+export type { RapServerOptions } from './nest/server/server-options.js';
+export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
+export type { RapHandlerInfo, RapPatternExtras } from './nest/server/handler-registry.js';
+export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
+export type { RapRegistryEntry } from './nest/server/registry-list.js';
 export {
   AuthError,
   CallCancelledError,
@@ -76,11 +76,11 @@ export {
   TooManyRequestsError,
   type FailedCall,
   type RapErrorOptions,
-} from './nest/errors.js';
-export { registerError } from './nest/register-error.js';
-export { toHttpStatus } from './nest/http-status.js';
-export { RapExceptionFilter, type RapExceptionFilterOptions } from './nest/rap-exception.filter.js';
-export type { RapErrorFields, RegistrableError } from './nest/registered-errors.js';
+} from './nest/errors/errors.js';
+export { registerError } from './nest/errors/register-error.js';
+export { toHttpStatus } from './nest/gateway/http-status.js';
+export { RapExceptionFilter, type RapExceptionFilterOptions } from './nest/gateway/rap-exception.filter.js';
+export type { RapErrorFields, RegistrableError } from './nest/errors/registered-errors.js';
 export {
   CryptoProcessor,
   type CryptoClientOptions,
@@ -104,10 +104,10 @@ export {
   type RapMiddleware,
   type RapRequest,
   type RapResponse,
-} from './rpc/pipeline.js';
+} from './pipeline/api.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
-export type { Session } from './rpc/sessions.js';
+export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';
 export type { RemoteAddress, TlsPeer } from './protocol/link.js';
 export {

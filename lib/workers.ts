@@ -1,2 +1,2 @@
-export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/run-in-worker.js';
-export { configureWorkers, type WorkerOptions } from './nest/worker-pool.js';
+export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/workers/run-in-worker.js';
+export { configureWorkers, type WorkerOptions } from './nest/workers/worker-pool.js';

@@ -4,12 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
   net: ['protocol'],
-  rpc: ['protocol'],
-  cluster: ['rpc', 'protocol'],
-  nest: ['protocol', 'net', 'rpc', 'cluster', 'plugins'],
-  plugins: ['nest', 'rpc', 'protocol'],
-  redis: ['plugins', 'rpc', 'protocol'],
-  index: ['protocol', 'net', 'rpc', 'cluster', 'nest', 'plugins', 'redis'],
+  rpc: ['protocol', 'pipeline'],
+  pipeline: ['rpc', 'protocol'],
+  cluster: ['rpc', 'pipeline', 'protocol'],
+  nest: ['protocol', 'net', 'rpc', 'pipeline', 'cluster'],
+  plugins: ['nest', 'pipeline', 'rpc', 'protocol'],
+  redis: ['plugins', 'rpc', 'pipeline', 'protocol'],
+  index: ['protocol', 'net', 'rpc', 'pipeline', 'cluster', 'nest', 'plugins', 'redis'],
 };
 /** Packages that only these layers may import. */
 const OWNERS: readonly [name: RegExp, ...layers: string[]][] = [

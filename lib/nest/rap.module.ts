@@ -10,12 +10,12 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { assertClientOptions, type RapClientOptions } from './client-options.js';
-import { assertKnown } from './known-options.js';
-import { RapClient } from './rap-client.js';
-import type { RapServer } from './rap-server.js';
-import type { RapServiceDefinition } from './service/contract.js';
-import { serviceToken } from './service/service-token.js';
+import { assertClientOptions, type RapClientOptions } from './client/client-options.js';
+import { assertKnown } from './validation/known-options.js';
+import { RapClient } from './client/rap-client.js';
+import type { RapServer } from './server/rap-server.js';
+import type { RapServiceDefinition } from './contract/contract.js';
+import { serviceToken } from './contract/service-token.js';
 
 /** A client of `RapModule.register`: its options, and the name by which it is injected. */
 export interface RapClientDefinition extends RapClientOptions {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
-import { bytesOf, type EncodedHeader } from '../protocol/encoded-frame.js';
+import { bytesOf, type EncodedHeader } from '../protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../protocol/encoder.js';
 import { CloseReason } from '../protocol/event.js';
 import { Fault } from '../protocol/fault.js';

@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
-import type { EncodedFrame } from '../protocol/encoded-frame.js';
+import type { EncodedFrame } from '../protocol/bytes/encoded-frame.js';
 import { Fault } from '../protocol/fault.js';
 import type { FrameSeal } from '../protocol/frame-seal.js';
-import { Outbox } from '../protocol/outbox.js';
+import { Outbox } from '../protocol/bytes/outbox.js';
 import { RecordWriter } from '../protocol/record.js';
 import { nextTick, setImmediate } from './runtime.js';
 

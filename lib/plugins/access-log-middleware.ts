@@ -1,19 +1,19 @@
-import { assertKnown, type Keys } from '../nest/known-options.js';
-import { handlerFault } from '../nest/handler-fault.js';
-import { pluginLogger } from '../nest/plugin-logger.js';
+import { assertKnown, type Keys } from '../nest/validation/known-options.js';
+import { handlerFault } from '../nest/errors/handler-fault.js';
+import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
-import { systemClock } from '../rpc/clock.js';
-import { IncomingCall } from '../rpc/incoming-call.js';
-import { CallContext } from '../rpc/message-view.js';
+import { systemClock } from '../rpc/time/system-clock.js';
+import { IncomingCall } from '../rpc/server/incoming-call.js';
+import { CallContext } from '../pipeline/message-view.js';
 import {
   type MessageKind,
   MessageMiddleware,
   type ProcessorContext,
   RapProcessor,
   type RapRequest,
-} from '../rpc/pipeline.js';
+} from '../pipeline/api.js';
 import { fraction } from './plugin-options.js';
 
 /** One call, event, channel or stream, when it is over. */

@@ -1,10 +1,10 @@
-import { assertKnown, type Keys } from '../nest/known-options.js';
-import { OverloadError } from '../nest/errors.js';
+import { assertKnown, type Keys } from '../nest/validation/known-options.js';
+import { OverloadError } from '../nest/errors/errors.js';
 import type { Clock } from '../protocol/clock.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
-import { systemClock } from '../rpc/clock.js';
-import { type ProcessorContext, RapProcessor, type RapRequest } from '../rpc/pipeline.js';
+import { systemClock } from '../rpc/time/system-clock.js';
+import { type ProcessorContext, RapProcessor, type RapRequest } from '../pipeline/api.js';
 import { AdaptiveBreaker, type Breaker } from './adaptive-breaker.js';
 import { boundedKey } from './bounded-key.js';
 import { atLeast, positive } from './plugin-options.js';

@@ -1,8 +1,8 @@
-import type { Keys } from '../nest/known-options.js';
-import { pluginLogger } from '../nest/plugin-logger.js';
+import type { Keys } from '../nest/validation/known-options.js';
+import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
-import { systemClock } from '../rpc/clock.js';
-import type { RapConnection } from '../rpc/pipeline.js';
+import { systemClock } from '../rpc/time/system-clock.js';
+import type { RapConnection } from '../pipeline/api.js';
 import { type ConnLimit, type ConnPlace, type ConnStore, MemoryConnStore } from './conn-store.js';
 import { DEFAULT_STORE_TIMEOUT_MS, letsThrough, type OnStoreError, positive } from './plugin-options.js';
 import { StoreGuard } from './store-guard.js';

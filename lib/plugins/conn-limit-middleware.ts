@@ -1,6 +1,6 @@
-import { assertKnown, type Keys } from '../nest/known-options.js';
+import { assertKnown, type Keys } from '../nest/validation/known-options.js';
 import { CloseReason } from '../protocol/event.js';
-import { ConnectionMiddleware, type RapConnection } from '../rpc/pipeline.js';
+import { ConnectionMiddleware, type RapConnection } from '../pipeline/api.js';
 import { CONN_STORE_OPTIONS, ConnGate, type ConnStoreOptions } from './conn-gate.js';
 import { atLeast, positive } from './plugin-options.js';
 

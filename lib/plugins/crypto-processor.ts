@@ -13,8 +13,8 @@ import { type CryptoStats, emptyStats } from '../rpc/crypto/crypto-stats.js';
 import { KeyRing } from '../rpc/crypto/key-ring.js';
 import { PythonKey, type PythonKeyOptions } from '../rpc/crypto/python-key.js';
 import { PythonSecurity } from '../rpc/crypto/python-security.js';
-import { RapProcessor } from '../rpc/pipeline.js';
-import { type ConnectionSecurity, SECURITY } from '../rpc/security.js';
+import { RapProcessor } from '../pipeline/api.js';
+import { type ConnectionSecurity, SECURITY } from '../rpc/connection/security.js';
 
 /** `aead`: authenticated, between peers of this project. `rap-cbc`: what Python's rap speaks, which protects nothing. */
 export type CryptoMode = 'aead' | 'rap-cbc';

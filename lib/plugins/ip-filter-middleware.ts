@@ -1,9 +1,9 @@
-import { assertKnown, type Keys } from '../nest/known-options.js';
-import { pluginLogger } from '../nest/plugin-logger.js';
+import { assertKnown, type Keys } from '../nest/validation/known-options.js';
+import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import { CloseReason } from '../protocol/event.js';
-import { systemClock } from '../rpc/clock.js';
-import { ConnectionMiddleware, type RapConnection } from '../rpc/pipeline.js';
+import { systemClock } from '../rpc/time/system-clock.js';
+import { ConnectionMiddleware, type RapConnection } from '../pipeline/api.js';
 import { IpList } from './ip-list.js';
 import type { IpListEdit, IpLists, IpListStore } from './ip-list-store.js';
 import { normalRange, parseAddress } from './ip-range.js';

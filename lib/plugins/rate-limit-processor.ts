@@ -1,10 +1,10 @@
-import { assertKnown, type Keys } from '../nest/known-options.js';
-import { TooManyRequestsError } from '../nest/errors.js';
-import { pluginLogger } from '../nest/plugin-logger.js';
+import { assertKnown, type Keys } from '../nest/validation/known-options.js';
+import { TooManyRequestsError } from '../nest/errors/errors.js';
+import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
-import { systemClock } from '../rpc/clock.js';
-import { type ProcessorContext, RapProcessor, type RapRequest } from '../rpc/pipeline.js';
+import { systemClock } from '../rpc/time/system-clock.js';
+import { type ProcessorContext, RapProcessor, type RapRequest } from '../pipeline/api.js';
 import { boundedKey } from './bounded-key.js';
 import {
   atLeast,

@@ -1,5 +1,5 @@
 import { explain, isFault, tooLarge } from './encode-fault.js';
-import { EncodedHeader, piecesFrom, type EncodedFrame } from './encoded-frame.js';
+import { EncodedHeader, piecesFrom, type EncodedFrame } from './bytes/encoded-frame.js';
 import type { Fault } from './fault.js';
 import type { FrameSeal } from './frame-seal.js';
 import type { Header } from './frame.js';

@@ -1,5 +1,5 @@
 import { Unpackr } from 'msgpackr';
-import { carefulFrame, hasDuplicateKeys } from './careful-decode.js';
+import { carefulFrame, hasDuplicateKeys } from './values/careful-decode.js';
 import { Fault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
@@ -7,7 +7,7 @@ import { frameDefect, type Frame, type Header } from './frame.js';
 import { ITEM_COST, type FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
 import { Status } from './status.js';
-import { Tail } from './tail.js';
+import { Tail } from './bytes/tail.js';
 
 /** Frames decoded in one go: the most that a socket hands on before others have their turn. */
 const RUN_FRAMES = 64;

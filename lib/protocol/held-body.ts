@@ -1,4 +1,4 @@
-import { carefulDecode } from './careful-decode.js';
+import { carefulDecode } from './values/careful-decode.js';
 import { Snapshot } from './snapshot.js';
 
 /** A body that was encoded when it was handed over, for a frame that leaves later: whatever becomes of the original meanwhile. */

@@ -1,4 +1,4 @@
-import type { EncodedHeader } from './encoded-frame.js';
+import type { EncodedHeader } from './bytes/encoded-frame.js';
 import { encodeHeader } from './encoder.js';
 
 /** `header.channel_life_cycle` of a channel's frames. */

@@ -1,4 +1,4 @@
-import type { EncodedHeader } from './encoded-frame.js';
+import type { EncodedHeader } from './bytes/encoded-frame.js';
 import type { Fault } from './fault.js';
 import type { FrameSeal } from './frame-seal.js';
 import type { Frame, Header, MsgType } from './frame.js';

@@ -1,7 +1,7 @@
 import type { FrameDecoder } from './frame-decoder.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import type { Frame } from './frame.js';
-import { Tail } from './tail.js';
+import { Tail } from './bytes/tail.js';
 
 /*
  * A record is a frame that carries a piece of the stream of frames, sealed: `[104, 1, {}, bin]`. Where frames begin and end

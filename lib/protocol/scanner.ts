@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { FrameLimits } from './limits.js';
 import { Fault } from './fault.js';
 import { Status } from './status.js';
-import { extensionSize, holdsValue, isSimple } from './values.js';
+import { extensionSize, holdsValue, isSimple } from './values/values.js';
 
 /** Bytes of a token with its length or number field. */
 const HEAD_BYTES = new Uint8Array(256).fill(1);

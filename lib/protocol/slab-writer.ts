@@ -1,7 +1,7 @@
 import { tooLarge } from './encode-fault.js';
-import type { Splice } from './encoded-frame.js';
+import type { Splice } from './bytes/encoded-frame.js';
 import { DEFAULT_FRAME_LIMITS, type SendLimits } from './limits.js';
-import { Slab, SLAB_BYTES } from './slab.js';
+import { Slab, SLAB_BYTES } from './bytes/slab.js';
 
 /** Byte arrays from this size on are copied into memory of their own, not into the slab: that would have to grow. */
 const SPLICE_BYTES = 64 * 1024;

@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import type { Header } from './frame.js';
-import { ownCopy, setOwn } from './own-property.js';
+import { ownCopy, setOwn } from './values/own-property.js';
 
 /** Deeper values overflow the stack of V8, and no limits allow them. */
 const MAX_DEPTH = 1000;

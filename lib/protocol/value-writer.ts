@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import { EncodedBody } from './held-body.js';
 import { ScalarWriter } from './scalar-writer.js';
-import { setEach, setOwn } from './own-property.js';
+import { setEach, setOwn } from './values/own-property.js';
 import { Snapshot } from './snapshot.js';
 import {
   bigIntBytes,
@@ -13,7 +13,7 @@ import {
   MAX_URL_BYTES,
   tooManyNumberKeys,
   ValueType,
-} from './values.js';
+} from './values/values.js';
 
 /** Objects that `toJSON()` may put in place of each other. */
 const MAX_REPLACED = 100;

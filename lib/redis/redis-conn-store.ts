@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ConnLimit, ConnPlace, ConnStore } from '../plugins/conn-store.js';
 import type { Clock, Timer } from '../protocol/clock.js';
-import { systemClock } from '../rpc/clock.js';
+import { systemClock } from '../rpc/time/system-clock.js';
 import { type RedisClient, RedisScript } from './redis-script.js';
 
 export interface RedisConnStoreOptions {

@@ -1,4 +1,4 @@
-import { type DeadlineQueue, TimeLimit } from './deadline-queue.js';
+import { type DeadlineQueue, TimeLimit } from './time/deadline-queue.js';
 
 /** A connection whose reading can be stopped; it goes on when each `pause` has had its `resume`. */
 export interface Readable {

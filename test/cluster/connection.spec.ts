@@ -2,10 +2,10 @@ import { Connection, type ConnectionOptions, type ConnectionStatus } from '../..
 import { DEFAULT_RECONNECT } from '../../lib/cluster/backoff.js';
 import { Fault, LocalCode } from '../../lib/protocol/fault.js';
 import type { Link } from '../../lib/protocol/link.js';
-import { systemClock } from '../../lib/rpc/clock.js';
-import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
+import { systemClock } from '../../lib/rpc/time/system-clock.js';
+import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
 import { CLIENT_KEEP_ALIVE, DEFAULT_LIMITS, SERVER_KEEP_ALIVE } from '../../lib/rpc/limits.js';
-import { Peer } from '../../lib/rpc/peer.js';
+import { Peer } from '../../lib/rpc/connection/peer.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 import { LinkedLinks } from '../helpers/linked-links.js';
 import { CountingClock, RecordingOwner, RecordingSink, requestOf } from '../helpers/peer-pair.js';

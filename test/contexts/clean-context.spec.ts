@@ -9,7 +9,7 @@ import {
   type RapContext,
   type RapServerOptions,
 } from '../../lib/index.js';
-import { CleanContext } from '../../lib/rpc/async-context.js';
+import { CleanContext } from '../../lib/rpc/context/async-context.js';
 import { eventually, testScope } from '../helpers/async.js';
 
 const scope = testScope();

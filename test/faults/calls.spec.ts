@@ -1,4 +1,4 @@
-import { timers } from '../../lib/rpc/clock.js';
+import { timers } from '../../lib/rpc/time/system-clock.js';
 import { jest } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern } from '@nestjs/microservices';

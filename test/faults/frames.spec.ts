@@ -1,5 +1,5 @@
 import { ProtocolError, type RapServerOptions } from '../../lib/index.js';
-import { peerLog } from '../../lib/nest/bounded-log.js';
+import { peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { serve, type TestApp } from '../helpers/app.js';
 import { heapUsed } from '../helpers/neighbour.js';
 import { DECLARE, pack } from '../helpers/raw-socket.js';

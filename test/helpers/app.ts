@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { AddressInfo } from 'node:net';
 import { Module, type INestMicroservice, type LoggerService, type Provider, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { faultLog, peerLog } from '../../lib/nest/bounded-log.js';
+import { faultLog, peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { RapClient, RapServer, type RapClientOptions, type RapServerOptions } from '../../lib/index.js';
 
 /** A served application, its log, and clients of it. */

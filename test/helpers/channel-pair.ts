@@ -1,7 +1,7 @@
 import type { Frame } from '../../lib/protocol/frame.js';
-import type { Channel } from '../../lib/rpc/channel.js';
-import type { IncomingChannel } from '../../lib/rpc/incoming-channel.js';
-import type { CallRequest } from '../../lib/rpc/pending-call.js';
+import type { Channel } from '../../lib/rpc/channel/channel.js';
+import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
+import type { CallRequest } from '../../lib/rpc/client/pending-call.js';
 import type { Wire } from './linked-links.js';
 import { PeerPair, requestOf, type PairOptions } from './peer-pair.js';
 

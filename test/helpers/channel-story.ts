@@ -1,8 +1,8 @@
 import { Fault, LocalCode } from '../../lib/protocol/fault.js';
-import type { Channel } from '../../lib/rpc/channel.js';
-import type { IncomingCall } from '../../lib/rpc/incoming-call.js';
-import type { IncomingChannel } from '../../lib/rpc/incoming-channel.js';
-import type { PendingCall } from '../../lib/rpc/pending-call.js';
+import type { Channel } from '../../lib/rpc/channel/channel.js';
+import type { IncomingCall } from '../../lib/rpc/server/incoming-call.js';
+import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
+import type { PendingCall } from '../../lib/rpc/client/pending-call.js';
 import { cancellation, End, failure, type Step } from './channel-end.js';
 import { ChannelPair } from './channel-pair.js';
 import { ChannelRules } from './channel-rules.js';

@@ -1,10 +1,10 @@
-import type { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import type { EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../lib/protocol/life-cycle.js';
-import { Channel } from '../../lib/rpc/channel.js';
-import type { ChannelHost, ChannelOptions } from '../../lib/rpc/channel-options.js';
-import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
+import { Channel } from '../../lib/rpc/channel/channel.js';
+import type { ChannelHost, ChannelOptions } from '../../lib/rpc/channel/channel-options.js';
+import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
 import { ReadingPause } from '../../lib/rpc/reading-pause.js';
 import { FakeClock } from './fake-clock.js';
 

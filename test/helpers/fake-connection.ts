@@ -1,5 +1,5 @@
 import type { RemoteAddress } from '../../lib/protocol/link.js';
-import type { ConnectionMiddleware, RapConnection } from '../../lib/rpc/pipeline.js';
+import type { ConnectionMiddleware, RapConnection } from '../../lib/pipeline/api.js';
 import { Gate } from './async.js';
 
 let connections = 0;

@@ -1,4 +1,4 @@
-import type { StreamSink } from '../../lib/nest/stream-source.js';
+import type { StreamSink } from '../../lib/nest/streams/stream-source.js';
 import { hold } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { heldValue } from '../../lib/protocol/held-body.js';

@@ -1,4 +1,4 @@
-import { bytesOf, type EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import { bytesOf, type EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';

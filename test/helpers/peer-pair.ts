@@ -1,9 +1,9 @@
 import type { Clock, Timer } from '../../lib/protocol/clock.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
-import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
-import type { IncomingCall } from '../../lib/rpc/incoming-call.js';
-import type { IncomingChannel } from '../../lib/rpc/incoming-channel.js';
+import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
+import type { IncomingCall } from '../../lib/rpc/server/incoming-call.js';
+import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
 import {
   CLIENT_KEEP_ALIVE,
   DEFAULT_LIMITS,
@@ -13,12 +13,12 @@ import {
   type RapLimits,
 } from '../../lib/rpc/limits.js';
 import { Load } from '../../lib/rpc/load.js';
-import { Peer } from '../../lib/rpc/peer.js';
-import type { PeerOwner } from '../../lib/rpc/peer-options.js';
-import type { RapProcessor } from '../../lib/rpc/pipeline.js';
-import { Processors, type ProcessorsOptions } from '../../lib/rpc/processors.js';
-import type { PingSink } from '../../lib/rpc/pings.js';
-import type { CallRequest, PendingCall, ReplySink } from '../../lib/rpc/pending-call.js';
+import { Peer } from '../../lib/rpc/connection/peer.js';
+import type { PeerOwner } from '../../lib/rpc/connection/peer-options.js';
+import type { RapProcessor } from '../../lib/pipeline/api.js';
+import { Processors, type ProcessorsOptions } from '../../lib/pipeline/exchange.js';
+import type { PingSink } from '../../lib/rpc/connection/pings.js';
+import type { CallRequest, PendingCall, ReplySink } from '../../lib/rpc/client/pending-call.js';
 import { FakeClock } from './fake-clock.js';
 import { LinkedLinks } from './linked-links.js';
 

@@ -5,7 +5,7 @@ import type { LinkReceiver } from '../../lib/protocol/link.js';
 import { dial, type DialOptions } from '../../lib/net/dial.js';
 import type { SocketLink } from '../../lib/net/socket-link.js';
 import { SocketServer, type SocketServerOptions } from '../../lib/net/socket-server.js';
-import { systemClock } from '../../lib/rpc/clock.js';
+import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 import { PATIENCE_MS } from './patience.js';
 

@@ -1,4 +1,4 @@
-import { systemClock } from '../../lib/rpc/clock.js';
+import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import type { Timer } from '../../lib/protocol/clock.js';
 
 interface Waiting {

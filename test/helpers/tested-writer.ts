@@ -1,5 +1,5 @@
 import { SocketWriter } from '../../lib/net/socket-writer.js';
-import { bytesOf } from '../../lib/protocol/encoded-frame.js';
+import { bytesOf } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { FakeClock } from './fake-clock.js';

@@ -1,4 +1,4 @@
-import { AddressShares } from '../../lib/nest/address-shares.js';
+import { AddressShares } from '../../lib/nest/server/address-shares.js';
 import type { RemoteAddress } from '../../lib/protocol/link.js';
 import { addressLoad, resolveLimits, serverLoad } from '../../lib/rpc/limits.js';
 import { Load } from '../../lib/rpc/load.js';

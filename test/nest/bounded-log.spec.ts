@@ -1,4 +1,4 @@
-import { BoundedLog } from '../../lib/nest/bounded-log.js';
+import { BoundedLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 
 let clock: FakeClock;

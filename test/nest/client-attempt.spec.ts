@@ -1,5 +1,5 @@
-import { Attempt } from '../../lib/nest/client-attempt.js';
-import type { Channel } from '../../lib/rpc/channel.js';
+import { Attempt } from '../../lib/nest/client/client-attempt.js';
+import type { Channel } from '../../lib/rpc/channel/channel.js';
 import { ChannelLab } from '../helpers/fake-channel-host.js';
 
 it('the time for one answer does not end a stream that has begun: it has its own, or none', () => {

@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
-import { timers } from '../../lib/rpc/clock.js';
+import { timers } from '../../lib/rpc/time/system-clock.js';
 import { testScope } from '../helpers/async.js';
 import { RawSocket, type RawFrame } from '../helpers/raw-socket.js';
 

@@ -3,8 +3,8 @@ import { jest } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import * as fc from 'fast-check';
-import { HandlerRegistry } from '../../lib/nest/handler-registry.js';
-import { nearestName } from '../../lib/nest/nearest-name.js';
+import { HandlerRegistry } from '../../lib/nest/server/handler-registry.js';
+import { nearestName } from '../../lib/nest/validation/nearest-name.js';
 import { rejection, testScope } from '../helpers/async.js';
 
 const scope = testScope();

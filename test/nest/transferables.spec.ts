@@ -1,4 +1,4 @@
-import { hideIndices, prepareForThread, showIndices } from '../../lib/nest/transferables.mjs';
+import { hideIndices, prepareForThread, showIndices } from '../../lib/nest/workers/transferables.mjs';
 import { heapUsed } from '../helpers/neighbour.js';
 
 const LARGE = 64 * 1024;

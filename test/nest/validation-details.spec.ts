@@ -1,4 +1,4 @@
-import { validationDetails } from '../../lib/nest/validation-details.js';
+import { validationDetails } from '../../lib/nest/errors/validation-details.js';
 
 it('reads no more of what a pipe says than will travel', () => {
   let read = 0;

@@ -90,7 +90,7 @@ describe('in a process of its own', () => {
   );
 
   it('a bundle of ES modules, which has no file for the thread beside it, is named as such', async () => {
-    const file = compiled.path('lib/nest/worker-thread.mjs');
+    const file = compiled.path('lib/nest/workers/worker-thread.mjs');
     await rm(file);
     const lines = await run();
     expect(lines).toHaveLength(3);
@@ -102,7 +102,7 @@ describe('in a process of its own', () => {
   }, 30_000);
 
   it('a bundle in CommonJS, whose modules have no URL, is named as such', async () => {
-    const folder = dirname(compiled.path('lib/nest/worker-thread.mjs'));
+    const folder = dirname(compiled.path('lib/nest/workers/worker-thread.mjs'));
     for (const name of (await readdir(folder)).filter((each) => each.startsWith('worker-'))) {
       const code = await readFile(join(folder, name), 'utf8');
       await writeFile(join(folder, name), code.replaceAll('import.meta.url', '({}).url')); // as esbuild does

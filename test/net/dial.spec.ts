@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { dial } from '../../lib/net/dial.js';
 import type { SocketLink } from '../../lib/net/socket-link.js';
 import type { Endpoint } from '../../lib/net/address.js';
-import { systemClock } from '../../lib/rpc/clock.js';
+import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 import { listen, type LoggedServer } from '../helpers/socket-servers.js';

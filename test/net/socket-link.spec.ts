@@ -2,7 +2,7 @@ import { encodeFrame, encodeHeader } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Frame } from '../../lib/protocol/frame.js';
 import type { LinkReceiver } from '../../lib/protocol/link.js';
-import { Outbox } from '../../lib/protocol/outbox.js';
+import { Outbox } from '../../lib/protocol/bytes/outbox.js';
 import { InputBudget } from '../../lib/net/input-budget.js';
 import { SocketLink, type SocketLinkLimits } from '../../lib/net/socket-link.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';

@@ -5,7 +5,7 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SocketServer } from '../../lib/net/socket-server.js';
-import { systemClock } from '../../lib/rpc/clock.js';
+import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 
 const LISTENER = `require('node:net').createServer((s) => s.on('error', () => {}).end('here')).listen(process.argv[1], () => console.log('up'))`;

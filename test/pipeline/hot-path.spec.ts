@@ -1,7 +1,7 @@
 import { createHook } from 'node:async_hooks';
 import { jest } from '@jest/globals';
-import { MessageView } from '../../lib/rpc/message-view.js';
-import { Exchange } from '../../lib/rpc/processors.js';
+import { MessageView } from '../../lib/pipeline/message-view.js';
+import { Exchange } from '../../lib/pipeline/exchange.js';
 import type { RapProcessor } from '../../lib/index.js';
 import { testScope } from '../helpers/async.js';
 import { all, forget, Things } from './support.js';

@@ -2,7 +2,7 @@ import type { ConnStore } from '../../lib/plugins/conn-store.js';
 import { ConnLimitMiddleware } from '../../lib/plugins/conn-limit-middleware.js';
 import { IpMaxConnMiddleware } from '../../lib/plugins/ip-max-conn-middleware.js';
 import { CloseReason } from '../../lib/protocol/event.js';
-import type { ConnectionMiddleware } from '../../lib/rpc/pipeline.js';
+import type { ConnectionMiddleware } from '../../lib/pipeline/api.js';
 import { Gate } from '../helpers/async.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 import { FakeConnection } from '../helpers/fake-connection.js';

@@ -3,7 +3,7 @@ import { fromPythonJson } from '../../lib/protocol/crypto/python-json.js';
 import type { Frame, Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { snapshotOf } from '../../lib/protocol/snapshot.js';
-import { MessageView } from '../../lib/rpc/message-view.js';
+import { MessageView } from '../../lib/pipeline/message-view.js';
 import { heapUsed } from '../helpers/neighbour.js';
 
 /** What a value may cost beside its bytes: docs/limits.md. */

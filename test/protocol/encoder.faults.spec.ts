@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
-import type { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import type { EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame, encodeHeader, Encoder } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../lib/protocol/limits.js';
-import { Outbox } from '../../lib/protocol/outbox.js';
+import { Outbox } from '../../lib/protocol/bytes/outbox.js';
 import { decode, decoderWith, faultOf, hex, wire } from './frames.js';
 import { HEAD } from './scan.js';
 import { frames as anyFrame, nested, values } from './values.js';

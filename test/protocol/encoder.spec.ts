@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { Unpackr } from 'msgpackr';
-import { EncodedHeader } from '../../lib/protocol/encoded-frame.js';
+import { EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame, encodeHeader, Encoder } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { decode, encodeOwn, hex, vectors, wire } from './frames.js';

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import vm from 'node:vm';
 import * as fc from 'fast-check';
-import { bytesOf } from '../../lib/protocol/encoded-frame.js';
+import { bytesOf } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../lib/protocol/limits.js';
-import { MAX_NUMBER_KEYS, UnreadableBody } from '../../lib/protocol/values.js';
+import { MAX_NUMBER_KEYS, UnreadableBody } from '../../lib/protocol/values/values.js';
 
 const HEAD = Buffer.from([0x94, 0x65, 0x03, 0x80]);
 

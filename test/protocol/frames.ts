@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import type { EncodedFrame } from '../../lib/protocol/encoded-frame.js';
+import type { EncodedFrame } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { FrameDecoder } from '../../lib/protocol/frame-decoder.js';

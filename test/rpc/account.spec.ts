@@ -1,5 +1,5 @@
 import { Account, AccountPause } from '../../lib/rpc/account.js';
-import { DeadlineQueue } from '../../lib/rpc/deadline-queue.js';
+import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 
 const MiB = 1024 * 1024;

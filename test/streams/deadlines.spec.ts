@@ -1,4 +1,4 @@
-import { timers } from '../../lib/rpc/clock.js';
+import { timers } from '../../lib/rpc/time/system-clock.js';
 import 'reflect-metadata';
 import { Controller, Inject, type Type } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';

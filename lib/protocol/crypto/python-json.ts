@@ -1,4 +1,4 @@
-import { setOwn } from '../own-property.js';
+import { setOwn } from '../values/own-property.js';
 
 /** Deepest nesting, either way: as a frame's own by default. */
 const MAX_DEPTH = 98;

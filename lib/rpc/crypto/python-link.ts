@@ -1,4 +1,4 @@
-import { EncodedHeader } from '../../protocol/encoded-frame.js';
+import { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
 import { Fault } from '../../protocol/fault.js';
 import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../../protocol/frame-seal.js';
 import { type Frame, type Header, MsgType } from '../../protocol/frame.js';
@@ -7,7 +7,7 @@ import { LifeCycle } from '../../protocol/life-cycle.js';
 import { ITEM_COST } from '../../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
-import { valuesIn } from '../../protocol/values-in.js';
+import { valuesIn } from '../../protocol/values/values-in.js';
 import type { CryptoStats } from './crypto-stats.js';
 import type { PythonKey } from './python-key.js';
 

@@ -7,7 +7,7 @@ import type {
   ConnectionSecurity,
   SecurityHooks,
   ServerHandshake,
-} from '../security.js';
+} from '../connection/security.js';
 import type { CryptoStats } from './crypto-stats.js';
 import type { KeyRing } from './key-ring.js';
 import type { PythonKey } from './python-key.js';

@@ -1,12 +1,12 @@
 import { confirmation, connectionKeys } from '../../../lib/protocol/crypto/aead-keys.js';
 import { AeadSeal, type WearLimits } from '../../../lib/protocol/crypto/aead-seal.js';
-import { bytesOf } from '../../../lib/protocol/encoded-frame.js';
+import { bytesOf } from '../../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../../lib/protocol/encoder.js';
 import { FrameDecoder } from '../../../lib/protocol/frame-decoder.js';
 import type { Frame, MsgType } from '../../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../../lib/protocol/limits.js';
 import { RecordDecoder, RecordWriter } from '../../../lib/protocol/record.js';
-import { UnreadableBody } from '../../../lib/protocol/values.js';
+import { UnreadableBody } from '../../../lib/protocol/values/values.js';
 import { aeadVectors, type AeadVector } from '../../helpers/aead-vectors.js';
 
 const vectors = aeadVectors();

@@ -1,0 +1,48 @@
+import { systemClock } from '../../rpc/time/system-clock.js';
+import type { Timer } from '../../protocol/clock.js';
+import { messageOf, shown } from '../errors/shown.js';
+
+/** A value, or a function that gives it and is asked for each connection: for what changes while the process runs. */
+export type PerConnection<T> = T | (() => T | Promise<T>);
+
+/** How an option is asked for. */
+export interface Question {
+  /** The option's name. */
+  readonly name: string;
+  /** What its function has to give, in words. */
+  readonly expected: string;
+  readonly isExpected: (value: unknown) => boolean;
+  /** Time that its function has. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * What an option is for the next connection.
+ *
+ * @throws Error that names the option, if its function fails, takes too long, or gives something else
+ */
+export async function askedFor<T>(given: PerConnection<T>, question: Question): Promise<T> {
+  if (typeof given !== 'function') return given;
+  const { name, expected, isExpected, timeoutMs } = question;
+  let value: T;
+  try {
+    value = await answerOf(given as () => T | Promise<T>, timeoutMs);
+  } catch (error) {
+    throw new Error(`${name}() failed: ${messageOf(error)}`, { cause: error });
+  }
+  if (!isExpected(value)) throw new TypeError(`${name}() gave ${shown(value)}, not ${expected}`);
+  return value;
+}
+
+async function answerOf<T>(ask: () => T | Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: Timer | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = systemClock.after(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
+    timer.hold(true); // calls wait
+  });
+  try {
+    return await Promise.race([ask(), late]);
+  } finally {
+    timer?.cancel();
+  }
+}

@@ -1,0 +1,73 @@
+import { runOutside } from '../handlers/call-scope.js';
+import { Lifecycle } from '../lifecycle/lifecycle.js';
+
+/**
+ * Start and stop of a client: it starts before it connects for the first time, and stops when it is closed. After that,
+ * a later call starts it again.
+ */
+export class ClientLifecycle {
+  #starting: Promise<void> | undefined;
+  #ready: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(
+    private readonly lifecycle: Lifecycle,
+    private readonly onError: (error: unknown) => void,
+  ) {}
+
+  /** Whether it is started, or about to be. */
+  get isStarted(): boolean {
+    return this.#starting !== undefined;
+  }
+
+  /** Before a connection. @throws what an event or a processor throws; the next connection tries again */
+  start(): Promise<void> {
+    this.#starting ??= runOutside(async () => {
+      await this.#stopping?.catch(() => {}); // a client that is just closed is closed first
+      try {
+        await this.lifecycle.starting();
+      } catch (error) {
+        this.#starting = undefined;
+        throw error;
+      }
+    });
+    return this.#starting;
+  }
+
+  /** The client is connected, for the first time or again. */
+  connected(): void {
+    if (this.#ready || !this.#starting) return;
+    this.#ready = runOutside(() => this.lifecycle.started());
+    this.#ready.catch(this.onError);
+  }
+
+  /** What came after the first connection is done. @throws what an `afterStart` throws */
+  async ready(): Promise<void> {
+    await this.#ready;
+  }
+
+  /** Stops around `close`. May be called twice. @throws the first failure, once all is stopped */
+  stop(close: () => unknown): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = runOutside(() => this.#stop(close)).finally(() => (this.#stopping = undefined));
+      this.#stopping.catch(this.onError); // whoever does not wait for it is not punished
+    }
+    return this.#stopping;
+  }
+
+  async #stop(close: () => unknown): Promise<void> {
+    try {
+      // with nothing to do before it, the connection ends at once, as always
+      if (this.lifecycle.waitsToStop) await this.lifecycle.stopping();
+    } finally {
+      try {
+        await close();
+      } finally {
+        const starting = this.#starting;
+        this.#starting = this.#ready = undefined;
+        await starting?.catch(() => {});
+        await this.lifecycle.stopped();
+      }
+    }
+  }
+}

@@ -1,0 +1,120 @@
+import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import { DEFAULT_RECONNECT, type ReconnectOptions } from '../../cluster/backoff.js';
+import {
+  CLIENT_KEEP_ALIVE,
+  DEFAULT_LIMITS,
+  type Given,
+  type KeepAliveOptions,
+  type RapLimits,
+  withDefaults,
+} from '../../rpc/limits.js';
+import {
+  assertAddress,
+  assertKnown,
+  assertList,
+  assertObject,
+  assertServerAddress,
+  CLIENT_OPTIONS,
+  EVENTS,
+} from '../validation/known-options.js';
+import type { PerConnection } from './asked-options.js';
+import type { RapProcessor } from '../../pipeline/api.js';
+import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+import type { RapSession } from './rap-session.js';
+
+/** A server that a client connects to. */
+export interface RapServerAddress {
+  /** Host name or address; of a name with several addresses, the first that answers. Default `localhost`, as Python's rap. */
+  host?: string | undefined;
+  /** TCP port. Default 9000, as Python's rap. */
+  port?: number | undefined;
+  /** Path of a Unix socket, instead of host and port. */
+  path?: string | undefined;
+}
+
+export interface RapClientOptions extends RapServerAddress {
+  /** The server, in the form of a list of one; more than one is refused with a clear error. */
+  servers?: readonly RapServerAddress[] | undefined;
+  /**
+   * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is asked
+   * for each connection: for certificates that change. It has `limits.connectTimeoutMs`; if it fails, so does the attempt.
+   */
+  tls?: PerConnection<TlsConnectionOptions | true> | undefined;
+  /**
+   * What this client tells the server when it connects; each handler sees it as `ctx.metadata`. A function is asked as that
+   * of `tls` is: for a token that changes.
+   */
+  metadata?: PerConnection<Readonly<Record<string, unknown>> | undefined>;
+  /** Work on each message: requests in this order, responses in reverse. */
+  processors?: readonly RapProcessor[] | undefined;
+  /**
+   * Called around the first connection and around `close()`, awaited in order. An error of `beforeStart` fails the
+   * connection. Processors start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
+   */
+  events?: LifecycleEvents | undefined;
+  /** Time for a call, connecting and queueing included, in milliseconds. Default 10,000. */
+  callTimeoutMs?: number | undefined;
+  /** How the client comes back after it lost its server; false: only with the next call. */
+  reconnect?: boolean | Given<ReconnectOptions> | undefined;
+  /** When a silent server is asked for a sign of life. */
+  keepAlive?: Given<KeepAliveOptions> | undefined;
+  /** What bounds this client and what its server can make it hold. */
+  limits?: Given<RapLimits> | undefined;
+  /** Nest's serializer: gets `{ pattern, data }`, and its `data` is sent. */
+  serializer?: Serializer | undefined;
+  /** Nest's deserializer: gets `{ response, isDisposed }`, and its `response` goes to the caller. */
+  deserializer?: Deserializer | undefined;
+}
+
+/** The last argument of a call. */
+export interface RapCallOptions {
+  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
+  header?: Readonly<Record<string, unknown>> | undefined;
+  /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
+  timeoutMs?: number | undefined;
+  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
+  deadline?: number | Date | undefined;
+  /** Cancels the call: it rejects with `CallCancelledError`. */
+  signal?: AbortSignal | undefined;
+  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
+  session?: RapSession | undefined;
+  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
+  idempotent?: boolean | undefined;
+  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
+  detached?: boolean | undefined;
+}
+
+/** @throws RangeError that names what is no option, or no address */
+export function assertClientOptions(options: RapClientOptions): void {
+  assertKnown('options of RapClient', options, CLIENT_OPTIONS);
+  assertAddress('options of RapClient', options);
+  const { servers, tls, metadata } = options;
+  assertList('servers', servers);
+  servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
+  if (typeof metadata !== 'function') assertObject('metadata', metadata);
+  assertList('processors', options.processors);
+  assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
+  assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
+  assertKnown('events', options.events, EVENTS);
+  const { reconnect } = options;
+  if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
+}
+
+/** The one server of the options. @throws RangeError where there is none, or more than one */
+export function endpointOf(options: RapClientOptions): RapServerAddress {
+  const { servers, host, port, path } = options;
+  if (!servers) return { host, port, path };
+  const [first] = servers;
+  if (!first) throw new RangeError('servers is empty');
+  if (servers.length > 1)
+    throw new RangeError(`servers holds ${servers.length} addresses: a client has one server`);
+  return first;
+}
+
+/** How to come back, with defaults filled in; `undefined` for only with the next call. */
+export function reconnectOf(reconnect: RapClientOptions['reconnect']): ReconnectOptions | undefined {
+  if (reconnect === false) return undefined;
+  return withDefaults('reconnect', reconnect === true ? undefined : reconnect, DEFAULT_RECONNECT);
+}

@@ -1,0 +1,24 @@
+import { systemClock } from '../../rpc/time/system-clock.js';
+import type { Peer } from '../../rpc/connection/peer.js';
+import { callTimeout, type CallTiming } from '../../rpc/client/pending-call.js';
+import { toRapError } from '../errors/errors.js';
+
+/** Measures the way to the peer and back, in milliseconds. @throws CallTimeoutError, or what ends the connection */
+export function ping(peer: Peer, timing: CallTiming): Promise<number> {
+  const started = systemClock.now();
+  return new Promise((resolve, reject) => {
+    const timer = systemClock.after(timing.timeoutMs, () =>
+      reject(toRapError(callTimeout(timing, 'response'))),
+    );
+    peer.measurePing({
+      resolve: () => {
+        timer.cancel();
+        resolve(systemClock.now() - started);
+      },
+      reject: (fault) => {
+        timer.cancel();
+        reject(toRapError(fault));
+      },
+    });
+  });
+}

@@ -1,0 +1,432 @@
+import type { Type } from '@nestjs/common';
+import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
+import { defer, mergeMap, Observable, throwError } from 'rxjs';
+import type { Connection, ConnectionStatus } from '../../cluster/connection.js';
+import type { SocketLink } from '../../net/socket-link.js';
+import { Extension } from '../../protocol/extension.js';
+import type { Fault } from '../../protocol/fault.js';
+import { systemClock } from '../../rpc/time/system-clock.js';
+import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
+import type { Peer } from '../../rpc/connection/peer.js';
+import { CallPlanner } from './call-plan.js';
+import { followCallScopes, runInSession } from '../handlers/call-scope.js';
+import type { Outcome } from './client-attempt.js';
+import { ClientCalls } from './client-calls.js';
+import { clientConnection, logError } from './client-connection.js';
+import { ClientLifecycle } from './client-lifecycle.js';
+import { assertClientOptions, type RapCallOptions, type RapClientOptions } from './client-options.js';
+import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './client-outcome.js';
+import { ping } from './client-ping.js';
+import { EmittedEvents } from './emitted-events.js';
+import { ParseError, toRapError } from '../errors/errors.js';
+import { EventListeners } from '../lifecycle/event-listeners.js';
+import { callError, rejection, traced } from '../errors/failed-call.js';
+import { forgettable } from '../errors/forgettable.js';
+import { Lifecycle } from '../lifecycle/lifecycle.js';
+import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
+import { clientCodec } from '../server/body-codec.js';
+import { RapChannel } from '../streams/rap-channel.js';
+import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
+import { RapSession, type SessionClient } from './rap-session.js';
+import type { RapServiceDefinition } from '../contract/contract.js';
+import type { RapControllerClient } from './proxies/controller-types.js';
+import { TypedProxies } from './proxies/typed-proxies.js';
+import type { RapServiceClient } from './proxies/service-types.js';
+import { UndecidedCall } from './proxies/undecided-call.js';
+import { ClientStream, type OpenStream, type RapIterable, type StreamView } from '../streams/rap-stream.js';
+
+const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
+const NOTHING = (): void => {};
+
+/**
+ * Calls a rap server: with promises (`call`, `stream`, `channel`), or as Nest's `ClientProxy` (`send`, `emit`).
+ *
+ *     const client = new RapClient({ host: 'localhost', port: 9000 });
+ *     await client.call<number>('sum', { a: 1, b: 2 });
+ *
+ * It connects with the first call, and comes back by itself when the connection was lost.
+ */
+export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
+  readonly #planner: CallPlanner;
+  readonly #connection: Connection;
+  readonly #calls: ClientCalls;
+  readonly #listeners = new EventListeners<RapClientEvents>(logError);
+  readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
+  readonly #proxies: TypedProxies;
+  /** `undefined` where nothing is to be told of start and stop. */
+  readonly #lifecycle: ClientLifecycle | undefined;
+  #link: SocketLink | undefined;
+
+  /** @throws RangeError for an option that is no option, or out of range. */
+  constructor(options: RapClientOptions = {}) {
+    super();
+    assertClientOptions(options);
+    followCallScopes();
+    this.#planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
+    if (options.serializer) this.initializeSerializer(options);
+    if (options.deserializer) this.initializeDeserializer(options);
+    const { events, processors = [] } = options;
+    assertLoadedOnce(processors);
+    if (events || processors.length > 0)
+      this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
+    const deadlines = new DeadlineQueue(systemClock);
+    this.#connection = clientConnection(options, {
+      deadlines,
+      lifecycle: this.#lifecycle,
+      onLink: (link) => (this.#link = link),
+      onStatus: (status, reason) => this.#onStatus(status, reason),
+    });
+    this.#calls = new ClientCalls({
+      connection: this.#connection,
+      deadlines,
+      planner: this.#planner,
+      // a subclass may set them at any time
+      codec: () => clientCodec(this.serializer, this.deserializer),
+    });
+    this.#proxies = new TypedProxies(
+      this,
+      {
+        normalize: (pattern) => this.normalizePattern(pattern),
+        undecided: (...args) => this.#undecided(...args),
+      },
+      {
+        now: () => this.#connection.peer?.has(Extension.Values),
+        soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
+          (await this.#acquire(target, timeoutMs)).has(Extension.Values),
+      },
+    );
+  }
+
+  /** Changes of the connection's state, the latest first. */
+  override get status(): Observable<RapStatus> {
+    return super.status as Observable<RapStatus>;
+  }
+
+  // --- the four kinds of calls --------------------------------------------------------------------------------
+
+  /**
+   * Calls a function and waits for its answer.
+   *
+   * @param pattern `'sum'`, `'/math/sum'`, `{ group: 'math', name: 'sum' }`, or any pattern of Nest
+   * @param data what the handler gets; a map of named parameters for a Python server
+   * @throws the error that the handler threw, as the same class; `CallTimeoutError`, `ConnectionLostError`,
+   * `CallCancelledError` or `OverloadError` where no answer came; `ChannelError` where the function streams
+   */
+  call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#start<T>(pattern, data, options, { resolve, reject, isPromise: true });
+    });
+  }
+
+  /**
+   * Calls a function that streams: `for await (const item of client.stream('count', { n: 10 }))`. It starts with the
+   * first item asked for; the server never gets further ahead than the channel's window; leaving the loop cancels it.
+   * Also as `toObservable()` and `toReadable()`, which end it at once when they are left.
+   *
+   * @throws in the loop: what `call` throws, and the error that ended the stream
+   */
+  stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T> {
+    // it may begin much later, and again: with what was said now
+    const parameters = this.#calls.held(data);
+    return new ClientStream<T>(this.#opener(pattern, parameters, options), this.#view());
+  }
+
+  /**
+   * Opens a duplex channel. It can be used at once: `read` and `write` wait for the server.
+   *
+   * @throws ConnectionLostError or CallTimeoutError where there is no connection
+   */
+  async channel<In = unknown, Out = unknown>(
+    pattern: unknown,
+    options?: RapCallOptions & { metadata?: unknown },
+  ): Promise<RapChannel<In, Out>> {
+    try {
+      return new RapChannel<In, Out>(
+        await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
+          metadata: options?.metadata,
+        }),
+      );
+    } catch (error) {
+      throw traced(this.serializeError(toRapError(error)));
+    }
+  }
+
+  /**
+   * Nest's contract: an Observable that calls when it is subscribed to, and emits every value that a streaming function
+   * answers with. Unsubscribing cancels the call.
+   */
+  override send<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
+    if (pattern === undefined || pattern === null)
+      return throwError(() => new ParseError('the pattern is missing'));
+    if (this.#sendsByItself())
+      return defer(async () => this.connect()).pipe(
+        mergeMap(() => {
+          const packet = this.#packet(pattern, data);
+          return new Observable<TResult>((observer) => this.publish(packet, this.createObserver(observer)));
+        }),
+      );
+    return new Observable<TResult>((observer) =>
+      this.#start(pattern, data, undefined, outcomeFor(observer, this.#view<TResult>()), true),
+    );
+  }
+
+  /**
+   * Sends an event at once, whether or not anybody subscribes; it waits for a slot of the server as a call does. The
+   * Observable completes when the server has taken the event (a server that does not tell: when it was sent), and does not
+   * wait for the handler. It fails if the event was not sent or was refused, which the log tells if nobody subscribes.
+   */
+  override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
+    if (pattern === undefined || pattern === null)
+      return throwError(() => new ParseError('the pattern is missing'));
+    const dispatch = async (): Promise<unknown> => {
+      if (this.connect !== RapClient.prototype.connect) await this.connect();
+      return this.dispatchEvent(this.#packet(pattern, data));
+    };
+    return inSubscribersContext(this.#events.send(pattern, dispatch, (error) => this.serializeError(error)));
+  }
+
+  // --- typed proxies ------------------------------------------------------------------------------------------
+
+  /**
+   * The methods of a contract as functions: `await client.service(MathService).sum({ a: 1, b: 2 })`. Made once for each
+   * contract; a call costs what `call` costs.
+   */
+  service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
+    return this.#proxies.service(definition);
+  }
+
+  /**
+   * The handlers of a controller class as functions, for whoever has the class at hand, as in a monorepo: types are those
+   * of its methods, targets and kinds those of its decorators. If nothing says whether a method streams, what it gives can be
+   * awaited as well as iterated, and that decides; `@MessagePattern('orders', { kind: 'stream' })` says it.
+   *
+   * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
+   */
+  controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
+    return this.#proxies.controller(controller);
+  }
+
+  /** A call of a method that may stream or not. */
+  #undecided<T>(target: string, data: unknown, options: RapCallOptions | undefined): UndecidedCall<T> {
+    const parameters = this.#calls.held(data);
+    return new UndecidedCall<T>({
+      target,
+      open: this.#opener(target, parameters, options),
+      start: (outcome) => {
+        try {
+          return this.#start(target, parameters(), options, outcome, true);
+        } catch (error) {
+          outcome.reject(this.serializeError(toRapError(error)));
+          return NOTHING;
+        }
+      },
+      view: this.#view(),
+    });
+  }
+
+  #opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
+    return this.#calls.opener(() => this.#packet(pattern, undefined), parameters, options);
+  }
+
+  // --- sessions -----------------------------------------------------------------------------------------------
+
+  /**
+   * Runs code in a session: every call inside, at any depth, goes over one connection and carries the session's id.
+   * Sessions nest, and parallel ones do not meet.
+   */
+  async withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
+    const session = await this.openSession();
+    try {
+      return await runInSession(session, () => work(session));
+    } finally {
+      session.close();
+    }
+  }
+
+  /** Opens a session, which lasts until `session.close()` or the end of an `await using`. */
+  async openSession(): Promise<RapSession> {
+    return new RapSession(this, await this.#acquire('openSession', this.#planner.callTimeoutMs));
+  }
+
+  /** @internal */
+  executeIn<T>(
+    session: RapSession,
+    pattern: unknown,
+    data: unknown,
+    options?: RapCallOptions,
+  ): Promise<T | RapIterable<T>> {
+    return new Promise((resolve, reject) => {
+      this.#start<T>(
+        pattern,
+        data,
+        { ...options, session },
+        {
+          resolve,
+          reject,
+          isPromise: true,
+          stream: (channel) => resolve(new ClientStream<T>(() => channel, this.#view())),
+        },
+      );
+    });
+  }
+
+  // --- life ---------------------------------------------------------------------------------------------------
+
+  /** Measures the way to the server and back. @returns milliseconds */
+  ping(): Promise<number> {
+    const { callTimeoutMs: timeoutMs } = this.#planner;
+    const { where } = this.#connection;
+    const work = this.#acquire('ping', timeoutMs).then((peer) =>
+      ping(peer, { target: 'ping', timeoutMs, where }),
+    );
+    return forgettable(work, 'client.ping()');
+  }
+
+  /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
+  connect(): Promise<void> {
+    const work = this.#acquire('connect', this.#planner.callTimeoutMs).then(() => this.#lifecycle?.ready());
+    return forgettable(work, 'client.connect()');
+  }
+
+  /**
+   * Ends the connection; calls that wait reject with `ConnectionLostError`. A later call connects again.
+   *
+   * @returns where there are `events` or processors, a promise that they have stopped; else nothing
+   */
+  close(): unknown {
+    const close = (): void => this.#connection.close('the client was closed');
+    return this.#lifecycle?.isStarted ? this.#lifecycle.stop(close) : close();
+  }
+
+  /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
+  drain(): Promise<void> {
+    const drain = (): Promise<void> => this.#connection.drain();
+    return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
+  }
+
+  /** Nest calls it at shutdown for clients that it has made, and waits for what it returns. */
+  onApplicationShutdown(): unknown {
+    return this.close();
+  }
+
+  /** Calls of this client now. */
+  stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
+    const { inFlight, queued, peer } = this.#connection;
+    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
+  }
+
+  /** Listens to events of the connection. */
+  override on<K extends keyof RapClientEvents>(event: K, callback: RapClientEvents[K]): void {
+    this.#listeners.add(event, callback);
+  }
+
+  /** Nest's way to the thing inside: Node's socket. @throws Error before the client is connected. */
+  unwrap<T>(): T {
+    if (!this.#link || !this.#connection.peer) throw new Error('Not connected: call "connect" first.');
+    return this.#link.unwrap() as T;
+  }
+
+  // --- Nest's inner contract ----------------------------------------------------------------------------------
+
+  protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
+    try {
+      // createObserver of Nest shows what the packets hold
+      const outcome = outcomeFor(packetsFor(callback), { value: (it) => it, error: (it) => it });
+      return this.#calls.start(packet, undefined, inThisContext(outcome));
+    } catch (err) {
+      callback({ err: toRapError(err) });
+      return NOTHING;
+    }
+  }
+
+  protected async dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
+    await this.#calls.emit(packet);
+    return undefined as T;
+  }
+
+  // --- beneath ------------------------------------------------------------------------------------------------
+
+  #start<T>(
+    pattern: unknown,
+    data: unknown,
+    options: RapCallOptions | undefined,
+    outcome: Outcome<T>,
+    runsCallbacks = this.#showsOtherwise(),
+  ): () => void {
+    const shown: Outcome<T> = {
+      resolve: (value: T) => {
+        let response: T;
+        try {
+          response = this.serializeResponse(value) as T;
+        } catch (error) {
+          return outcome.reject(this.serializeError(error));
+        }
+        outcome.resolve(response);
+      },
+      reject: (error) => {
+        const shownError = this.serializeError(error);
+        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
+        else outcome.reject(shownError);
+      },
+      stream: outcome.stream,
+    };
+    try {
+      // a promise goes on in the context of its caller by itself
+      return this.#calls.start(
+        this.#packet(pattern, data),
+        options,
+        runsCallbacks ? inThisContext(shown) : shown,
+      );
+    } catch (error) {
+      outcome.reject(this.serializeError(toRapError(error)));
+      return NOTHING;
+    }
+  }
+
+  /** Whether a subclass has its own way to show answers and errors: its methods run in the context of the caller. */
+  #showsOtherwise(): boolean {
+    const { prototype } = ClientProxy;
+    return (
+      this.serializeResponse !== prototype['serializeResponse'] ||
+      this.serializeError !== prototype['serializeError']
+    );
+  }
+
+  /** Whether a subclass has its own way to connect or to send: `send` goes that way, as with Nest's own clients. */
+  #sendsByItself(): boolean {
+    const { prototype } = RapClient;
+    return this.connect !== prototype.connect || this.publish !== prototype.publish;
+  }
+
+  /** Values and errors of a stream, as a subclass may show them. */
+  #view<T>(): StreamView<T> {
+    return {
+      value: (value) => this.serializeResponse(value) as T,
+      error: (error) => this.serializeError(error),
+    };
+  }
+
+  async #acquire(what: string, timeoutMs: number): Promise<Peer> {
+    const since = systemClock.now();
+    try {
+      return await this.#connection.acquire(what, timeoutMs);
+    } catch (error) {
+      throw traced(callError(error, { target: what, where: this.#connection.where, since }));
+    }
+  }
+
+  /** The packet that Nest 12's dispatch hook sees; instrumentation puts its metadata on it. Nest 11 has no such hook. */
+  #packet(pattern: unknown, data: unknown): ReadPacket {
+    return typeof this.createPacket === 'function' ? this.createPacket(pattern, data) : { pattern, data };
+  }
+
+  #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
+    this._status$.next(status);
+    const error = toRapError(reason) as Error | undefined;
+    if (status === RapStatus.Connected) {
+      this.#lifecycle?.connected();
+      this.#listeners.emit('connect');
+    } else if (status === RapStatus.Disconnected) this.#listeners.emit('disconnect', error);
+    else if (status === RapStatus.Reconnecting && reason) this.#listeners.emit('reconnecting', error);
+  }
+}

@@ -1,0 +1,91 @@
+import { Fault } from '../../protocol/fault.js';
+import { Status } from '../../protocol/status.js';
+import { parseTarget } from '../../protocol/target.js';
+import type { Channel } from '../../rpc/channel/channel.js';
+import { systemClock } from '../../rpc/time/system-clock.js';
+import { ThrownFault } from '../../pipeline/exchange.js';
+import { type FailedCall, toRapError } from './errors.js';
+
+/** A call, stream or channel of a client, and when it began. */
+export interface MadeCall {
+  readonly target: string;
+  /** The server in messages. */
+  readonly where: string;
+  /** On the system clock; `undefined` if that is not known. */
+  readonly since: number | undefined;
+}
+
+/** Frames of those who wait for a call, by its error. */
+const waiting = new WeakMap<object, { stack?: unknown }>();
+const madeAs = new WeakMap<Channel, MadeCall>();
+const NOTHING = (): void => {};
+
+/** Remembers what a channel was opened as, for its errors. */
+export function remember(channel: Channel, made: MadeCall): void {
+  madeAs.set(channel, made);
+}
+
+/** As {@link callError}, for what a channel fails with. */
+export function channelError(channel: Channel, error: unknown): unknown {
+  const made = madeAs.get(channel);
+  return made ? callError(error, made) : toRapError(error);
+}
+
+/** The public error of a call: it says which one failed, and what a user's own code has thrown stays as it is. */
+export function callError(error: unknown, { target, where: server, since }: MadeCall): unknown {
+  const shown = toRapError(error);
+  if (!(error instanceof Fault) || error instanceof ThrownFault || !(shown instanceof Error)) return shown;
+  nameGroup(shown, error, target);
+  const afterMs = since === undefined ? undefined : Math.round(systemClock.now() - since);
+  const call: FailedCall = { target, server, ...(Number.isFinite(afterMs) && { afterMs }) };
+  Reflect.defineProperty(shown, 'call', { value: call, configurable: true, writable: true });
+  let stack: unknown;
+  Reflect.defineProperty(shown, 'stack', {
+    configurable: true,
+    // made when somebody looks, as Node's own
+    get: () => (stack ??= stackOf(shown, call)),
+    set: (value: unknown) => {
+      stack = value;
+    },
+  });
+  return shown;
+}
+
+/**
+ * Adds to the error of a call who waits for it now: async functions, one up to the next. For the code that they wait for,
+ * whose frames up to that of `inside` are left out.
+ */
+export function traced(error: unknown, inside: Function = traced): unknown {
+  const { call } = (error ?? {}) as { call?: unknown };
+  if (call === undefined) return error;
+  const frames: { stack?: unknown } = {};
+  Error.captureStackTrace(frames, inside);
+  waiting.set(error as object, frames);
+  return error;
+}
+
+/**
+ * A promise that rejects with the error of a call, once the promise that is resolved with it follows it: V8 then sees who
+ * waits for that one. A call that succeeds costs nothing.
+ */
+export function rejection(error: unknown): Promise<never> {
+  const fail = (): never => {
+    throw traced(error, fail);
+  };
+  return Promise.resolve().then(NOTHING).then(fail);
+}
+
+function stackOf(error: Error, { target, server, afterMs }: FailedCall): string {
+  const after = afterMs === undefined ? '' : `, after ${afterMs} ms`;
+  const frames = waiting.get(error)?.stack;
+  const lines = typeof frames === 'string' ? frames.split('\n') : []; // Error.prepareStackTrace may make anything
+  const callers = lines.filter((line) => /^\s+at (?!.*node:internal)/.test(line));
+  return [`${error.name}: ${error.message}`, `    in ${target} on ${server}${after}`, ...callers].join('\n');
+}
+
+/** The text that the wire has for it names the function without its group. */
+function nameGroup(error: Error, { status, message }: Fault, target: string): void {
+  const { group, name } = parseTarget(target) ?? {};
+  if (status !== Status.FuncNotFound || message !== `Not found func. name: ${name}`) return;
+  Reflect.set(error, 'message', `${message}, group: ${group}`);
+}

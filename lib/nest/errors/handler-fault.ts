@@ -1,0 +1,204 @@
+import { Fault } from '../../protocol/fault.js';
+import { isErrorStatus, Status } from '../../protocol/status.js';
+import { isHttpErrorStatus, nameOf } from '../../protocol/wire-error.js';
+import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
+import { isRpcException, type RpcExceptionLike } from './error-brand.js';
+import { registeredName } from './registered-errors.js';
+import { areValidationErrors, validationDetails } from './validation-details.js';
+
+/** The text by which Nest masks an error that no filter knows. */
+export const MASKED_MESSAGE = 'Internal server error';
+/** The text of the `RpcException` by which Nest refuses what a guard does not let through. Over HTTP it is a 403. */
+const FORBIDDEN_MESSAGE = 'Forbidden resource';
+const HTTP_FORBIDDEN = 403;
+
+/** What a handler failed with, as the wire has it, and the class name that a peer of this project sees. */
+export interface HandlerFault {
+  readonly fault: Fault;
+  readonly name: string;
+}
+
+/**
+ * Turns whatever came out of a handler and its filters into a fault. Nest hands on what `RpcException.getError()`
+ * returned, or `{ status: 'error', message }`; a user's filter may hand on anything. Nothing of it is trusted: a getter
+ * may throw, a text may be long, and no stack ever leaves.
+ */
+export function handlerFault(error: unknown): HandlerFault {
+  try {
+    return read(error);
+  } catch {
+    return masked();
+  }
+}
+
+/** What a handler failed with, as the error that its caller gets. */
+export function callerError(error: unknown): RapError {
+  const { fault, name } = handlerFault(error);
+  const { status, code, message, details, httpStatus, remoteName } = fault;
+  const asReceived = { status, code, message, details, httpStatus, remoteName, errorName: name };
+  return error instanceof RapError ? error : (toRapError(new Fault(asReceived)) as RapError);
+}
+
+function masked(httpStatus?: number): HandlerFault {
+  return {
+    fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE, httpStatus }),
+    name: 'ServerError',
+  };
+}
+
+/** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
+export function isMeantForCaller(error: unknown): boolean {
+  try {
+    return isRpcException(error) || error instanceof Fault || isHttpException(error);
+  } catch {
+    return false;
+  }
+}
+
+/** Does for an error that no filter has seen what Nest's last filter does: logs it, and gives nothing of it away. */
+export function maskError(error: unknown, log: (error: unknown) => void): unknown {
+  if (isMeantForCaller(error)) return error;
+  log(error);
+  return new ServerError(MASKED_MESSAGE);
+}
+
+function read(error: unknown): HandlerFault {
+  if (error instanceof RapError) {
+    const { code, message, details, httpStatus } = error;
+    const name = registeredName(error.constructor) ?? error.name;
+    const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
+    const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
+    const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
+    const texts = { code: textOf(code), message: textOf(message) };
+    const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
+    // the class of all errors says less than the status
+    return { fault, name: name === 'RapError' ? nameOf(fault) : textOf(name) };
+  }
+  if (error instanceof Fault) return { fault: error, name: nameOf(error) };
+  if (isRpcException(error)) return readInner(error);
+  if (isHttpException(error)) return httpFault(error);
+  if (error instanceof Error) {
+    return invokeFault({
+      remoteName: error.name,
+      message: error.message,
+      httpStatus: statusGiven(error),
+    });
+  }
+  if (typeof error === 'string') return invokeFault({ remoteName: 'RpcException', message: error });
+  if (typeof error !== 'object' || error === null) {
+    return invokeFault({ remoteName: 'Error', message: String(error) });
+  }
+  if (areValidationErrors(error)) return validationFault(error);
+  const { message, name } = error as { message?: unknown; name?: unknown };
+  const text = typeof message === 'string' ? message : 'the function failed';
+  if (isNestError(error)) {
+    if (text === MASKED_MESSAGE) return masked();
+    if (text === FORBIDDEN_MESSAGE) {
+      const fault = new Fault({ status: Status.Auth, message: text, httpStatus: HTTP_FORBIDDEN });
+      return { fault, name: 'AuthError' };
+    }
+    return invokeFault({ remoteName: 'RpcException', message: text });
+  }
+  const remoteName = typeof name === 'string' ? name : 'RpcException';
+  return invokeFault({ remoteName, message: text, details: error, httpStatus: statusGiven(error) });
+}
+
+/** What an `RpcException` was made of; one that gives itself is read as any other error. */
+function readInner(error: RpcExceptionLike): HandlerFault {
+  const inner: unknown = error.getError();
+  if (inner !== error) return read(inner);
+  return invokeFault({ remoteName: error.name, message: error.message, httpStatus: statusGiven(error) });
+}
+
+/** The HTTP status of what a handler threw: as `new RpcException({ status: 404, message })` has it, or the body of an `HttpException`. */
+function statusGiven(error: object): number | undefined {
+  const { status, statusCode } = error as { status?: unknown; statusCode?: unknown };
+  return [status, statusCode].find(isHttpErrorStatus);
+}
+
+/** Nest's `HttpException`, which shared guards, pipes and services throw. */
+interface HttpExceptionLike extends Error {
+  getStatus(): number;
+  getResponse(): string | object;
+  /** Nest 12 */
+  errorCode?: unknown;
+}
+
+/** By its methods: an application may have more than one copy of `@nestjs/common`. */
+export function isHttpException(error: unknown): error is HttpExceptionLike {
+  if (!(error instanceof Error)) return false;
+  const { getStatus, getResponse } = error as Partial<HttpExceptionLike>;
+  return typeof getStatus === 'function' && typeof getResponse === 'function';
+}
+
+/** HTTP statuses that say the same as one of rap. The others arrive as `InvokeError` with the exception's name. */
+const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string]> = new Map([
+  [400, [Status.Parse, 'ParseError']],
+  [401, [Status.Auth, 'AuthError']],
+  [403, [Status.Auth, 'AuthError']],
+  [422, [Status.Parse, 'ParseError']],
+  [429, [Status.TooManyRequests, 'TooManyRequestsError']],
+  [500, [Status.Server, 'ServerError']],
+]);
+
+/** More reasons do not fit into a message, however short they are. */
+const MAX_JOINED = 512;
+
+/** Keys of the body that Nest makes of a text; a body with others is the application's own. */
+const STANDARD_KEYS: ReadonlySet<string> = new Set(['statusCode', 'message', 'error', 'errorCode']);
+
+function httpFault(error: HttpExceptionLike): HandlerFault {
+  const httpStatus = error.getStatus();
+  const response = error.getResponse();
+  // an Error in place of a body is not for the caller
+  if (response instanceof Error) return masked(httpStatus);
+  const reasons = typeof response === 'object' ? bodyDetails(response) : undefined;
+  if (areValidationErrors(reasons)) return validationFault(reasons, httpStatus);
+  const known = STATUS_OF_HTTP.get(httpStatus);
+  const details =
+    (known?.[0] === Status.Parse && Array.isArray(reasons) && validationDetails(reasons)) || reasons;
+  const message = Array.isArray(reasons) ? reasons.slice(0, MAX_JOINED).join('; ') : error.message;
+  const code = typeof error.errorCode === 'string' ? error.errorCode : undefined;
+  const [status, name] = known ?? [];
+  if (status === undefined || name === undefined) {
+    return invokeFault({ remoteName: error.name, message, details, code, httpStatus });
+  }
+  return { fault: new Fault({ status, message, details, code, httpStatus }), name };
+}
+
+/** class-validator's own errors, which an `exceptionFactory` handed on. */
+function validationFault(errors: readonly unknown[], httpStatus?: number): HandlerFault {
+  const details = validationDetails(errors) ?? [];
+  const message = details.map((detail) => detail.message).join('; ');
+  return { fault: new Fault({ status: Status.Parse, message, details, httpStatus }), name: 'ParseError' };
+}
+
+/** The reasons that a validation pipe lists, or a body of the application's own. */
+function bodyDetails(response: object): unknown {
+  const { message } = response as { message?: unknown };
+  if (Array.isArray(message)) return message;
+  return Object.keys(response).every((key) => STANDARD_KEYS.has(key)) ? undefined : response;
+}
+
+/** `{ status: 'error', message }`: what Nest makes of an `RpcException` with a text, and of everything it masks. */
+function isNestError(error: object): boolean {
+  return (error as { status?: unknown }).status === 'error' && Object.keys(error).length === 2;
+}
+
+/** Names and messages of what was thrown may be anything, whatever their types say. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : String(value);
+}
+
+interface InvokeFault {
+  readonly remoteName: string;
+  readonly message: string;
+  readonly details?: unknown;
+  readonly code?: string | undefined;
+  readonly httpStatus?: number | undefined;
+}
+
+function invokeFault({ remoteName, message, ...rest }: InvokeFault): HandlerFault {
+  const texts = { remoteName: textOf(remoteName), message: textOf(message) };
+  return { fault: new Fault({ status: Status.Invoke, ...texts, ...rest }), name: 'InvokeError' };
+}

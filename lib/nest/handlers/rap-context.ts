@@ -1,0 +1,223 @@
+import { BaseRpcContext } from '@nestjs/microservices';
+import { Extension } from '../../protocol/extension.js';
+import { Fault } from '../../protocol/fault.js';
+import type { Header } from '../../protocol/frame.js';
+import type { RemoteAddress } from '../../protocol/link.js';
+import type { Incoming } from '../../rpc/server/incoming.js';
+import { IncomingChannel } from '../../rpc/server/incoming-channel.js';
+import type { Session } from '../../rpc/server/sessions.js';
+import { Status } from '../../protocol/status.js';
+import { audibleSignal } from '../streams/audible-signal.js';
+import { toRapError } from '../errors/errors.js';
+import { ItemLink } from '../streams/item-link.js';
+import type { Route } from '../server/handler-registry.js';
+
+/** @internal How long a handler may take. */
+export interface HandlerTime {
+  /** Aborted when it is over, or nobody waits for the handler any more. */
+  readonly signal: AbortSignal;
+  readonly timeLeftMs: number | undefined;
+}
+
+type RapContextArgs = [target: string, header: Header];
+
+/** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
+export class RapContext extends BaseRpcContext<RapContextArgs> {
+  readonly #call: Incoming;
+  readonly #route: Route;
+  #signal: AbortSignal | undefined;
+  #draining: AbortSignal | undefined;
+  #replyHeader: Record<string, unknown> | null = null;
+  #items: ItemLink | undefined;
+
+  /** @internal */
+  constructor(call: Incoming, route: Route) {
+    super([route.target, call.header]);
+    this.#call = call;
+    this.#route = route;
+  }
+
+  /** `/<group>/<name>` */
+  get target(): string {
+    return this.#route.target;
+  }
+
+  get group(): string {
+    return this.#route.group;
+  }
+
+  get name(): string {
+    return this.#route.name;
+  }
+
+  /** Id of the call on its connection. */
+  get correlationId(): number {
+    return this.#call.id;
+  }
+
+  /** Header of the call as it came, unknown keys included. */
+  get header(): Header {
+    return this.#call.header;
+  }
+
+  /** What the client said about itself when it connected; shared by all calls of the connection. */
+  get metadata(): Readonly<Record<string, unknown>> {
+    return this.#call.peer.metadata;
+  }
+
+  /** What the client said when it opened this channel; `undefined` in a unary call. */
+  get channelMetadata(): unknown {
+    return this.#call instanceof IncomingChannel ? this.#call.channel.metadata : undefined;
+  }
+
+  /**
+   * The session that this call belongs to, the same object for all of its calls; `undefined` without one.
+   *
+   * @throws TooManyRequestsError where the connection has too many sessions, ProtocolError for an id that is none
+   */
+  get session(): Session | undefined {
+    const { session } = this.#call;
+    if (session instanceof Fault) throw toRapError(session);
+    return session;
+  }
+
+  /** Who calls: address, port, and the subject of a verified TLS certificate. */
+  get peer(): RemoteAddress {
+    return this.#call.peer.remote;
+  }
+
+  /**
+   * Aborted when nobody waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. Where that was
+   * so before anybody asked for it, the `abort` event comes once more, after the turn in which it is asked for first.
+   */
+  get signal(): AbortSignal {
+    this.#signal ??= audibleSignal(this.#call.signal);
+    return this.#signal;
+  }
+
+  /**
+   * Aborted when the server begins to drain (`app.close()`, SIGTERM, `server.drain()`): a feed that has no end of its own
+   * ends on it, and its reader sees an end in order. What goes on has `closeTimeoutMs` left, then `signal` is aborted. In a
+   * handler that begins later it is aborted already; its `abort` event comes once more, as that of `signal`.
+   */
+  get draining(): AbortSignal {
+    this.#draining ??= audibleSignal(this.#call.draining);
+    return this.#draining;
+  }
+
+  /** Moment after which nobody waits for the answer, as `Date.now()` counts; `undefined` where there is none. */
+  get deadline(): number | undefined {
+    const left = this.#call.timeLeftMs;
+    return left === undefined ? undefined : Date.now() + left;
+  }
+
+  /**
+   * Sets a header of the answer. Keys of the protocol are not the application's to set.
+   *
+   * @throws RangeError for a reserved key.
+   */
+  setHeader(key: string, value: unknown): void {
+    if (RESERVED.has(key)) throw new RangeError(`header "${key}" is reserved by rap`);
+    this.#replyHeader ??= {};
+    this.#replyHeader[key] = value;
+  }
+
+  /** The pattern, as Nest's own contexts tell it. */
+  getPattern(): string {
+    return this.#route.pattern;
+  }
+
+  /** Text entries of the call's header, where instrumentation finds its trace. */
+  getMetadata(): Record<string, string> | undefined {
+    const entries = Object.entries(this.#call.header).filter(
+      (entry): entry is [string, string] => typeof entry[1] === 'string' && !RESERVED.has(entry[0]),
+    );
+    return entries.length > 0 ? Object.fromEntries(entries) : undefined;
+  }
+
+  /** @internal What it was made of. */
+  get origin(): [call: Incoming, route: Route] {
+    return [this.#call, this.#route];
+  }
+
+  /** @internal Header of the answer; `null` where the handler set none. */
+  get replyHeader(): Header | null {
+    return this.#replyHeader;
+  }
+
+  /** @internal What the source of a stream and its reader know of each other. */
+  get items(): ItemLink {
+    this.#items ??= new ItemLink();
+    return this.#items;
+  }
+
+  /** @internal Interceptors have called the handler. */
+  isHandled = false;
+  /** @internal Whether the handler gives a stream; set where there are interceptors. */
+  isStreamOf: (() => boolean) | undefined;
+
+  /**
+   * @internal One value, and the handler was not asked: an interceptor keeps results and has kept the last item.
+   *
+   * @throws Fault 1008
+   */
+  assertNotKept(): void {
+    if (this.isHandled || this.#items?.count !== 1 || !this.isStreamOf?.()) return;
+    throw new Fault({
+      status: Status.Channel,
+      message: `${this.target} streams, and an interceptor answers with one value in its place: one that keeps results (CacheInterceptor) cannot keep a stream; let it give an iterable`,
+    });
+  }
+
+  /** @internal Whether the caller sends and takes a `Date` and the like as what they are. */
+  get carriesValues(): boolean {
+    return this.#call.peer.has(Extension.Values);
+  }
+
+  /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
+  failure: unknown;
+}
+
+/** @internal The context of one of several handlers of a message: its time and its failure are its own. */
+export class HandlerContext extends RapContext {
+  readonly #whole: RapContext;
+  readonly #time: HandlerTime | undefined;
+
+  constructor(whole: RapContext, time: HandlerTime | undefined) {
+    super(...whole.origin);
+    this.#whole = whole;
+    this.#time = time;
+  }
+
+  override get signal(): AbortSignal {
+    return (this.#time ?? this.#whole).signal;
+  }
+
+  override get draining(): AbortSignal {
+    return this.#whole.draining;
+  }
+
+  override get deadline(): number | undefined {
+    if (!this.#time) return this.#whole.deadline;
+    const left = this.#time.timeLeftMs;
+    return left === undefined ? undefined : Date.now() + left;
+  }
+
+  override setHeader(key: string, value: unknown): void {
+    this.#whole.setHeader(key, value);
+  }
+}
+
+const RESERVED: ReadonlySet<string> = new Set([
+  'target',
+  'status_code',
+  'error',
+  'channel_life_cycle',
+  'session_id',
+  'timeout_ms',
+  'one_way',
+  'accept_stream',
+  '__proto__',
+  'constructor',
+  'prototype',
+]);

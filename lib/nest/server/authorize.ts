@@ -1,0 +1,65 @@
+import type { Header } from '../../protocol/frame.js';
+import type { RemoteAddress } from '../../protocol/link.js';
+import type { Incoming } from '../../rpc/server/incoming.js';
+import { IncomingCall } from '../../rpc/server/incoming-call.js';
+import type { RapHandlerInfo } from './handler-registry.js';
+
+/** A call, event or channel as `authorize` sees it, before anything of Nest runs. */
+export interface RapAuthorizeRequest {
+  readonly kind: 'call' | 'event' | 'channel';
+  /** The target that was asked for. */
+  readonly target: string;
+  readonly header: Header;
+  /** Address, port, and the subject of a verified TLS certificate. */
+  readonly peer: RemoteAddress;
+  /** What the client said about itself when it connected. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /**
+   * Whether the caller is on this machine: a Unix socket or, unless `trustLoopback` is false, loopback. The rule that
+   * `authorize` replaces asks no more.
+   */
+  readonly isLocal: boolean;
+}
+
+/** Says true where the caller may use the handler. */
+export type Authorize = (request: RapAuthorizeRequest, handler: RapHandlerInfo) => boolean | Promise<boolean>;
+
+/** The user's function, and which callers are told to it as local. */
+export interface AuthorizeRule {
+  readonly authorize: Authorize;
+  readonly isLocal: (remote: RemoteAddress) => boolean;
+}
+
+/** Asks the user's function. `answer` is called once; at once where the function answers at once. */
+export function askWhetherAllowed(
+  { authorize, isLocal }: AuthorizeRule,
+  incoming: Incoming,
+  handler: RapHandlerInfo,
+  answer: (allowed: boolean, error?: unknown) => void,
+): void {
+  let verdict: unknown;
+  try {
+    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.peer.remote)), handler);
+  } catch (error) {
+    return answer(false, error ?? 'it threw nothing');
+  }
+  // a forgotten `return` must not open a door: true, and nothing else
+  if (typeof verdict === 'boolean' || verdict === undefined) return answer(verdict === true);
+  Promise.resolve(verdict).then(
+    (allowed) => answer(allowed === true),
+    (error: unknown) => answer(false, error ?? 'it rejected with nothing'),
+  );
+}
+
+function requestOf(incoming: Incoming, target: string, isLocal: boolean): RapAuthorizeRequest {
+  const { header, peer } = incoming;
+  const isCall = incoming instanceof IncomingCall;
+  return {
+    kind: isCall ? (incoming.oneWay ? 'event' : 'call') : 'channel',
+    target,
+    header,
+    peer: peer.remote,
+    metadata: peer.metadata,
+    isLocal,
+  };
+}

@@ -1,0 +1,100 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import { isObservable, type Observable, throwError } from 'rxjs';
+import { runInScope } from '../handlers/call-scope.js';
+import type { Route } from './handler-registry.js';
+import { HandlerTimeLimit } from './handler-time-limit.js';
+import { HandlerContext, type RapContext } from '../handlers/rap-context.js';
+import { SharedRequest } from './shared-request.js';
+
+/**
+ * One route of all handlers of an event. Each goes by its own extras: callers on other machines reach those that are not
+ * private, and each has its own time.
+ *
+ * @param runTimeoutMs time of a handler that names none
+ */
+export function routeOfAll(members: readonly Route[], runTimeoutMs: number): Route {
+  const [first] = members as [Route, ...Route[]];
+  if (members.length === 1) return first;
+  const open = members.filter((member) => !member.isPrivate);
+  return {
+    ...joined(members, runTimeoutMs),
+    members,
+    publicPart: open.length > 0 ? joined(open, runTimeoutMs) : undefined,
+    routeOfSome: (allowed) => joined(allowed, runTimeoutMs),
+  };
+}
+
+function joined(members: readonly Route[], runTimeoutMs: number): Route {
+  const [first] = members as [Route, ...Route[]];
+  const isTimed = members.some(({ timeoutMs }) => timeoutMs !== undefined);
+  const msOf = ({ timeoutMs = runTimeoutMs }: Route): number => timeoutMs;
+  return {
+    ...first,
+    isPrivate: members.every((member) => member.isPrivate),
+    idempotent: members.every((member) => member.idempotent),
+    doc: members.find(({ doc }) => doc !== '')?.doc ?? '',
+    timeoutMs: isTimed ? Math.max(...members.map(msOf)) : undefined,
+    handler: allOf(members, isTimed ? msOf : () => Infinity),
+  };
+}
+
+/**
+ * Makes one handler of several for the same event. All of them run to their ends, whatever becomes of the others: Nest's
+ * own chain stops the rest at the first failure. The first failure is what a peer is told that knows no events, and
+ * called it as a function.
+ *
+ * @param msOf time of a handler; endless if the message's own is enough
+ */
+function allOf(members: readonly Route[], msOf: (member: Route) => number): MessageHandler {
+  return async (data: unknown, context: RapContext) => {
+    const shared = new SharedRequest();
+    const runs: { readonly own: RapContext; readonly failure: Promise<Failure | undefined> }[] = [];
+    for (const member of members) {
+      const ms = msOf(member);
+      const limit = ms === Infinity ? undefined : new HandlerTimeLimit(context.origin[0], ms);
+      const own = new HandlerContext(context, limit);
+      shared.join(own);
+      const work = (): Promise<Failure | undefined> => failureOf(() => member.handler(data, own));
+      const failure = limit ? runInScope(limit, work).finally(() => limit.end()) : work();
+      runs.push({ own, failure });
+      await shared.handedOn(failure);
+    }
+    await Promise.all(runs.map(({ failure }) => failure));
+    for (const { own, failure } of runs) {
+      const failed = await failure;
+      if (!failed) continue;
+      context.failure = own.failure;
+      return failed.inNestsForm();
+    }
+    return undefined;
+  };
+}
+
+interface Failure {
+  /** Throws what no filter has seen; anything else comes as Nest gives it. */
+  inNestsForm(): Observable<never>;
+}
+
+/** Runs a handler to its end. Never rejects. */
+async function failureOf(run: () => unknown): Promise<Failure | undefined> {
+  let result: unknown;
+  try {
+    result = await run();
+  } catch (error) {
+    // Nest's handlers never reject: what does has been seen by no filter
+    return {
+      inNestsForm: () => {
+        throw error;
+      },
+    };
+  }
+  if (!isObservable(result)) return undefined;
+  const source: Observable<unknown> = result;
+  // subscribes, or nothing would happen, and waits for the end
+  return new Promise((resolve) => {
+    source.subscribe({
+      error: (error: unknown) => resolve({ inNestsForm: () => throwError(() => error) }),
+      complete: () => resolve(undefined),
+    });
+  });
+}

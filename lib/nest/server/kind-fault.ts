@@ -1,0 +1,31 @@
+import { Fault } from '../../protocol/fault.js';
+import { Status } from '../../protocol/status.js';
+import type { Route } from './handler-registry.js';
+
+/** 1008, in words that say what the handler is and how it is called. */
+export function kindFault(route: Route, is: string, use: string, used: string): Fault {
+  return new Fault({ status: Status.Channel, message: `${route.target} is ${is}: use ${use}, not ${used}` });
+}
+
+/** For a channel to a function that is none. Whether one streams, its result says, unless its kind is known. */
+export function channelFault(route: Route): Fault {
+  if (route.kind === 'stream') return kindFault(route, 'a stream', 'stream()', 'channel()');
+  return kindFault(route, 'unary', 'call(), or stream() if it streams', 'channel()');
+}
+
+/** For a unary function that was opened as a stream or channel. */
+export function unaryFault(route: Route): Fault {
+  return kindFault(route, 'unary', 'call()', 'stream() or channel()');
+}
+
+/** For a stream whose parameters do not come. */
+export function parametersFault({ target }: Route, afterMs: number): Fault {
+  const message = `${target} is no channel: its parameters, the first message, did not come in ${afterMs} ms`;
+  return new Fault({ status: Status.Channel, message });
+}
+
+/** For a stream whose client ends its side in place of the parameters. */
+export function noParametersFault({ target }: Route): Fault {
+  const message = `${target} is no channel: END came in place of its parameters, the first message`;
+  return new Fault({ status: Status.Channel, message });
+}

@@ -1,0 +1,102 @@
+import { createRequire } from 'node:module';
+import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
+import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
+import { BaseRpcExceptionFilter } from '@nestjs/microservices';
+import { ListenersController } from '@nestjs/microservices/listeners-controller.js';
+import { Observable } from 'rxjs';
+import { rememberMaskedErrors } from './expose-errors.js';
+import { showItemsToInterceptors } from './intercepted-values.js';
+import { noticeUncheckedParameters } from './unchecked-parameter.js';
+
+/** The classes of a copy of Nest in which a step is wrapped. */
+interface NestClasses {
+  readonly BaseRpcExceptionFilter: typeof BaseRpcExceptionFilter;
+  readonly InterceptorsConsumer: typeof InterceptorsConsumer;
+  readonly PipesContextCreator: typeof PipesContextCreator;
+  readonly Observable: typeof Observable;
+}
+
+/** The file of Nest that hands handlers to a server. */
+const BINDER = /@nestjs[\\/]microservices[\\/]listeners-controller\.[cm]?js$/;
+
+let installed = false;
+/** This copy of Nest is handing over handlers. */
+let isBinding = false;
+const known = new Set<string>();
+
+/** Wraps steps of Nest that offer no place for what a server needs there; once, when the first server is made. */
+export function wrapNest(): void {
+  if (installed) return;
+  installed = true;
+  wrap({ BaseRpcExceptionFilter, InterceptorsConsumer, PipesContextCreator, Observable });
+  const { prototype } = ListenersController;
+  // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
+  const original = prototype.registerPatternHandlers;
+  prototype.registerPatternHandlers = function (
+    this: ListenersController,
+    ...args: Parameters<typeof original>
+  ) {
+    isBinding = true;
+    try {
+      return original.apply(this, args);
+    } finally {
+      isBinding = false;
+    }
+  };
+}
+
+/**
+ * Called when a handler is added. Where another copy of `@nestjs/microservices` adds it than this package has, as in a
+ * monorepo, the same steps are wrapped there: otherwise its last filter would make an internal error of everything that is
+ * thrown. `warn` is told once for each copy.
+ */
+export function wrapCallingNest(warn: (message: string) => void): void {
+  if (isBinding) return;
+  const file = callers().find((name) => BINDER.test(name));
+  if (file === undefined || known.has(file)) return;
+  known.add(file);
+  const reason = wrapCopy(file);
+  const effect =
+    reason && `. Errors of handlers arrive as internal errors, for it cannot be adapted: ${reason}`;
+  warn(
+    `the application has a copy of @nestjs/microservices of its own, beside that of nestjs-rap: ${file}${effect ?? ''}. ` +
+      'See "npm ls @nestjs/microservices"; both must find the same one',
+  );
+}
+
+/** @returns why it could not be done */
+function wrapCopy(file: string): string | undefined {
+  try {
+    const load = createRequire(file);
+    wrap({
+      ...(load('./exceptions/base-rpc-exception-filter.js') as NestClasses),
+      ...(load('@nestjs/core/interceptors/interceptors-consumer.js') as NestClasses),
+      ...(load('@nestjs/core/pipes/pipes-context-creator.js') as NestClasses),
+      Observable: (load('rxjs') as NestClasses).Observable,
+    });
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function wrap(nest: NestClasses): void {
+  rememberMaskedErrors(nest.BaseRpcExceptionFilter.prototype);
+  showItemsToInterceptors(nest.InterceptorsConsumer.prototype, nest.Observable);
+  noticeUncheckedParameters(nest.PipesContextCreator.prototype);
+}
+
+/** The files of the functions that have led here. */
+function callers(): string[] {
+  const { stackTraceLimit } = Error;
+  // oxlint-disable-next-line typescript/unbound-method -- put back as it was
+  const { prepareStackTrace } = Error;
+  try {
+    Error.stackTraceLimit = 20;
+    Error.prepareStackTrace = (_, sites) => sites.map((site) => site.getFileName() ?? '');
+    const { stack } = new Error();
+    return Array.isArray(stack) ? (stack as string[]) : [];
+  } finally {
+    Object.assign(Error, { prepareStackTrace, stackTraceLimit });
+  }
+}

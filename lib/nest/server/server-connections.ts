@@ -1,0 +1,212 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../protocol/clock.js';
+import { CloseReason } from '../../protocol/event.js';
+import type { Fault } from '../../protocol/fault.js';
+import { LocalCode } from '../../protocol/fault.js';
+import type { Link } from '../../protocol/link.js';
+import { CleanContext } from '../../rpc/context/async-context.js';
+import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
+import { aroundConnection } from '../../pipeline/compose.js';
+import type { Incoming } from '../../rpc/server/incoming.js';
+import type { IncomingCall } from '../../rpc/server/incoming-call.js';
+import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
+import { addressLoad, type KeepAliveOptions, type RapLimits, serverLoad } from '../../rpc/limits.js';
+import { Load } from '../../rpc/load.js';
+import { Peer } from '../../rpc/connection/peer.js';
+import type { PeerOwner } from '../../rpc/connection/peer-options.js';
+import type { ConnectionMiddleware } from '../../pipeline/api.js';
+import type { Processors } from '../../pipeline/exchange.js';
+import { RapError, toRapError } from '../errors/errors.js';
+import type { ConnectionSecurity } from '../../rpc/connection/security.js';
+import { AddressShares } from './address-shares.js';
+import { peerLog } from '../lifecycle/bounded-log.js';
+import type { RapConnectionInfo, RapServerEvents } from '../lifecycle/rap-events.js';
+
+export interface ServerConnectionsOptions {
+  readonly limits: RapLimits;
+  readonly keepAlive: KeepAliveOptions;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly processors: Processors | undefined;
+  /** Decides on connections before anything is read from them; `undefined` where there is none. */
+  readonly middleware: readonly ConnectionMiddleware[] | undefined;
+  readonly onArrival: (incoming: Incoming) => boolean;
+  readonly onCall: (call: IncomingCall) => void;
+  readonly onChannel: (incoming: IncomingChannel) => void;
+  readonly onEvent: <K extends 'connection' | 'disconnect'>(
+    event: K,
+    ...args: Parameters<RapServerEvents[K]>
+  ) => void;
+  readonly log: (line: unknown) => void;
+  /** Secures every connection. */
+  readonly security?: ConnectionSecurity | undefined;
+}
+
+/** All connections of a server: admits them within the limits, counts, and drains them. */
+export class ServerConnections implements PeerOwner {
+  readonly #peers = new Set<Peer>();
+  readonly #opening = new Set<Peer>();
+  readonly #load: Load;
+  readonly #addresses: AddressShares;
+  readonly #logged = new WeakSet<Peer>();
+  /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
+  #context = new CleanContext();
+  #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
+  #refusedConnections = 0;
+  #refusedCalls = 0;
+
+  constructor(private readonly options: ServerConnectionsOptions) {
+    this.#load = new Load(serverLoad(options.limits));
+    this.#addresses = new AddressShares(addressLoad(options.limits), this.#load);
+  }
+
+  accept(link: Link): void {
+    const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
+    const refusal = this.#refusalOf(link);
+    const peer = new Peer(link, {
+      role: 'server',
+      security,
+      owner: this,
+      limits,
+      keepAlive,
+      clock,
+      deadlines,
+      load: this.#addresses.enter(link.remote),
+      connectionId: randomUUID(),
+      processors,
+      context: this.#context,
+    });
+    this.#peers.add(peer);
+    this.#opening.add(peer);
+    if (refusal) {
+      peer.start();
+      this.#refusedConnections += 1;
+      peer.close(refusal);
+    } else if (middleware) void this.#context.run((it) => this.#admit(peer, it), undefined, middleware);
+    else peer.start();
+  }
+
+  /** A connection went before it had said who it is, since there were too many of them. */
+  refusedUnheard(): void {
+    this.#refusedConnections += 1;
+  }
+
+  /** Why a connection more is too many. */
+  #refusalOf({ remote }: Link): string | undefined {
+    const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
+    if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
+    return this.#addresses.connectionsOf(remote) >= maxConnectionsPerAddress
+      ? CloseReason.TooManyConnectionsOfAddress
+      : undefined;
+  }
+
+  /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
+  async #admit(peer: Peer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
+    const { connection } = peer;
+    let isServed = false;
+    const serve = (): Promise<void> => {
+      isServed = true;
+      if (peer.state !== 'closed') peer.start();
+      return connection.closed;
+    };
+    let reason: string = CloseReason.Refused;
+    peer.attach();
+    try {
+      await aroundConnection(middleware, connection, serve);
+      if (isServed) return; // whether or not it waits for the end
+    } catch (error) {
+      if (error instanceof RapError) reason = error.message;
+      else this.logOnce(peer, `a connection middleware failed: ${textOf(error)}`);
+    }
+    if (!isServed) this.#refusedConnections += 1;
+    peer.close(reason);
+  }
+
+  /** After a restart, connections are welcome again. */
+  reopen(): void {
+    this.#draining = undefined;
+    this.#context = new CleanContext();
+  }
+
+  /** Ends all connections in good order. Resolves when the last is gone. */
+  drain(graceMs: number): Promise<void> {
+    this.#draining ??= { graceMs, done: [] };
+    for (const peer of this.#peers) peer.drain(graceMs);
+    const { done } = this.#draining;
+    return this.#peers.size === 0 ? Promise.resolve() : new Promise((resolve) => done.push(resolve));
+  }
+
+  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+    let refusedCalls = this.#refusedCalls;
+    for (const peer of this.#peers) refusedCalls += peer.incoming.refused;
+    return {
+      connections: this.#peers.size,
+      inFlight: this.#load.running,
+      refusedCalls,
+      refusedConnections: this.#refusedConnections,
+    };
+  }
+
+  /** One line a connection at most: a hostile peer must not fill the log. */
+  logOnce(peer: Peer, message: string): void {
+    if (this.#logged.has(peer)) return;
+    this.#logged.add(peer);
+    this.log(peer, () => message);
+  }
+
+  /** Tells the log what a peer did, if it has room. @returns whether it has */
+  log({ remote }: Peer, message: () => string): boolean {
+    return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
+  }
+
+  // --- what a peer tells --------------------------------------------------------------------------------------
+
+  onOpen(peer: Peer): void {
+    this.#opening.delete(peer);
+    this.#context.run((info) => this.options.onEvent('connection', info), undefined, infoOf(peer));
+    if (this.#draining) peer.drain(this.#draining.graceMs);
+  }
+
+  onArrival(incoming: Incoming): boolean {
+    return this.options.onArrival(incoming);
+  }
+
+  onCall(call: IncomingCall): void {
+    this.options.onCall(call);
+  }
+
+  onChannel(incoming: IncomingChannel): void {
+    this.options.onChannel(incoming);
+  }
+
+  onShutdown(): void {
+    // only servers say it
+  }
+
+  onClose(peer: Peer, reason: Fault): void {
+    this.#addresses.leave(peer.remote);
+    this.#peers.delete(peer);
+    this.#refusedCalls += peer.incoming.refused;
+    if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);
+    if (!this.#opening.delete(peer))
+      this.#context.run(
+        (info) => this.options.onEvent('disconnect', info, toRapError(reason) as Error),
+        undefined,
+        infoOf(peer),
+      );
+    if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
+  }
+}
+
+/** What was thrown may be anything. */
+function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return 'no reason given';
+  }
+}
+
+function infoOf({ connectionId, remote, metadata }: Peer): RapConnectionInfo {
+  return { id: connectionId, peer: remote, metadata };
+}

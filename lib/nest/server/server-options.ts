@@ -1,0 +1,116 @@
+import type { TlsOptions } from 'node:tls';
+import { inspect } from 'node:util';
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import {
+  DEFAULT_LIMITS,
+  type Given,
+  type KeepAliveOptions,
+  type RapLimits,
+  SERVER_KEEP_ALIVE,
+} from '../../rpc/limits.js';
+import {
+  assertAddress,
+  assertKnown,
+  assertList,
+  assertObject,
+  EVENTS,
+  SERVER_OPTIONS,
+} from '../validation/known-options.js';
+import type { Authorize } from './authorize.js';
+import type { RapMiddleware, RapProcessor } from '../../pipeline/api.js';
+import type { RapPatternExtras } from './handler-registry.js';
+import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+
+export interface RapServerOptions {
+  /**
+   * Host name or address to listen on; of a name with several addresses, the first alone. Default `localhost`, as Python's rap.
+   */
+  host?: string | undefined;
+  /** TCP port; 0 takes a free one, see `address()`. Default 9000, as Python's rap. */
+  port?: number | undefined;
+  /** Path of a Unix socket, instead of host and port. A file that a killed process has left there is removed. */
+  path?: string | undefined;
+  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. TLS 1.2 is the least. */
+  tls?: TlsOptions | undefined;
+  /** Time that a handler has, in milliseconds. Default 9000, rap's own. A handler may set its own in its extras. */
+  runTimeoutMs?: number | undefined;
+  /** Time that `close()` gives to calls that run, in milliseconds. Default 9000, rap's own. */
+  closeTimeoutMs?: number | undefined;
+  /** When a silent client is asked for a sign of life. */
+  keepAlive?: Given<KeepAliveOptions> | undefined;
+  /** What a peer can make this server do or hold. */
+  limits?: Given<RapLimits> | undefined;
+  /** Send name and message of unknown errors to the caller, instead of Nest's "Internal server error". Default false. */
+  exposeErrors?: boolean | undefined;
+  /**
+   * Whether handlers that name no transport are served. Default true, as Nest binds them to every microservice. With
+   * false only those are whose extras hold a key of rap's, such as `{ rap: true }`; a function decides for the others.
+   */
+  bindUntagged?:
+    boolean | ((pattern: unknown, extras: RapPatternExtras & Record<string, unknown>) => boolean) | undefined;
+  /**
+   * Who may list the functions of this server (`/registry/list`): `private` callers on this machine, `public` all, false
+   * nobody. Default `private`, as Python's rap.
+   */
+  registry?: 'private' | 'public' | false | undefined;
+  /**
+   * Whether callers over loopback TCP are on this machine, and find private functions. Default true, as Python's rap. Set it
+   * to false behind a proxy, a tunnel or a container's port mapping on the same machine: whoever comes through that
+   * comes from loopback. Then only callers over a Unix socket find them.
+   */
+  trustLoopback?: boolean | undefined;
+  /**
+   * Decides for each call, event and channel whether the caller finds the function, instead of the rule that private ones
+   * are for callers on this machine. Unless it says true, or where it throws, the caller gets what an unknown function gets.
+   */
+  authorize?: Authorize | undefined;
+  /** Around connections and around unary calls, the first outermost. */
+  middleware?: readonly RapMiddleware[] | undefined;
+  /** Work on each message: requests in this order, responses in reverse. */
+  processors?: readonly RapProcessor[] | undefined;
+  /**
+   * Called around start and stop, awaited in order. An error of `beforeStart` fails the start. Middleware and processors
+   * start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
+   */
+  events?: LifecycleEvents | undefined;
+  /** Nest's serializer: gets `{ id, response, isDisposed }`, and its `response` is sent. */
+  serializer?: Serializer | undefined;
+  /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */
+  deserializer?: Deserializer | undefined;
+}
+
+const DEFAULT_RUN_TIMEOUT_MS = 9_000;
+const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
+
+/** @throws RangeError that names what is no option, or no address */
+export function assertServerOptions(options: RapServerOptions): void {
+  assertKnown('options of RapServer', options, SERVER_OPTIONS);
+  assertAddress('options of RapServer', options);
+  assertObject('tls', options.tls);
+  assertList('middleware', options.middleware);
+  assertList('processors', options.processors);
+  assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
+  assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
+  assertKnown('events', options.events, EVENTS);
+  const { trustLoopback } = options;
+  if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
+    throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
+}
+
+/** The times of a server, with defaults filled in. @throws RangeError that names the option where one is no time */
+export function timesOf({ runTimeoutMs, closeTimeoutMs }: RapServerOptions): {
+  readonly runTimeoutMs: number;
+  readonly closeTimeoutMs: number;
+} {
+  assertTime('runTimeoutMs', runTimeoutMs, 'above 0', (ms) => ms > 0);
+  assertTime('closeTimeoutMs', closeTimeoutMs, 'of at least 0', (ms) => ms >= 0);
+  return {
+    runTimeoutMs: runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS,
+    closeTimeoutMs: closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS,
+  };
+}
+
+function assertTime(name: string, given: unknown, range: string, isRight: (ms: number) => boolean): void {
+  if (given === undefined || (typeof given === 'number' && isRight(given))) return;
+  throw new RangeError(`${name} must be a number ${range}, got ${inspect(given)}`);
+}

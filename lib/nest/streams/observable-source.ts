@@ -1,0 +1,205 @@
+import { takeWhile, type Observable, type Subscription } from 'rxjs';
+import { Fault } from '../../protocol/fault.js';
+import { Status } from '../../protocol/status.js';
+import { heldBytes } from '../../protocol/held-body.js';
+import { captureContext } from '../../rpc/context/async-context.js';
+import type { ItemLink, ItemReader } from './item-link.js';
+import {
+  abandon,
+  hearFailures,
+  isStream,
+  pumpIterable,
+  rethrowUnlessClosed,
+  type StreamSink,
+} from './stream-source.js';
+
+/** What a value that waits holds beside its bytes. */
+const ITEM_BYTES = 16;
+
+/**
+ * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept as it was emitted, up
+ * to `limits.maxPushedBytes`, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
+ * around a generator makes one of these. Resolves when the Observable, and every stream that it emitted, has ended.
+ *
+ * @throws what the source fails with
+ */
+export async function pumpObservable(
+  source: Observable<unknown>,
+  sink: StreamSink,
+  link?: ItemLink,
+): Promise<void> {
+  const inbox = new Inbox(source, sink, link);
+  try {
+    for (let item = await inbox.next(); item && !sink.isClosed; item = await inbox.next()) {
+      const { value } = item;
+      if (isStream(value)) await pumpIterable(value, sink);
+      else await sink.write(value).catch(rethrowUnlessClosed(sink));
+    }
+    inbox.assertNoOverflow();
+  } finally {
+    await inbox.leave();
+    await link?.ended();
+  }
+}
+
+/** A value that waits, and what it holds. */
+interface Item {
+  readonly value: unknown;
+  readonly bytes: number;
+}
+
+/** Takes what an Observable emits: straight to the reader where nothing waits, else in a line. */
+class Inbox implements ItemReader {
+  #items: Item[] = [];
+  #bytes = 0;
+  /** The writer waits for the next value. */
+  #idle = true;
+  /** Nothing more comes, or is wanted. */
+  #over = false;
+  #failure: { readonly error: unknown } | undefined;
+  #overflow: Fault | undefined;
+  #wake: (() => void) | undefined;
+  /** The source waits until the line is empty. */
+  #onTaken: (() => void) | undefined;
+  #subscription: Subscription | undefined;
+
+  constructor(
+    source: Observable<unknown>,
+    private readonly sink: StreamSink,
+    private readonly link: ItemLink | undefined,
+  ) {
+    if (link) link.reader = this;
+    // a source that never pauses sees between two values that it is over
+    this.#subscription = source.pipe(takeWhile(() => !this.#over && !sink.isClosed)).subscribe({
+      next: (value) => this.#take(value),
+      error: (error: unknown) => this.#end({ error: error ?? new Error('the Observable failed') }),
+      complete: () => this.#end(),
+    });
+    const context = captureContext();
+    sink.whenClosed(() => context.runInAsyncScope(() => this.#stop()));
+    if (this.#over) this.#unsubscribe();
+  }
+
+  /** The next value that waits; `undefined` when all were taken, or nobody wants more. @throws what the source failed with */
+  async next(): Promise<Item | undefined> {
+    if (this.#items.length === 0 && !this.#over) {
+      this.#idle = true;
+      this.#tellTaken();
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    if (this.#items.length === 0 && this.#failure) throw this.#failure.error;
+    if (this.sink.isClosed) return undefined;
+    const item = this.#items.shift();
+    if (item) this.#bytes -= item.bytes;
+    return item;
+  }
+
+  /** @throws Fault 1008 where more waited than may */
+  assertNoOverflow(): void {
+    if (this.#overflow) throw this.#overflow;
+  }
+
+  /** Unsubscribes, and ends the streams whose turn has not come. */
+  async leave(): Promise<void> {
+    this.#stop();
+    const streams = this.#items.splice(0).flatMap(({ value }) => (isStream(value) ? [value] : []));
+    await Promise.all(streams.map(abandon));
+  }
+
+  begin(): void {
+    try {
+      this.sink.begin?.();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  taken(): Promise<void> | undefined {
+    if (this.#idle || this.#over) return undefined;
+    return new Promise((resolve) => (this.#onTaken = resolve));
+  }
+
+  fail(error: unknown): void {
+    this.#end({ error });
+    this.#unsubscribe();
+  }
+
+  #take(value: unknown): void {
+    if (this.#over) return;
+    const stream = isStream(value);
+    if (stream) hearFailures(value);
+    if (this.link && !stream) this.link.count += 1;
+    try {
+      if (this.#idle && !stream && this.sink.tryWrite(value)) return;
+    } catch (error) {
+      return this.fail(error);
+    }
+    if (stream) this.#append(value, 0);
+    else this.#hold(value);
+    this.#idle = false;
+    this.#rouse();
+    if (this.#bytes <= this.sink.maxPushedBytes) return;
+    this.#overflow = overflow(this.sink.maxPushedBytes);
+    this.#stop();
+    this.sink.close(this.#overflow);
+  }
+
+  #hold(value: unknown): void {
+    try {
+      const held = this.sink.hold(value);
+      // the first of the line goes to the writer in this turn, and waits no more
+      this.#append(held, this.#idle ? 0 : heldBytes(held) + ITEM_BYTES);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #append(value: unknown, bytes: number): void {
+    this.#items.push({ value, bytes });
+    this.#bytes += bytes;
+  }
+
+  #end(failure?: { readonly error: unknown }): void {
+    if (this.#over) return;
+    // what came before an error goes first
+    this.#failure = failure;
+    this.#over = true;
+    this.#rouse();
+  }
+
+  #stop(): void {
+    this.#over = true;
+    this.#unsubscribe();
+    this.#rouse();
+  }
+
+  #unsubscribe(): void {
+    try {
+      this.#subscription?.unsubscribe();
+    } catch {
+      // what its clean-up fails with is for nobody
+    }
+  }
+
+  #rouse(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+    if (this.#over) this.#tellTaken();
+  }
+
+  #tellTaken(): void {
+    const tell = this.#onTaken;
+    this.#onTaken = undefined;
+    tell?.();
+  }
+}
+
+function overflow(maxBytes: number): Fault {
+  return new Fault({
+    status: Status.Channel,
+    message:
+      `the caller reads too slowly for an Observable, which cannot be paused: more than ${maxBytes} bytes wait ` +
+      '(limits.maxPushedBytes). An async iterable waits for its reader, and has no such bound',
+  });
+}

@@ -1,0 +1,151 @@
+import { ownCopy } from '../protocol/values/own-property.js';
+import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
+import { parseTarget } from '../protocol/target.js';
+import type { Incoming } from '../rpc/server/incoming.js';
+import type { Peer } from '../rpc/connection/peer.js';
+import type { MessageKind, ProcessorContext, RapConnection, RapFault, RapResponse } from './api.js';
+
+/** The context of one call or channel; what is not asked for is not made. */
+export class CallContext implements ProcessorContext {
+  /** @internal The peer's call that it belongs to, for a plugin that must know when that is given up. */
+  incoming: Incoming | undefined;
+  readonly #owner: Peer;
+  #state: Map<unknown, unknown> | undefined;
+
+  constructor(
+    owner: Peer,
+    readonly kind: MessageKind,
+    readonly target: string,
+    readonly id: number,
+  ) {
+    this.#owner = owner;
+  }
+
+  get side(): 'client' | 'server' {
+    return this.#owner.role;
+  }
+
+  get peer(): RapConnection['peer'] {
+    return this.#owner.remote;
+  }
+
+  get metadata(): Readonly<Record<string, unknown>> {
+    return this.#owner.metadata;
+  }
+
+  get connection(): RapConnection {
+    return this.#owner.connection;
+  }
+
+  get state(): Map<unknown, unknown> {
+    this.#state ??= new Map();
+    return this.#state;
+  }
+}
+
+/** An error and the name of its class, as a frame carries them. */
+export interface NamedFault {
+  readonly fault: Fault;
+  readonly name: string;
+}
+
+/** A message as middleware and processors see it. Its header is copied only where somebody looks at it. */
+export class MessageView implements RapResponse {
+  error: RapFault | undefined;
+  /** The class name of `error`, for as long as that is `named.fault`. */
+  named: NamedFault | undefined;
+  readonly #context: ProcessorContext;
+  readonly #source: Header | null;
+  #header: Record<string, unknown> | undefined;
+
+  constructor(
+    context: ProcessorContext,
+    readonly lifeCycle: string | undefined,
+    source: Header | null,
+    public body: unknown,
+    readonly bytes = 0,
+  ) {
+    this.#context = context;
+    this.#source = source;
+  }
+
+  get kind(): MessageKind {
+    return this.#context.kind;
+  }
+
+  get id(): number {
+    return this.#context.id;
+  }
+
+  get target(): string {
+    return this.#context.target;
+  }
+
+  get group(): string {
+    return parseTarget(this.target)?.group ?? '';
+  }
+
+  get name(): string {
+    return parseTarget(this.target)?.name ?? this.target;
+  }
+
+  get header(): Record<string, unknown> {
+    this.#header ??= ownCopy(this.#source);
+    return this.#header;
+  }
+
+  set header(header: Record<string, unknown>) {
+    if (!isObject(header)) throw new TypeError('the header of a message must be an object');
+    this.#header = header;
+  }
+
+  /** The header that goes on: what the protocol said in it stands, whatever became of the copy. */
+  get outcome(): Header | null {
+    if (!this.#header) return this.#source;
+    const header = ownCopy(this.#header);
+    for (const key of PROTOCOL_KEYS) {
+      const value = this.#source?.[key];
+      if (value !== undefined) header[key] = value;
+      else if (key in header) delete header[key];
+    }
+    return header;
+  }
+
+  /** Whether somebody has looked at the header, and may have changed it. */
+  get isTouched(): boolean {
+    return this.#header !== undefined;
+  }
+
+  /** The message is an error from here on. */
+  fail(named: NamedFault): void {
+    this.named = named;
+    this.error = named.fault;
+  }
+
+  /** Takes over what a processor returned instead. @throws TypeError where that is no message */
+  replaceBy(other: unknown): void {
+    if (other === this) return;
+    if (!isObject(other) || !('body' in other)) {
+      throw new TypeError('a processor must return nothing, or a message with header and body');
+    }
+    this.body = other['body'];
+    // a spread of the message has no header of its own: then the header stays
+    if (other['header'] !== undefined) this.header = other['header'] as Record<string, unknown>;
+    if ('error' in other) this.error = other['error'] as RapFault | undefined;
+  }
+}
+
+/** What only the transport writes into a header. */
+const PROTOCOL_KEYS = [
+  'target',
+  'status_code',
+  'error',
+  'channel_life_cycle',
+  'one_way',
+  'accept_stream',
+] as const;
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,36 @@
+import type { Clock } from '../protocol/clock.js';
+import type { Fault } from '../protocol/fault.js';
+import { callTimeout, type CallRequest, timeLeftOf } from '../rpc/client/pending-call.js';
+
+/** Events of this side that processors take their time with. Each ends once: sent, failed, out of time, or lost with its connection. */
+export class PendingEvents {
+  readonly #ends = new Set<(fault: Fault) => void>();
+
+  constructor(private readonly clock: Clock) {}
+
+  /**
+   * Waits for the work on an event, for as long as that has time. `giveUp` is told why it is over before.
+   *
+   * @throws (rejects with) what the work fails with, or why it was given up
+   */
+  wait(work: Promise<void>, request: CallRequest, giveUp: (fault: Fault) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (fault: Fault): void => {
+        settle();
+        giveUp(fault);
+        reject(fault);
+      };
+      const timer = this.clock.after(timeLeftOf(request), () => end(callTimeout(request, 'queue')));
+      const settle = (): void => {
+        timer.cancel();
+        this.#ends.delete(end);
+      };
+      this.#ends.add(end);
+      void work.finally(settle).then(resolve, reject);
+    });
+  }
+
+  failAll(fault: Fault): void {
+    for (const end of this.#ends) end(fault);
+  }
+}

@@ -1,0 +1,207 @@
+import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
+import { type AgreedExtensions, Extension, sendWindow } from '../../protocol/extension.js';
+import { hold } from '../../protocol/encoder.js';
+import { Fault } from '../../protocol/fault.js';
+import type { Header } from '../../protocol/frame.js';
+import { LifeCycle } from '../../protocol/life-cycle.js';
+import type { Link } from '../../protocol/link.js';
+import { Status } from '../../protocol/status.js';
+import { fromErrorFrame } from '../../protocol/wire-error.js';
+import { Channel } from './channel.js';
+import type { ChannelHost } from './channel-options.js';
+import { isBeyond } from '../correlation-ids.js';
+import type { DeadlineQueue } from '../time/deadline-queue.js';
+import type { RapLimits } from '../limits.js';
+import type { Exchange } from '../../pipeline/exchange.js';
+import { ReadingPause } from '../reading-pause.js';
+
+/** Unsent bytes at which channels wait: what they write then does not delay calls for long. */
+const SEND_MARK_BYTES = 256 * 1024;
+
+/** Channels that this side ended and whose late frames are still on their way. The oldest are forgotten. */
+const MAX_REMEMBERED = 4096;
+
+/** What channels need of their connection. */
+export interface ChannelConnection {
+  /** Sends a frame and returns its size. */
+  send(id: number, header: Header | EncodedHeader, body: unknown): number;
+  /** A channel is over. */
+  released(): void;
+  /** What is kept of the peer costs so much more, or less. */
+  charge(cost: number): void;
+  readonly deadlines: DeadlineQueue;
+  /** Whether what was not read of a channel that is over still counts: at a server, until its handler has ended. */
+  readonly keepsUnread: boolean;
+}
+
+/** The channels of one connection. */
+export class Channels {
+  readonly #live = new Map<number, Channel>();
+  /** Ended by this side: what the peer sent before it knew is not its fault. */
+  readonly #closedHere = new Set<number>();
+  /** Channels that wait for the connection to take more, in the order of their turn. */
+  readonly #blocked = new Set<Channel>();
+  #agreed: AgreedExtensions = new Map();
+  /** Channels whose reader is so slow that nothing of the connection is read. */
+  #pausing = 0;
+
+  constructor(
+    private readonly link: Link,
+    private readonly limits: RapLimits,
+    private readonly connection: ChannelConnection,
+  ) {}
+
+  /** What the handshake agreed on. */
+  agree(agreed: AgreedExtensions): void {
+    this.#agreed = agreed;
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Whether a channel keeps the connection from being read. */
+  get isPausing(): boolean {
+    return this.#pausing > 0;
+  }
+
+  isLive(id: number): boolean {
+    return this.#live.has(id);
+  }
+
+  /** A new channel under `id`: `declaring` where its DECLARE has just been sent, else open. */
+  create(id: number, state: 'declaring' | 'open', metadata: unknown, exchange?: Exchange): Channel {
+    const host: ChannelHost = {
+      send: (header, body) => this.connection.send(id, header, body),
+      hold: (body) => hold(body, this.limits, exchange !== undefined),
+      hasRoom: () => this.#hasRoom(channel),
+      charge: (cost) => this.connection.charge(cost),
+      pauseReading: () => this.#pauseReading(channel),
+      released: (peerKnows) => this.#released(channel, peerKnows),
+    };
+    const channel: Channel = new Channel({
+      id,
+      host,
+      state,
+      metadata,
+      receiveWindow: this.limits.channelWindowBytes,
+      sendWindow: sendWindow(this.#agreed),
+      maxPushedBytes: this.limits.maxPushedBytes,
+      halfClose: this.#agreed.has(Extension.HalfClose),
+      fastOpen: this.#agreed.has(Extension.FastOpen),
+      exchange,
+    });
+    this.#live.set(id, channel);
+    this.#closedHere.delete(id);
+    return channel;
+  }
+
+  /**
+   * A frame for a channel that is open. Returns false where there is no such channel and the peer should know better.
+   * A frame that the channel's life does not allow ends it with 1008, on both sides.
+   */
+  receive(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
+    const channel = this.#live.get(id);
+    const lifeCycle = header.channel_life_cycle;
+    const error = fromErrorFrame(header, body);
+    if (!channel) {
+      // an answer to something that is over; answering it would go on for ever
+      if (error) return true;
+      if (lifeCycle === LifeCycle.Drop && this.#closedHere.delete(id)) return true;
+      return this.#closedHere.has(id);
+    }
+    if (error) {
+      channel.peerFailed(error, header, body, bytes);
+      return true;
+    }
+    const wrong = channel.receive(lifeCycle, header, body, bytes, cost);
+    if (wrong) channel.violated(channelFault(wrong));
+    return true;
+  }
+
+  /** A message of the peer cannot be read: the channel ends, for both sides. */
+  violated(id: number, fault: Fault): void {
+    this.#live.get(id)?.violated(fault);
+  }
+
+  /** Remembers that this side wants nothing of an id that it has no channel for. */
+  reject(id: number): void {
+    this.#remember(id);
+  }
+
+  /** Ends the channel whose reader is behind by most. Whether there was one. */
+  endFurthestBehind(): boolean {
+    let furthest: Channel | undefined;
+    for (const channel of this.#live.values())
+      if (channel.unreadCost > (furthest?.unreadCost ?? 0)) furthest = channel;
+    furthest?.fallenBehind(behind('maxHeldBytes'));
+    return furthest !== undefined;
+  }
+
+  /** The connection takes more: every channel that waits gets its turn, one message at a time. */
+  flush(): void {
+    while (this.#blocked.size > 0 && this.link.pendingBytes < SEND_MARK_BYTES) {
+      const [channel] = this.#blocked;
+      if (!channel) return;
+      this.#blocked.delete(channel);
+      if (channel.flushOne()) this.#blocked.add(channel);
+    }
+  }
+
+  /** The connection is over. `unsent` is for those that the peer has not taken. */
+  failAll(fault: Fault, unsent: Fault, lastTaken?: number): void {
+    for (const channel of this.#live.values()) channel.lost(isBeyond(channel.id, lastTaken) ? unsent : fault);
+  }
+
+  #hasRoom(channel: Channel): boolean {
+    if (this.link.pendingBytes < SEND_MARK_BYTES) return true;
+    this.#blocked.add(channel);
+    return false;
+  }
+
+  #pauseReading(channel: Channel): ReadingPause {
+    return new ReadingPause({
+      link: {
+        pause: () => {
+          this.#pausing += 1;
+          this.link.pause();
+        },
+        resume: () => {
+          this.#pausing -= 1;
+          this.link.resume();
+        },
+      },
+      deadlines: this.connection.deadlines,
+      timeoutMs: this.limits.pauseTimeoutMs,
+      overdue: () => channel.fallenBehind(behind('channelWindowBytes')),
+    });
+  }
+
+  #released(channel: Channel, peerKnows: boolean): void {
+    this.#live.delete(channel.id);
+    this.#blocked.delete(channel);
+    if (!this.connection.keepsUnread) channel.letGo();
+    if (!peerKnows) this.#remember(channel.id);
+    this.connection.released();
+  }
+
+  #remember(id: number): void {
+    this.#closedHere.add(id);
+    if (this.#closedHere.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#closedHere) {
+      this.#closedHere.delete(oldest);
+      return;
+    }
+  }
+}
+
+export function channelFault(message: string): Fault {
+  return new Fault({ status: Status.Channel, message });
+}
+
+/** What both sides get of a channel that held up its connection. */
+function behind(limit: keyof RapLimits): Fault {
+  return channelFault(
+    `nobody reads its messages, which are all that may wait (limits.pauseTimeoutMs, limits.${limit})`,
+  );
+}
