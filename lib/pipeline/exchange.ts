@@ -4,9 +4,9 @@ import { Fault } from '../protocol/fault.js';
 import { heldValue } from '../protocol/held-body.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 import type { Header } from '../protocol/frame.js';
-import { nameOf } from '../protocol/wire-error.js';
+import { type NamedFault, nameOf } from '../protocol/wire-error.js';
 import { type CapturedContext, captureContext } from '../rpc/context/async-context.js';
-import { type CallContext, MessageView, type NamedFault } from './message-view.js';
+import { type CallContext, MessageView } from './message-view.js';
 import type { RapProcessor, RapResponse } from './api.js';
 
 /** What processors leave to whoever loaded them. */

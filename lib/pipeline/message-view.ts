@@ -1,7 +1,7 @@
 import { ownCopy } from '../protocol/values/own-property.js';
-import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
+import type { NamedFault } from '../protocol/wire-error.js';
 import type { Incoming } from '../rpc/server/incoming.js';
 import type { Peer } from '../rpc/connection/peer.js';
 import type { MessageKind, ProcessorContext, RapConnection, RapFault, RapResponse } from './api.js';
@@ -42,12 +42,6 @@ export class CallContext implements ProcessorContext {
     this.#state ??= new Map();
     return this.#state;
   }
-}
-
-/** An error and the name of its class, as a frame carries them. */
-export interface NamedFault {
-  readonly fault: Fault;
-  readonly name: string;
 }
 
 /** A message as middleware and processors see it. Its header is copied only where somebody looks at it. */

@@ -1,7 +1,8 @@
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
-import type { MessageView, NamedFault } from './message-view.js';
+import type { NamedFault } from '../protocol/wire-error.js';
+import type { MessageView } from './message-view.js';
 import { Ordered } from './ordered.js';
 import { afterwards, type Exchange } from './exchange.js';
 

@@ -14,6 +14,12 @@ export interface ErrorFrame {
   readonly body: unknown;
 }
 
+/** An error and the name of its class, as a frame carries them. */
+export interface NamedFault {
+  readonly fault: Fault;
+  readonly name: string;
+}
+
 /** What a fault is called on the wire: as the peer that it came from called it, else as its status is called. */
 export function nameOf({ errorName, status }: Fault): string {
   return errorName ?? NAME_BY_STATUS[status] ?? 'RapError';

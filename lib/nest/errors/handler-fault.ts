@@ -1,6 +1,6 @@
 import { Fault } from '../../protocol/fault.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
-import { isHttpErrorStatus, nameOf } from '../../protocol/wire-error.js';
+import { isHttpErrorStatus, type NamedFault, nameOf } from '../../protocol/wire-error.js';
 import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
 import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
@@ -12,18 +12,12 @@ export const MASKED_MESSAGE = 'Internal server error';
 const FORBIDDEN_MESSAGE = 'Forbidden resource';
 const HTTP_FORBIDDEN = 403;
 
-/** What a handler failed with, as the wire has it, and the class name that a peer of this project sees. */
-export interface HandlerFault {
-  readonly fault: Fault;
-  readonly name: string;
-}
-
 /**
  * Turns whatever came out of a handler and its filters into a fault. Nest hands on what `RpcException.getError()`
  * returned, or `{ status: 'error', message }`; a user's filter may hand on anything. Nothing of it is trusted: a getter
  * may throw, a text may be long, and no stack ever leaves.
  */
-export function handlerFault(error: unknown): HandlerFault {
+export function handlerFault(error: unknown): NamedFault {
   try {
     return read(error);
   } catch {
@@ -39,7 +33,7 @@ export function callerError(error: unknown): RapError {
   return error instanceof RapError ? error : (toRapError(new Fault(asReceived)) as RapError);
 }
 
-function masked(httpStatus?: number): HandlerFault {
+function masked(httpStatus?: number): NamedFault {
   return {
     fault: new Fault({ status: Status.Server, message: MASKED_MESSAGE, httpStatus }),
     name: 'ServerError',
@@ -62,7 +56,7 @@ export function maskError(error: unknown, log: (error: unknown) => void): unknow
   return new ServerError(MASKED_MESSAGE);
 }
 
-function read(error: unknown): HandlerFault {
+function read(error: unknown): NamedFault {
   if (error instanceof RapError) {
     const { code, message, details, httpStatus } = error;
     const name = registeredName(error.constructor) ?? error.name;
@@ -104,7 +98,7 @@ function read(error: unknown): HandlerFault {
 }
 
 /** What an `RpcException` was made of; one that gives itself is read as any other error. */
-function readInner(error: RpcExceptionLike): HandlerFault {
+function readInner(error: RpcExceptionLike): NamedFault {
   const inner: unknown = error.getError();
   if (inner !== error) return read(inner);
   return invokeFault({ remoteName: error.name, message: error.message, httpStatus: statusGiven(error) });
@@ -147,7 +141,7 @@ const MAX_JOINED = 512;
 /** Keys of the body that Nest makes of a text; a body with others is the application's own. */
 const STANDARD_KEYS: ReadonlySet<string> = new Set(['statusCode', 'message', 'error', 'errorCode']);
 
-function httpFault(error: HttpExceptionLike): HandlerFault {
+function httpFault(error: HttpExceptionLike): NamedFault {
   const httpStatus = error.getStatus();
   const response = error.getResponse();
   // an Error in place of a body is not for the caller
@@ -167,7 +161,7 @@ function httpFault(error: HttpExceptionLike): HandlerFault {
 }
 
 /** class-validator's own errors, which an `exceptionFactory` handed on. */
-function validationFault(errors: readonly unknown[], httpStatus?: number): HandlerFault {
+function validationFault(errors: readonly unknown[], httpStatus?: number): NamedFault {
   const details = validationDetails(errors) ?? [];
   const message = details.map((detail) => detail.message).join('; ');
   return { fault: new Fault({ status: Status.Parse, message, details, httpStatus }), name: 'ParseError' };
@@ -198,7 +192,7 @@ interface InvokeFault {
   readonly httpStatus?: number | undefined;
 }
 
-function invokeFault({ remoteName, message, ...rest }: InvokeFault): HandlerFault {
+function invokeFault({ remoteName, message, ...rest }: InvokeFault): NamedFault {
   const texts = { remoteName: textOf(remoteName), message: textOf(message) };
   return { fault: new Fault({ status: Status.Invoke, ...texts, ...rest }), name: 'InvokeError' };
 }

@@ -2,14 +2,14 @@ import { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
 import { Status } from '../../protocol/status.js';
-import { nameOf, toErrorFrame } from '../../protocol/wire-error.js';
+import { type NamedFault, nameOf, toErrorFrame } from '../../protocol/wire-error.js';
 import { ChannelInbox, type WaitingRead } from './channel-inbox.js';
 import type { ChannelHost, ChannelOptions } from './channel-options.js';
 import { ChannelOutbox } from './channel-outbox.js';
 import { ChannelProcessing, type DeclareOutcome } from '../../pipeline/processed-channel.js';
 import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
 import type { ChannelMessage } from './message-queue.js';
-import type { MessageView, NamedFault } from '../../pipeline/message-view.js';
+import type { MessageView } from '../../pipeline/message-view.js';
 import type { Exchange } from '../../pipeline/exchange.js';
 import { ScopedSignal } from '../context/scoped-signal.js';
 

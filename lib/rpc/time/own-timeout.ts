@@ -2,7 +2,7 @@ import type { Clock } from '../../protocol/clock.js';
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import type { Expiring } from './deadline-queue.js';
-import type { NamedFault } from '../../pipeline/message-view.js';
+import type { NamedFault } from '../../protocol/wire-error.js';
 
 /** What rap's server calls the end of a call's time. */
 export const RUN_TIMEOUT = 'RpcRunTimeError';
