@@ -8,10 +8,9 @@ import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
-import { Peer } from '../rpc/connection/peer.js';
-import type { PeerOwner } from '../rpc/connection/peer-options.js';
+import { type ClientOwner, ClientPeer } from '../rpc/client/client-peer.js';
+import type { CallingPath } from '../rpc/client/calling.js';
 import type { PendingCall, PendingCallOwner } from '../rpc/client/pending-call.js';
-import type { Processors } from '../pipeline/exchange.js';
 import type { ConnectionSecurity } from '../rpc/connection/security.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
 
@@ -35,8 +34,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** What works on each message. */
-  readonly processors?: Processors | undefined;
+  /** The way of calls. Default: straight. */
+  readonly calling?: CallingPath | undefined;
   /** Secures every connection. */
   readonly security?: ConnectionSecurity | undefined;
   /** `undefined`: a lost connection comes back with the next call only. */
@@ -54,8 +53,8 @@ export interface ConnectionOptions {
  */
 type State =
   | { readonly name: 'idle' }
-  | { readonly name: 'connecting'; peer: Peer | undefined }
-  | { readonly name: 'open'; readonly peer: Peer }
+  | { readonly name: 'connecting'; peer: ClientPeer | undefined }
+  | { readonly name: 'open'; readonly peer: ClientPeer }
   | { readonly name: 'waiting'; readonly timer: Timer };
 
 /**
@@ -64,14 +63,14 @@ type State =
  * A first connection that fails tells all who wait at once: the address may be wrong. After that, calls wait through an
  * outage as long as their own time allows, since a restart is over in moments.
  */
-export class Connection implements PeerOwner {
+export class Connection implements ClientOwner {
   #state: State = { name: 'idle' };
   #wasOpen = false;
   readonly #waiters = new Set<Waiter>();
   /** Bytes of the bodies of calls that wait for a connection. */
   #waitingBytes = 0;
   /** Peers that finish their calls after the server said shutdown. */
-  readonly #draining = new Set<Peer>();
+  readonly #draining = new Set<ClientPeer>();
   /** Calls that a server which shuts down did not get; they go to the next connection. */
   readonly #unsent: UnsentCalls;
   readonly #drained: (() => void)[] = [];
@@ -89,7 +88,7 @@ export class Connection implements PeerOwner {
   }
 
   /** The open connection, for calls that need not wait. */
-  get peer(): Peer | undefined {
+  get peer(): ClientPeer | undefined {
     const state = this.#state;
     // a peer that fails its calls just now tells of its end only afterwards
     return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
@@ -97,8 +96,8 @@ export class Connection implements PeerOwner {
 
   /** A body as it is now, for a call that waits. @throws {@link Fault} where it cannot be encoded */
   hold(body: unknown): unknown {
-    const { limits, processors } = this.options;
-    return hold(body, limits, processors !== undefined);
+    const { limits, calling } = this.options;
+    return hold(body, limits, calling?.holdsValues === true);
   }
 
   /**
@@ -107,7 +106,7 @@ export class Connection implements PeerOwner {
    * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
    * phase `connect` where that takes too long.
    */
-  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<Peer> {
+  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
     const until = this.options.clock.now() + timeoutMs;
     for (;;) {
       const peer =
@@ -118,7 +117,7 @@ export class Connection implements PeerOwner {
     }
   }
 
-  #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<Peer> {
+  #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<ClientPeer> {
     const { limits, deadlines } = this.options;
     const isFull = this.#waitingBytes > limits.maxQueuedBytes;
     if (isFull || this.#waiters.size >= limits.maxQueuedCalls) {
@@ -205,7 +204,7 @@ export class Connection implements PeerOwner {
 
   // --- what the peer tells ------------------------------------------------------------------------------------
 
-  onOpen(peer: Peer): void {
+  onOpen(peer: ClientPeer): void {
     if (this.#state.name !== 'connecting' || this.#state.peer !== peer) return;
     this.#state = { name: 'open', peer };
     this.#wasOpen = true;
@@ -215,7 +214,7 @@ export class Connection implements PeerOwner {
     for (const waiter of Array.from(this.#waiters)) waiter.settle(peer);
   }
 
-  onShutdown(peer: Peer, unsent: PendingCall[]): void {
+  onShutdown(peer: ClientPeer, unsent: PendingCall[]): void {
     this.#draining.add(peer);
     for (const call of unsent) this.#unsent.add(call);
     this.#holdProcess();
@@ -223,20 +222,12 @@ export class Connection implements PeerOwner {
     this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
   }
 
-  onClose(peer: Peer, reason: Fault): void {
+  onClose(peer: ClientPeer, reason: Fault): void {
     this.#draining.delete(peer);
     if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
     if (state.name === 'open' && state.peer === peer) this.#lost(reason);
     if (state.name === 'connecting' && state.peer === peer) this.#lost(reason, this.#unreachable(reason));
-  }
-
-  onCall(): void {
-    // a client serves no calls; a peer in its role hands on none
-  }
-
-  onChannel(): void {
-    // nor channels
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------
@@ -263,10 +254,9 @@ export class Connection implements PeerOwner {
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, deadlines, processors, security } = this.options;
+    const { limits, keepAlive, deadlines, calling, security } = this.options;
     const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
-    attempt.peer = new Peer(link, {
-      role: 'client',
+    attempt.peer = new ClientPeer(link, {
       security,
       owner: this,
       limits: { ...limits, openTimeoutMs },
@@ -274,7 +264,7 @@ export class Connection implements PeerOwner {
       clock,
       deadlines,
       metadata,
-      processors,
+      calling,
     });
     try {
       attempt.peer.start();
@@ -372,12 +362,12 @@ class Waiter extends Expiring {
     private readonly what: string,
     private readonly timeoutMs: number,
     private readonly where: string,
-    private readonly sink: { done(result: Peer | Fault): void },
+    private readonly sink: { done(result: ClientPeer | Fault): void },
   ) {
     super();
   }
 
-  settle(result: Peer | Fault): void {
+  settle(result: ClientPeer | Fault): void {
     this.sink.done(result);
   }
 

@@ -4,8 +4,10 @@ import { Fault, LocalCode } from '../../lib/protocol/fault.js';
 import type { Link } from '../../lib/protocol/link.js';
 import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
-import { CLIENT_KEEP_ALIVE, DEFAULT_LIMITS, SERVER_KEEP_ALIVE } from '../../lib/rpc/limits.js';
-import { Peer } from '../../lib/rpc/connection/peer.js';
+import { CLIENT_KEEP_ALIVE, DEFAULT_LIMITS, serverLoad, SERVER_KEEP_ALIVE } from '../../lib/rpc/limits.js';
+import type { ClientPeer } from '../../lib/rpc/client/client-peer.js';
+import { Load } from '../../lib/rpc/load.js';
+import { ServerPeer } from '../../lib/rpc/server/server-peer.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 import { LinkedLinks } from '../helpers/linked-links.js';
 import { CountingClock, RecordingOwner, RecordingSink, requestOf } from '../helpers/peer-pair.js';
@@ -14,7 +16,7 @@ import { CountingClock, RecordingOwner, RecordingSink, requestOf } from '../help
 class Dial {
   readonly links = new LinkedLinks();
   readonly owner = new RecordingOwner();
-  server: Peer | undefined;
+  server: ServerPeer | undefined;
   readonly result: Promise<Link>;
   #resolve!: (link: Link) => void;
   #reject!: (error: unknown) => void;
@@ -35,14 +37,14 @@ class Dial {
 
   /** The connection is there; a server of this project answers. */
   async succeed(): Promise<void> {
-    this.server = new Peer(this.links.server, {
-      role: 'server',
+    this.server = new ServerPeer(this.links.server, {
       owner: this.owner,
       limits: DEFAULT_LIMITS,
       keepAlive: SERVER_KEEP_ALIVE,
       clock: this.world.clock,
       deadlines: this.world.deadlines,
-      connectionId: `conn-${this.world.dials.indexOf(this)}`,
+      load: new Load(serverLoad(DEFAULT_LIMITS)),
+      id: `conn-${this.world.dials.indexOf(this)}`,
     });
     this.server.start();
     await this.reach();
@@ -126,10 +128,10 @@ class World {
 
 /** Outcome of a promise, to be looked at without waiting. */
 class Outcome {
-  value: Peer | undefined;
+  value: ClientPeer | undefined;
   error: Fault | undefined;
 
-  constructor(promise: Promise<Peer>) {
+  constructor(promise: Promise<ClientPeer>) {
     promise.then(
       (value) => (this.value = value),
       (error: Fault) => (this.error = error),
@@ -428,7 +430,7 @@ describe('a connection that was open and is lost', () => {
   });
 
   it('keeps the process alive for calls that a server which shuts down did not get', async () => {
-    const limits = { ...DEFAULT_LIMITS, maxInFlight: 1 };
+    const limits = { ...DEFAULT_LIMITS, serverLoad, maxInFlight: 1 };
     const first = await (fresh({ limits }), world.open());
     const [running, waiting] = [new RecordingSink(), new RecordingSink()];
     for (const sink of [running, waiting]) world.connection.peer?.call(requestOf(), sink);
@@ -506,7 +508,7 @@ describe('a connection that was open and is lost', () => {
   it('is no place for a call that is made from the failure of another', async () => {
     const first = await (fresh(), world.open());
     const dead = world.connection.peer;
-    let seen: Peer | undefined = dead;
+    let seen: ClientPeer | undefined = dead;
     dead?.call(requestOf(), {
       resolve: () => {},
       reject: () => (seen = world.connection.peer),
@@ -521,7 +523,7 @@ describe('a connection that was open and is lost', () => {
 describe('shutdown', () => {
   it('moves later calls to a new connection, while the old one finishes', async () => {
     const first = await (fresh(), world.open());
-    const old = world.connection.peer as Peer;
+    const old = world.connection.peer as ClientPeer;
     const sink = new RecordingSink();
     old.call(requestOf('runs'), sink);
     await world.settle();
@@ -543,10 +545,10 @@ describe('shutdown', () => {
   });
 
   it('takes the calls that waited for a slot along: none is lost, and each has its own time', async () => {
-    const limits = { ...DEFAULT_LIMITS, maxInFlight: 1 };
+    const limits = { ...DEFAULT_LIMITS, serverLoad, maxInFlight: 1 };
     const first = await (fresh({ limits }), world.open());
     const sinks = ['runs', 'waits', 'short', 'given up', 'waits, too'].map(() => new RecordingSink());
-    const old = world.connection.peer as Peer;
+    const old = world.connection.peer as ClientPeer;
     const [, , , givenUp] = sinks.map((sink, i) =>
       old.call(requestOf(i, { timeoutMs: i === 2 ? 40 : 10_000, tellTimeLeft: true }), sink),
     );
@@ -577,7 +579,7 @@ describe('shutdown', () => {
   });
 
   it('fails the calls that waited for a slot where no connection takes them', async () => {
-    const limits = { ...DEFAULT_LIMITS, maxInFlight: 1 };
+    const limits = { ...DEFAULT_LIMITS, serverLoad, maxInFlight: 1 };
     const first = await (fresh({ limits }), world.open());
     const sinks = [new RecordingSink(), new RecordingSink()];
     for (const sink of sinks) world.connection.peer?.call(requestOf(), sink);
@@ -603,7 +605,7 @@ describe('shutdown', () => {
 
   it('does not count as a failure of the new connection when the old one goes', async () => {
     const first = await (fresh(), world.open());
-    const old = world.connection.peer as Peer;
+    const old = world.connection.peer as ClientPeer;
     old.call(requestOf(), new RecordingSink());
     await world.settle();
     first.server?.drain(3_000);
@@ -676,7 +678,7 @@ describe('close', () => {
 
   it('ends the open connection, the draining ones, and the waiting for the next attempt', async () => {
     const first = await (fresh(), world.open());
-    const old = world.connection.peer as Peer;
+    const old = world.connection.peer as ClientPeer;
     const sink = new RecordingSink();
     old.call(requestOf(), sink);
     await world.settle();
@@ -711,7 +713,7 @@ describe('close', () => {
 });
 
 describe('the time to connect', () => {
-  const limits = { ...DEFAULT_LIMITS, openTimeoutMs: 9_000 };
+  const limits = { ...DEFAULT_LIMITS, serverLoad, openTimeoutMs: 9_000 };
 
   it('is one for reaching the server and for its answer to DECLARE', async () => {
     const first = fresh({ limits }).acquire(60_000);

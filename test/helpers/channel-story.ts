@@ -168,7 +168,7 @@ export class ChannelStory {
     if (!incoming || talk.accepted || this.pair.server.state === 'closed') return;
     talk.accepted = true;
     if ('channel' in incoming) {
-      if (!incoming.channel.isClosed) this.pair.server.acceptChannel(incoming);
+      if (!incoming.channel.isClosed) incoming.open();
     } else {
       const stream = incoming.turnIntoStream();
       if (stream) server.attach(stream);

@@ -4,12 +4,9 @@ import { Status } from '../../protocol/status.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { allowManyListeners } from '../../rpc/context/listeners.js';
-import {
-  callTimeout,
-  type CallTiming,
-  type PendingCall,
-  type ReplySink,
-} from '../../rpc/client/pending-call.js';
+import type { ReplySink } from '../../rpc/client/call-request.js';
+import { callTimeout, type CallTiming } from '../../rpc/client/call-timeout.js';
+import type { PendingCall } from '../../rpc/client/pending-call.js';
 import type { CallPlan } from './call-plan.js';
 import { callError, type MadeCall } from '../errors/failed-call.js';
 

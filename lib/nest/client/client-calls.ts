@@ -8,8 +8,8 @@ import type { Channel } from '../../rpc/channel/channel.js';
 import { ChannelLimit } from '../../rpc/client/channel-limit.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { type DeadlineQueue, TimeLimit } from '../../rpc/time/deadline-queue.js';
-import type { Peer } from '../../rpc/connection/peer.js';
-import { callTimeout, type CallTiming } from '../../rpc/client/pending-call.js';
+import type { ClientPeer } from '../../rpc/client/client-peer.js';
+import { callTimeout, type CallTiming } from '../../rpc/client/call-timeout.js';
 import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
 import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn, unlessAborted } from './client-limits.js';
@@ -202,7 +202,7 @@ export class ClientCalls {
   }
 
   #sendTo<T>(
-    peer: Peer,
+    peer: ClientPeer,
     plan: CallPlan,
     body: unknown,
     leftMs: number | undefined,

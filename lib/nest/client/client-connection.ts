@@ -14,6 +14,7 @@ import { endpointOf, reconnectOf, type RapClientOptions } from './client-options
 import { toRapError } from '../errors/errors.js';
 import { handlerFault } from '../errors/handler-fault.js';
 import { isObject } from '../validation/known-options.js';
+import { callingThrough } from '../../pipeline/paths.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';
 
 const logger = new Logger('RapClient');
@@ -62,6 +63,11 @@ export function clientConnection(
     });
     return { metadata: told ?? {}, dial: () => reach(secure) };
   };
+  const processors = loadProcessors(options.processors, {
+    toFault: handlerFault,
+    toPublic: toRapError,
+    onError: logError,
+  });
   return new Connection({
     prepare: lifecycle || isAsked ? prepare : undefined,
     dial: () => reach(tls as Exclude<typeof tls, () => unknown>),
@@ -71,11 +77,7 @@ export function clientConnection(
     clock: systemClock,
     deadlines,
     metadata: metadata as Exclude<typeof metadata, () => unknown>,
-    processors: loadProcessors(options.processors, {
-      toFault: handlerFault,
-      toPublic: toRapError,
-      onError: logError,
-    }),
+    calling: processors && callingThrough(processors),
     security,
     reconnect: reconnectOf(options.reconnect),
     onStatus,

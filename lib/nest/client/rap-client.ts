@@ -7,7 +7,7 @@ import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import type { Peer } from '../../rpc/connection/peer.js';
+import type { ClientPeer } from '../../rpc/client/client-peer.js';
 import { CallPlanner } from './call-plan.js';
 import { followCallScopes, runInSession } from '../handlers/call-scope.js';
 import type { Outcome } from './client-attempt.js';
@@ -406,7 +406,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     };
   }
 
-  async #acquire(what: string, timeoutMs: number): Promise<Peer> {
+  async #acquire(what: string, timeoutMs: number): Promise<ClientPeer> {
     const since = systemClock.now();
     try {
       return await this.#connection.acquire(what, timeoutMs);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Peer } from '../../rpc/connection/peer.js';
+import type { ClientPeer } from '../../rpc/client/client-peer.js';
 import { connectionLost } from '../../rpc/connection/connection-lost.js';
 import type { RapCallOptions } from './client-options.js';
 import type { RapChannel } from '../streams/rap-channel.js';
@@ -35,7 +35,7 @@ export class RapSession {
   /** @internal */
   constructor(
     private readonly client: SessionClient,
-    private readonly peer: Peer,
+    private readonly peer: ClientPeer,
   ) {}
 
   /** As the client's `call`. */
@@ -83,7 +83,7 @@ export class RapSession {
   }
 
   /** @internal The connection that the session lives on. @throws ConnectionLostError where the session is gone */
-  connection(): Peer {
+  connection(): ClientPeer {
     if (this.#closed) throw toRapError(connectionLost('the session is closed', undefined, 'no'));
     if (this.peer.state !== 'open') {
       throw toRapError(

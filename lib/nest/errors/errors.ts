@@ -4,7 +4,7 @@ import { CODE_BY_STATUS, Status } from '../../protocol/status.js';
 import { isHttpErrorStatus } from '../../protocol/wire-error.js';
 import { brand, isInstance } from './error-brand.js';
 import { registeredErrorOf } from './registered-errors.js';
-import { ThrownFault } from '../../pipeline/exchange.js';
+import { ThrownFault } from '../../pipeline/thrown-fault.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {

@@ -3,7 +3,7 @@ import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
-import { ThrownFault } from '../../pipeline/exchange.js';
+import { ThrownFault } from '../../pipeline/thrown-fault.js';
 import { type FailedCall, toRapError } from './errors.js';
 
 /** A call, stream or channel of a client, and when it began. */

@@ -1,7 +1,7 @@
 import type { Header } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
-import { IncomingCall } from '../../rpc/server/incoming-call.js';
+import { kindOf } from '../../pipeline/processed-incoming.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { RapHandlerInfo } from './handler-registry.js';
 
 /** A call, event or channel as `authorize` sees it, before anything of Nest runs. */
@@ -33,13 +33,13 @@ export interface AuthorizeRule {
 /** Asks the user's function. `answer` is called once; at once where the function answers at once. */
 export function askWhetherAllowed(
   { authorize, isLocal }: AuthorizeRule,
-  incoming: Incoming,
+  incoming: AnyIncoming,
   handler: RapHandlerInfo,
   answer: (allowed: boolean, error?: unknown) => void,
 ): void {
   let verdict: unknown;
   try {
-    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.peer.remote)), handler);
+    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.connection.remote)), handler);
   } catch (error) {
     return answer(false, error ?? 'it threw nothing');
   }
@@ -51,15 +51,14 @@ export function askWhetherAllowed(
   );
 }
 
-function requestOf(incoming: Incoming, target: string, isLocal: boolean): RapAuthorizeRequest {
-  const { header, peer } = incoming;
-  const isCall = incoming instanceof IncomingCall;
+function requestOf(incoming: AnyIncoming, target: string, isLocal: boolean): RapAuthorizeRequest {
+  const { header, connection } = incoming;
   return {
-    kind: isCall ? (incoming.oneWay ? 'event' : 'call') : 'channel',
+    kind: kindOf(incoming),
     target,
     header,
-    peer: peer.remote,
-    metadata: peer.metadata,
+    peer: connection.remote,
+    metadata: connection.metadata,
     isLocal,
   };
 }

@@ -2,12 +2,13 @@ import { AsyncResource } from 'node:async_hooks';
 import { isObservable } from 'rxjs';
 import { detailsTravel } from '../../protocol/error-details.js';
 import { TimeLimit } from '../../rpc/time/deadline-queue.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import { aroundCall } from '../../pipeline/compose.js';
 import type { ChannelMessage } from '../../rpc/channel/message-queue.js';
 import { MessageView } from '../../pipeline/message-view.js';
+import { contextOf } from '../../pipeline/processed-incoming.js';
 import type { MessageMiddleware } from '../../pipeline/api.js';
 import { pumpAnswer } from './answer-sink.js';
 import { runInScope } from '../handlers/call-scope.js';
@@ -76,22 +77,22 @@ export class CallDispatcher {
   /** A channel: its handler gets it as its payload. */
   converse(incoming: IncomingChannel, route: Route): void {
     if (!incoming.takeSlot()) return;
-    incoming.peer.acceptChannel(incoming);
+    incoming.open();
     if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
     this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
   }
 
   /** A stream: its handler gets the channel's first message as its payload, which must come within `patienceMs`. */
   stream(incoming: IncomingChannel, route: Route, patienceMs: number): void {
-    const { peer, channel } = incoming;
-    peer.acceptChannel(incoming);
+    const { deadlines, channel } = incoming;
+    incoming.open();
     if (incoming.settled) return incoming.ended();
     const limit = new TimeLimit(() => incoming.fail(parametersFault(route, patienceMs), 'ChannelError'));
-    peer.deadlines.add(limit, patienceMs);
-    channel.whenClosed(() => peer.deadlines.remove(limit));
+    deadlines.add(limit, patienceMs);
+    channel.whenClosed(() => deadlines.remove(limit));
     channel.read().then(
       (parameters) => {
-        peer.deadlines.remove(limit);
+        deadlines.remove(limit);
         if (parameters && !incoming.takeSlot()) return;
         channel.expectNoMessages();
         if (incoming.settled) return incoming.ended();
@@ -110,7 +111,7 @@ export class CallDispatcher {
   }
 
   /** Runs the hooks of Nest around `work`, which never rejects. */
-  #begin(incoming: Incoming, route: Route, work: (context: RapContext) => Promise<void>): void {
+  #begin(incoming: AnyIncoming, route: Route, work: (context: RapContext) => Promise<void>): void {
     const context = new RapContext(incoming, route);
     const { hooks } = this.options;
     const run = (): Promise<void> => {
@@ -171,7 +172,7 @@ export class CallDispatcher {
     route: Route,
     context: RapContext,
   ): Promise<void> {
-    const callContext = call.peer.contextOf(call, call.oneWay ? 'event' : 'call');
+    const callContext = contextOf(call);
     const view = new MessageView(callContext, undefined, call.header, call.body, call.bytes);
     let running: Promise<unknown> | undefined;
     let isAnswered = false;
@@ -180,7 +181,7 @@ export class CallDispatcher {
       if (isAnswered) return Promise.reject(new Error(`${route.target} is answered: next() comes too late`));
       // nobody waits any more: not worth the handler's time
       if (call.settled) return Promise.reject(toRapError(call.signal.reason));
-      call.accept(view);
+      call.accept(view.changedHeader, view.body);
       running = this.#result(call, route, context);
       return running;
     };
@@ -276,12 +277,12 @@ export class CallDispatcher {
   /** Runs middleware around the handler of a stream: `next()` resolves when that has ended. */
   async #streamThrough(middleware: readonly MessageMiddleware[], job: StreamJob): Promise<void> {
     const { incoming, route, context, parameters } = job;
-    const callContext = incoming.peer.contextOf(incoming, 'channel');
+    const callContext = contextOf(incoming);
     const view = new MessageView(callContext, undefined, incoming.header, parameters.body, parameters.bytes);
     let running: Promise<void> | undefined;
     const handle = (): Promise<void> => {
       if (incoming.settled) return Promise.reject(toRapError(incoming.signal.reason));
-      incoming.acceptParameters(view);
+      incoming.acceptParameters(view.changedHeader);
       running = this.#run(view.body, job).catch((error: unknown) => {
         throw callerError(this.#seen(error, incoming, context)); // as middleware sees it, and the caller after it
       });
@@ -300,19 +301,18 @@ export class CallDispatcher {
 
   /** Runs the handler, which has the time of a call until it has given a stream, and sends that. */
   async #run(body: unknown, { incoming, route, context, patienceMs }: StreamJob): Promise<void> {
-    const { deadlines } = incoming.peer;
     const hasOwnLimit = incoming.timeLeftMs !== undefined;
     if (!hasOwnLimit) incoming.limitRun(patienceMs);
     const codec = this.options.codec();
     const decoded = codec ? await codec.decode(route, { id: incoming.id, body }) : body;
     const result: unknown = await unfiltered(route.handler(decoded, context));
-    if (!hasOwnLimit) deadlines.remove(incoming);
+    if (!hasOwnLimit) incoming.unlimit();
     if (!isValues(result)) throw unaryFault(route);
     await pump(result, incoming.channel, context.items);
     context.assertNotKept();
   }
 
-  #fail(error: unknown, incoming: Incoming, context: RapContext): void {
+  #fail(error: unknown, incoming: AnyIncoming, context: RapContext): void {
     const { fault, name } = handlerFault(this.#seen(error, incoming, context));
     if (fault.details !== undefined) this.#checkDetails(fault.details, context);
     incoming.fail(fault, name);
@@ -320,9 +320,9 @@ export class CallDispatcher {
   }
 
   /** The error that the caller sees. */
-  #seen(error: unknown, incoming: Incoming, context: RapContext): unknown {
+  #seen(error: unknown, incoming: AnyIncoming, context: RapContext): unknown {
     const seen = error instanceof UnfilteredError ? this.#masked(error.error) : this.#exposed(error, context);
-    const isEvent = incoming instanceof IncomingCall && incoming.oneWay;
+    const isEvent = incoming.kind === 'call' && incoming.oneWay;
     // nobody is told of an event that fails, and Nest logs all but these
     if (isEvent && isMeantForCaller(seen) && seen === context.failure)
       this.#guarded(() => this.options.onError(seen));

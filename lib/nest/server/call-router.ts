@@ -3,10 +3,10 @@ import { Fault } from '../../protocol/fault.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
-import { IncomingCall } from '../../rpc/server/incoming-call.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
+import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
-import type { Peer } from '../../rpc/connection/peer.js';
+import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
 import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry, Route } from './handler-registry.js';
@@ -20,9 +20,9 @@ export interface CallRouterOptions {
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
   /** One line of the log, if it has room; says whether it has. */
-  readonly log: (peer: Peer, message: () => string) => boolean;
+  readonly log: (connection: ConnectionInfo, message: () => string) => boolean;
   /** One line of the log for each connection at most. */
-  readonly logOnce: (peer: Peer, message: string) => void;
+  readonly logOnce: (connection: ConnectionInfo, message: string) => void;
 }
 
 const MAX_SHOWN = 256;
@@ -41,8 +41,8 @@ export class CallRouter {
   }
 
   /** Processors come first, and their time counts. False where it has none left. */
-  onArrival(incoming: Incoming): boolean {
-    const isCall = incoming instanceof IncomingCall;
+  onArrival(incoming: AnyIncoming): boolean {
+    const isCall = incoming.kind === 'call';
     const route = this.#route(incoming);
     return limit(incoming, route?.timeoutMs ?? (isCall ? this.options.runTimeoutMs : Infinity));
   }
@@ -65,9 +65,9 @@ export class CallRouter {
     else this.#dispatch(incoming, route);
   }
 
-  #dispatch(incoming: IncomingCall | IncomingChannel, route: Route): void {
+  #dispatch(incoming: AnyIncoming, route: Route): void {
     const { dispatcher } = this.options;
-    if (incoming instanceof IncomingCall) {
+    if (incoming.kind === 'call') {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
@@ -77,7 +77,7 @@ export class CallRouter {
   }
 
   /** The user's `authorize` decides, now or later. */
-  #ask(rule: AuthorizeRule, incoming: IncomingCall | IncomingChannel, route: Route): void {
+  #ask(rule: AuthorizeRule, incoming: AnyIncoming, route: Route): void {
     const members = route.members ?? [route];
     const found = new Set<Route>();
     let open = members.length;
@@ -86,7 +86,7 @@ export class CallRouter {
         open -= 1;
         if (allowed) found.add(member);
         if (error !== undefined && !incoming.settled)
-          this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+          this.options.logOnce(incoming.connection, `authorize failed for ${route.target}: ${textOf(error)}`);
         if (open > 0) return;
         if (incoming.settled)
           incoming.ended(); // nobody waits for it any more
@@ -96,28 +96,28 @@ export class CallRouter {
     }
   }
 
-  #route(incoming: Incoming): Route | undefined {
+  #route(incoming: AnyIncoming): Route | undefined {
     const { registry, authorize } = this.options;
     const { target } = incoming.header;
     if (typeof target !== 'string') return undefined;
-    const isCall = incoming instanceof IncomingCall;
+    const isCall = incoming.kind === 'call';
     const request = isCall ? registry.request(target) : registry.channel(target);
     const event = registry.event(target);
     const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
     if (!route || authorize || (!route.isPrivate && !route.members)) return route;
-    return this.options.isLocal(incoming.peer.remote) ? route : route.publicPart;
+    return this.options.isLocal(incoming.connection.remote) ? route : route.publicPart;
   }
 
   /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
-  #refuse(incoming: Incoming): void {
-    const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
+  #refuse(incoming: AnyIncoming): void {
+    const kind = incoming.kind === 'call' && incoming.oneWay ? 'event' : 'function';
     const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
     fail(incoming, fault, 'FuncNotFoundError');
     const shown = `${kind} ${JSON.stringify(target.slice(0, MAX_SHOWN))}`;
     if (this.#unknown.has(shown)) return;
-    const hasRoom = this.options.log(incoming.peer, () => {
+    const hasRoom = this.options.log(incoming.connection, () => {
       // looking for it takes time, which a peer that asks again and again is not given
       const nearest = this.options.registry.nearest(target);
       return `no handler for ${shown}${nearest ? `; did they mean ${nearest}?` : ''}`;
@@ -139,14 +139,15 @@ function someOf(route: Route, found: ReadonlySet<Route>): Route {
   return route.routeOfSome?.(members) ?? route;
 }
 
-function fail(incoming: Incoming, fault: Fault, name: string): void {
+function fail(incoming: AnyIncoming, fault: Fault, name: string): void {
   incoming.fail(fault, name);
   incoming.ended();
 }
 
 /** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
-function limit(incoming: Incoming, ownMs: number): boolean {
-  if (incoming.exchange) return true; // it has had it since its arrival
+function limit(incoming: AnyIncoming, ownMs: number): boolean {
+  if (incoming.hasLimit) return true; // it has had it since its arrival
+  incoming.hasLimit = true;
   const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
   if (leftMs <= 0) {
     incoming.expire();
@@ -158,11 +159,11 @@ function limit(incoming: Incoming, ownMs: number): boolean {
 }
 
 /** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
-function callerTimeLeftMs({ header, peer }: Incoming): number {
+function callerTimeLeftMs({ header, connection }: AnyIncoming): number {
   const { timeout_ms: timeoutMs } = header;
   const deadline = header['X-rap-deadline'];
   return Math.min(
-    isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
+    isTime(timeoutMs) && connection.has(Extension.Deadline) ? timeoutMs : Infinity,
     isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
   );
 }

@@ -17,11 +17,11 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
   ) {
     super();
     allowManyListeners(this.signal);
-    const { signal, peer } = incoming;
+    const { signal, deadlines } = incoming;
     if (signal.aborted) this.#abort();
     else {
       signal.addEventListener('abort', this.#abort, { once: true });
-      peer.deadlines.add(this, ms);
+      deadlines.add(this, ms);
     }
   }
 
@@ -30,7 +30,7 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
   }
 
   get timeLeftMs(): number | undefined {
-    return this.incoming.peer.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
+    return this.incoming.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
   }
 
   /** The handler is told to stop; those beside it go on. */
@@ -46,7 +46,7 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
 
   /** The handler has ended. */
   end(): void {
-    this.incoming.peer.deadlines.remove(this);
+    this.incoming.deadlines.remove(this);
     this.incoming.signal.removeEventListener('abort', this.#abort);
   }
 }

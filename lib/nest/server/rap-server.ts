@@ -8,7 +8,8 @@ import type { SocketLink } from '../../net/socket-link.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
-import type { Processors } from '../../pipeline/exchange.js';
+import { servingThrough } from '../../pipeline/paths.js';
+import type { ServingPath } from '../../rpc/server/serving.js';
 import { securityOf } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
@@ -91,7 +92,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),
-      processors: this.#processors(),
+      serving: this.#serving(),
       middleware: middleware.connection,
       onArrival: (incoming) => this.#router.onArrival(incoming),
       onCall: (call) => this.#router.onCall(call),
@@ -347,14 +348,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   // --- what the layers below are given -------------------------------------------------------------------------
 
-  #processors(): Processors | undefined {
+  #serving(): ServingPath | undefined {
     const onError = (error: unknown): void => this.#logged(error);
     const isExposed = this.#options.exposeErrors ?? false;
-    return loadProcessors(this.#options.processors, {
+    const processors = loadProcessors(this.#options.processors, {
       toFault: (error) => handlerFault(isExposed ? error : maskError(error, onError)),
       toPublic: toRapError,
       onError,
     });
+    return processors && servingThrough(processors);
   }
 
   /** What the log is told of errors, within bounds: a peer may cause one with each call, or each connection. */

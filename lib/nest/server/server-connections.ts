@@ -7,15 +7,16 @@ import type { Link } from '../../protocol/link.js';
 import { CleanContext } from '../../rpc/context/async-context.js';
 import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { aroundConnection } from '../../pipeline/compose.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import { addressLoad, type KeepAliveOptions, type RapLimits, serverLoad } from '../../rpc/limits.js';
 import { Load } from '../../rpc/load.js';
-import { Peer } from '../../rpc/connection/peer.js';
-import type { PeerOwner } from '../../rpc/connection/peer-options.js';
+import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
+import { type ServerOwner, ServerPeer } from '../../rpc/server/server-peer.js';
+import type { ServingPath } from '../../rpc/server/serving.js';
+import { connectionView } from '../../pipeline/connection-view.js';
 import type { ConnectionMiddleware } from '../../pipeline/api.js';
-import type { Processors } from '../../pipeline/exchange.js';
 import { RapError, toRapError } from '../errors/errors.js';
 import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { AddressShares } from './address-shares.js';
@@ -27,10 +28,11 @@ export interface ServerConnectionsOptions {
   readonly keepAlive: KeepAliveOptions;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
-  readonly processors: Processors | undefined;
+  /** The way of calls and channels to their handlers; `undefined`: straight. */
+  readonly serving: ServingPath | undefined;
   /** Decides on connections before anything is read from them; `undefined` where there is none. */
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
-  readonly onArrival: (incoming: Incoming) => boolean;
+  readonly onArrival: (incoming: AnyIncoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
   readonly onChannel: (incoming: IncomingChannel) => void;
   readonly onEvent: <K extends 'connection' | 'disconnect'>(
@@ -43,12 +45,12 @@ export interface ServerConnectionsOptions {
 }
 
 /** All connections of a server: admits them within the limits, counts, and drains them. */
-export class ServerConnections implements PeerOwner {
-  readonly #peers = new Set<Peer>();
-  readonly #opening = new Set<Peer>();
+export class ServerConnections implements ServerOwner {
+  readonly #peers = new Set<ServerPeer>();
+  readonly #opening = new Set<ServerPeer>();
   readonly #load: Load;
   readonly #addresses: AddressShares;
-  readonly #logged = new WeakSet<Peer>();
+  readonly #logged = new WeakSet<ConnectionInfo>();
   /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
   #context = new CleanContext();
   #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
@@ -61,10 +63,9 @@ export class ServerConnections implements PeerOwner {
   }
 
   accept(link: Link): void {
-    const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
+    const { limits, keepAlive, clock, deadlines, serving, middleware, security } = this.options;
     const refusal = this.#refusalOf(link);
-    const peer = new Peer(link, {
-      role: 'server',
+    const peer = new ServerPeer(link, {
       security,
       owner: this,
       limits,
@@ -72,8 +73,8 @@ export class ServerConnections implements PeerOwner {
       clock,
       deadlines,
       load: this.#addresses.enter(link.remote),
-      connectionId: randomUUID(),
-      processors,
+      id: randomUUID(),
+      serving,
       context: this.#context,
     });
     this.#peers.add(peer);
@@ -101,8 +102,8 @@ export class ServerConnections implements PeerOwner {
   }
 
   /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
-  async #admit(peer: Peer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
-    const { connection } = peer;
+  async #admit(peer: ServerPeer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
+    const connection = connectionView(peer);
     let isServed = false;
     const serve = (): Promise<void> => {
       isServed = true;
@@ -148,26 +149,26 @@ export class ServerConnections implements PeerOwner {
   }
 
   /** One line a connection at most: a hostile peer must not fill the log. */
-  logOnce(peer: Peer, message: string): void {
+  logOnce(peer: ConnectionInfo, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
     this.log(peer, () => message);
   }
 
   /** Tells the log what a peer did, if it has room. @returns whether it has */
-  log({ remote }: Peer, message: () => string): boolean {
+  log({ remote }: ConnectionInfo, message: () => string): boolean {
     return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
   // --- what a peer tells --------------------------------------------------------------------------------------
 
-  onOpen(peer: Peer): void {
+  onOpen(peer: ServerPeer): void {
     this.#opening.delete(peer);
     this.#context.run((info) => this.options.onEvent('connection', info), undefined, infoOf(peer));
     if (this.#draining) peer.drain(this.#draining.graceMs);
   }
 
-  onArrival(incoming: Incoming): boolean {
+  onArrival(incoming: AnyIncoming): boolean {
     return this.options.onArrival(incoming);
   }
 
@@ -179,11 +180,7 @@ export class ServerConnections implements PeerOwner {
     this.options.onChannel(incoming);
   }
 
-  onShutdown(): void {
-    // only servers say it
-  }
-
-  onClose(peer: Peer, reason: Fault): void {
+  onClose(peer: ServerPeer, reason: Fault): void {
     this.#addresses.leave(peer.remote);
     this.#peers.delete(peer);
     this.#refusedCalls += peer.incoming.refused;
@@ -207,6 +204,6 @@ function textOf(error: unknown): string {
   }
 }
 
-function infoOf({ connectionId, remote, metadata }: Peer): RapConnectionInfo {
-  return { id: connectionId, peer: remote, metadata };
+function infoOf({ id, remote, metadata }: ConnectionInfo): RapConnectionInfo {
+  return { id, peer: remote, metadata };
 }
