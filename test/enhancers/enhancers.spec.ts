@@ -48,8 +48,8 @@ const wrap = (name: string): NestInterceptor => ({
   intercept: (_, next) => next.handle().pipe(map((value) => `${name}(${String(value)})`)),
 });
 
-describe('3 order of the pipeline', () => {
-  it('3.1 preRequest hook, guard, interceptor, pipe, handler, interceptor', async () => {
+describe('order of the pipeline', () => {
+  it('preRequest hook, guard, interceptor, pipe, handler, interceptor', async () => {
     const trace: string[] = [];
     class Guard implements CanActivate {
       canActivate(context: ExecutionContext): boolean {
@@ -93,7 +93,7 @@ describe('3 order of the pipeline', () => {
     expect(trace).toEqual(['hook', 'guard rpc OrderController.order', 'before', 'pipe', 'handler', 'after']);
   });
 
-  it('3.1 preRequest hooks nest in their order, wrap the answer, and may refuse', async () => {
+  it('preRequest hooks nest in their order, wrap the answer, and may refuse', async () => {
     const trace: string[] = [];
     @Controller()
     class HookedController {
@@ -119,7 +119,7 @@ describe('3 order of the pipeline', () => {
     expect(trace).toEqual(['handler']);
   });
 
-  it('3.1 a preRequest hook runs the handler in the async context it sets up', async () => {
+  it('a preRequest hook runs the handler in the async context it sets up', async () => {
     const { AsyncLocalStorage } = await import('node:async_hooks');
     const store = new AsyncLocalStorage<string>();
     @Controller()
@@ -140,13 +140,13 @@ describe('3 order of the pipeline', () => {
   });
 });
 
-describe('3 guards', () => {
+describe('guards', () => {
   const refusals: [string, () => ReturnType<CanActivate['canActivate']>][] = [
     ['false', () => false],
     ['a promise of false', () => Promise.resolve(false)],
     ['an Observable of false', () => of(false)],
   ];
-  it.each(refusals)('3.2 a guard that answers %s gives AuthError 401', async (_, refuse) => {
+  it.each(refusals)('a guard that answers %s gives AuthError 401', async (_, refuse) => {
     let ran = false;
     class Refusing implements CanActivate {
       canActivate = refuse;
@@ -168,7 +168,7 @@ describe('3 guards', () => {
     expect(ran).toBe(false);
   });
 
-  it('3.2 a guard that throws an error of its own keeps that error', async () => {
+  it('a guard that throws an error of its own keeps that error', async () => {
     class Throwing implements CanActivate {
       canActivate(): boolean {
         throw new AuthError('the token is over', { code: 'TOKEN_EXPIRED', details: { at: 1 } });
@@ -186,7 +186,7 @@ describe('3 guards', () => {
     expect(error).toMatchObject({ message: 'the token is over', code: 'TOKEN_EXPIRED', details: { at: 1 } });
   });
 
-  it('3.2 a guard sees handler metadata, the data and the RapContext with the connection', async () => {
+  it('a guard sees handler metadata, the data and the RapContext with the connection', async () => {
     class Roles implements CanActivate {
       constructor(@Inject(Reflector) private readonly reflector: Reflector) {}
       canActivate(context: ExecutionContext): boolean {
@@ -215,7 +215,7 @@ describe('3 guards', () => {
     );
   });
 
-  it('3.2 the guards of application, controller and method all have a say, in this order', async () => {
+  it('the guards of application, controller and method all have a say, in this order', async () => {
     const asked: string[] = [];
     const guard = (name: string): CanActivate => ({
       canActivate: () => {
@@ -242,8 +242,8 @@ describe('3 guards', () => {
   });
 });
 
-describe('3 interceptors', () => {
-  it('3.3 transform the result, also asynchronously and in several layers', async () => {
+describe('interceptors', () => {
+  it('transform the result, also asynchronously and in several layers', async () => {
     class Sync implements NestInterceptor {
       intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
         return next.handle().pipe(map((value) => `sync(${String(value)})`));
@@ -273,7 +273,7 @@ describe('3 interceptors', () => {
     expect(await client().call('layers')).toBe('settled(async(sync(x)))');
   });
 
-  it('3.3 may answer from a cache: the handler does not run', async () => {
+  it('may answer from a cache: the handler does not run', async () => {
     let ran = 0;
     class Cache implements NestInterceptor {
       intercept(): Observable<unknown> {
@@ -293,7 +293,7 @@ describe('3 interceptors', () => {
     expect(ran).toBe(0);
   });
 
-  it('3.3 a timeout interceptor ends a slow handler, and its error may be mapped', async () => {
+  it('a timeout interceptor ends a slow handler, and its error may be mapped', async () => {
     class Timeout implements NestInterceptor {
       intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
         return next.handle().pipe(
@@ -321,7 +321,7 @@ describe('3 interceptors', () => {
     expect(server.stats().inFlight).toBe(0);
   });
 
-  it('3.3 sees an error of the handler and may turn it into a value', async () => {
+  it('sees an error of the handler and may turn it into a value', async () => {
     const seen: unknown[] = [];
     class Recover implements NestInterceptor {
       intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -345,7 +345,7 @@ describe('3 interceptors', () => {
     expect(seen).toEqual([new TypeError('inner')]);
   });
 
-  it('3.3 global ones wrap those of controller and method', async () => {
+  it('global ones wrap those of controller and method', async () => {
     @UseInterceptors(wrap('controller'))
     @Controller()
     class WrappedController {
@@ -378,8 +378,8 @@ const filterTo = (name: string): ExceptionFilter => {
   return new To();
 };
 
-describe('3 exception filters', () => {
-  it('3.4 the filter of the method comes before that of the controller, and that before the global one', async () => {
+describe('exception filters', () => {
+  it('the filter of the method comes before that of the controller, and that before the global one', async () => {
     @UseFilters(filterTo('controller'))
     @Controller()
     class NearController {
@@ -407,7 +407,7 @@ describe('3 exception filters', () => {
     }
   });
 
-  it('3.4 catches what guards, pipes, interceptors, promises and Observables fail with', async () => {
+  it('catches what guards, pipes, interceptors, promises and Observables fail with', async () => {
     @UseFilters(filterTo('caught'))
     @Controller()
     class FailingController {
@@ -433,7 +433,7 @@ describe('3 exception filters', () => {
     }
   });
 
-  it('3.4 gets the data and the RapContext', async () => {
+  it('gets the data and the RapContext', async () => {
     const seen: unknown[] = [];
     @Catch()
     class Looking implements ExceptionFilter {
@@ -455,7 +455,7 @@ describe('3 exception filters', () => {
     expect(seen).toEqual(['rpc', { a: 1 }, '/default/broken']);
   });
 
-  it('3.4 may be asynchronous', async () => {
+  it('may be asynchronous', async () => {
     @Catch()
     class Slow implements ExceptionFilter {
       async catch(error: Error): Promise<Observable<never>> {
@@ -477,7 +477,7 @@ describe('3 exception filters', () => {
     expect(error).toMatchObject({ message: 'async: x' });
   });
 
-  it('3.4 may hand on what RpcException.getError() gives, as the documentation of Nest shows', async () => {
+  it('may hand on what RpcException.getError() gives, as the documentation of Nest shows', async () => {
     @Catch(RpcException)
     class Documented implements ExceptionFilter<RpcException> {
       catch(exception: RpcException): Observable<never> {
@@ -512,7 +512,7 @@ describe('3 exception filters', () => {
     });
   });
 
-  it('3.4 may hand on the RpcException itself, and nothing of it gets lost', async () => {
+  it('may hand on the RpcException itself, and nothing of it gets lost', async () => {
     @Catch(RpcException)
     class Rethrow implements ExceptionFilter<RpcException> {
       catch(exception: RpcException): Observable<never> {
@@ -536,7 +536,7 @@ describe('3 exception filters', () => {
     });
   });
 
-  it('3.4 may extend BaseRpcExceptionFilter', async () => {
+  it('may extend BaseRpcExceptionFilter', async () => {
     @Catch()
     class AllFilter extends BaseRpcExceptionFilter {
       override catch(exception: unknown, host: ArgumentsHost): Observable<unknown> {
@@ -562,7 +562,7 @@ describe('3 exception filters', () => {
     expect(error).toMatchObject({ message: 'Internal server error' });
   });
 
-  it('1.12 a filter that fails is masked and logged: its error is for nobody outside', async () => {
+  it('a filter that fails is masked and logged: its error is for nobody outside', async () => {
     @Catch()
     class Broken implements ExceptionFilter {
       catch(): never {
@@ -584,8 +584,8 @@ describe('3 exception filters', () => {
   });
 });
 
-describe('3 global enhancers as providers', () => {
-  it('3.5 APP_GUARD, APP_INTERCEPTOR, APP_PIPE and APP_FILTER work, with injection', async () => {
+describe('global enhancers as providers', () => {
+  it('APP_GUARD, APP_INTERCEPTOR, APP_PIPE and APP_FILTER work, with injection', async () => {
     @Injectable()
     class Policy {
       readonly allowed = 'friend';
@@ -640,7 +640,7 @@ describe('3 global enhancers as providers', () => {
   });
 });
 
-describe('1.14 parameters of a handler', () => {
+describe('parameters of a handler', () => {
   const Who = createParamDecorator((key: string, context: ExecutionContext): unknown => {
     return context.switchToRpc().getContext<RapContext>().metadata[key];
   });
@@ -679,13 +679,13 @@ describe('1.14 parameters of a handler', () => {
     ['custom', [1], ['ann', [1]]],
     ['piped', { a: 2 }, ['ANN', 4]],
   ];
-  it.each(calls)('1.14 %s with %j', async (name, data, expected) => {
+  it.each(calls)('%s with %j', async (name, data, expected) => {
     const { client } = await scope.serve([ParametersController]);
     expect(await client({ metadata: { name: 'ann' } }).call(name, data)).toEqual(expected);
   });
 });
 
-it('3.6 errors of rap thrown below a timeout interceptor stay themselves', async () => {
+it('errors of rap thrown below a timeout interceptor stay themselves', async () => {
   class Timeout implements NestInterceptor {
     intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
       return next.handle().pipe(timeout(5000));

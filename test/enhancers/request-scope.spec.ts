@@ -32,7 +32,7 @@ import { EventPattern } from '../helpers/event-pattern.js';
 
 const scope = testScope();
 
-it('1.15 a request-scoped controller is made for each call', async () => {
+it('a request-scoped controller is made for each call', async () => {
   let made = 0;
   @Controller({ scope: Scope.REQUEST })
   class CountController {
@@ -52,7 +52,7 @@ it('1.15 a request-scoped controller is made for each call', async () => {
   expect(made).toBe(2);
 });
 
-it('1.15 CONTEXT and REQUEST are the request context with pattern, data and RapContext', async () => {
+it('CONTEXT and REQUEST are the request context with pattern, data and RapContext', async () => {
   @Controller({ scope: Scope.REQUEST })
   class ContextController {
     constructor(
@@ -80,7 +80,7 @@ it('1.15 CONTEXT and REQUEST are the request context with pattern, data and RapC
   });
 });
 
-it('1.15 a request-scoped provider deep in the tree gets the call, and calls at once do not mix', async () => {
+it('a request-scoped provider deep in the tree gets the call, and calls at once do not mix', async () => {
   @Injectable({ scope: Scope.REQUEST })
   class Caller {
     constructor(@Inject(CONTEXT) readonly context: RequestContext<{ id: number }, RapContext>) {}
@@ -110,7 +110,7 @@ it('1.15 a request-scoped provider deep in the tree gets the call, and calls at 
   expect(await Promise.all(ids.map((id) => rap.call('id', { id })))).toEqual(ids);
 });
 
-it('1.15 an error of a request-scoped provider is masked, logged, and leaves nothing behind', async () => {
+it('an error of a request-scoped provider is masked, logged, and leaves nothing behind', async () => {
   @Injectable({ scope: Scope.REQUEST })
   class Failing {
     constructor(@Inject(CONTEXT) context: RequestContext<string>) {
@@ -136,7 +136,7 @@ it('1.15 an error of a request-scoped provider is masked, logged, and leaves not
   expect(server.stats().inFlight).toBe(0);
 });
 
-it('1.15 request-scoped global enhancers see the call', async () => {
+it('request-scoped global enhancers see the call', async () => {
   @Injectable({ scope: Scope.REQUEST })
   class Guard implements CanActivate {
     constructor(@Inject(CONTEXT) private readonly context: RequestContext<{ ok: boolean }>) {}
@@ -190,7 +190,7 @@ it('1.15 request-scoped global enhancers see the call', async () => {
   expect(error).toMatchObject({ message: 'bad true' });
 });
 
-it('1.15 request-scoped event handlers of one pattern run all, each with the event', async () => {
+it('request-scoped event handlers of one pattern run all, each with the event', async () => {
   const seen: unknown[] = [];
   class Base {
     constructor(@Inject(CONTEXT) readonly context: RequestContext) {}
@@ -225,7 +225,7 @@ it('1.15 request-scoped event handlers of one pattern run all, each with the eve
   ]);
 });
 
-it('1.15 durable providers live once for each tenant', async () => {
+it('durable providers live once for each tenant', async () => {
   const trees = new Map<string, ContextId>();
   const strategy: ContextIdStrategy<RequestContext<unknown, RapContext>> = {
     attach(contextId, request) {

@@ -54,7 +54,7 @@ describe.each([
   ['synchronous', (work: (packet: Packet) => Packet) => work],
   ['asynchronous', later],
 ])('%s', (_, how) => {
-  it('1.16 the server: deserializer sees id, pattern, data; serializer the response', async () => {
+  it('the server: deserializer sees id, pattern, data; serializer the response', async () => {
     const read: unknown[] = [];
     const written: unknown[] = [];
     const { client } = await scope.serve([EchoController], {
@@ -69,7 +69,7 @@ describe.each([
     ]);
   });
 
-  it('1.16 the server: an event goes through the deserializer', async () => {
+  it('the server: an event goes through the deserializer', async () => {
     const { client } = await scope.serve([EchoController], {
       deserializer: asDeserializer(how(wrap('data', 'deserialized'))),
     });
@@ -80,7 +80,7 @@ describe.each([
     expect(events).toEqual([{ deserialized: 1 }]);
   });
 
-  it('1.16 the client: serializer sees pattern and data; deserializer the response', async () => {
+  it('the client: serializer sees pattern and data; deserializer the response', async () => {
     const read: unknown[] = [];
     const written: unknown[] = [];
     const { client } = await scope.serve([EchoController]);
@@ -106,7 +106,7 @@ describe.each([
     ]);
   });
 
-  it('1.16 a failing one of the server is masked and logged, and the next call comes through', async () => {
+  it('a failing one of the server is masked and logged, and the next call comes through', async () => {
     const failing = how((packet) => {
       if (packet['data'] === 'bad' || packet['response'] === 'bad')
         throw new TypeError('secret of the codec');
@@ -136,7 +136,7 @@ describe.each([
     }
   });
 
-  it('1.16 a failing one of the client fails its call, and only that', async () => {
+  it('a failing one of the client fails its call, and only that', async () => {
     const { client } = await scope.serve([EchoController]);
     const broken = how((packet) => {
       if (JSON.stringify(packet).includes('bad')) throw new TypeError('broken codec');
@@ -158,7 +158,7 @@ describe.each([
   });
 });
 
-it('1.16 errors come through with serializers on both sides', async () => {
+it('errors come through with serializers on both sides', async () => {
   const { client } = await scope.serve([EchoController], {
     serializer: asSerializer((packet) => packet),
     deserializer: asDeserializer((packet) => packet),
@@ -171,7 +171,7 @@ it('1.16 errors come through with serializers on both sides', async () => {
   expect(await rejection(rap.call('fail'))).toBeInstanceOf(ServerError);
 });
 
-it('2.6 the value that the deserializer gives is what serializeResponse sees', async () => {
+it('the value that the deserializer gives is what serializeResponse sees', async () => {
   const { port } = await scope.serve([EchoController]);
   class Stamped extends RapClient {
     protected override serializeResponse(response: unknown): unknown {
@@ -188,7 +188,7 @@ it('2.6 the value that the deserializer gives is what serializeResponse sees', a
   expect(await rap.call('echo', 1)).toEqual({ stamped: { deserialized: { got: 1 } } });
 });
 
-it('2.1 a serializer that hangs does not outlive the time of its call', async () => {
+it('a serializer that hangs does not outlive the time of its call', async () => {
   const { client } = await scope.serve([EchoController]);
   const rap = client({ serializer: asSerializer(() => new Promise(() => {})) });
   await rap.connect();
@@ -198,7 +198,7 @@ it('2.1 a serializer that hangs does not outlive the time of its call', async ()
   expect(error).toBeInstanceOf(CallTimeoutError);
 });
 
-it('1.16 a subclass may set serializer and deserializer by the hooks of Nest', async () => {
+it('a subclass may set serializer and deserializer by the hooks of Nest', async () => {
   class Wrapping extends RapServer {
     protected override initializeSerializer(): void {
       this.serializer = asSerializer(wrap('response', 'by the subclass'));
@@ -218,7 +218,7 @@ it('1.16 a subclass may set serializer and deserializer by the hooks of Nest', a
   expect(await rap.call('echo', 1)).toEqual({ 'by the subclass': 1 });
 });
 
-it('1.16 a subclass may change serializer and deserializer while it serves', async () => {
+it('a subclass may change serializer and deserializer while it serves', async () => {
   class Changing extends RapServer {
     change(): void {
       this.serializer = asSerializer(wrap('response', 'changed'));

@@ -58,7 +58,7 @@ const rpcExceptionOf = (errors: ValidationError[]): RpcException =>
 const parseErrorOf = (errors: ValidationError[]): ParseError =>
   new ParseError('Validation failed', { details: errors.map(({ property }) => property) });
 
-describe('3.7 ValidationPipe with a class-validator DTO', () => {
+describe('ValidationPipe with a class-validator DTO', () => {
   it('hands on a valid body, transformed and stripped as its options say', async () => {
     const { client } = await scope.serve([UserController], {
       prepare: (app) => app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true })),
@@ -156,7 +156,7 @@ describe('3.7 ValidationPipe with a class-validator DTO', () => {
   });
 });
 
-describe('3.7 ParseIntPipe', () => {
+describe('ParseIntPipe', () => {
   it('transforms a property of the payload', async () => {
     const { client } = await scope.serve([UserController]);
     expect(await client().call('age', { age: '41' })).toBe(41);
@@ -175,7 +175,7 @@ describe('3.7 ParseIntPipe', () => {
   });
 });
 
-describe('3.8 StandardSchemaValidationPipe', () => {
+describe('StandardSchemaValidationPipe', () => {
   /** Refuses negative numbers and doubles the others, as any validation library could. */
   const Doubled = {
     '~standard': {
@@ -222,7 +222,7 @@ describe('3.8 StandardSchemaValidationPipe', () => {
   });
 });
 
-it('3.8 StandardSchemaSerializerInterceptor shapes the answer by @SerializeOptions', async () => {
+it('StandardSchemaSerializerInterceptor shapes the answer by @SerializeOptions', async () => {
   const NameOnly = {
     '~standard': {
       version: 1 as const,
@@ -244,7 +244,7 @@ it('3.8 StandardSchemaSerializerInterceptor shapes the answer by @SerializeOptio
   expect(await client().call('profile')).toEqual({ name: 'ann' });
 });
 
-describe('3.9 HTTP exceptions, which shared guards, pipes and services throw', () => {
+describe('HTTP exceptions, which shared guards, pipes and services throw', () => {
   const cases: [string, HttpException, { class: unknown; status: number }][] = [
     ['BadRequestException', new BadRequestException('bad'), { class: ParseError, status: 1002 }],
     ['UnauthorizedException', new UnauthorizedException('who?'), { class: AuthError, status: 401 }],

@@ -97,7 +97,7 @@ beforeEach(() => {
 });
 afterEach(cleanUp);
 
-describe('T15 a server', () => {
+describe('correlation ids at a server', () => {
   it('closes a connection that uses an id that is in use', async () => {
     await start({});
     const raw = await openRaw(app);
@@ -164,7 +164,7 @@ describe('T15 a server', () => {
   });
 });
 
-describe('T15 a client', () => {
+describe('answers at a client', () => {
   it.each<[string, RawFrame]>([
     ['an answer that nobody waits for', [101, 999, {}, 'foreign']],
     ['an error that nobody waits for', [101, 999, { status_code: 500 }, 'foreign']],
@@ -250,7 +250,7 @@ describe('T15 a client', () => {
   });
 });
 
-describe('T18 a server', () => {
+describe('timeouts and cancels at a server', () => {
   it('ends a call that takes too long in the words of rap, and holds its slot until the handler ends', async () => {
     const time = stopTime();
     app = await startApp({ runTimeoutMs: 50 });
@@ -427,7 +427,7 @@ describe('T18 a server', () => {
   );
 });
 
-describe('T18 a client', () => {
+describe('timeouts and cancels at a client', () => {
   it('cancels at once, and the server learns of it', async () => {
     await start({});
     const client = startClient(app.port);

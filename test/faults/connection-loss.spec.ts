@@ -52,7 +52,7 @@ function outcomeOf(promise: Promise<unknown>): Promise<unknown> {
 beforeEach(resetHandlers);
 afterEach(cleanUp);
 
-describe('T19 a client', () => {
+describe('a client whose connection is lost', () => {
   it.each(WAYS)(
     'fails what was sent with "unknown", what was not with "no", and comes back: %s',
     async (_name, leave) => {
@@ -298,7 +298,7 @@ describe('T19 a client', () => {
   });
 });
 
-describe('T19 a server', () => {
+describe('a server whose peers disconnect', () => {
   it('outlives clients that go in every way, and forgets them without a word in the log', async () => {
     const app = await startApp();
     const bystander = await startBystander(app);
@@ -354,5 +354,3 @@ describe('T19 a server', () => {
     expect(called).toBe(0);
   });
 });
-
-describe('T19 a process', () => {});

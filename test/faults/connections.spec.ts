@@ -48,7 +48,7 @@ beforeEach(resetHandlers);
 afterEach(cleanUp);
 
 describe('a server', () => {
-  describe('T7', () => {
+  describe('before DECLARE has come', () => {
     it('destroys a connection that stays silent, without a word in the log', async () => {
       await start({ limits: { declareTimeoutMs: 150 } });
       const silent = await connectRaw(app);
@@ -90,7 +90,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T15', () => {
+  describe('DECLARE and other events', () => {
     const DECLARE_FIRST = 'the first frame must be DECLARE';
 
     it.each<[string, RawFrame]>([
@@ -164,7 +164,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T8', () => {
+  describe('the limit of connections', () => {
     it('refuses connections beyond the limit with the text of rap, and serves the others', async () => {
       await start({ limits: { maxConnections: 3 } });
       const admitted = [await openRaw(app), await openRaw(app)];
@@ -282,7 +282,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T26', () => {
+  describe('the log', () => {
     it('says nothing of health probes that connect and go', async () => {
       await start({});
       const events: string[] = [];
@@ -333,7 +333,7 @@ describe('a server', () => {
 });
 
 describe('a client', () => {
-  it('T7 gives up a server that accepts and says nothing', async () => {
+  it('gives up a server that accepts and says nothing', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { limits: { openTimeoutMs: 150 } });
     const [connected, called] = await Promise.allSettled([client.connect(), client.call('echo', 1)]);
@@ -351,7 +351,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0 });
   });
 
-  it('T7 gives up a TLS handshake that does not come', async () => {
+  it('gives up a TLS handshake that does not come', async () => {
     const held: net.Socket[] = [];
     const server = net.createServer((socket) => void held.push(socket.resume())).listen(0, '127.0.0.1');
     atCleanUp(() => {
@@ -368,7 +368,7 @@ describe('a client', () => {
     });
   });
 
-  it('T7 lets a call end before the server does', async () => {
+  it('lets a call end before the server does', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { callTimeoutMs: 100 });
     await expect(client.call('echo', 1)).rejects.toMatchObject({
@@ -377,7 +377,7 @@ describe('a client', () => {
     });
   });
 
-  it('T8 tells the text of rap, and comes back when there is room', async () => {
+  it('tells the text of rap, and comes back when there is room', async () => {
     app = await startApp({ limits: { maxConnections: 1 } });
     const holder = await openRaw(app);
     const client = app.client({ reconnect: { baseDelayMs: 5, maxDelayMs: 20 } });
@@ -391,7 +391,7 @@ describe('a client', () => {
     expect(await client.call('echo', 2)).toBe(2);
   });
 
-  it('T8 waits with its calls when it is refused after it was connected', async () => {
+  it('waits with its calls when it is refused after it was connected', async () => {
     let connections = 0;
     const server = await startScript(async (peer) => {
       connections += 1;
@@ -416,7 +416,7 @@ describe('a client', () => {
   it.each<[string, RawFrame]>([
     ['an answer to a call', [101, 3, {}, 1]],
     ['a channel', [102, 3, { channel_life_cycle: 'DECLARE' }, null]],
-  ])('T15 refuses %s before the answer to DECLARE', async (_name, frame) => {
+  ])('refuses %s before the answer to DECLARE', async (_name, frame) => {
     const server = await startScript((peer) => peer.send(frame));
     const client = startClient(server.port);
     const error = await client.connect().catch((caught: unknown) => caught);
@@ -428,7 +428,7 @@ describe('a client', () => {
     await server.peers[0]?.waitClosed();
   });
 
-  it('T15 takes no for an answer to DECLARE', async () => {
+  it('takes no for an answer to DECLARE', async () => {
     const server = await startScript(async (peer) => {
       const [, id] = await peer.next();
       peer.send([103, id, { status_code: 401 }, 'who are you?']);
@@ -441,7 +441,7 @@ describe('a client', () => {
     });
   });
 
-  it('T15 makes nothing of odd answers to DECLARE, unknown events and answers to nothing', async () => {
+  it('makes nothing of odd answers to DECLARE, unknown events and answers to nothing', async () => {
     const server = await startScript(async (peer) => {
       const [, declareId] = await peer.next();
       peer.send([103, declareId, {}, ['odd']]);

@@ -234,7 +234,7 @@ async function answering(header: RawFrame[2], body: unknown): Promise<ReturnType
 beforeEach(resetHandlers);
 afterEach(cleanUp);
 
-describe('T17 a server', () => {
+describe('a server', () => {
   describe.each([
     ['masked', false],
     ['exposed', true],
@@ -366,7 +366,7 @@ describe('T17 a server', () => {
   });
 });
 
-describe('T17 a client', () => {
+describe('a client', () => {
   it.each<[string, RawFrame[2], unknown, object]>([
     [
       '301',

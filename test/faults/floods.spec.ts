@@ -39,7 +39,7 @@ beforeEach(resetHandlers);
 afterEach(cleanUp);
 
 describe('a server', () => {
-  describe('T9', () => {
+  describe('a flood of calls', () => {
     it('answers calls beyond the limit of a connection with 429 at once, and does not run them', async () => {
       await start({ limits: { maxInFlight: 4 } });
       const raw = await openRaw(app);
@@ -126,7 +126,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T11', () => {
+  describe('a flood of pings', () => {
     it('closes a connection that floods it with pings', async () => {
       stopTime();
       await start({});
@@ -154,7 +154,7 @@ describe('a server', () => {
 });
 
 describe('a client', () => {
-  it('T9 holds calls back while as many as allowed are at the server, and sends them in their order', async () => {
+  it('holds calls back while as many as allowed are at the server, and sends them in their order', async () => {
     const arrived: unknown[] = [];
     const open: RawFrame[] = [];
     let most = 0;
@@ -183,7 +183,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, lateAnswers: 0 });
   });
 
-  it('T9 refuses calls beyond its queue at once with OverloadError', async () => {
+  it('refuses calls beyond its queue at once with OverloadError', async () => {
     app = await startApp();
     const client = app.client({ limits: { maxInFlight: 2, maxQueuedCalls: 3 } });
     await client.connect();
@@ -201,7 +201,7 @@ describe('a client', () => {
     expect(await client.call('echo', 'again')).toBe('again');
   });
 
-  it('T9 bounds the calls that wait for a connection', async () => {
+  it('bounds the calls that wait for a connection', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { limits: { maxQueuedCalls: 3 } });
     const waiting = Array.from({ length: 3 }, () => client.call('echo', 1).catch((error: unknown) => error));
@@ -212,7 +212,7 @@ describe('a client', () => {
     }
   });
 
-  it('T9 never sends a queued call whose time ran out, or that was given up', async () => {
+  it('never sends a queued call whose time ran out, or that was given up', async () => {
     app = await startApp();
     const client = app.client({ limits: { maxInFlight: 1 } });
     await client.connect();
@@ -234,7 +234,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, lateAnswers: 0 });
   });
 
-  it('T9 tells a refusal of the server from one of its own', async () => {
+  it('tells a refusal of the server from one of its own', async () => {
     app = await startApp({ limits: { maxInFlightTotal: 1 } });
     const client = app.client();
     const first = client.call('hold', 1);
@@ -246,7 +246,7 @@ describe('a client', () => {
     expect(await first).toBe(1);
   });
 
-  it('T11 leaves a server that floods it with pings, and comes back', async () => {
+  it('leaves a server that floods it with pings, and comes back', async () => {
     const time = stopTime();
     let connections = 0;
     const server = await startScript(async (peer) => {

@@ -42,7 +42,7 @@ afterEach(async () => {
   await cleanUp();
 });
 
-describe('T28 a server', () => {
+describe('a server', () => {
   it('logs a fault of its listening socket and keeps listening', async () => {
     const app = await startApp();
     const bystander = await startBystander(app);
@@ -119,7 +119,7 @@ describe('T28 a server', () => {
   });
 });
 
-describe('T28 a client', () => {
+describe('a client', () => {
   it('outlives errors of its socket', async () => {
     const app = await startApp();
     const client = startClient(app.port, { reconnect: { baseDelayMs: 1 } });
@@ -138,7 +138,7 @@ describe('T28 a client', () => {
   });
 });
 
-describe('T26', () => {
+describe('the log of a server', () => {
   it('a handler that fails again and again writes its own lines, the connection none', async () => {
     @Controller()
     class Failing {
@@ -178,7 +178,7 @@ describe('T26', () => {
   });
 });
 
-describe('T27', () => {
+describe('clocks and endless timeouts', () => {
   const realNow = Date.now;
 
   it.each([

@@ -80,7 +80,7 @@ beforeEach(() => {
 });
 afterEach(cleanUp);
 
-describe('T21 a server that stops', () => {
+describe('a server that stops', () => {
   it('is gone only when the answers that it had have left, to a client that reads them slowly', async () => {
     const app = await startApp({ closeTimeoutMs: 5000 });
     const raw = await openRaw(app);
@@ -296,7 +296,7 @@ describe('T21 a server that stops', () => {
   });
 });
 
-describe('T21 a client', () => {
+describe('a client of a server that stops', () => {
   it('starts nothing new on a connection that shuts down, waits there for what runs, and closes it', async () => {
     let held: RawFrame | undefined;
     const { port, peers, asked } = await shuttingDown(async (_peer, frame) => {

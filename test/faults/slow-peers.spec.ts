@@ -40,7 +40,7 @@ beforeEach(() => {
 });
 afterEach(cleanUp);
 
-describe('T12 a server', () => {
+describe('a server with a peer that reads slowly', () => {
   it('reads no requests of a peer that does not read, and destroys it when it takes nothing', async () => {
     await start({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 300 } });
     const raw = await openRaw(app);
@@ -133,7 +133,7 @@ describe('T12 a server', () => {
   });
 });
 
-describe('T12 a client', () => {
+describe('a client with a server that reads slowly', () => {
   it('holds calls back while too much of its own waits, and fails all when the server never reads', async () => {
     const server = await startScript(async (peer) => {
       await answerDeclare(peer);
@@ -178,7 +178,7 @@ describe('T12 a client', () => {
   });
 });
 
-describe('T14', () => {
+describe('full buffers in both directions', () => {
   const bodies = Array.from({ length: 64 }, (_, i) => Buffer.alloc(MIB, i));
 
   it.each([
@@ -219,7 +219,7 @@ describe('T14', () => {
   });
 });
 
-describe('T20 a server', () => {
+describe('a server with a peer that is silent', () => {
   const keepAlive = { intervalMs: 60, timeoutMs: 60, maxMissed: 2 };
 
   it('finds a peer that is frozen, tells it, and aborts its calls', async () => {
@@ -318,7 +318,7 @@ async function answerPings(raw: RawSocket): Promise<never> {
   }
 }
 
-describe('T20 a client', () => {
+describe('a client with a server that is silent', () => {
   const keepAlive = { intervalMs: 60, timeoutMs: 60 };
 
   it('finds a server that is frozen, fails its calls and comes back', async () => {

@@ -96,7 +96,7 @@ class Calculator {
   constructor(@InjectRapClient('MATH') readonly math: RapClient) {}
 }
 
-describe('2.2 RapModule', () => {
+describe('RapModule', () => {
   it('register: injects a client by its name, and closes it with the application', async () => {
     const test = await serve();
     const app = await context({
@@ -215,7 +215,7 @@ describe('2.2 RapModule', () => {
   });
 });
 
-describe('2.2 the ways of Nest to a client', () => {
+describe('the ways of Nest to a client', () => {
   it('ClientProxyFactory.create with customClass', async () => {
     const test = await serve();
     const client = ClientProxyFactory.create({ customClass, options: optionsOf(test) });
@@ -319,7 +319,7 @@ describe('2.2 the ways of Nest to a client', () => {
   });
 });
 
-describe('2.9 a client that instrumentation has wrapped in a Proxy', () => {
+describe('a client that instrumentation has wrapped in a Proxy', () => {
   const ways: [string, (test: ServedApp) => Import][] = [
     ['RapModule.register', (test) => RapModule.register([{ name: 'MATH', ...optionsOf(test) }])],
     [
@@ -376,7 +376,7 @@ describe('2.9 a client that instrumentation has wrapped in a Proxy', () => {
   });
 });
 
-describe('1.20 preview mode', () => {
+describe('preview mode', () => {
   it('opens no socket: neither the server nor its clients', async () => {
     const test = await serve();
     const server = new RapServer({ host: '127.0.0.1', port: 0 });

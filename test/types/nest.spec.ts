@@ -24,18 +24,18 @@ const head = `
 
 /** What a user of strict TypeScript writes. */
 const snippets: Record<string, string> = {
-  '1.18 createMicroservice with the strategy': `
+  'createMicroservice with the strategy': `
     export const a = NestFactory.createMicroservice<MicroserviceOptions>(AppModule, { strategy: new RapServer({ port: 0 }) });
     export const b = NestFactory.createMicroservice(AppModule, { strategy: new RapServer() });
   `,
-  '1.18 connectMicroservice with the strategy': `
+  'connectMicroservice with the strategy': `
     app.connectMicroservice<MicroserviceOptions>({ strategy: new RapServer() }, { inheritAppConfig: true });
   `,
-  '1.6 on and unwrap of the application': `
+  'on and unwrap of the application': `
     service.on<RapServerEvents>('connection', (connection: RapConnectionInfo) => connection.peer.address);
     export const server: Server = service.unwrap<Server>();
   `,
-  '1.4 decorators with transport and extras': `
+  'decorators with transport and extras': `
     @RapGroup('math')
     @Controller()
     export class MathController {
@@ -45,32 +45,32 @@ const snippets: Record<string, string> = {
       @EventPattern('d') d(@Payload() data: unknown): void {}
     }
   `,
-  '2.2 ClientsModule.register with customClass': `
+  'ClientsModule.register with customClass': `
     ClientsModule.register([{ name: 'MATH', customClass: RapClient, options: { port: 9000 } }]);
   `,
-  '2.2 ClientsModule.registerAsync with customClass': `
+  'ClientsModule.registerAsync with customClass': `
     ClientsModule.registerAsync([{ name: 'MATH', useFactory: () => ({ customClass: RapClient, options: { port: 9000 } }) }]);
   `,
-  '2.2 ClientProxyFactory.create with customClass': `
+  'ClientProxyFactory.create with customClass': `
     export const made: ClientProxy = ClientProxyFactory.create({ customClass: RapClient, options: { port: 9000 } });
   `,
-  '2.1 a RapClient where a ClientProxy is wanted': `
+  'a RapClient where a ClientProxy is wanted': `
     export const proxy: ClientProxy = client;
     class Service { constructor(@Inject('MATH') readonly math: ClientProxy) {} }
     export const s = new Service(client);
   `,
-  '2.1 a RapServer where a status of RapStatus is wanted, and typed events': `
+  'a RapServer where a status of RapStatus is wanted, and typed events': `
     export const status: Observable<RapStatus> = client.status;
     client.on('disconnect', (reason: Error | undefined) => void reason);
     export type Names = keyof RapClientEvents;
     export const serverStatus: Observable<RapStatus> = new RapServer().status;
   `,
-  '2.10 call and send with types': `
+  'call and send with types': `
     export const a: Promise<number> = client.call<number>('sum', { a: 1 }, { timeoutMs: 5, deadline: new Date(), header: { a: 'b' } });
     export const b: Observable<number> = client.send<number>('sum', { a: 1 });
     export const c: Observable<number> = client.send<number, { a: number }>({ cmd: 'sum' }, { a: 1 });
   `,
-  '2.2 RapModule': `
+  RapModule: `
     @Module({
       imports: [
         RapModule.register([{ name: 'MATH', port: 9000 }, { name: Symbol('x'), servers: [{ host: 'h', port: 1 }] }]),

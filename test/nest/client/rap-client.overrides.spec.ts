@@ -61,7 +61,7 @@ const WAYS: [string, (client: RapClient, name: string) => Promise<unknown>][] = 
   ],
 ];
 
-describe.each(WAYS)('2.6 overrides of a subclass, for the values of a stream by %s', (_way, read) => {
+describe.each(WAYS)('overrides of a subclass, for the values of a stream by %s', (_way, read) => {
   it('serializeResponse makes each value', async () => {
     expect(await read(await connect(), 'three')).toEqual([1, 2, 3].map((wrapped) => ({ wrapped })));
   });

@@ -87,7 +87,7 @@ async function closedPort(): Promise<number> {
   return port;
 }
 
-describe('2.1 the class', () => {
+describe('the class RapClient', () => {
   it('is a ClientProxy', () => {
     expect(new RapClient()).toBeInstanceOf(ClientProxy);
   });
@@ -111,7 +111,7 @@ describe('2.1 the class', () => {
   });
 });
 
-describe('2.2 the server to connect to', () => {
+describe('the server to connect to', () => {
   it('by servers, in the form of a list of one', async () => {
     const { port } = await serve();
     const rap = clientOf(RapClient, { servers: [{ host: '127.0.0.1', port }] });
@@ -131,7 +131,7 @@ describe('2.2 the server to connect to', () => {
   });
 });
 
-describe('2.3 publish', () => {
+describe('publish()', () => {
   class Publishing extends RapClient {
     request(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
       return this.publish(packet, callback);
@@ -185,7 +185,7 @@ describe('2.3 publish', () => {
   });
 });
 
-describe('2.4 send', () => {
+describe('send()', () => {
   it('is cold: no call without a subscriber, one for each', async () => {
     const { client } = await serve();
     const source = client().send<number>('sum', { a: 1, b: 2 });
@@ -252,7 +252,7 @@ describe('2.4 send', () => {
   });
 });
 
-describe('2.6 overrides of a subclass', () => {
+describe('overrides of a subclass', () => {
   class Overriding extends RapClient {
     protected override serializeError(error: unknown): unknown {
       return new Error(`wrapped: ${(error as Error).message}`);
@@ -308,7 +308,7 @@ describe('2.6 overrides of a subclass', () => {
   );
 });
 
-describe('2.7 connect', () => {
+describe('connect()', () => {
   it('is single-flight: callers at once share one connection', async () => {
     const { client, server } = await serve();
     const rap = client();
@@ -353,7 +353,7 @@ describe('2.7 connect', () => {
   });
 });
 
-describe('2.8 close', () => {
+describe('close()', () => {
   it('rejects what waits, and a later call connects again', async () => {
     const { client } = await serve();
     const rap = client();
@@ -414,7 +414,7 @@ describe('2.8 close', () => {
   });
 });
 
-describe('1.7 status and on, of the client', () => {
+describe('status and on()', () => {
   it('status tells connecting, connected, disconnected', async () => {
     const { client } = await serve();
     const rap = client();
@@ -498,7 +498,7 @@ describe('1.7 status and on, of the client', () => {
   });
 });
 
-describe('2.1 unwrap', () => {
+describe('unwrap()', () => {
   it('is the socket of Node while connected, else an error', async () => {
     const { client, port } = await serve();
     const rap = client();
@@ -513,7 +513,7 @@ describe('2.1 unwrap', () => {
   });
 });
 
-describe('2.10 options of a call', () => {
+describe('options of a call', () => {
   it('header: more headers, beside the target', async () => {
     const { client } = await serve();
     const header = await client().call('header', null, { header: { tenant: 'one', n: 1, target: '/x/y' } });
@@ -754,14 +754,14 @@ describe('2.10 options of a call', () => {
   });
 });
 
-it('2.11 ping measures the way, and fails without a server', async () => {
+it('ping measures the way, and fails without a server', async () => {
   const { client } = await serve();
   expect(await client().ping()).toBeGreaterThan(0);
   const alone = clientOf(RapClient, { port: await closedPort() });
   expect(await rejection(alone.ping())).toBeInstanceOf(ConnectionLostError);
 });
 
-it('2.11 data that cannot be encoded fails its call with a rap error, and nothing else', async () => {
+it('data that cannot be encoded fails its call with a rap error, and nothing else', async () => {
   const { client } = await serve();
   const rap = client();
   const ring: Record<string, unknown> = {};

@@ -54,7 +54,7 @@ class ThrowingController {
   }
 }
 
-describe('1.13 errors of rap, thrown in a handler, arrive at the caller', () => {
+describe('errors of rap, thrown in a handler, arrive at the caller', () => {
   it('the table names every class that the package exports', () => {
     const exported = Object.entries(rap)
       .filter(([, value]) => typeof value === 'function' && (value as ErrorClass).prototype instanceof Error)
@@ -168,7 +168,7 @@ describe('1.13 errors of rap, thrown in a handler, arrive at the caller', () => 
   });
 });
 
-describe('1.13 RpcException', () => {
+describe('RpcException', () => {
   it('with a text arrives as InvokeError', async () => {
     const { client } = await scope.serve([ThrowingController]);
     thrown = new RpcException('out of stock');
@@ -219,7 +219,7 @@ describe('1.13 RpcException', () => {
   });
 });
 
-describe('1.13 unknown errors', () => {
+describe('unknown errors', () => {
   const odd: [string, unknown][] = [
     ['an Error', new TypeError('secret')],
     ['a text', 'secret'],

@@ -139,7 +139,7 @@ describe('the error of a call says who called what, where and when, and its stac
     const [head, where, ...frames] = (error.stack as string).split('\n');
     expect(head).toBe('InvokeError: no more');
     expect(where).toBe(`    in ${target} on ${server}, after ${error.call?.afterMs} ms`);
-    expect(frames.join('\n')).toMatch(/^\s+at (async )?Orders\.place \(.*call-stack\.spec\.ts:\d+:\d+\)/m);
+    expect(frames.join('\n')).toMatch(/^\s+at (async )?Orders\.place \(.*failed-call\.spec\.ts:\d+:\d+\)/m);
   });
 
   it('from send(), without a caller to see', async () => {

@@ -40,7 +40,7 @@ class BackendController {
   }
 }
 
-describe('1.14 what a call tells its handler', () => {
+describe('what a call tells its handler', () => {
   const ways: [string, (rap: RapClient, signal: AbortSignal) => void][] = [
     ['the signal of a call', (rap, signal) => rap.call('hold', 1, { signal }).catch(() => {})],
     [
@@ -140,7 +140,7 @@ async function gateway(
   return { backend, front, inner };
 }
 
-describe('2.12 a call inside a handler', () => {
+describe('a call inside a handler', () => {
   it.each(['hold', 'intercepted', 'observable'])('is cancelled with it: %s', async (pattern) => {
     const { front } = await gateway();
     const controller = new AbortController();

@@ -36,7 +36,7 @@ const scope = testScope();
 const where = (ctx: RapContext): string => ctx.target;
 const deep = (levels: number): unknown => (levels === 0 ? 'end' : { deeper: deep(levels - 1) });
 
-describe('1.9 patterns', () => {
+describe('patterns', () => {
   @Controller()
   class PatternController {
     @MessagePattern('text') text(@Ctx() ctx: RapContext): unknown {
@@ -143,7 +143,7 @@ describe('1.9 patterns', () => {
     },
   );
 
-  it('1.9 an unknown target gives FuncNotFoundError, and the log a hint', async () => {
+  it('an unknown target gives FuncNotFoundError, and the log a hint', async () => {
     const { client, log } = await scope.serve([PatternController]);
 
     const error = await rejection(client().call('texd'));
@@ -157,7 +157,7 @@ describe('1.9 patterns', () => {
     expect(log.lines.join('\n')).toContain('did they mean /default/text?');
   });
 
-  it('1.5 two request handlers for one target: listen rejects and names both', async () => {
+  it('two request handlers for one target: listen rejects and names both', async () => {
     @RapGroup('math')
     @Controller()
     class OneController {
@@ -177,7 +177,7 @@ describe('1.9 patterns', () => {
   });
 });
 
-describe('1.4 @RapGroup', () => {
+describe('@RapGroup', () => {
   @RapGroup('math')
   @Controller()
   class MathController {
@@ -309,7 +309,7 @@ describe('1.4 @RapGroup', () => {
   });
 });
 
-describe('1.4 extras on a plain @MessagePattern', () => {
+describe('extras on a plain @MessagePattern', () => {
   @Controller()
   class ExtrasController {
     @MessagePattern('grouped', { group: 'math' }) grouped(): string {
@@ -422,7 +422,7 @@ it('getHandlerByPattern takes a JSON text, whatever the order of its keys', asyn
   expect(server.getHandlerByPattern('null')).toBe(null);
 });
 
-describe('1.3 which handlers are bound', () => {
+describe('which handlers are bound', () => {
   @Controller()
   class MixedController {
     @MessagePattern('untagged') untagged(): string {

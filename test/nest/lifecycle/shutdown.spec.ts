@@ -106,7 +106,7 @@ async function hybrid(server: RapServer, imports: (DynamicModule | typeof Featur
   return app;
 }
 
-describe('4.4 the order of close()', () => {
+describe('the order of close()', () => {
   it('of a microservice: rap first, then the providers', async () => {
     const app = await microservice(serverOf(), [FeatureModule]);
     await app.close();
@@ -145,7 +145,7 @@ describe('4.4 the order of close()', () => {
   });
 });
 
-describe('4.5 RapModule.drainOnShutdown', () => {
+describe('RapModule.drainOnShutdown', () => {
   it('in a hybrid application: calls that run are done before a provider is destroyed', async () => {
     const server = serverOf();
     const app = await hybrid(server, [FeatureModule, RapModule.drainOnShutdown(server)]);
@@ -227,7 +227,7 @@ describe('4.5 RapModule.drainOnShutdown', () => {
   });
 });
 
-describe('4.6 drain', () => {
+describe('drain()', () => {
   it('refuses new connections, finishes what runs, and close() does the rest', async () => {
     const server = serverOf();
     await microservice(server, [FeatureModule]);
@@ -267,7 +267,7 @@ describe('4.6 drain', () => {
   });
 });
 
-it('2.8 clients of the application are closed after its own server, at app.close()', async () => {
+it('clients of the application are closed after its own server, at app.close()', async () => {
   const backend = serverOf();
   const backendApp = await microservice(backend, [FeatureModule]);
   const { port } = backend.address() as AddressInfo;
@@ -309,7 +309,7 @@ function linesOf({ stdout }: ChildProcess): string[] {
   return lines;
 }
 
-describe('4.7 SIGTERM with enableShutdownHooks, in a process of its own', () => {
+describe('SIGTERM with enableShutdownHooks, in a process of its own', () => {
   const source = 'test/nest/lifecycle/fixtures/shutdown-app.ts';
   let compiled: Compiled;
   beforeAll(async () => {

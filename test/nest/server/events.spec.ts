@@ -26,7 +26,7 @@ const nothing = (): void => {};
 const seen: unknown[] = [];
 beforeEach(() => seen.splice(0));
 
-describe('1.10 several handlers of one event', () => {
+describe('several handlers of one event', () => {
   @Controller()
   class FirstController {
     @EventPattern('created') one(@Payload() data: unknown): void {
@@ -115,7 +115,7 @@ describe('1.10 several handlers of one event', () => {
     await eventually('both other handlers', () => seen.length === 2);
   });
 
-  it('1.9 an event and a request of one name do not meet', async () => {
+  it('an event and a request of one name do not meet', async () => {
     @Controller()
     class BothController {
       @MessagePattern('both') request(): string {
@@ -137,7 +137,7 @@ describe('1.10 several handlers of one event', () => {
   });
 });
 
-describe('1.10 what fails in an event', () => {
+describe('what fails in an event', () => {
   @Controller()
   class FailingController {
     @EventPattern('unknown') unknown(): never {
@@ -255,7 +255,7 @@ describe('1.10 what fails in an event', () => {
   });
 });
 
-describe('1.10 an event called as a request', () => {
+describe('an event called as a request', () => {
   @Controller()
   class EventController {
     @EventPattern('one') one(): string {
@@ -294,7 +294,7 @@ describe('1.10 an event called as a request', () => {
   });
 });
 
-it('1.10 a request sent as an event runs, and is not answered', async () => {
+it('a request sent as an event runs, and is not answered', async () => {
   @Controller()
   class RequestController {
     @MessagePattern('request') request(@Payload() data: unknown): string {
@@ -312,7 +312,7 @@ it('1.10 a request sent as an event runs, and is not answered', async () => {
   expect(rap.stats().lateAnswers).toBe(0);
 });
 
-describe('2.4 emit', () => {
+describe('emit()', () => {
   @Controller()
   class CountController {
     @EventPattern('tick') tick(@Payload() data: unknown): void {
@@ -417,7 +417,7 @@ describe('2.4 emit', () => {
     await rejection(lastValueFrom(rap.emit(null, 1)));
   });
 
-  it('1.10 an event that runs does not hold up the connection, and close() waits for it', async () => {
+  it('an event that runs does not hold up the connection, and close() waits for it', async () => {
     const started = new Gate();
     const finish = new Gate();
     @Controller()

@@ -100,7 +100,7 @@ class TracedController {
   }
 }
 
-describe('1.11 processing hooks: start and end exactly once, the end in the context of the start', () => {
+describe('processing hooks: start and end exactly once, the end in the context of the start', () => {
   const names = [
     'value',
     'void',
@@ -237,7 +237,7 @@ describe('1.11 processing hooks: start and end exactly once, the end in the cont
   });
 });
 
-it('1.11 the handler and its Observable run inside the context of the start hook', async () => {
+it('the handler and its Observable run inside the context of the start hook', async () => {
   const stores: { current?: AsyncLocalStorage<Span> } = {};
   const targetNow = (): string | undefined => stores.current?.getStore()?.target;
   @Controller()
@@ -263,7 +263,7 @@ it('1.11 the handler and its Observable run inside the context of the start hook
   ]);
 });
 
-it('1.11 done() settles when the message is done, so a hook may measure around it', async () => {
+it('done() settles when the message is done, so a hook may measure around it', async () => {
   const finish = new Gate();
   @Controller()
   class WaitingController {
@@ -286,7 +286,7 @@ it('1.11 done() settles when the message is done, so a hook may measure around i
   await eventually('done()', () => spans[0]?.doneSettled);
 });
 
-describe('1.12 a broken hook hurts nobody', () => {
+describe('a broken hook hurts nobody', () => {
   it('an end hook that throws does not take the answer away', async () => {
     const test = await scope.serve([TracedController]);
     test.server.setOnProcessingEndHook(() => {
@@ -363,7 +363,7 @@ describe('1.12 a broken hook hurts nobody', () => {
   });
 });
 
-describe('1.19 instrumentation finds the server', () => {
+describe('instrumentation finds the server', () => {
   it('as RPC target of the modules container, with the hooks of Server', async () => {
     const { app, server, client } = await scope.serve([TracedController]);
     const targets: unknown[] = [];
@@ -399,7 +399,7 @@ const stamp = (packets: ReadPacket[] = []) => {
   };
 };
 
-describe('2.5 the dispatch hook of the client', () => {
+describe('the dispatch hook of the client', () => {
   @Controller()
   class MetadataController {
     @MessagePattern('metadata') metadata(@Ctx() ctx: RapContext): unknown {

@@ -100,7 +100,7 @@ async function hybrid(
   };
 }
 
-it('4.1 serves HTTP and rap from one application, and closes both', async () => {
+it('serves HTTP and rap from one application, and closes both', async () => {
   const { app, server, start, client, http } = await hybrid({});
   await start();
   const rap = client();
@@ -117,7 +117,7 @@ it('4.1 serves HTTP and rap from one application, and closes both', async () => 
   expect(await rejection(probe.connect())).toMatchObject({ cause: { code: 'ECONNREFUSED' } });
 });
 
-describe('4.2 inheritAppConfig', () => {
+describe('inheritAppConfig', () => {
   class Guard implements CanActivate {
     canActivate(context: ExecutionContext): boolean {
       return context.getType() === 'http' || context.switchToRpc().getData<unknown>() !== 'bad';
@@ -192,7 +192,7 @@ describe('4.2 inheritAppConfig', () => {
   });
 });
 
-it('3.1 preRequest hooks hold with deferInitialization', async () => {
+it('preRequest hooks hold with deferInitialization', async () => {
   const seen: unknown[] = [];
   const made = await hybrid({});
   const service = made.app.connectMicroservice<MicroserviceOptions>(
@@ -210,7 +210,7 @@ it('3.1 preRequest hooks hold with deferInitialization', async () => {
   expect(seen).toEqual(['/default/echo']);
 });
 
-it('4.3 init before startAllMicroservices: no message comes in before onModuleInit', async () => {
+it('init before startAllMicroservices: no message comes in before onModuleInit', async () => {
   const order: string[] = [];
   @Injectable()
   class Slow implements OnModuleInit {
@@ -232,7 +232,7 @@ it('4.3 init before startAllMicroservices: no message comes in before onModuleIn
   expect(await made.client().call('echo', 1)).toBe(1);
 });
 
-describe('1.3 beside another transport', () => {
+describe('beside another transport', () => {
   const seen: string[] = [];
   @Controller()
   class TwoController {
@@ -329,7 +329,7 @@ describe('1.3 beside another transport', () => {
   });
 });
 
-it('1.5 startAllMicroservices rejects when the port of rap is taken', async () => {
+it('startAllMicroservices rejects when the port of rap is taken', async () => {
   const blocker = net.createServer();
   await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve));
   scope.defer(() => blocker.close());

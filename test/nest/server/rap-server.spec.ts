@@ -79,12 +79,12 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-describe('1.1 the strategy', () => {
+describe('the strategy RapServer', () => {
   it('is a Server of Nest', () => {
     expect(new RapServer()).toBeInstanceOf(Server);
   });
 
-  it('1.2 its transportId is a symbol with the description rap, shared by all copies of the package', () => {
+  it('its transportId is a symbol with the description rap, shared by all copies of the package', () => {
     const server = new RapServer();
     expect(server.transportId).toBe(RAP_TRANSPORT);
     expect(server.transportId).toBe(Symbol.for('rap'));
@@ -92,7 +92,7 @@ describe('1.1 the strategy', () => {
     expect(server.transportId.description).toBe('rap');
   });
 
-  it('1.20 opens no socket when it is made', () => {
+  it('opens no socket when it is made', () => {
     const server = new RapServer({ port: 0 });
     expect(server.address()).toBe(null);
     expect(() => server.unwrap()).toThrow('listen');
@@ -118,7 +118,7 @@ describe('1.1 the strategy', () => {
     ['a value', (data) => data],
     ['an Observable', (data) => of(data)],
     ['undefined', () => {}],
-  ])('1.8 serves a handler that was added by hand and gives %s', async (what, handler) => {
+  ])('serves a handler that was added by hand and gives %s', async (what, handler) => {
     const server = plainServer();
     server.addHandler('by-hand', handler as never);
     await listen(server);
@@ -126,7 +126,7 @@ describe('1.1 the strategy', () => {
     expect(await clientOf(server).call('by-hand', 1)).toBe(what === 'undefined' ? null : 1);
   });
 
-  it('1.9 getHandlers and getHandlerByPattern know the handlers', async () => {
+  it('getHandlers and getHandlerByPattern know the handlers', async () => {
     const server = plainServer();
     await (await microservice(server)).listen();
 
@@ -140,7 +140,7 @@ describe('1.1 the strategy', () => {
   });
 });
 
-describe('1.5 listen', () => {
+describe('listen()', () => {
   it('resolves with the address', async () => {
     const server = plainServer();
     const app = await microservice(server);
@@ -262,7 +262,7 @@ describe('1.5 listen', () => {
   });
 });
 
-describe('1.5 close', () => {
+describe('close()', () => {
   it('is safe before listen, twice, and at once', async () => {
     const server = plainServer();
     await server.close();
@@ -392,7 +392,7 @@ describe('1.5 close', () => {
   });
 });
 
-describe('1.6 on and unwrap', () => {
+describe('on() and unwrap()', () => {
   it('listeners from before listen hear everything, also after a restart', async () => {
     const server = plainServer();
     const seen: unknown[] = [];
@@ -452,7 +452,7 @@ describe('1.6 on and unwrap', () => {
   });
 });
 
-describe('1.7 status', () => {
+describe('status', () => {
   it('tells connected and disconnected, the last one to who comes late, and nothing twice', async () => {
     const server = plainServer();
     const seen: string[] = [];
@@ -474,7 +474,7 @@ describe('1.7 status', () => {
   });
 });
 
-describe('1.12 nothing of a message ends the process', () => {
+describe('nothing of a message ends the process', () => {
   it('handlers that throw, reject, or never were there, for calls and events', async () => {
     const server = plainServer();
     const log = new RecordingLogger();
@@ -511,7 +511,7 @@ describe('1.12 nothing of a message ends the process', () => {
   });
 });
 
-describe('1.17 the log', () => {
+describe('the log', () => {
   it('goes to the logger of the application under the name RapServer, and nothing to the console', async () => {
     const written: unknown[] = [];
     const restore: (() => void)[] = [];
@@ -567,7 +567,7 @@ describe('1.17 the log', () => {
   });
 });
 
-describe('1.18 the strategy by useFactory', () => {
+describe('the strategy by useFactory', () => {
   it('with injected options', async () => {
     @Module({
       controllers: [EchoController],

@@ -52,7 +52,7 @@ const results: [string, () => unknown, unknown][] = [
   ['an empty Observable', () => EMPTY, null],
 ];
 
-describe('1.8 results', () => {
+describe('results', () => {
   @Controller()
   class PlainController {
     @MessagePattern('result') result(@Payload() index: number): unknown {
@@ -127,12 +127,12 @@ describe('1.8 results', () => {
     });
   });
 
-  it('2.3 a void handler gives null, as a value that firstValueFrom finds', async () => {
+  it('a void handler gives null, as a value that firstValueFrom finds', async () => {
     const { client } = await scope.serve([PlainController]);
     expect(await firstValueFrom(client().send('result', 4))).toBe(null);
   });
 
-  it('1.8 an Observable that fails, at once or later, fails the call', async () => {
+  it('an Observable that fails, at once or later, fails the call', async () => {
     @Controller()
     class FailingController {
       @MessagePattern('at-once') atOnce(): Observable<never> {
@@ -149,7 +149,7 @@ describe('1.8 results', () => {
     expect(await rejection(rap.call('in-promise'))).toBeInstanceOf(ServerError);
   });
 
-  it('1.8 each call subscribes once', async () => {
+  it('each call subscribes once', async () => {
     let subscriptions = 0;
     @Controller()
     class SubscribedController {
@@ -164,7 +164,7 @@ describe('1.8 results', () => {
     expect(subscriptions).toBe(1);
   });
 
-  it('1.8 a handler without a caller any more is unsubscribed', async () => {
+  it('a handler without a caller any more is unsubscribed', async () => {
     const started = new Gate();
     let unsubscribed = false;
     @Controller()
@@ -183,7 +183,7 @@ describe('1.8 results', () => {
     await eventually('the unsubscription', () => unsubscribed);
   });
 
-  it('1.8 a result that cannot be encoded gives ServerError, and the connection lives on', async () => {
+  it('a result that cannot be encoded gives ServerError, and the connection lives on', async () => {
     @Controller()
     class OddController {
       @MessagePattern('circular') circular(): unknown {
@@ -206,7 +206,7 @@ describe('1.8 results', () => {
   });
 });
 
-describe('1.8 nil payloads', () => {
+describe('nil payloads', () => {
   @Controller()
   class NilController {
     @MessagePattern('nil') nil(@Payload() data: unknown): boolean {
@@ -262,7 +262,7 @@ describe('1.8 nil payloads', () => {
   });
 });
 
-describe('1.14 the context', () => {
+describe('the context', () => {
   @Controller()
   class ContextController {
     @MessagePattern('context') context(@Ctx() ctx: RapContext): unknown {
@@ -361,7 +361,7 @@ describe('1.14 the context', () => {
   });
 });
 
-describe('1.8 a call that ended before its handler began', () => {
+describe('a call that ended before its handler began', () => {
   it('frees its slot, and does not run what is left of the pipeline', async () => {
     const pass = new Gate<boolean>();
     let ran = false;
