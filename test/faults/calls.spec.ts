@@ -23,7 +23,7 @@ import {
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 const SLOW = [{ status_code: 301 }, ['RpcRunTimeError', 'Call slow timeout']];
 

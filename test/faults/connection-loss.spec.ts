@@ -24,7 +24,7 @@ import {
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 /** Ways in which a server goes, while a frame of its answer is under way or not. */
 const WAYS: [name: string, leave: (peer: RawSocket) => void][] = [

@@ -19,7 +19,7 @@ import {
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 const TEN_MB = 'x'.repeat(10_000_000);
 

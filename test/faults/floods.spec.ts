@@ -18,7 +18,7 @@ import {
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 let app: TestApp;
 let bystander: Bystander;

@@ -1,7 +1,7 @@
 import { ProtocolError, type RapServerOptions } from '../../lib/index.js';
 import { peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { serve, type TestApp } from '../helpers/app.js';
-import { heapUsed } from '../helpers/neighbour.js';
+import { heapUsed } from '../helpers/background-load.js';
 import { DECLARE, pack } from '../helpers/raw-socket.js';
 import {
   brokenOnce,
@@ -20,7 +20,7 @@ import {
   startClient,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 afterEach(cleanUp);
 

@@ -1,7 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import { type ProcessorContext, RapProcessor, type RapRequest } from '../../lib/index.js';
-import { call, cleanUp, connectRaw, openRaw, startApp } from './support.js';
+import { call, cleanUp, connectRaw, openRaw, startApp } from '../helpers/fault-scope.js';
 
 /** A burst, and what comes in a few seconds after that. */
 const MOST = 80;

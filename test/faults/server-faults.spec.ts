@@ -21,7 +21,7 @@ import {
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 @Controller()
 class First {

@@ -11,7 +11,7 @@ import {
   seen,
   startApp,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 let app: TestApp;
 

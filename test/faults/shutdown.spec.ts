@@ -19,7 +19,7 @@ import {
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 /** Streams of {@link Streams} that have ended. */
 let ended = 0;

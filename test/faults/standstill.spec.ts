@@ -12,7 +12,7 @@ import {
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 const TIMEOUT_MS = 200;
 

@@ -13,7 +13,7 @@ import {
   startApp,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 const MIB = 1024 * 1024;
 

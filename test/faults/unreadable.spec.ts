@@ -14,7 +14,7 @@ import {
   seen,
   startApp,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 /** A dict of Python with a key that is a number: sound msgpack, and no value here. */
 const UNREADABLE = Buffer.from('8101a161', 'hex');

@@ -1,7 +1,7 @@
 import { getEventListeners, getMaxListeners } from 'node:events';
 import type { RapClient, RapClientOptions } from '../../lib/index.js';
 import { serve, type TestApp } from './app.js';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from './timeouts.js';
 import { StoppedTime } from './stopped-time.js';
 
 /** A door that a test opens: whoever waits goes on then. */

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { Packr, UnpackrStream } from 'msgpackr';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from './timeouts.js';
 
 /** A frame as plain msgpack; the codec under test is not used here. */
 export type RawFrame = [type: number, id: number, header: Record<string, unknown>, body: unknown];

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { Unpackr } from 'msgpackr';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from './timeouts.js';
 import type { RawFrame } from './raw-socket.js';
 
 /** A frame as it was on the wire, and what msgpack says it is. */

@@ -6,7 +6,7 @@ import {
 } from '../../lib/index.js';
 import { DECLARE } from '../helpers/raw-socket.js';
 import { EXCESS, EXCESS_OF_ADDRESS, isRefused, NOT_ALLOWED } from '../helpers/refusals.js';
-import { framesFrom, loadVector } from '../helpers/vectors.js';
+import { framesFrom, loadVector } from '../helpers/python/vectors.js';
 import {
   cleanUp,
   connectRaw,
@@ -15,7 +15,7 @@ import {
   startApp,
   startBystander,
   until,
-} from '../faults/support.js';
+} from '../helpers/fault-scope.js';
 
 afterEach(cleanUp);
 

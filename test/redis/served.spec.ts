@@ -20,11 +20,11 @@ import {
   startApp,
   startBystander,
   until,
-} from '../faults/support.js';
+} from '../helpers/fault-scope.js';
 import type { TestApp } from '../helpers/app.js';
 import { type Compiled, compile } from '../helpers/compiled.js';
 import { RawSocket } from '../helpers/raw-socket.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis } from './redis.js';
 import { EXCESS_OF_ADDRESS, isRefused, letIn, NOT_ALLOWED, refusesInTheEnd } from '../helpers/refusals.js';
 
 afterEach(cleanUp);

@@ -8,10 +8,10 @@ import {
   type RapChannel,
 } from '../../lib/index.js';
 import { serve, type TestApp } from '../helpers/app.js';
-import { PYTHON_KEY, pythonOpen, RECORDED_AT, withoutNonce } from '../helpers/python-crypto.js';
-import { PythonFunctions } from '../helpers/python-functions.js';
+import { PYTHON_KEY, pythonOpen, RECORDED_AT, withoutNonce } from '../helpers/python/python-crypto.js';
+import { PythonFunctions } from '../helpers/python/python-functions.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
-import { loadVector, withId, type VectorFrame } from '../helpers/vectors.js';
+import { loadVector, withId, type VectorFrame } from '../helpers/python/vectors.js';
 import { WirePeer } from '../helpers/wire-peer.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];

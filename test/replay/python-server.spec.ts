@@ -12,7 +12,13 @@ import {
   type RapClientOptions,
 } from '../../lib/index.js';
 import { pack, type RawFrame } from '../helpers/raw-socket.js';
-import { framesFrom, loadVector, withId, type VectorFrame, type VectorStep } from '../helpers/vectors.js';
+import {
+  framesFrom,
+  loadVector,
+  withId,
+  type VectorFrame,
+  type VectorStep,
+} from '../helpers/python/vectors.js';
 import { WirePeer, type WireFrame } from '../helpers/wire-peer.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];

@@ -23,7 +23,7 @@ import {
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { callFrom, OUTSIDERS } from '../helpers/outsider.js';
+import { callFrom, OUTSIDERS } from '../helpers/remote-caller.js';
 import { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();

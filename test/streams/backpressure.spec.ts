@@ -5,7 +5,7 @@ import { ChannelPattern, RapChannel, type RapClient, type RapContext } from '../
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, testScope, within } from '../helpers/async.js';
 import { call, credit, declare, drop, fence, msg, openWith } from '../helpers/channel-frames.js';
-import { heapUsed } from '../helpers/neighbour.js';
+import { heapUsed } from '../helpers/background-load.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { aborted, collect, idle, pass, Probe, turn } from '../helpers/streams.js';
 

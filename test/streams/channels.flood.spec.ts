@@ -11,7 +11,7 @@ import {
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, testScope } from '../helpers/async.js';
 import { declare, drop, end, fence, msg, openWith } from '../helpers/channel-frames.js';
-import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { heapUsed, Neighbour, NeighbourController } from '../helpers/background-load.js';
 import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import { aborted, idle, Probe } from '../helpers/streams.js';
 

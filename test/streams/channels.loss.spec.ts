@@ -21,7 +21,7 @@ import {
   msg,
   openWith,
 } from '../helpers/channel-frames.js';
-import { Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { Neighbour, NeighbourController } from '../helpers/background-load.js';
 import { type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { idle, Probe } from '../helpers/streams.js';
 

@@ -21,7 +21,7 @@ import {
   openWith,
   untilDrop,
 } from '../helpers/channel-frames.js';
-import { Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { Neighbour, NeighbourController } from '../helpers/background-load.js';
 import { DECLARE, pack, RawSocket } from '../helpers/raw-socket.js';
 import { aborted, idle, pass, Probe, turn } from '../helpers/streams.js';
 

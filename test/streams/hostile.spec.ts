@@ -20,7 +20,7 @@ import {
   openWith,
   untilDrop,
 } from '../helpers/channel-frames.js';
-import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { heapUsed, Neighbour, NeighbourController } from '../helpers/background-load.js';
 import { type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collectFailing, idle, Probe } from '../helpers/streams.js';
 

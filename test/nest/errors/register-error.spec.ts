@@ -12,7 +12,7 @@ import {
   type RegistrableError,
 } from '../../../lib/index.js';
 import { rejection, testScope } from '../../helpers/async.js';
-import { cleanUp, startClient, startScript } from '../../faults/support.js';
+import { cleanUp, startClient, startScript } from '../../helpers/fault-scope.js';
 import { answerDeclare } from '../../helpers/raw-socket.js';
 
 const scope = testScope();

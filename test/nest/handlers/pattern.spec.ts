@@ -30,7 +30,7 @@ import {
 } from '../../../lib/index.js';
 import { eventually, rejection, testScope } from '../../helpers/async.js';
 import { EventPattern } from '../../helpers/event-pattern.js';
-import { OUTSIDERS } from '../../helpers/outsider.js';
+import { OUTSIDERS } from '../../helpers/remote-caller.js';
 
 const scope = testScope();
 const where = (ctx: RapContext): string => ctx.target;

@@ -4,7 +4,7 @@ import { CONTEXT, Ctx, Payload } from '@nestjs/microservices';
 import { RapClient, type RapContext } from '../../../lib/index.js';
 import { eventually, Gate, sorted, testScope } from '../../helpers/async.js';
 import { EventPattern } from '../../helpers/event-pattern.js';
-import { callFrom } from '../../helpers/outsider.js';
+import { callFrom } from '../../helpers/remote-caller.js';
 
 const scope = testScope();
 const seen: unknown[] = [];

@@ -9,7 +9,7 @@ import { isStream, pumpIterable, UnfilteredError } from '../../../lib/nest/strea
 import { Fault } from '../../../lib/protocol/fault.js';
 import { eventually, Gate, rejection, testScope, within } from '../../helpers/async.js';
 import { ChannelPair, readable } from '../../helpers/channel-pair.js';
-import { FakeSink, UNSENDABLE } from '../../helpers/fake-sink.js';
+import { FakeSink, UNSENDABLE } from './fake-sink.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 import { requestOf } from '../../helpers/peer-pair.js';
 

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
-import { STEPS, type Step } from '../../helpers/channel-end.js';
-import { ChannelStory, type Setup } from '../../helpers/channel-story.js';
+import { STEPS, type Step } from '../../helpers/channel/channel-end.js';
+import { ChannelStory, type Setup } from '../../helpers/channel/channel-scenario.js';
 
 const RUNS = Number(process.env['CHANNEL_RUNS'] ?? 1300);
 

@@ -13,7 +13,7 @@ import {
   TIMES,
   watchLeaving,
   WAYS,
-} from '../helpers/leaving.js';
+} from '../helpers/cancelled-readers.js';
 import { idle, takeItems, turn } from '../helpers/streams.js';
 
 const scope = testScope();

@@ -1,6 +1,6 @@
 import { Controller, type PipeTransform } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { ChannelPattern, ParseError, RapChannel, RapContext } from '../../lib/index.js';
+import { ChannelPattern, ParseError, RapChannel, RapContext } from '../../../lib/index.js';
 
 /** Python's exception of that name: it travels by its class name. */
 class ValueError extends Error {

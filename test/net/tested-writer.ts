@@ -2,8 +2,8 @@ import { SocketWriter } from '../../lib/net/socket-writer.js';
 import { bytesOf } from '../../lib/protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
-import { FakeClock } from './fake-clock.js';
-import { FakeSocket } from './fake-socket.js';
+import { FakeClock } from '../helpers/fake-clock.js';
+import { FakeSocket } from '../helpers/fake-socket.js';
 
 /** Time in which a blocked socket must take something. */
 export const STALL_MS = 10_000;

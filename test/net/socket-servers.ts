@@ -7,7 +7,7 @@ import type { SocketLink } from '../../lib/net/socket-link.js';
 import { SocketServer, type SocketServerOptions } from '../../lib/net/socket-server.js';
 import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
-import { PATIENCE_MS } from './patience.js';
+import { PATIENCE_MS } from '../helpers/timeouts.js';
 
 /** What came over a link, and who waits for it. */
 export class LinkLog implements LinkReceiver {

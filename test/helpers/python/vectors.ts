@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { RawFrame } from './raw-socket.js';
+import type { RawFrame } from '../raw-socket.js';
 
 /** One frame of a recorded conversation, or the end of one side's half of it. */
 export type VectorStep =
@@ -19,7 +19,7 @@ export type VectorFrame = Extract<VectorStep, { bytes: Buffer }>;
  * says the same for people, with `Buffer` for bytes and `bigint` for integers that a number does not hold exactly.
  */
 export function loadVector(name: 'plain' | 'limit' | 'drain' | 'crypto'): VectorStep[] {
-  const file = new URL(`../fixtures/vectors/${name}.json`, import.meta.url);
+  const file = new URL(`../../fixtures/vectors/${name}.json`, import.meta.url);
   const { frames } = JSON.parse(readFileSync(file, 'utf8')) as {
     frames: { from: 'client' | 'server'; hex?: string; frame?: unknown; eof?: true }[];
   };

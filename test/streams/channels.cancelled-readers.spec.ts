@@ -13,7 +13,7 @@ import {
   TIMES,
   unsubscribe,
   watchLeaving,
-} from '../helpers/leaving.js';
+} from '../helpers/cancelled-readers.js';
 import { idle, turn } from '../helpers/streams.js';
 
 const scope = testScope();

@@ -1,9 +1,9 @@
-import type { StreamSink } from '../../lib/nest/streams/stream-source.js';
-import { hold } from '../../lib/protocol/encoder.js';
-import { Fault } from '../../lib/protocol/fault.js';
-import { heldValue } from '../../lib/protocol/held-body.js';
-import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
-import { Status } from '../../lib/protocol/status.js';
+import type { StreamSink } from '../../../lib/nest/streams/stream-source.js';
+import { hold } from '../../../lib/protocol/encoder.js';
+import { Fault } from '../../../lib/protocol/fault.js';
+import { heldValue } from '../../../lib/protocol/held-body.js';
+import { DEFAULT_FRAME_LIMITS } from '../../../lib/protocol/limits.js';
+import { Status } from '../../../lib/protocol/status.js';
 
 /** A value that cannot be sent. */
 export const UNSENDABLE = Symbol('cannot be sent');

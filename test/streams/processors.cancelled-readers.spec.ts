@@ -1,7 +1,14 @@
 import 'reflect-metadata';
 import { CallTimeoutError, RapProcessor } from '../../lib/index.js';
 import { eventually, rejection, testScope, within } from '../helpers/async.js';
-import { FeedController, probe, type Source, TIMES, watchLeaving, WAYS } from '../helpers/leaving.js';
+import {
+  FeedController,
+  probe,
+  type Source,
+  TIMES,
+  watchLeaving,
+  WAYS,
+} from '../helpers/cancelled-readers.js';
 import { idle, turn } from '../helpers/streams.js';
 
 const scope = testScope();

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { AeadSuite, DirectionKeys } from '../../lib/protocol/crypto/aead-keys.js';
+import type { AeadSuite, DirectionKeys } from '../../../lib/protocol/crypto/aead-keys.js';
 
 type Side<T> = Record<'client' | 'server', T>;
 
@@ -40,7 +40,7 @@ const hexes = ({ client, server }: Side<string[]>): Side<Buffer[]> => ({
 const keysOf = ({ key, iv }: { key: string; iv: string }): DirectionKeys => ({ key: hex(key), iv: hex(iv) });
 
 export function aeadVectors(): AeadVector[] {
-  const file = new URL('../fixtures/aead.json', import.meta.url);
+  const file = new URL('../../fixtures/aead.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as Raw[]).map((raw) => ({
     name: `${raw.records ? 'records' : 'frames'}, ${raw.suite}${raw.names.length > 0 ? ', with names' : ''}`,
     suite: raw.suite,

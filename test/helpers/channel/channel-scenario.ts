@@ -1,13 +1,13 @@
-import { Fault, LocalCode } from '../../lib/protocol/fault.js';
-import type { Channel } from '../../lib/rpc/channel/channel.js';
-import type { IncomingCall } from '../../lib/rpc/server/incoming-call.js';
-import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
-import type { PendingCall } from '../../lib/rpc/client/pending-call.js';
+import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
+import type { Channel } from '../../../lib/rpc/channel/channel.js';
+import type { IncomingCall } from '../../../lib/rpc/server/incoming-call.js';
+import type { IncomingChannel } from '../../../lib/rpc/server/incoming-channel.js';
+import type { PendingCall } from '../../../lib/rpc/client/pending-call.js';
 import { cancellation, End, failure, type Step } from './channel-end.js';
-import { ChannelPair } from './channel-pair.js';
+import { ChannelPair } from '../channel-pair.js';
 import { ChannelRules } from './channel-rules.js';
-import type { LinkedLink } from './linked-links.js';
-import { requestOf } from './peer-pair.js';
+import type { LinkedLink } from '../linked-links.js';
+import { requestOf } from '../peer-pair.js';
 
 /** Unsent bytes at which channels wait, as the links of a story have it: small, so that it is met often. */
 const MARK_BYTES = 300;

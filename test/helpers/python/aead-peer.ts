@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
 import type net from 'node:net';
-import { DECLARE, pack, type RawFrame } from './raw-socket.js';
-import { WirePeer, type WireFrame } from './wire-peer.js';
+import { DECLARE, pack, type RawFrame } from '../raw-socket.js';
+import { WirePeer, type WireFrame } from '../wire-peer.js';
 
 const SUITE = 'aes-128-gcm';
 

@@ -5,16 +5,9 @@ import { jest } from '@jest/globals';
 import { Controller, type Type } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { RapClient, type RapClientOptions, type RapContext, type RapServerOptions } from '../../lib/index.js';
-import { serve, type TestApp } from '../helpers/app.js';
-import {
-  answerDeclare,
-  DECLARE,
-  pack,
-  type RawFrame,
-  RawSocket,
-  scriptedServer,
-} from '../helpers/raw-socket.js';
-import { StoppedTime } from '../helpers/stopped-time.js';
+import { serve, type TestApp } from './app.js';
+import { answerDeclare, DECLARE, pack, type RawFrame, RawSocket, scriptedServer } from './raw-socket.js';
+import { StoppedTime } from './stopped-time.js';
 
 /** Nothing here takes long; on a machine that does other things as well, it may. */
 jest.setTimeout(30_000);

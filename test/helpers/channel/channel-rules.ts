@@ -1,9 +1,9 @@
-import type { EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
-import { MsgType, type Header } from '../../lib/protocol/frame.js';
-import { LifeCycle } from '../../lib/protocol/life-cycle.js';
-import type { Peer } from '../../lib/rpc/connection/peer.js';
-import { plainHeader } from './fake-channel-host.js';
-import type { LinkedLink } from './linked-links.js';
+import type { EncodedHeader } from '../../../lib/protocol/bytes/encoded-frame.js';
+import { MsgType, type Header } from '../../../lib/protocol/frame.js';
+import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
+import type { Peer } from '../../../lib/rpc/connection/peer.js';
+import { plainHeader } from '../fake-channel-host.js';
+import type { LinkedLink } from '../linked-links.js';
 
 /** What two peers agreed on, as far as channels are concerned. */
 export interface ChannelAgreement {

@@ -1,7 +1,7 @@
-import { Fault } from '../../lib/protocol/fault.js';
-import type { Channel } from '../../lib/rpc/channel/channel.js';
-import type { ChannelMessage } from '../../lib/rpc/channel/message-queue.js';
-import { outcomeOf, type Outcome } from './outcome.js';
+import { Fault } from '../../../lib/protocol/fault.js';
+import type { Channel } from '../../../lib/rpc/channel/channel.js';
+import type { ChannelMessage } from '../../../lib/rpc/channel/message-queue.js';
+import { outcomeOf, type Outcome } from '../outcome.js';
 
 export const STEPS = [
   'write',
