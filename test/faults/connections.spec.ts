@@ -11,30 +11,28 @@ import { TestAuthority } from '../helpers/certificates.js';
 import { answerDeclare, DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
 import {
   atCleanUp,
-  type Bystander,
   call,
-  cleanUp,
   connectRaw,
   expectAnswers,
   openRaw,
-  pass,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
+import { pass } from '../helpers/async.js';
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 /** Connections that the server holds, those included that it has refused. */
@@ -43,9 +41,6 @@ function sockets(): Promise<number> {
     app.server.unwrap().getConnections((error, count) => (error ? reject(error) : resolve(count)));
   });
 }
-
-beforeEach(resetHandlers);
-afterEach(cleanUp);
 
 describe('a server', () => {
   describe('before DECLARE has come', () => {
@@ -65,7 +60,7 @@ describe('a server', () => {
       const bytes = pack([103, 3, { target: '/_event/DECLARE' }, { metadata: { blob: 'x'.repeat(8000) } }]);
       for (let i = 0; i < 29; i++) {
         drip.bytes(bytes.subarray(i, i + 1));
-        await bystander.goesOn(); // whose words come through the same loop: the byte is read
+        await background.goesOn(); // whose words come through the same loop: the byte is read
         time.pass(5);
       }
       expect(drip.closed).toBe(false);
@@ -82,7 +77,7 @@ describe('a server', () => {
       for (let i = 0; i < 3; i++) {
         time.pass(160);
         slow.bytes(bytes.subarray(i * 40, i === 2 ? undefined : i * 40 + 40));
-        await bystander.goesOn();
+        await background.goesOn();
       }
       await slow.answer(3);
       time.pass(700); // longer than the time for DECLARE
@@ -249,12 +244,12 @@ describe('a server', () => {
         refused.push(raw);
       }
       await until(() => app.server.stats().refusedConnections === 200, 'all to be refused');
-      await bystander.goesOn();
+      await background.goesOn();
       // those who do not read have a moment for the words that say why, and no more
       time.pass(50);
       expect(await sockets()).toBeGreaterThan(10);
       time.pass(50);
-      while ((await sockets()) > 10) await bystander.goesOn();
+      while ((await sockets()) > 10) await background.goesOn();
       expect(app.server.stats()).toMatchObject({ connections: 10, refusedConnections: 200 });
       expect(seen.started).toBe(0);
       expect(app.log.lines).toEqual([]);

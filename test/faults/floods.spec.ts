@@ -4,29 +4,27 @@ import type { TestApp } from '../helpers/app.js';
 import { fenceClient } from '../helpers/channel-frames.js';
 import { answerDeclare, DECLARE, pack, RawSocket, type RawFrame } from '../helpers/raw-socket.js';
 import {
-  type Bystander,
   call,
-  cleanUp,
   expectAnswers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 const BUSY = [{ status_code: 429 }, 'Too many calls in flight'];
@@ -34,9 +32,6 @@ const BUSY = [{ status_code: 429 }, 'Too many calls in flight'];
 function ping(id: number): RawFrame {
   return [103, id, { target: '/_event/ping' }, {}];
 }
-
-beforeEach(resetHandlers);
-afterEach(cleanUp);
 
 describe('a server', () => {
   describe('a flood of calls', () => {
@@ -108,7 +103,7 @@ describe('a server', () => {
       const frames = Array.from({ length: total }, (_, i) => pack(call(5 + 2 * i, 'echo', i)));
       raw.bytes(Buffer.concat(frames));
       await until(() => raw.frames.length > 0, 'the first answer');
-      await bystander.goesOn(20);
+      await background.goesOn(20);
       expect(raw.frames.length).toBeLessThan(total);
       await until(() => raw.frames.length === total, 'all answers');
       expect(raw.frames.filter(([, , header]) => 'status_code' in header)).toEqual([]);
@@ -120,7 +115,7 @@ describe('a server', () => {
       for (const raw of raws) for (let i = 0; i < 60; i++) raw.send(call(5 + 2 * i, 'hold', i));
       await until(() => app.server.stats().refusedCalls === 200, 'the excess to be refused');
       expect(seen.started).toBe(1000);
-      await bystander.goesOn();
+      await background.goesOn();
       release();
       for (const raw of raws) await until(() => raw.frames.length === 60, 'all answers');
     });

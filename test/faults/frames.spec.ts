@@ -1,14 +1,12 @@
 import { ProtocolError, type RapServerOptions } from '../../lib/index.js';
 import { peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { serve, type TestApp } from '../helpers/app.js';
-import { heapUsed } from '../helpers/background-load.js';
+import { heapUsed } from '../helpers/memory.js';
 import { DECLARE, pack } from '../helpers/raw-socket.js';
 import {
   brokenOnce,
-  Bystander,
   call,
   connectRaw,
-  cleanUp,
   echoOf,
   expectAnswers,
   Handlers,
@@ -16,13 +14,12 @@ import {
   openRaw,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
-
-afterEach(cleanUp);
+import { BackgroundCalls } from '../helpers/background-calls.js';
 
 /** Bytes that no peer may send, and the reason that CLOSE gives. */
 const REFUSED: [name: string, bytes: Buffer, reason: string][] = [
@@ -123,15 +120,15 @@ const CUTS: [name: string, size: number][] = [
 
 describe('a server', () => {
   let app: TestApp;
-  let bystander: Bystander;
+  let background: BackgroundCalls;
 
   beforeAll(async () => {
     app = await serve([Handlers]);
-    bystander = await Bystander.of(app);
+    background = await BackgroundCalls.of(app);
   });
 
   afterAll(async () => {
-    await bystander.stop();
+    await background.stop();
     await app.close();
   });
 
@@ -143,7 +140,7 @@ describe('a server', () => {
     expect(await raw.closeReason()).toBe(reason);
     await raw.waitClosed();
     await until(() => app.server.stats().connections === 1, 'the connection to be gone');
-    await bystander.goesOn(2);
+    await background.goesOn(2);
     expect(app.log.lines.slice(logged)).toEqual([
       expect.stringMatching(new RegExp(`^warn RapServer: 127\\.0\\.0\\.1:\\d+: ${reason}$`)),
     ]);
@@ -206,7 +203,7 @@ describe('a server', () => {
     expect(await raw.closeReason()).toBe('token 0xc1 is not allowed');
     raw.send(call(9, 'hold', null));
     await raw.waitClosed();
-    await bystander.goesOn();
+    await background.goesOn();
     expect(raw.frames).toEqual([]);
     expect(seen.started).toBe(0);
   });
@@ -219,7 +216,7 @@ describe('a server', () => {
       raw.bytes(echoOf(i % 2 === 0 ? 'c6 003ffff0' : 'dd 0003fff0'));
       raw.bytes(Buffer.alloc(2000));
     }
-    await bystander.goesOn();
+    await background.goesOn();
     expect((await memory()) - before).toBeLessThan(40 * 1024 * 1024);
     for (const raw of raws) raw.destroy();
     await until(() => app.server.stats().connections === 1, 'the connections to be gone');
@@ -253,7 +250,7 @@ describe('a server', () => {
         raw.socket.end();
       }
       await Promise.all(raws.map((raw) => raw.waitClosed()));
-      await bystander.goesOn(1);
+      await background.goesOn(1);
     }
     await until(() => app.server.stats().connections === 1, 'the connections to be gone');
     expect(app.server.stats().inFlight).toBeLessThanOrEqual(2);
@@ -262,11 +259,11 @@ describe('a server', () => {
 
 describe('a server with small limits', () => {
   let app: TestApp;
-  let bystander: Bystander;
+  let background: BackgroundCalls;
 
   async function start(options: RapServerOptions): Promise<void> {
     app = await startApp(options);
-    bystander = await startBystander(app);
+    background = await startBackgroundCalls(app);
   }
 
   it('takes a frame of exactly the limit and refuses one byte more', async () => {
@@ -325,10 +322,10 @@ describe('a server with small limits', () => {
     const raw = await openRaw(app);
     raw.socket.setNoDelay(true);
     raw.bytes(echoOf('c5 ffff'));
-    await bystander.goesOn(); // its calls come through the same loop: the bytes are read
+    await background.goesOn(); // its calls come through the same loop: the bytes are read
     for (let i = 0; i < 29; i++) {
       raw.bytes('00');
-      await bystander.goesOn();
+      await background.goesOn();
       time.pass(10);
     }
     expect(raw.closed).toBe(false);
@@ -345,7 +342,7 @@ describe('a server with small limits', () => {
       const id = 5 + 2 * n;
       const bytes = echoOf('a3616263', id);
       raw.bytes(bytes.subarray(1, 10));
-      await bystander.goesOn();
+      await background.goesOn();
       time.pass(800);
       // the next frame begins in the write that ends this one: there is always one that is unfinished
       raw.bytes(Buffer.concat([bytes.subarray(10), hex('94')]));
@@ -360,7 +357,7 @@ describe('a server with small limits', () => {
     const payload = Buffer.alloc(0x40000, 1);
     raw.bytes(echoOf(Buffer.concat([hex('c6 00040000'), payload.subarray(0, 0x30000)])));
     await until(() => raw.socket.writableLength === 0, 'the bytes to be on their way');
-    await bystander.goesOn(20);
+    await background.goesOn(20);
     time.pass(2900);
     raw.bytes(payload.subarray(0x30000));
     expect(payload.equals((await raw.answer(5))[3] as Buffer)).toBe(true);
@@ -382,7 +379,7 @@ describe('a server with small limits', () => {
     const [oldest, newer] = [await openRaw(app), await openRaw(app)];
     const half = echoOf(Buffer.concat([hex('c6 00040000'), Buffer.alloc(200_000)]));
     oldest.bytes(half);
-    await bystander.goesOn();
+    await background.goesOn();
     newer.bytes(half);
     expect(await oldest.closeReason()).toBe('too many unfinished frames on this server');
     newer.bytes(Buffer.alloc(0x40000 - 200_000));

@@ -7,19 +7,17 @@ import { answerDeclare, DECLARE, type RawFrame, type RawSocket } from '../helper
 import {
   atCleanUp,
   call,
-  cleanUp,
   connectRaw,
   Handlers,
   openRaw,
-  pass,
   release,
-  resetHandlers,
   seen,
   startApp,
   startClient,
   startScript,
   until,
 } from '../helpers/fault-scope.js';
+import { pass } from '../helpers/async.js';
 
 /** Streams of {@link Streams} that have ended. */
 let ended = 0;
@@ -74,11 +72,7 @@ async function shuttingDown(drain: (peer: RawSocket, first: RawFrame) => Promise
   return { port, peers, asked };
 }
 
-beforeEach(() => {
-  resetHandlers();
-  ended = 0;
-});
-afterEach(cleanUp);
+beforeEach(() => void (ended = 0));
 
 describe('a server that stops', () => {
   it('is gone only when the answers that it had have left, to a client that reads them slowly', async () => {

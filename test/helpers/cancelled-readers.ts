@@ -16,8 +16,8 @@ import {
   RapService,
   serverStream,
 } from '../../lib/index.js';
-import { Gate, rejection, within } from './async.js';
-import { aborted, Probe, turn } from './streams.js';
+import { Gate, rejection, turn, within } from './async.js';
+import { aborted, Probe } from './streams.js';
 
 /** More than a connection has slots. */
 export const TIMES = 200;
@@ -25,8 +25,8 @@ export const TIMES = 200;
 /** What the handlers below have gone through, in this test. */
 export const probe = new Probe();
 
-/** For specs of readers that leave: every test begins with an empty probe, and leaves no rejection unhandled. */
-export function watchLeaving(): void {
+/** For specs of cancelled readers: every test begins with an empty probe, and leaves no rejection unhandled. */
+export function watchCancelledReaders(): void {
   const unhandled: unknown[] = [];
   const onUnhandled = (error: unknown): void => void unhandled.push(error);
   beforeAll(() => process.on('unhandledRejection', onUnhandled));
@@ -103,8 +103,8 @@ export type Source = (count: number, options: CallOptions) => RapIterable<number
 /** What a reader has seen so far. */
 export type Watch = (seen: number) => Promise<void>;
 
-/** Ways to leave a stream when `count` items have come and nothing more does. Each resolves when the reader is gone. */
-export const WAYS: Record<string, (source: Source, count: number, seen: Watch) => Promise<void>> = {
+/** Ways to cancel a reader that has got `count` items and waits for more. Each resolves when the reader is gone. */
+export const WAYS_TO_CANCEL: Record<string, (source: Source, count: number, seen: Watch) => Promise<void>> = {
   'return() while next() waits': async (source, count, seen) => {
     const iterator = source(count, {})[Symbol.asyncIterator]();
     for (let i = 0; i < count; i++) expect((await iterator.next()).value).toBe(i);

@@ -1,3 +1,7 @@
+/**
+ * A server, clients of it, raw connections and scripted servers, for specs of faults. What these functions start ends
+ * with the test, which fails if a server has something left.
+ */
 import 'reflect-metadata';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -5,14 +9,15 @@ import { jest } from '@jest/globals';
 import { Controller, type Type } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { RapClient, type RapClientOptions, type RapContext, type RapServerOptions } from '../../lib/index.js';
-import { serve, type TestApp } from './app.js';
+import type { TestApp } from './app.js';
+import { eventually, testScope } from './async.js';
+import { BackgroundCalls } from './background-calls.js';
 import { answerDeclare, DECLARE, pack, type RawFrame, RawSocket, scriptedServer } from './raw-socket.js';
-import { StoppedTime } from './stopped-time.js';
 
 /** Nothing here takes long; on a machine that does other things as well, it may. */
 jest.setTimeout(30_000);
 
-/** What the handlers of {@link Handlers} have seen; fresh for each test that calls {@link resetHandlers}. */
+/** What the handlers of {@link Handlers} have seen; fresh for each test. */
 export const seen = {
   /** Calls of `hold` whose handler has begun, and has ended. */
   started: 0,
@@ -28,11 +33,6 @@ let opening: (() => void)[] = [];
 /** Lets all calls of `hold` that wait now end. */
 export function release(): void {
   for (const open of opening.splice(0)) open();
-}
-
-export function resetHandlers(): void {
-  opening = [];
-  Object.assign(seen, { started: 0, ended: 0, produced: 0, signals: [] });
 }
 
 @Controller()
@@ -52,7 +52,7 @@ export class Handlers {
     return body;
   }
 
-  /** So many bytes. */
+  /** This many bytes. */
   @MessagePattern('produce')
   produce(@Payload() bytes: number): Buffer {
     seen.produced += 1;
@@ -60,131 +60,41 @@ export class Handlers {
   }
 }
 
-/** Waits until `condition` holds, and fails with `what` where it does not in time. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
+beforeEach(() => {
+  opening = [];
+  Object.assign(seen, { started: 0, ended: 0, produced: 0, signals: [] });
+});
+afterEach(release);
 
-/** Lets so much time pass. Only for "nothing happens": where something is awaited, {@link until} is right. */
-export function pass(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
+const scope = testScope();
 
-/** A well-behaved client that keeps calling while others misbehave, and must notice nothing of it. */
-export class Bystander {
-  calls = 0;
-  readonly failures: unknown[] = [];
-  #stopped = false;
-  readonly #lanes: Promise<void>[];
+/** Stops the clock of the product until the test ends. */
+export const stopTime = scope.stopTime.bind(scope);
 
-  private constructor(private readonly client: RapClient) {
-    this.#lanes = [this.#run(0), this.#run(1)];
-  }
+/** Has something else ended with the test. */
+export const atCleanUp = scope.defer.bind(scope);
 
-  /** Connects and starts calling. */
-  static async of(app: TestApp): Promise<Bystander> {
-    const client = app.client();
-    await client.connect();
-    const bystander = new Bystander(client);
-    await bystander.goesOn();
-    return bystander;
-  }
-
-  /** Waits for some more right answers. */
-  async goesOn(calls = 4): Promise<void> {
-    const goal = this.calls + calls;
-    await until(() => this.calls >= goal || this.failures.length > 0, 'answers to the bystander');
-    this.#check();
-  }
-
-  /** Stops calling; every call must have been answered right. May be called twice. */
-  async stop(): Promise<void> {
-    if (this.#stopped) return;
-    await this.goesOn();
-    this.#stopped = true;
-    await Promise.all(this.#lanes);
-    this.#check();
-    if (this.client.stats().lateAnswers > 0) throw new Error('the bystander got answers of others');
-  }
-
-  async #run(lane: number): Promise<void> {
-    for (let i = 0; !this.#stopped; i++) {
-      const asked = `lane ${lane}, call ${i}`;
-      try {
-        const answer = await this.client.call<string>('echo', asked);
-        if (answer !== asked) this.failures.push(new Error(`asked "${asked}", answered ${answer}`));
-        this.calls += 1;
-      } catch (error) {
-        this.failures.push(error);
-        return;
-      }
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  }
-
-  #check(): void {
-    if (this.failures.length > 0)
-      throw new AggregateError(this.failures, `the bystander noticed: ${String(this.failures[0])}`);
-  }
-}
-
-/** What {@link cleanUp} does, last one first. */
-const cleanups: (() => unknown)[] = [];
-
-/** Ends what the functions below have started. Goes into `afterEach`; fails where a server has something left. */
-export async function cleanUp(): Promise<void> {
-  time?.resume(); // what ends below may need time
-  release();
-  const failures: unknown[] = [];
-  for (const end of cleanups.splice(0).toReversed()) {
-    try {
-      await end();
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (failures.length > 0) throw failures[0];
-}
-
-let time: StoppedTime | undefined;
-
-/** Stops the clock of the product until {@link cleanUp}. */
-export function stopTime(): StoppedTime {
-  time?.resume();
-  time = new StoppedTime();
-  return time;
-}
-
-/** Has something else ended by {@link cleanUp}. */
-export function atCleanUp(end: () => unknown): void {
-  cleanups.push(end);
+/** Waits longer than `eventually`: a flood takes its time. */
+export function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
+  return eventually(what, condition, timeoutMs);
 }
 
 /** A server of {@link Handlers}. */
-export async function startApp(
-  options?: RapServerOptions,
-  controllers: Type[] = [Handlers],
-): Promise<TestApp> {
-  const app = await serve(controllers, options);
-  cleanups.push(() => app.close());
-  return app;
+export function startApp(options?: RapServerOptions, controllers: Type[] = [Handlers]): Promise<TestApp> {
+  return scope.serve(controllers, options);
 }
 
 /** A client that calls `app` all the time, and must get all its answers. */
-export async function startBystander(app: TestApp): Promise<Bystander> {
-  const bystander = await Bystander.of(app);
-  cleanups.push(() => bystander.stop());
-  return bystander;
+export async function startBackgroundCalls(app: TestApp): Promise<BackgroundCalls> {
+  const background = await BackgroundCalls.of(app);
+  scope.defer(() => background.stop());
+  return background;
 }
 
 /** A client of a server on this machine. */
 export function startClient(port: number, options?: RapClientOptions): RapClient {
   const client = new RapClient({ host: '127.0.0.1', port, ...options });
-  cleanups.push(() => client.close());
+  scope.defer(() => client.close());
   return client;
 }
 
@@ -193,7 +103,7 @@ export async function startScript(
   script: (peer: RawSocket) => void | Promise<void>,
 ): ReturnType<typeof scriptedServer> {
   const server = await scriptedServer(script);
-  cleanups.push(() => server.close());
+  scope.defer(() => server.close());
   return server;
 }
 
@@ -201,7 +111,7 @@ export async function startScript(
 export async function connectRaw(app: TestApp, localAddress = '127.0.0.1'): Promise<RawSocket> {
   const socket = net.connect({ port: app.port, host: '127.0.0.1', localAddress });
   const raw = new RawSocket(socket);
-  cleanups.push(() => raw.destroy());
+  scope.defer(() => raw.destroy());
   await once(socket, 'connect');
   return raw;
 }

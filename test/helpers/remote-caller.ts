@@ -8,7 +8,7 @@ const OWN_ADDRESSES = Object.values(networkInterfaces())
   .map(({ address }) => address);
 
 /** Callers from outside: their addresses, and how to be one. */
-export const OUTSIDERS: readonly [address: string, host: (server: RapServer) => string][] = [
+export const REMOTE_CALLERS: readonly [address: string, host: (server: RapServer) => string][] = [
   ...['192.0.2.7', '2001:db8::7', '::ffff:198.51.100.7', '128.0.0.1'].map(
     (address) => [address, (server: RapServer) => callFrom(server, address)] as const,
   ),

@@ -7,7 +7,7 @@ import type { SocketLink } from '../../lib/net/socket-link.js';
 import { SocketServer, type SocketServerOptions } from '../../lib/net/socket-server.js';
 import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
-import { PATIENCE_MS } from '../helpers/timeouts.js';
+import { WAIT_TIMEOUT_MS } from '../helpers/timeouts.js';
 
 /** What came over a link, and who waits for it. */
 export class LinkLog implements LinkReceiver {
@@ -48,7 +48,7 @@ export class LinkLog implements LinkReceiver {
   }
 
   /** Resolves when `met` holds. */
-  async until(met: () => boolean, what = 'what was waited for', timeoutMs = PATIENCE_MS): Promise<void> {
+  async until(met: () => boolean, what = 'what was waited for', timeoutMs = WAIT_TIMEOUT_MS): Promise<void> {
     const end = performance.now() + timeoutMs;
     while (!met()) {
       await new Promise<void>((resolve, reject) => {

@@ -2,7 +2,7 @@ import { SocketWriter } from '../../lib/net/socket-writer.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { FakeSocket, turn } from '../helpers/fake-socket.js';
-import { buffersUsed } from '../helpers/background-load.js';
+import { buffersUsed } from '../helpers/memory.js';
 import { STALL_MS, TestedWriter } from './tested-writer.js';
 
 const BATCH = 64 * 1024;

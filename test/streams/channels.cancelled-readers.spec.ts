@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { from, lastValueFrom } from 'rxjs';
 import { CallCancelledError, type RapChannel, type RapContext, RapService } from '../../lib/index.js';
-import { eventually, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, rejection, testScope, turn, within } from '../helpers/async.js';
 import {
   type CallOptions,
   destroy,
@@ -12,12 +12,12 @@ import {
   probe,
   TIMES,
   unsubscribe,
-  watchLeaving,
+  watchCancelledReaders,
 } from '../helpers/cancelled-readers.js';
-import { idle, turn } from '../helpers/streams.js';
+import { idle } from '../helpers/streams.js';
 
 const scope = testScope();
-watchLeaving();
+watchCancelledReaders();
 
 /** Ways to stop reading a channel. Each resolves when the reader is gone. */
 const READERS: Record<string, (channel: RapChannel<number, number>) => Promise<void>> = {
@@ -58,7 +58,7 @@ describe.each(Object.keys(READERS))('a reader of a channel that leaves by %s', (
   it('does so in a handler whose messages are checked', async () => {
     const outcomes: unknown[] = [];
     @RapService(Feeds)
-    class Leaving {
+    class EarlyEnd {
       feed(count: number, ctx: RapContext): AsyncIterable<number> {
         return feed(count, ctx);
       }
@@ -68,7 +68,7 @@ describe.each(Object.keys(READERS))('a reader of a channel that leaves by %s', (
         outcomes.push(await channel.read());
       }
     }
-    const test = await scope.serve([Leaving]);
+    const test = await scope.serve([EarlyEnd]);
     const channel = await test.client().service(Feeds).chat();
     expect(await channel.read()).toBe(1);
     await channel.write(7);

@@ -18,8 +18,8 @@ import {
   TooManyRequestsError,
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { aborted, collect, collectFailing, idle, pass, Probe, turn } from '../helpers/streams.js';
+import { eventually, Gate, pass, rejection, testScope, turn, within } from '../helpers/async.js';
+import { aborted, collect, collectFailing, idle, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();

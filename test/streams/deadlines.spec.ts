@@ -14,7 +14,7 @@ import {
   RunTimeError,
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, Gate, pass, rejection, testScope, turn, within } from '../helpers/async.js';
 import {
   answerDeclareWith,
   call,
@@ -27,7 +27,7 @@ import {
 } from '../helpers/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import type { StoppedTime } from '../helpers/stopped-time.js';
-import { aborted, collect, collectFailing, idle, pass, Probe, takeItems, turn } from '../helpers/streams.js';
+import { aborted, collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();

@@ -1,18 +1,18 @@
 import 'reflect-metadata';
 import { CallTimeoutError, RapProcessor } from '../../lib/index.js';
-import { eventually, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, rejection, testScope, turn, within } from '../helpers/async.js';
 import {
   FeedController,
   probe,
   type Source,
   TIMES,
-  watchLeaving,
-  WAYS,
+  watchCancelledReaders,
+  WAYS_TO_CANCEL,
 } from '../helpers/cancelled-readers.js';
-import { idle, turn } from '../helpers/streams.js';
+import { idle } from '../helpers/streams.js';
 
 const scope = testScope();
-watchLeaving();
+watchCancelledReaders();
 
 describe('through processors', () => {
   class Slow extends RapProcessor {
@@ -24,14 +24,14 @@ describe('through processors', () => {
     }
   }
 
-  it.each(Object.keys(WAYS).flatMap((way) => [0, 1, 3].map((count) => [way, count] as const)))(
+  it.each(Object.keys(WAYS_TO_CANCEL).flatMap((way) => [0, 1, 3].map((count) => [way, count] as const)))(
     `that take their time: left by %s after %d items, ${TIMES} times`,
     async (way, count) => {
       const test = await scope.serve([FeedController], { processors: [new Slow()] });
       const client = test.client({ processors: [new Slow()] });
       const source: Source = (...args) => client.stream('feed', ...args);
       for (let i = 1; i <= TIMES; i++) {
-        await WAYS[way]?.(source, count, () => eventually('it runs', () => probe.started === i));
+        await WAYS_TO_CANCEL[way]?.(source, count, () => eventually('it runs', () => probe.started === i));
         await eventually('it has ended', () => probe.ended === i);
       }
       await idle(test);
@@ -70,7 +70,7 @@ describe('through processors', () => {
   const REQUESTS = { DECLARE: 1, 'its parameters': 2 };
   const RESPONSES = { 'the answer to DECLARE': 1, 'the first item': 2 };
 
-  describe.each(Object.keys(WAYS))('that are stuck, left by %s', (way) => {
+  describe.each(Object.keys(WAYS_TO_CANCEL))('that are stuck, left by %s', (way) => {
     it.each(Object.entries(REQUESTS))(
       `with %s: the server runs nothing, ${TIMES} times`,
       async (_, number) => {
@@ -78,7 +78,7 @@ describe('through processors', () => {
         const client = test.client({ processors: [new Stuck('request', number)] });
         await client.connect();
         for (let i = 0; i < TIMES; i++) {
-          await WAYS[way]?.((...args) => client.stream('feed', ...args), 0, turn);
+          await WAYS_TO_CANCEL[way]?.((...args) => client.stream('feed', ...args), 0, turn);
           expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });
         }
         await idle(test);
@@ -92,7 +92,7 @@ describe('through processors', () => {
       // of the server's view, an item has come
       const source: Source = (_count, options) => client.stream('feed', 1, options);
       for (let i = 1; i <= TIMES; i++) {
-        await WAYS[way]?.(source, 0, () => eventually('it runs', () => probe.started === i));
+        await WAYS_TO_CANCEL[way]?.(source, 0, () => eventually('it runs', () => probe.started === i));
         await eventually('it has ended', () => probe.ended === i);
       }
       await idle(test);
@@ -104,7 +104,7 @@ describe('through processors', () => {
       const client = test.client({ processors: [new Stuck('response', number)] });
       const source: Source = (count, options) => client.stream('short', count, options);
       for (let i = 1; i <= TIMES; i++) {
-        await WAYS[way]?.(source, 0, () => eventually('it has ended', () => probe.ended === i));
+        await WAYS_TO_CANCEL[way]?.(source, 0, () => eventually('it has ended', () => probe.ended === i));
       }
       await idle(test);
       expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });

@@ -14,11 +14,11 @@ import {
   TooManyRequestsError,
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, Gate, rejection, testScope, turn } from '../helpers/async.js';
 import { answerDeclareWith, call, declare, fence, msg, openWith } from '../helpers/channel-frames.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
-import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
+import { aborted, collect, idle, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();

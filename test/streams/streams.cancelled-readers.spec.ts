@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { CallCancelledError, type RapClient, type RapContext, type RapIterable } from '../../lib/index.js';
-import { eventually, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, rejection, testScope, turn, within } from '../helpers/async.js';
 import {
   FeedController,
   Feeds,
@@ -11,13 +11,13 @@ import {
   probe,
   type Source,
   TIMES,
-  watchLeaving,
-  WAYS,
+  watchCancelledReaders,
+  WAYS_TO_CANCEL,
 } from '../helpers/cancelled-readers.js';
-import { idle, takeItems, turn } from '../helpers/streams.js';
+import { idle, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
-watchLeaving();
+watchCancelledReaders();
 
 /** Where streams are handed out. */
 const STREAMS: Record<string, (client: RapClient) => Source | Promise<Source>> = {
@@ -32,7 +32,7 @@ const STREAMS: Record<string, (client: RapClient) => Source | Promise<Source>> =
 };
 
 describe.each(Object.keys(STREAMS))('%s', (name) => {
-  describe.each(Object.keys(WAYS))('left by %s', (way) => {
+  describe.each(Object.keys(WAYS_TO_CANCEL))('left by %s', (way) => {
     it.each(name === 'client.stream()' ? [0, 1, 3] : [1])(
       `after %d items: the handler ends, ${TIMES} times`,
       async (count) => {
@@ -40,7 +40,7 @@ describe.each(Object.keys(STREAMS))('%s', (name) => {
         const client = test.client();
         const source = await (STREAMS[name] as (typeof STREAMS)[string])(client);
         for (let i = 1; i <= TIMES; i++) {
-          await WAYS[way]?.(source, count, () => eventually('it runs', () => probe.started === i));
+          await WAYS_TO_CANCEL[way]?.(source, count, () => eventually('it runs', () => probe.started === i));
           await eventually('it has ended', () => probe.ended === i);
         }
         await idle(test);
@@ -62,13 +62,13 @@ describe.each(Object.keys(STREAMS))('%s', (name) => {
 });
 
 describe('session.execute()', () => {
-  const LEAVING = Object.keys(WAYS).filter((way) => !way.startsWith('an AbortSignal'));
-  it.each(LEAVING)(`left by %s: the handler ends, ${TIMES} times`, async (way) => {
+  const CANCELS = Object.keys(WAYS_TO_CANCEL).filter((way) => !way.startsWith('an AbortSignal'));
+  it.each(CANCELS)(`left by %s: the handler ends, ${TIMES} times`, async (way) => {
     const test = await scope.serve([FeedController]);
     const session = await test.client().openSession();
     for (let i = 1; i <= TIMES; i++) {
       const items = (await session.execute<number>('feed', 1)) as RapIterable<number>;
-      await WAYS[way]?.(
+      await WAYS_TO_CANCEL[way]?.(
         () => items,
         1,
         () => eventually('it runs', () => probe.started === i),

@@ -9,7 +9,7 @@ import { ChannelRules } from './channel-rules.js';
 import type { LinkedLink } from '../linked-links.js';
 import { requestOf } from '../peer-pair.js';
 
-/** Unsent bytes at which channels wait, as the links of a story have it: small, so that it is met often. */
+/** Unsent bytes at which channels wait, as the links of a scenario have it: small, so that it is met often. */
 const MARK_BYTES = 300;
 const REAL_MARK_BYTES = 256 * 1024;
 
@@ -51,7 +51,7 @@ class Talk {
 }
 
 /** Channels between two peers, step by step, with all that must hold at the end. Throws where something does not. */
-export class ChannelStory {
+export class ChannelScenario {
   readonly pair: ChannelPair;
   readonly #talks: readonly Talk[];
   #cut = false;

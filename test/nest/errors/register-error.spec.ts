@@ -12,11 +12,10 @@ import {
   type RegistrableError,
 } from '../../../lib/index.js';
 import { rejection, testScope } from '../../helpers/async.js';
-import { cleanUp, startClient, startScript } from '../../helpers/fault-scope.js';
+import { startClient, startScript } from '../../helpers/fault-scope.js';
 import { answerDeclare } from '../../helpers/raw-socket.js';
 
 const scope = testScope();
-afterEach(cleanUp);
 
 let thrown: unknown;
 

@@ -30,7 +30,7 @@ import {
 } from '../../../lib/index.js';
 import { eventually, rejection, testScope } from '../../helpers/async.js';
 import { EventPattern } from '../../helpers/event-pattern.js';
-import { OUTSIDERS } from '../../helpers/remote-caller.js';
+import { REMOTE_CALLERS } from '../../helpers/remote-caller.js';
 
 const scope = testScope();
 const where = (ctx: RapContext): string => ctx.target;
@@ -340,7 +340,7 @@ describe('extras on a plain @MessagePattern', () => {
     expect(await client().call('private')).toBe('private');
   });
 
-  it.each(OUTSIDERS)('private: for a caller from %s it does not exist', async (_, hostOf) => {
+  it.each(REMOTE_CALLERS)('private: for a caller from %s it does not exist', async (_, hostOf) => {
     const { port, server } = await scope.serve([ExtrasController], { host: '0.0.0.0' });
     const rap = new RapClient({ host: hostOf(server), port });
     scope.defer(() => rap.close());

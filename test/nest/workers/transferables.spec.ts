@@ -1,5 +1,5 @@
 import { hideIndices, prepareForThread, showIndices } from '../../../lib/nest/workers/transferables.mjs';
-import { heapUsed } from '../../helpers/background-load.js';
+import { heapUsed } from '../../helpers/memory.js';
 
 const LARGE = 64 * 1024;
 
