@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import type { Server } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { Controller, Get, type INestMicroservice, Module, Param } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import {
@@ -15,6 +15,7 @@ import { firstValueFrom, lastValueFrom, Observable, of, take, toArray } from 'rx
 import { defineService, RapClient, RapServer, RapService, unary } from '../../../lib/index.js';
 import { eventually, rejection, testScope } from '../../helpers/async.js';
 import { EventPattern } from '../../helpers/event-pattern.js';
+import { freePort } from '../../helpers/ports.js';
 
 const scope = testScope();
 const lost: unknown[] = [];
@@ -72,14 +73,6 @@ const RAP: TestTransport = {
   serve: (port) => serveWith({ strategy: new RapServer({ port, host: '127.0.0.1' }) }),
   Client: RapClient,
 };
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 function clientOf<C extends ClientProxy>(Client: new (options: object) => C, port: number): C {
   const client = new Client({ port, host: '127.0.0.1' });

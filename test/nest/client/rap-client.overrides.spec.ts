@@ -4,6 +4,7 @@ import { MessagePattern } from '@nestjs/microservices';
 import { lastValueFrom, toArray } from 'rxjs';
 import { AuthError, RapClient } from '../../../lib/index.js';
 import { eventually, rejection, testScope, within } from '../../helpers/async.js';
+import { collect } from '../../helpers/streams.js';
 
 const scope = testScope();
 let left = 0;
@@ -42,12 +43,6 @@ async function connect(): Promise<Overriding> {
   const client = new Overriding({ host: '127.0.0.1', port });
   scope.defer(() => client.close());
   return client;
-}
-
-async function collect(items: AsyncIterable<unknown>): Promise<unknown[]> {
-  const all: unknown[] = [];
-  for await (const item of items) all.push(item);
-  return all;
 }
 
 /** The ways to the values of a streaming function. */

@@ -17,6 +17,7 @@ import { RecordingLogger } from '../../helpers/app.js';
 import { eventually, Gate, rejection, testScope, within } from '../../helpers/async.js';
 import { EventPattern } from '../../helpers/event-pattern.js';
 import { RawSocket } from '../../helpers/raw-socket.js';
+import { freePort } from '../../helpers/ports.js';
 
 const scope = testScope();
 // servers without an application log too
@@ -68,15 +69,6 @@ async function occupiedPort(): Promise<number> {
   await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve));
   scope.defer(() => new Promise((resolve) => blocker.close(resolve)));
   return (blocker.address() as net.AddressInfo).port;
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = net.createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as net.AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 describe('the strategy RapServer', () => {
