@@ -13,7 +13,7 @@ export {
 export { RapChannel, type RapMessage } from './nest/streams/rap-channel.js';
 export type { RapReadableOptions } from './nest/streams/iterated.js';
 export type { RapIterable } from './nest/streams/rap-stream.js';
-export { RapSession } from './nest/client/rap-session.js';
+export { RapSession } from './nest/client/calls/rap-session.js';
 export { ChannelPattern, RapGroup } from './nest/handlers/decorators.js';
 export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/workers/run-in-worker.js';
 export { configureWorkers, type WorkerOptions } from './nest/workers/worker-pool.js';

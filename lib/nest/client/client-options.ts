@@ -21,7 +21,7 @@ import {
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
 import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
-import type { RapSession } from './rap-session.js';
+import type { RapSession } from './calls/rap-session.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {

@@ -1,5 +1,5 @@
-import type { Channel } from '../../rpc/channel/channel.js';
-import { allowManyListeners } from '../../rpc/context/listeners.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { allowManyListeners } from '../../../rpc/context/listeners.js';
 import { cancelledBy } from './client-attempt.js';
 
 /** Cancels a channel with a signal. Returns what stops listening. */

@@ -1,22 +1,22 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import type { Connection } from '../../cluster/connection.js';
-import { Extension } from '../../protocol/extension.js';
-import { captureContext } from '../../rpc/context/async-context.js';
-import type { Fault } from '../../protocol/fault.js';
-import { Snapshot } from '../../protocol/snapshot.js';
-import type { Channel } from '../../rpc/channel/channel.js';
-import { ChannelLimit } from '../../rpc/client/channel-limit.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import { type DeadlineQueue, TimeLimit } from '../../rpc/time/deadline-queue.js';
-import type { Peer } from '../../rpc/connection/peer.js';
-import { callTimeout, type CallTiming } from '../../rpc/client/pending-call.js';
+import type { Connection } from '../../../cluster/connection.js';
+import { Extension } from '../../../protocol/extension.js';
+import { captureContext } from '../../../rpc/context/async-context.js';
+import type { Fault } from '../../../protocol/fault.js';
+import { Snapshot } from '../../../protocol/snapshot.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
+import type { Peer } from '../../../rpc/connection/peer.js';
+import { callTimeout, type CallTiming } from '../../../rpc/client/pending-call.js';
 import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
 import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
 import { cancelChannelOn, unlessAborted } from './client-limits.js';
-import type { RapCallOptions } from './client-options.js';
-import { callError, remember } from '../errors/failed-call.js';
-import { type ClientCodec, copyOf } from '../server/body-codec.js';
-import type { OpenStream } from '../streams/rap-stream.js';
+import type { RapCallOptions } from '../client-options.js';
+import { callError, remember } from '../../errors/failed-call.js';
+import { type ClientCodec, copyOf } from '../../server/body-codec.js';
+import type { OpenStream } from '../../streams/rap-stream.js';
 
 const NOTHING = (): void => {};
 

@@ -1,17 +1,17 @@
-import type { Clock } from '../../protocol/clock.js';
-import { Fault, LocalCode } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
-import type { Channel } from '../../rpc/channel/channel.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import { allowManyListeners } from '../../rpc/context/listeners.js';
+import type { Clock } from '../../../protocol/clock.js';
+import { Fault, LocalCode } from '../../../protocol/fault.js';
+import { Status } from '../../../protocol/status.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { allowManyListeners } from '../../../rpc/context/listeners.js';
 import {
   callTimeout,
   type CallTiming,
   type PendingCall,
   type ReplySink,
-} from '../../rpc/client/pending-call.js';
+} from '../../../rpc/client/pending-call.js';
 import type { CallPlan } from './call-plan.js';
-import { callError, type MadeCall } from '../errors/failed-call.js';
+import { callError, type MadeCall } from '../../errors/failed-call.js';
 
 /** Where the outcome of a call goes. */
 export interface Outcome<T> {

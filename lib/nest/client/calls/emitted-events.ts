@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { AsyncSubject, type Observable } from 'rxjs';
-import { peerLog } from '../lifecycle/bounded-log.js';
-import { TooManyRequestsError, toRapError } from '../errors/errors.js';
+import { peerLog } from '../../lifecycle/bounded-log.js';
+import { TooManyRequestsError, toRapError } from '../../errors/errors.js';
 
 const logger = new Logger('RapClient');
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { Peer } from '../../rpc/connection/peer.js';
-import { connectionLost } from '../../rpc/connection/connection-lost.js';
-import type { RapCallOptions } from './client-options.js';
-import type { RapChannel } from '../streams/rap-channel.js';
-import { toRapError } from '../errors/errors.js';
-import type { RapIterable } from '../streams/rap-stream.js';
+import type { Peer } from '../../../rpc/connection/peer.js';
+import { connectionLost } from '../../../rpc/connection/connection-lost.js';
+import type { RapCallOptions } from '../client-options.js';
+import type { RapChannel } from '../../streams/rap-channel.js';
+import { toRapError } from '../../errors/errors.js';
+import type { RapIterable } from '../../streams/rap-stream.js';
 
 /** What a session asks of its client. */
 export interface SessionClient {
