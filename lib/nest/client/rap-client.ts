@@ -14,7 +14,7 @@ import type { Outcome } from './calls/client-attempt.js';
 import { ClientCalls } from './calls/client-calls.js';
 import { clientConnection, logError } from './make-peer-source.js';
 import { ClientLifecycle } from './client-lifecycle.js';
-import { assertClientOptions, type RapCallOptions, type RapClientOptions } from './client-options.js';
+import { assertClientOptions, type RapClientOptions } from './client-options.js';
 import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './calls/client-outcome.js';
 import { ping } from './calls/client-ping.js';
 import { EmittedEvents } from './calls/emitted-events.js';
@@ -27,7 +27,12 @@ import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
 import { clientCodec } from '../server/body-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
-import { RapSession, type SessionClient } from './calls/rap-session.js';
+import {
+  type ChannelOptions,
+  type RapCallOptions,
+  RapSession,
+  type SessionClient,
+} from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
 import { TypedProxies } from './proxies/typed-proxies.js';
@@ -138,7 +143,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    */
   async channel<In = unknown, Out = unknown>(
     pattern: unknown,
-    options?: RapCallOptions & { metadata?: unknown },
+    options?: ChannelOptions,
   ): Promise<RapChannel<In, Out>> {
     try {
       return new RapChannel<In, Out>(

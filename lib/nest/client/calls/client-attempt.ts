@@ -101,9 +101,7 @@ export class Attempt<T> implements ReplySink {
       else this.reject(fault);
     };
     if (signal.aborted) return cancel();
-    allowManyListeners(signal);
-    signal.addEventListener('abort', cancel, { once: true });
-    this.whenOver(() => signal.removeEventListener('abort', cancel));
+    this.whenOver(onAbort(signal, cancel));
   }
 
   /** Calls back once when the outcome is known. */
@@ -136,4 +134,30 @@ export function cancelled(target: string, cause?: unknown): Fault {
     message: `${target} was cancelled`,
     cause,
   });
+}
+
+/** Cancels a channel with a signal. Returns what stops listening. */
+export function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
+  return onAbort(signal, () => channel.cancel(cancelledBy(signal, target)));
+}
+
+/** What `work` gives, unless a signal is aborted first: then the fault that says so. */
+export function unlessAborted<T>(
+  work: Promise<T>,
+  signals: readonly AbortSignal[],
+  target: string,
+): Promise<T> {
+  if (signals.length === 0) return work;
+  return new Promise((resolve, reject) => {
+    const unlisten = signals.map((signal) => onAbort(signal, () => reject(cancelledBy(signal, target))));
+    void work.then(resolve, reject).then(() => {
+      for (const stop of unlisten) stop();
+    });
+  });
+}
+
+function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  allowManyListeners(signal);
+  signal.addEventListener('abort', listener, { once: true });
+  return () => signal.removeEventListener('abort', listener);
 }

@@ -11,9 +11,15 @@ import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.
 import type { Peer } from '../../../rpc/connection/peer.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/pending-call.js';
 import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
-import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
-import { cancelChannelOn, unlessAborted } from './client-limits.js';
-import type { RapCallOptions } from '../client-options.js';
+import {
+  Attempt,
+  cancelChannelOn,
+  cancelled,
+  cancelledBy,
+  type Outcome,
+  unlessAborted,
+} from './client-attempt.js';
+import type { RapCallOptions } from './rap-session.js';
 import { callError, remember } from '../../errors/failed-call.js';
 import { type ClientCodec, copyOf } from '../../server/body-codec.js';
 import type { OpenStream } from '../../streams/rap-stream.js';

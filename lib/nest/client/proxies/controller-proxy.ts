@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
-import type { RapCallOptions } from '../client-options.js';
+import type { RapCallOptions } from '../calls/rap-session.js';
 import { RegisteredError, toRapError } from '../../errors/errors.js';
 import {
   isGenerator,
