@@ -1,18 +1,17 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
-import type { Connection, ConnectionStatus } from '../../cluster/connection.js';
+import type { ClientPeer, ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import type { Peer } from '../../rpc/connection/peer.js';
 import { CallPlanner } from './calls/call-plan.js';
 import { followCallScopes, runInSession } from '../handlers/call-scope.js';
 import type { Outcome } from './calls/client-attempt.js';
 import { ClientCalls } from './calls/client-calls.js';
-import { clientConnection, logError } from './make-peer-source.js';
+import { logError, makePeerSource } from './make-peer-source.js';
 import { ClientLifecycle } from './client-lifecycle.js';
 import { assertClientOptions, type RapClientOptions } from './client-options.js';
 import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './calls/client-outcome.js';
@@ -53,7 +52,7 @@ const NOTHING = (): void => {};
  */
 export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
   readonly #planner: CallPlanner;
-  readonly #connection: Connection;
+  readonly #source: PeerSource;
   readonly #calls: ClientCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
@@ -75,14 +74,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (events || processors.length > 0)
       this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
     const deadlines = new DeadlineQueue(systemClock);
-    this.#connection = clientConnection(options, {
+    this.#source = makePeerSource(options, {
       deadlines,
       lifecycle: this.#lifecycle,
       onLink: (link) => (this.#link = link),
       onStatus: (status, reason) => this.#onStatus(status, reason),
     });
     this.#calls = new ClientCalls({
-      connection: this.#connection,
+      source: this.#source,
       deadlines,
       planner: this.#planner,
       // a subclass may set them at any time
@@ -95,7 +94,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         undecided: (...args) => this.#undecided(...args),
       },
       {
-        now: () => this.#connection.peer?.has(Extension.Values),
+        now: () => this.#source.peer?.has(Extension.Values),
         soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
           (await this.#acquire(target, timeoutMs)).has(Extension.Values),
       },
@@ -280,7 +279,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /** Measures the way to the server and back. @returns milliseconds */
   ping(): Promise<number> {
     const { callTimeoutMs: timeoutMs } = this.#planner;
-    const { where } = this.#connection;
+    const { where } = this.#source;
     const work = this.#acquire('ping', timeoutMs).then((peer) =>
       ping(peer, { target: 'ping', timeoutMs, where }),
     );
@@ -299,13 +298,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @returns where there are `events` or processors, a promise that they have stopped; else nothing
    */
   close(): unknown {
-    const close = (): void => this.#connection.close('the client was closed');
+    const close = (): void => this.#source.close('the client was closed');
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(close) : close();
   }
 
   /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
   drain(): Promise<void> {
-    const drain = (): Promise<void> => this.#connection.drain();
+    const drain = (): Promise<void> => this.#source.drain();
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
@@ -316,8 +315,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Calls of this client now. */
   stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
-    const { inFlight, queued, peer } = this.#connection;
-    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
+    return this.#source.counts();
   }
 
   /** Listens to events of the connection. */
@@ -327,7 +325,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Nest's way to the thing inside: Node's socket. @throws Error before the client is connected. */
   unwrap<T>(): T {
-    if (!this.#link || !this.#connection.peer) throw new Error('Not connected: call "connect" first.');
+    if (!this.#link || !this.#source.peer) throw new Error('Not connected: call "connect" first.');
     return this.#link.unwrap() as T;
   }
 
@@ -411,12 +409,12 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     };
   }
 
-  async #acquire(what: string, timeoutMs: number): Promise<Peer> {
+  async #acquire(what: string, timeoutMs: number): Promise<ClientPeer> {
     const since = systemClock.now();
     try {
-      return await this.#connection.acquire(what, timeoutMs);
+      return await this.#source.acquire(what, timeoutMs);
     } catch (error) {
-      throw traced(callError(error, { target: what, where: this.#connection.where, since }));
+      throw traced(callError(error, { target: what, where: this.#source.where, since }));
     }
   }
 

@@ -1,10 +1,10 @@
 import { systemClock } from '../../../rpc/time/system-clock.js';
-import type { Peer } from '../../../rpc/connection/peer.js';
+import type { ClientPeer } from '../../../cluster/peer-source.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/pending-call.js';
 import { toRapError } from '../../errors/errors.js';
 
 /** Measures the way to the peer and back, in milliseconds. @throws CallTimeoutError, or what ends the connection */
-export function ping(peer: Peer, timing: CallTiming): Promise<number> {
+export function ping(peer: ClientPeer, timing: CallTiming): Promise<number> {
   const started = systemClock.now();
   return new Promise((resolve, reject) => {
     const timer = systemClock.after(timing.timeoutMs, () =>

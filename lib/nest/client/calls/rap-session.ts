@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Peer } from '../../../rpc/connection/peer.js';
+import type { ClientPeer } from '../../../cluster/peer-source.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { toRapError } from '../../errors/errors.js';
@@ -52,7 +52,7 @@ export class RapSession {
   /** @internal */
   constructor(
     private readonly client: SessionClient,
-    private readonly peer: Peer,
+    private readonly peer: ClientPeer,
   ) {}
 
   /** As the client's `call`. */
@@ -99,8 +99,8 @@ export class RapSession {
     return this.client === client;
   }
 
-  /** @internal The connection that the session lives on. @throws ConnectionLostError where the session is gone */
-  connection(): Peer {
+  /** @internal The peer at the other end of the session's connection. @throws ConnectionLostError where the session is gone */
+  openPeer(): ClientPeer {
     if (this.#closed) throw toRapError(connectionLost('the session is closed', undefined, 'no'));
     if (this.peer.state !== 'open') {
       throw toRapError(
