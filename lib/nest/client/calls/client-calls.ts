@@ -18,8 +18,9 @@ import {
   type Outcome,
   unlessAborted,
 } from './client-attempt.js';
+import { ping } from './client-ping.js';
 import type { RapCallOptions } from './rap-session.js';
-import { callError, remember } from '../../errors/failed-call.js';
+import { callError, remember, traced } from '../../errors/failed-call.js';
 import { type ClientCodec, copyOf } from '../../server/body-codec.js';
 import type { OpenStream } from '../../streams/rap-stream.js';
 
@@ -83,6 +84,24 @@ export class ClientCalls {
         throw error;
       };
     }
+  }
+
+  /** A peer as soon as there is one. @throws the public error of a call to `what` */
+  async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
+    const { source } = this.options;
+    const since = systemClock.now();
+    try {
+      return await source.acquire(what, timeoutMs);
+    } catch (error) {
+      throw traced(callError(error, { target: what, where: source.where, since }));
+    }
+  }
+
+  /** Measures the round trip to the server, in milliseconds. */
+  ping(): Promise<number> {
+    const { planner, source } = this.options;
+    const timing = { target: 'ping', timeoutMs: planner.callTimeoutMs, where: source.where };
+    return this.acquire('ping').then((peer) => ping(peer, timing));
   }
 
   /** Sends an event as soon as there is a connection. */
