@@ -75,7 +75,7 @@ export class Attempt<T> implements ReplySink {
   /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
   timeOut(timing: CallTiming): void {
     if (this.#channel) return;
-    const wasSent = this.pending !== undefined && this.pending.id !== 0;
+    const wasSent = this.pending?.wasSent === true;
     this.pending?.abandon();
     this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
   }
