@@ -10,12 +10,13 @@ import {
   of,
   takeLast,
 } from 'rxjs';
+import { isThenable } from '../../protocol/values/unknown.js';
 import { ChannelError } from '../errors/errors.js';
 import type { RapChannel } from '../streams/rap-channel.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import { isStream, UnfilteredError } from '../streams/stream-source.js';
 import { checkedParameters, inputCheck, outputCheck } from '../checks/checks.js';
-import { type Check, checked, isThenable, type StandardSchema } from '../validation/standard-schema.js';
+import { type Check, checked, type StandardSchema } from '../validation/standard-schema.js';
 import { CheckedChannel } from '../checks/checked-channel.js';
 import { CheckedIterable } from '../checks/checked-iterable.js';
 

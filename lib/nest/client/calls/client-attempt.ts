@@ -3,7 +3,7 @@ import { Fault, LocalCode } from '../../../protocol/fault.js';
 import { Status } from '../../../protocol/status.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
-import { allowManyListeners } from '../../../rpc/context/listeners.js';
+import { onAbort } from '../../../rpc/context/listeners.js';
 import {
   callTimeout,
   type CallTiming,
@@ -154,10 +154,4 @@ export function unlessAborted<T>(
       for (const stop of unlisten) stop();
     });
   });
-}
-
-function onAbort(signal: AbortSignal, listener: () => void): () => void {
-  allowManyListeners(signal);
-  signal.addEventListener('abort', listener, { once: true });
-  return () => signal.removeEventListener('abort', listener);
 }
