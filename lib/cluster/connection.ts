@@ -5,16 +5,16 @@ import { heldBytes } from '../protocol/held-body.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
-import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
+import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
-import { type ClientOwner, ClientPeer } from '../rpc/client/client-peer.js';
 import type { CallingPath } from '../rpc/client/calling.js';
-import type { PendingCall, PendingCallOwner } from '../rpc/client/pending-call.js';
+import { type ClientOwner, ClientPeer } from '../rpc/client/client-peer.js';
+import type { PendingCall } from '../rpc/client/pending-call.js';
 import type { ConnectionSecurity } from '../rpc/connection/security.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
-
-export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
+import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
+import { UnsentCalls, Waiter } from './waiting-calls.js';
 
 /** What holds for one connection, in place of what the options say. */
 export type Prepared = Partial<Pick<ConnectionOptions, 'dial' | 'metadata'>>;
@@ -63,7 +63,7 @@ type State =
  * A first connection that fails tells all who wait at once: the address may be wrong. After that, calls wait through an
  * outage as long as their own time allows, since a restart is over in moments.
  */
-export class Connection implements ClientOwner {
+export class Connection implements ClientOwner, PeerSource {
   #state: State = { name: 'idle' };
   #wasOpen = false;
   readonly #waiters = new Set<Waiter>();
@@ -82,30 +82,21 @@ export class Connection implements ClientOwner {
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
-  /** The server in messages. */
   get where(): string {
     return this.options.where;
   }
 
-  /** The open connection, for calls that need not wait. */
   get peer(): ClientPeer | undefined {
     const state = this.#state;
     // a peer that fails its calls just now tells of its end only afterwards
     return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
   }
 
-  /** A body as it is now, for a call that waits. @throws {@link Fault} where it cannot be encoded */
   hold(body: unknown): unknown {
     const { limits, calling } = this.options;
     return hold(body, limits, calling?.holdsValues === true);
   }
 
-  /**
-   * The connection as soon as it is open. `held` is the body that waits for it.
-   *
-   * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
-   * phase `connect` where that takes too long.
-   */
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
     const until = this.options.clock.now() + timeoutMs;
     for (;;) {
@@ -154,14 +145,13 @@ export class Connection implements ClientOwner {
     if (this.#state.name === 'waiting') this.#state.timer.hold(this.#waiters.size + this.#unsent.size > 0);
   }
 
-  /** Ends the connection and fails what is pending. A later call connects again. */
   close(reason: string): void {
     const draining = [...this.#draining];
     this.#leave(reason);
     for (const peer of draining) peer.close(reason);
   }
 
-  /** The same, without harm to what runs on connections that are about to end. */
+  /** As `close`, without harm to what runs on connections that are about to end. */
   #leave(reason: string): void {
     const state = this.#state;
     this.#state = { name: 'idle' };
@@ -174,7 +164,6 @@ export class Connection implements ClientOwner {
     if (state.name !== 'idle') this.options.onStatus('disconnected');
   }
 
-  /** Lets what runs end, then closes. Resolves when it is closed. */
   async drain(): Promise<void> {
     const { peer } = this;
     if (peer) {
@@ -200,6 +189,11 @@ export class Connection implements ClientOwner {
   /** Calls that wait to be sent. */
   get queued(): number {
     return (this.peer?.calls.queued ?? 0) + this.#waiters.size + this.#unsent.size;
+  }
+
+  counts(): CallCounts {
+    const { inFlight, queued, peer } = this;
+    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
   }
 
   // --- what the peer tells ------------------------------------------------------------------------------------
@@ -307,81 +301,6 @@ export class Connection implements ClientOwner {
         for (const waiter of waiters) waiter.settle(reason);
       },
     };
-  }
-}
-
-/** Calls on their way from one connection to the next. They may run out of time there. */
-class UnsentCalls implements PendingCallOwner {
-  readonly #calls = new Set<PendingCall>();
-
-  constructor(
-    private readonly deadlines: DeadlineQueue,
-    private readonly onForgotten: () => void,
-  ) {}
-
-  get size(): number {
-    return this.#calls.size;
-  }
-
-  add(call: PendingCall): void {
-    call.owner = this;
-    this.#calls.add(call);
-  }
-
-  takeAll(): PendingCall[] {
-    const calls = [...this.#calls];
-    this.#calls.clear();
-    return calls;
-  }
-
-  forget(call: PendingCall): void {
-    this.#calls.delete(call);
-    this.deadlines.remove(call);
-    this.onForgotten();
-  }
-
-  giveUp(call: PendingCall): void {
-    this.forget(call);
-  }
-
-  abandoned(): void {
-    // nothing of it was sent
-  }
-
-  eventTaken(): void {
-    // nor of an event
-  }
-}
-
-/** A call that waits for the connection. */
-class Waiter extends Expiring {
-  /** Why the last attempt failed. */
-  cause: Fault | undefined;
-
-  constructor(
-    private readonly what: string,
-    private readonly timeoutMs: number,
-    private readonly where: string,
-    private readonly sink: { done(result: ClientPeer | Fault): void },
-  ) {
-    super();
-  }
-
-  settle(result: ClientPeer | Fault): void {
-    this.sink.done(result);
-  }
-
-  override expire(): void {
-    this.settle(
-      new Fault({
-        status: Status.RunTime,
-        code: LocalCode.CallTimeout,
-        message: `${this.what} timed out after ${this.timeoutMs} ms, waiting for a connection to ${this.where}`,
-        phase: 'connect',
-        sent: 'no',
-        cause: this.cause,
-      }),
-    );
   }
 }
 

@@ -1,4 +1,5 @@
-import { Connection, type ConnectionOptions, type ConnectionStatus } from '../../lib/cluster/connection.js';
+import { Connection, type ConnectionOptions } from '../../lib/cluster/connection.js';
+import type { ConnectionStatus } from '../../lib/cluster/peer-source.js';
 import { DEFAULT_RECONNECT } from '../../lib/cluster/backoff.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import type { Link } from '../../lib/protocol/link.js';

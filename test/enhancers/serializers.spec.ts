@@ -9,7 +9,7 @@ import {
   type Serializer,
 } from '@nestjs/microservices';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
-import { CallTimeoutError, RapClient, RapServer, ServerError } from '../../lib/index.js';
+import { CallTimeoutError, RapClient, RapProcessor, RapServer, ServerError } from '../../lib/index.js';
 import { eventually, rejection, testScope, within } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 
@@ -196,6 +196,21 @@ it('a serializer that hangs does not outlive the time of its call', async () => 
   const error = await within('the timeout', rejection(rap.call('echo', 1, { timeoutMs: 50 })));
 
   expect(error).toBeInstanceOf(CallTimeoutError);
+});
+
+it('a call whose time runs out while a processor holds it was not sent', async () => {
+  class Stuck extends RapProcessor {
+    override processRequest(): Promise<void> {
+      return new Promise(() => {});
+    }
+  }
+  const { client } = await scope.serve([EchoController]);
+  const rap = client({ serializer: asSerializer((packet) => packet), processors: [new Stuck()] });
+  await rap.connect();
+
+  const error = await within('the timeout', rejection(rap.call('echo', 1, { timeoutMs: 50 })));
+
+  expect(error).toMatchObject({ code: 'ERR_RAP_CALL_TIMEOUT', phase: 'queue' });
 });
 
 it('a subclass may set serializer and deserializer by the hooks of Nest', async () => {

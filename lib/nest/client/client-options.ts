@@ -21,7 +21,6 @@ import {
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
 import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
-import type { RapSession } from './rap-session.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {
@@ -65,24 +64,6 @@ export interface RapClientOptions extends RapServerAddress {
   serializer?: Serializer | undefined;
   /** Nest's deserializer: gets `{ response, isDisposed }`, and its `response` goes to the caller. */
   deserializer?: Deserializer | undefined;
-}
-
-/** The last argument of a call. */
-export interface RapCallOptions {
-  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
-  header?: Readonly<Record<string, unknown>> | undefined;
-  /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
-  timeoutMs?: number | undefined;
-  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
-  deadline?: number | Date | undefined;
-  /** Cancels the call: it rejects with `CallCancelledError`. */
-  signal?: AbortSignal | undefined;
-  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
-  session?: RapSession | undefined;
-  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
-  idempotent?: boolean | undefined;
-  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
-  detached?: boolean | undefined;
 }
 
 /** @throws RangeError that names what is no option, or no address */

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { PROCESS_CONTEXT } from '../../rpc/context/async-context.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
-import type { RapSession } from '../client/rap-session.js';
+import type { RapSession } from '../client/calls/rap-session.js';
 
 /** Whose time and cancellation calls inherit. */
 export type ScopeOwner = Pick<Incoming, 'signal' | 'timeLeftMs'>;

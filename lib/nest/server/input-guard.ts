@@ -1,7 +1,8 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { isThenable } from '../../protocol/values/unknown.js';
 import { RapContext } from '../handlers/rap-context.js';
 import { checkedParameters, inputCheck } from '../checks/checks.js';
-import { isThenable, type StandardSchema } from '../validation/standard-schema.js';
+import type { StandardSchema } from '../validation/standard-schema.js';
 
 /**
  * Checks the parameters of a contract's method, as the last of its guards: whoever may not call is told so first, and

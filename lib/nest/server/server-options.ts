@@ -16,6 +16,7 @@ import {
   EVENTS,
   SERVER_OPTIONS,
 } from '../validation/known-options.js';
+import { assertTime } from '../validation/assert-time.js';
 import type { Authorize } from './authorize.js';
 import type { RapMiddleware, RapProcessor } from '../../pipeline/api.js';
 import type { RapPatternExtras } from './handler-registry.js';
@@ -102,15 +103,10 @@ export function timesOf({ runTimeoutMs, closeTimeoutMs }: RapServerOptions): {
   readonly runTimeoutMs: number;
   readonly closeTimeoutMs: number;
 } {
-  assertTime('runTimeoutMs', runTimeoutMs, 'above 0', (ms) => ms > 0);
-  assertTime('closeTimeoutMs', closeTimeoutMs, 'of at least 0', (ms) => ms >= 0);
+  assertTime('runTimeoutMs', runTimeoutMs);
+  assertTime('closeTimeoutMs', closeTimeoutMs, true);
   return {
     runTimeoutMs: runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS,
     closeTimeoutMs: closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS,
   };
-}
-
-function assertTime(name: string, given: unknown, range: string, isRight: (ms: number) => boolean): void {
-  if (given === undefined || (typeof given === 'number' && isRight(given))) return;
-  throw new RangeError(`${name} must be a number ${range}, got ${inspect(given)}`);
 }

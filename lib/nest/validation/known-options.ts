@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { nearestName } from './nearest-name.js';
-import type { RapCallOptions, RapClientOptions, RapServerAddress } from '../client/client-options.js';
+import type { RapCallOptions } from '../client/calls/rap-session.js';
+import type { RapClientOptions, RapServerAddress } from '../client/client-options.js';
 import type { RapServerOptions } from '../server/server-options.js';
 
 /** All keys of an options type, so that the compiler knows of one that is missing here. */

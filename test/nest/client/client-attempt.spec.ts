@@ -1,4 +1,4 @@
-import { Attempt } from '../../../lib/nest/client/client-attempt.js';
+import { Attempt } from '../../../lib/nest/client/calls/client-attempt.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
 import { ChannelLab } from '../../helpers/fake-channel-host.js';
 

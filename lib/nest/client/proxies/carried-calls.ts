@@ -1,13 +1,12 @@
-import type { RapCallOptions } from '../client-options.js';
+import type { ChannelOptions, RapCallOptions } from '../calls/rap-session.js';
 import { copyOf } from '../../server/body-codec.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { IteratedStream } from '../../streams/rap-stream.js';
 import { CheckedChannel } from '../../checks/checked-channel.js';
-import { CheckedIterable } from '../../server/checked-handler.js';
+import { CheckedIterable } from '../../checks/checked-iterable.js';
 import { parseError } from '../../checks/checks.js';
 import type { AnyRapMethod, RapMethodKind } from '../../contract/contract.js';
 import type { MethodCaller } from './method-caller.js';
-import type { ChannelOptions } from './service-types.js';
 import {
   type Check,
   checked,

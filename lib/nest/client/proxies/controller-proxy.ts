@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
-import type { RapCallOptions } from '../client-options.js';
+import { isObject } from '../../../protocol/values/unknown.js';
+import type { RapCallOptions } from '../calls/rap-session.js';
 import { RegisteredError, toRapError } from '../../errors/errors.js';
 import {
   isGenerator,
@@ -104,7 +105,7 @@ function kindOf(
 function isStreamClass(type: unknown): boolean {
   if (type === Observable) return true;
   const { prototype } = (type ?? {}) as { prototype?: unknown };
-  if (typeof prototype !== 'object' || prototype === null) return false;
+  if (!isObject(prototype)) return false;
   return prototype instanceof Observable || Symbol.asyncIterator in prototype;
 }
 

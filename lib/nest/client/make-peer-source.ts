@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { Connection, type ConnectionOptions, type Prepared } from '../../cluster/connection.js';
+import type { PeerSource } from '../../cluster/peer-source.js';
 import { describeEndpoint } from '../../net/address.js';
 import { dial, type DialOptions } from '../../net/dial.js';
 import type { SocketLink } from '../../net/socket-link.js';
@@ -19,21 +20,21 @@ import { loadProcessors } from '../lifecycle/load-plugins.js';
 
 const logger = new Logger('RapClient');
 
-export interface ClientConnectionOptions extends Pick<ConnectionOptions, 'deadlines' | 'onStatus'> {
+export interface PeerSourceOptions extends Pick<ConnectionOptions, 'deadlines' | 'onStatus'> {
   /** Starts before the first connection; `undefined` where nothing is to be told. */
   readonly lifecycle: ClientLifecycle | undefined;
   readonly onLink: (link: SocketLink) => void;
 }
 
 /**
- * The connection of a client to the server that its options name. Nothing is opened yet.
+ * What a client gets its peers from: the connection to the server that its options name. Nothing is opened yet.
  *
  * @throws RangeError for an option that is no option, or out of range
  */
-export function clientConnection(
+export function makePeerSource(
   options: RapClientOptions,
-  { lifecycle, onLink, deadlines, onStatus }: ClientConnectionOptions,
-): Connection {
+  { lifecycle, onLink, deadlines, onStatus }: PeerSourceOptions,
+): PeerSource {
   const limits = resolveLimits(options.limits);
   const endpoint = endpointOf(options);
   const security = securityOf(options.processors, 'client');

@@ -1,19 +1,36 @@
 import { randomUUID } from 'node:crypto';
-import type { ClientPeer } from '../../rpc/client/client-peer.js';
-import { connectionLost } from '../../rpc/connection/connection-lost.js';
-import type { RapCallOptions } from './client-options.js';
-import type { RapChannel } from '../streams/rap-channel.js';
-import { toRapError } from '../errors/errors.js';
-import type { RapIterable } from '../streams/rap-stream.js';
+import type { ClientPeer } from '../../../rpc/client/client-peer.js';
+import { connectionLost } from '../../../rpc/connection/connection-lost.js';
+import type { RapChannel } from '../../streams/rap-channel.js';
+import { toRapError } from '../../errors/errors.js';
+import type { RapIterable } from '../../streams/rap-stream.js';
+
+/** The last argument of a call. */
+export interface RapCallOptions {
+  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
+  header?: Readonly<Record<string, unknown>> | undefined;
+  /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
+  timeoutMs?: number | undefined;
+  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
+  deadline?: number | Date | undefined;
+  /** Cancels the call: it rejects with `CallCancelledError`. */
+  signal?: AbortSignal | undefined;
+  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
+  session?: RapSession | undefined;
+  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
+  idempotent?: boolean | undefined;
+  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
+  detached?: boolean | undefined;
+}
+
+/** The last argument of what opens a channel. */
+export type ChannelOptions = RapCallOptions & { metadata?: unknown };
 
 /** What a session asks of its client. */
 export interface SessionClient {
   call<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T>;
   stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T>;
-  channel<In, Out>(
-    pattern: unknown,
-    options?: RapCallOptions & { metadata?: unknown },
-  ): Promise<RapChannel<In, Out>>;
+  channel<In, Out>(pattern: unknown, options?: ChannelOptions): Promise<RapChannel<In, Out>>;
   /** @internal */
   executeIn<T>(
     session: RapSession,
@@ -51,7 +68,7 @@ export class RapSession {
   /** As the client's `channel`. */
   channel<In = unknown, Out = unknown>(
     pattern: unknown,
-    options?: RapCallOptions & { metadata?: unknown },
+    options?: ChannelOptions,
   ): Promise<RapChannel<In, Out>> {
     return this.client.channel<In, Out>(pattern, { ...options, session: this });
   }
@@ -82,8 +99,8 @@ export class RapSession {
     return this.client === client;
   }
 
-  /** @internal The connection that the session lives on. @throws ConnectionLostError where the session is gone */
-  connection(): ClientPeer {
+  /** @internal The peer at the other end of the session's connection. @throws ConnectionLostError where the session is gone */
+  openPeer(): ClientPeer {
     if (this.#closed) throw toRapError(connectionLost('the session is closed', undefined, 'no'));
     if (this.peer.state !== 'open') {
       throw toRapError(

@@ -1,14 +1,14 @@
-import type { Clock } from '../../protocol/clock.js';
-import { Fault, LocalCode } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
-import type { Channel } from '../../rpc/channel/channel.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import { allowManyListeners } from '../../rpc/context/listeners.js';
-import type { ReplySink } from '../../rpc/client/call-request.js';
-import { callTimeout, type CallTiming } from '../../rpc/client/call-timeout.js';
-import type { PendingCall } from '../../rpc/client/pending-call.js';
+import type { Clock } from '../../../protocol/clock.js';
+import { Fault, LocalCode } from '../../../protocol/fault.js';
+import { Status } from '../../../protocol/status.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { onAbort } from '../../../rpc/context/listeners.js';
+import type { ReplySink } from '../../../rpc/client/call-request.js';
+import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
+import type { PendingCall } from '../../../rpc/client/pending-call.js';
 import type { CallPlan } from './call-plan.js';
-import { callError, type MadeCall } from '../errors/failed-call.js';
+import { callError, type MadeCall } from '../../errors/failed-call.js';
 
 /** Where the outcome of a call goes. */
 export interface Outcome<T> {
@@ -72,7 +72,7 @@ export class Attempt<T> implements ReplySink {
   /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
   timeOut(timing: CallTiming): void {
     if (this.#channel) return;
-    const wasSent = this.pending !== undefined && this.pending.id !== 0;
+    const wasSent = this.pending?.wasSent === true;
     this.pending?.abandon();
     this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
   }
@@ -98,9 +98,7 @@ export class Attempt<T> implements ReplySink {
       else this.reject(fault);
     };
     if (signal.aborted) return cancel();
-    allowManyListeners(signal);
-    signal.addEventListener('abort', cancel, { once: true });
-    this.whenOver(() => signal.removeEventListener('abort', cancel));
+    this.whenOver(onAbort(signal, cancel));
   }
 
   /** Calls back once when the outcome is known. */
@@ -132,5 +130,25 @@ export function cancelled(target: string, cause?: unknown): Fault {
     code: LocalCode.CallCancelled,
     message: `${target} was cancelled`,
     cause,
+  });
+}
+
+/** Cancels a channel with a signal. Returns what stops listening. */
+export function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
+  return onAbort(signal, () => channel.cancel(cancelledBy(signal, target)));
+}
+
+/** What `work` gives, unless a signal is aborted first: then the fault that says so. */
+export function unlessAborted<T>(
+  work: Promise<T>,
+  signals: readonly AbortSignal[],
+  target: string,
+): Promise<T> {
+  if (signals.length === 0) return work;
+  return new Promise((resolve, reject) => {
+    const unlisten = signals.map((signal) => onAbort(signal, () => reject(cancelledBy(signal, target))));
+    void work.then(resolve, reject).then(() => {
+      for (const stop of unlisten) stop();
+    });
   });
 }

@@ -1,7 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { AsyncSubject, type Observable } from 'rxjs';
-import { peerLog } from '../lifecycle/bounded-log.js';
-import { TooManyRequestsError, toRapError } from '../errors/errors.js';
+import { textOf } from '../../../protocol/values/unknown.js';
+import { peerLog } from '../../lifecycle/bounded-log.js';
+import { TooManyRequestsError, toRapError } from '../../errors/errors.js';
 
 const logger = new Logger('RapClient');
 
@@ -36,8 +37,7 @@ export class EmittedEvents {
     peerLog.write(
       (line) => logger.warn(line),
       () => {
-        const why = error instanceof Error ? error.message : String(error);
-        return `the event ${this.describe(pattern)} was lost: ${why}`;
+        return `the event ${this.describe(pattern)} was lost: ${textOf(error)}`;
       },
     );
   }

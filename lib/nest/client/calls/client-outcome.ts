@@ -1,10 +1,10 @@
 /* oxlint-disable typescript/unbound-method -- an outcome is made of functions */
 import type { WritePacket } from '@nestjs/microservices';
 import { map, Observable, type Observer } from 'rxjs';
-import { captureContext } from '../../rpc/context/async-context.js';
+import { captureContext } from '../../../rpc/context/async-context.js';
 import type { Outcome } from './client-attempt.js';
-import { RapChannel } from '../streams/rap-channel.js';
-import type { StreamView } from '../streams/rap-stream.js';
+import { RapChannel } from '../../streams/rap-channel.js';
+import type { StreamView } from '../../streams/rap-stream.js';
 
 /** Tells of the outcome in the async context of the running code, whatever connection or timer brings it. */
 export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outcome<T> {

@@ -1,14 +1,13 @@
-import { inspect } from 'node:util';
 import type { ReadPacket } from '@nestjs/microservices';
-import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
-import type { Header } from '../../protocol/frame.js';
-import { headerAsItIs } from '../../protocol/snapshot.js';
-import { currentScope } from '../handlers/call-scope.js';
-import type { RapCallOptions } from './client-options.js';
+import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
+import type { Header } from '../../../protocol/frame.js';
+import { headerAsItIs } from '../../../protocol/snapshot.js';
+import { currentScope } from '../../handlers/call-scope.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
-import { assertCallOptions, assertObject } from '../validation/known-options.js';
-import type { NormalizePattern } from '../handlers/pattern.js';
-import type { RapSession, SessionClient } from './rap-session.js';
+import { assertTime } from '../../validation/assert-time.js';
+import { assertCallOptions, assertObject } from '../../validation/known-options.js';
+import type { NormalizePattern } from '../../handlers/pattern.js';
+import type { RapCallOptions, RapSession, SessionClient } from './rap-session.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 const NO_SIGNALS: readonly AbortSignal[] = [];
@@ -95,11 +94,6 @@ export class CallPlanner {
       throw new RangeError('deadline must be a Date, or a number as Date.now() counts');
     return Math.min(timeoutMs, leftMs);
   }
-}
-
-function assertTime(name: string, given: unknown): void {
-  if (!(typeof given === 'number' && given > 0))
-    throw new RangeError(`${name} must be a number above 0, got ${inspect(given)}`);
 }
 
 /** The headers of a call whose caller takes a stream as well as one value. */

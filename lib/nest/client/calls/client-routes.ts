@@ -1,8 +1,8 @@
-import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
-import { encodeHeader } from '../../protocol/encoder.js';
-import type { Header } from '../../protocol/frame.js';
-import { ParseError } from '../errors/errors.js';
-import { targetOf } from '../handlers/pattern.js';
+import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
+import { encodeHeader } from '../../../protocol/encoder.js';
+import type { Header } from '../../../protocol/frame.js';
+import { ParseError } from '../../errors/errors.js';
+import { targetOf } from '../../handlers/pattern.js';
 
 /** Patterns may be made at run time; the cache of their targets must not grow with them. */
 const MAX_ROUTES = 4096;

@@ -1,27 +1,34 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import type { Connection } from '../../cluster/connection.js';
-import { Extension } from '../../protocol/extension.js';
-import { captureContext } from '../../rpc/context/async-context.js';
-import type { Fault } from '../../protocol/fault.js';
-import { Snapshot } from '../../protocol/snapshot.js';
-import type { Channel } from '../../rpc/channel/channel.js';
-import { ChannelLimit } from '../../rpc/client/channel-limit.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import { type DeadlineQueue, TimeLimit } from '../../rpc/time/deadline-queue.js';
-import type { ClientPeer } from '../../rpc/client/client-peer.js';
-import { callTimeout, type CallTiming } from '../../rpc/client/call-timeout.js';
+import type { PeerSource } from '../../../cluster/peer-source.js';
+import type { ClientPeer } from '../../../rpc/client/client-peer.js';
+import { Extension } from '../../../protocol/extension.js';
+import { captureContext } from '../../../rpc/context/async-context.js';
+import type { Fault } from '../../../protocol/fault.js';
+import { Snapshot } from '../../../protocol/snapshot.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
+import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
-import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.js';
-import { cancelChannelOn, unlessAborted } from './client-limits.js';
-import type { RapCallOptions } from './client-options.js';
-import { callError, remember } from '../errors/failed-call.js';
-import { type ClientCodec, copyOf } from '../server/body-codec.js';
-import type { OpenStream } from '../streams/rap-stream.js';
+import {
+  Attempt,
+  cancelChannelOn,
+  cancelled,
+  cancelledBy,
+  type Outcome,
+  unlessAborted,
+} from './client-attempt.js';
+import { ping } from './client-ping.js';
+import type { RapCallOptions } from './rap-session.js';
+import { callError, remember, traced } from '../../errors/failed-call.js';
+import { type ClientCodec, copyOf } from '../../server/body-codec.js';
+import type { OpenStream } from '../../streams/rap-stream.js';
 
 const NOTHING = (): void => {};
 
 export interface ClientCallsOptions {
-  readonly connection: Connection;
+  readonly source: PeerSource;
   readonly deadlines: DeadlineQueue;
   readonly planner: CallPlanner;
   /** Nest's serializer and deserializer, where the client has one just now. */
@@ -46,18 +53,18 @@ export class ClientCalls {
    * @throws what stands in the way of a plan: see {@link CallPlanner.plan}
    */
   start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const { planner, connection, codec } = this.options;
+    const { planner, source, codec } = this.options;
     const plan = planner.plan(packet, options);
     const attempt: Attempt<T> = new Attempt(
       outcome,
       plan,
-      connection.where,
+      source.where,
       outcome.stream && ((channel) => this.#begunAsStream(channel, plan, attempt.leftMs(systemClock))),
     );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
-    const peer = plan.session ? plan.session.connection() : connection.peer;
+    const peer = plan.session ? plan.session.openPeer() : source.peer;
     const bodies = codec();
     if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
     else void this.#sendLater(plan, packet, bodies, attempt);
@@ -66,9 +73,9 @@ export class ClientCalls {
 
   /** A body as it is now, to be sent later, and again. What cannot be sent throws only then. */
   held(body: unknown): () => unknown {
-    const { connection, codec } = this.options;
+    const { source, codec } = this.options;
     // a serializer of Nest gets a value, and not what is sent of it
-    const hold = codec() ? copyOf : (it: unknown): unknown => connection.hold(it);
+    const hold = codec() ? copyOf : (it: unknown): unknown => source.hold(it);
     try {
       const held = hold(body);
       // whoever works on a copy may change it
@@ -80,30 +87,48 @@ export class ClientCalls {
     }
   }
 
+  /** A peer as soon as there is one. @throws the public error of a call to `what` */
+  async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
+    const { source } = this.options;
+    const since = systemClock.now();
+    try {
+      return await source.acquire(what, timeoutMs);
+    } catch (error) {
+      throw traced(callError(error, { target: what, where: source.where, since }));
+    }
+  }
+
+  /** Measures the round trip to the server, in milliseconds. */
+  ping(): Promise<number> {
+    const { planner, source } = this.options;
+    const timing = { target: 'ping', timeoutMs: planner.callTimeoutMs, where: source.where };
+    return this.acquire('ping').then((peer) => ping(peer, timing));
+  }
+
   /** Sends an event as soon as there is a connection. */
   async emit(packet: ReadPacket): Promise<void> {
-    const { planner, connection, codec } = this.options;
+    const { planner, source, codec } = this.options;
     const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
     const since = systemClock.now();
     try {
       const bodies = codec();
-      let peer = session?.connection() ?? connection.peer;
+      let peer = session?.openPeer() ?? source.peer;
       let body = packet.data as unknown;
       // what does not leave at once is sent as it is now
       if (bodies) body = await bodies.encode(copied(packet));
-      else if (!peer) body = connection.hold(body);
-      peer ??= await connection.acquire(route.target, timeoutMs, body);
+      else if (!peer) body = source.hold(body);
+      peer ??= await source.acquire(route.target, timeoutMs, body);
       await peer.emit({
         target: route.target,
         header,
         body,
         timeoutMs,
         leftMs: timeLeft(timeoutMs, since),
-        where: connection.where,
+        where: source.where,
         pinned: session !== undefined,
       });
     } catch (error) {
-      throw callError(error, { target: route.target, where: connection.where, since });
+      throw callError(error, { target: route.target, where: source.where, since });
     }
   }
 
@@ -131,13 +156,13 @@ export class ClientCalls {
     options: RapCallOptions | undefined,
     what: Opening,
   ): Promise<Channel> {
-    const { planner, connection } = this.options;
+    const { planner, source } = this.options;
     const plan = planner.plan(packet, options);
     const since = systemClock.now();
     try {
       return await this.#open(plan, since, what);
     } catch (error) {
-      throw callError(error, { target: plan.route.target, where: connection.where, since });
+      throw callError(error, { target: plan.route.target, where: source.where, since });
     }
   }
 
@@ -146,15 +171,14 @@ export class ClientCalls {
     started: number,
     { metadata, forStream = false, isWanted }: Opening,
   ): Promise<Channel> {
-    const { connection } = this.options;
+    const { source } = this.options;
     const { route, header, session, timeoutMs, isLimited, signals } = plan;
     const { target } = route;
     if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const held = connection.hold(metadata);
+    const held = source.hold(metadata);
     const peer =
-      session?.connection() ??
-      (await unlessAborted(connection.acquire(target, timeoutMs, held), signals, target));
+      session?.openPeer() ?? (await unlessAborted(source.acquire(target, timeoutMs, held), signals, target));
     if (isWanted?.() === false) throw cancelled(target);
     const leftMs = timeLeft(timeoutMs, started);
     const channel = peer.openChannel({
@@ -181,7 +205,7 @@ export class ClientCalls {
     bodies: ClientCodec | undefined,
     attempt: Attempt<T>,
   ): Promise<void> {
-    const { connection } = this.options;
+    const { source } = this.options;
     const { route, session, timeoutMs } = plan;
     try {
       const started = (attempt.since = systemClock.now());
@@ -192,8 +216,8 @@ export class ClientCalls {
         const { decode } = bodies as { decode: typeof attempt.decode };
         const context = captureContext();
         attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
-      } else body = connection.hold(body);
-      const peer = session?.connection() ?? (await connection.acquire(route.target, timeoutMs, body));
+      } else body = source.hold(body);
+      const peer = session?.openPeer() ?? (await source.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
       this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
     } catch (error) {
@@ -218,7 +242,7 @@ export class ClientCalls {
         body,
         timeoutMs: plan.timeoutMs,
         leftMs,
-        where: this.options.connection.where,
+        where: this.options.source.where,
         tellTimeLeft: isLimited,
         pinned: plan.session !== undefined,
       },
@@ -227,7 +251,7 @@ export class ClientCalls {
   }
 
   #timingOf({ route, timeoutMs }: CallPlan): CallTiming {
-    return { target: route.target, timeoutMs, where: this.options.connection.where };
+    return { target: route.target, timeoutMs, where: this.options.source.where };
   }
 
   /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
@@ -246,7 +270,7 @@ export class ClientCalls {
 
   #remember(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number): void {
     const since = systemClock.now() - (timeoutMs - leftMs);
-    remember(channel, { target: route.target, where: this.options.connection.where, since });
+    remember(channel, { target: route.target, where: this.options.source.where, since });
   }
 
   #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
