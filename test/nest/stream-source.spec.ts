@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import { concat, concatMap, defer, from, NEVER, Observable, of, range, Subject, throwError } from 'rxjs';
 import { AnswerSink } from '../../lib/nest/server/answer-sink.js';
-import type { Route } from '../../lib/nest/server/handler-registry.js';
+import type { Route } from '../../lib/nest/handlers/handler.js';
 import { pumpObservable } from '../../lib/nest/streams/observable-source.js';
 import { isStream, pumpIterable, UnfilteredError } from '../../lib/nest/streams/stream-source.js';
 import { Fault } from '../../lib/protocol/fault.js';

@@ -60,7 +60,8 @@ export class CallPlanner {
     const scope = options?.detached ? undefined : currentScope();
     if (options?.session && !options.session.belongsTo(this.client))
       throw new RangeError('the session belongs to another client');
-    const session = options?.session ?? scope?.sessions?.find((open) => open.belongsTo(this.client));
+    const session =
+      options?.session ?? scope?.sessions?.find((open): open is RapSession => open.belongsTo(this.client));
     const { metadata } = packet as { metadata?: Record<string, string> };
     const isPlain = !session && !metadata && !options?.header;
     const header = isPlain

@@ -11,7 +11,7 @@ import { askedFor } from './asked-options.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { handlerFault } from '../errors/handler-fault.js';
 import { isObject } from '../validation/known-options.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';

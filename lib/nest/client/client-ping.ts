@@ -1,7 +1,7 @@
 import { systemClock } from '../../rpc/time/system-clock.js';
 import type { Peer } from '../../rpc/connection/peer.js';
 import { callTimeout, type CallTiming } from '../../rpc/client/pending-call.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 
 /** Measures the way to the peer and back, in milliseconds. @throws CallTimeoutError, or what ends the connection */
 export function ping(peer: Peer, timing: CallTiming): Promise<number> {

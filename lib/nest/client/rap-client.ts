@@ -18,7 +18,8 @@ import { assertClientOptions, type RapCallOptions, type RapClientOptions } from 
 import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './client-outcome.js';
 import { ping } from './client-ping.js';
 import { EmittedEvents } from './emitted-events.js';
-import { ParseError, toRapError } from '../errors/errors.js';
+import { ParseError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { callError, rejection, traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';

@@ -3,7 +3,7 @@ import type { Peer } from '../../rpc/connection/peer.js';
 import { connectionLost } from '../../rpc/connection/connection-lost.js';
 import type { RapCallOptions } from './client-options.js';
 import type { RapChannel } from '../streams/rap-channel.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import type { RapIterable } from '../streams/rap-stream.js';
 
 /** What a session asks of its client. */

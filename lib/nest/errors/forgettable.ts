@@ -1,7 +1,7 @@
 import { setImmediate } from '../../net/runtime.js';
 import { Logger } from '@nestjs/common';
 import { peerLog } from '../lifecycle/bounded-log.js';
-import { toRapError } from './errors.js';
+import { toRapError } from './to-rap-error.js';
 import { rejection } from './failed-call.js';
 
 const logger = new Logger('Rap');

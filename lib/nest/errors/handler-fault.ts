@@ -1,7 +1,8 @@
 import { Fault } from '../../protocol/fault.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
 import { isHttpErrorStatus, type NamedFault, nameOf } from '../../protocol/wire-error.js';
-import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
+import { InvokeError, RapError, ServerError, shownStatus } from './errors.js';
+import { toRapError } from './to-rap-error.js';
 import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';

@@ -3,7 +3,7 @@ import type { Fault } from '../../protocol/fault.js';
 import { nameOf } from '../../protocol/wire-error.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import type { ItemLink } from '../streams/item-link.js';
 import { kindFault } from './kind-fault.js';
 import { copyOf } from './body-codec.js';

@@ -2,7 +2,7 @@ import type { Header } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
 import { IncomingCall } from '../../rpc/server/incoming-call.js';
-import type { RapHandlerInfo } from './handler-registry.js';
+import type { RapHandlerInfo } from '../handlers/handler.js';
 
 /** A call, event or channel as `authorize` sees it, before anything of Nest runs. */
 export interface RapAuthorizeRequest {

@@ -11,7 +11,7 @@ import { MessageView } from '../../pipeline/message-view.js';
 import type { MessageMiddleware } from '../../pipeline/api.js';
 import { pumpAnswer } from './answer-sink.js';
 import { runInScope } from '../handlers/call-scope.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import {
   callerError,
   handlerFault,
@@ -19,7 +19,7 @@ import {
   maskError,
   MASKED_MESSAGE,
 } from '../errors/handler-fault.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { noParametersFault, parametersFault, unaryFault } from './kind-fault.js';
 import { pumpObservable } from '../streams/observable-source.js';
 import { RapChannel } from '../streams/rap-channel.js';

@@ -9,7 +9,8 @@ import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import type { Peer } from '../../rpc/connection/peer.js';
 import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
-import type { HandlerRegistry, Route } from './handler-registry.js';
+import type { HandlerRegistry } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { channelFault, kindFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {

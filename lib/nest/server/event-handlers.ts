@@ -1,7 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { isObservable, type Observable, throwError } from 'rxjs';
 import { runInScope } from '../handlers/call-scope.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { HandlerTimeLimit } from './handler-time-limit.js';
 import { HandlerContext, type RapContext } from '../handlers/rap-context.js';
 import { SharedRequest } from './shared-request.js';

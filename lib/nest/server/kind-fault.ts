@@ -1,6 +1,6 @@
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 
 /** 1008, in words that say what the handler is and how it is called. */
 export function kindFault(route: Route, is: string, use: string, used: string): Fault {

@@ -1,6 +1,6 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../../protocol/target.js';
-import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry.js';
+import type { RapHandlerInfo, RapPatternExtras, Route } from '../handlers/handler.js';
 import { misspeltExtra } from '../validation/known-options.js';
 import { checkedHandler } from './checked-handler.js';
 import { optionProblem } from '../contract/method-options.js';

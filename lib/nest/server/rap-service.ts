@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import type { RapPatternExtras } from './handler-registry.js';
+import type { RapPatternExtras } from '../handlers/handler.js';
 import {
   hideChannelType,
   ownMethod,

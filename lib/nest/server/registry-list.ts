@@ -1,5 +1,6 @@
 import { formatTarget } from '../../protocol/target.js';
-import type { HandlerRegistry, Route } from './handler-registry.js';
+import type { HandlerRegistry } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { jsonSchemaOf } from '../validation/standard-schema.js';
 
 /** A function as `/registry/list` tells of it: the fields of Python's server, then those of this project. */

@@ -18,7 +18,7 @@ import {
 } from '../validation/known-options.js';
 import type { Authorize } from './authorize.js';
 import type { RapMiddleware, RapProcessor } from '../../pipeline/api.js';
-import type { RapPatternExtras } from './handler-registry.js';
+import type { RapPatternExtras } from '../handlers/handler.js';
 import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
 
 export interface RapServerOptions {

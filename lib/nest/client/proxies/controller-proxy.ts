@@ -1,7 +1,8 @@
 import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
 import type { RapCallOptions } from '../client-options.js';
-import { RegisteredError, toRapError } from '../../errors/errors.js';
+import { RegisteredError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 import {
   isGenerator,
   methodNames,
