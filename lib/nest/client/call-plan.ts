@@ -4,9 +4,9 @@ import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
 import type { Header } from '../../protocol/frame.js';
 import { headerAsItIs } from '../../protocol/snapshot.js';
 import { currentScope } from '../handlers/call-scope.js';
-import type { RapCallOptions } from './client-options.js';
+import { assertCallOptions, type RapCallOptions } from './client-options.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
-import { assertCallOptions, assertObject } from '../validation/known-options.js';
+import { assertObject } from '../validation/known-options.js';
 import type { NormalizePattern } from '../handlers/pattern.js';
 import type { RapSession, SessionClient } from './rap-session.js';
 

@@ -15,7 +15,8 @@ import { Attempt, cancelled, cancelledBy, type Outcome } from './client-attempt.
 import { cancelChannelOn, unlessAborted } from './client-limits.js';
 import type { RapCallOptions } from './client-options.js';
 import { callError, remember } from '../errors/failed-call.js';
-import { type ClientCodec, copyOf } from '../server/body-codec.js';
+import type { ClientCodec } from './client-codec.js';
+import { copyOfBody } from '../../protocol/body-copy.js';
 import type { OpenStream } from '../streams/rap-stream.js';
 
 const NOTHING = (): void => {};
@@ -68,7 +69,7 @@ export class ClientCalls {
   held(body: unknown): () => unknown {
     const { connection, codec } = this.options;
     // a serializer of Nest gets a value, and not what is sent of it
-    const hold = codec() ? copyOf : (it: unknown): unknown => connection.hold(it);
+    const hold = codec() ? copyOfBody : (it: unknown): unknown => connection.hold(it);
     try {
       const held = hold(body);
       // whoever works on a copy may change it
@@ -259,7 +260,7 @@ export class ClientCalls {
 
 /** A serializer may take its time, and what it returns may be what it got. */
 function copied(packet: ReadPacket): ReadPacket {
-  return { ...packet, data: copyOf(packet.data) };
+  return { ...packet, data: copyOfBody(packet.data) };
 }
 
 function timeLeft(timeoutMs: number, since: number): number {

@@ -14,13 +14,12 @@ import {
   assertKnown,
   assertList,
   assertObject,
-  assertServerAddress,
-  CLIENT_OPTIONS,
-  EVENTS,
+  type Keys,
+  unknownOption,
 } from '../validation/known-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
-import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 import type { RapSession } from './rap-session.js';
 
 /** A server that a client connects to. */
@@ -32,6 +31,8 @@ export interface RapServerAddress {
   /** Path of a Unix socket, instead of host and port. */
   path?: string | undefined;
 }
+
+const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
 
 export interface RapClientOptions extends RapServerAddress {
   /** The server, in the form of a list of one; more than one is refused with a clear error. */
@@ -67,6 +68,21 @@ export interface RapClientOptions extends RapServerAddress {
   deserializer?: Deserializer | undefined;
 }
 
+const CLIENT_OPTIONS: Keys<RapClientOptions> = {
+  ...ADDRESS,
+  servers: true,
+  tls: true,
+  metadata: true,
+  processors: true,
+  events: true,
+  callTimeoutMs: true,
+  reconnect: true,
+  keepAlive: true,
+  limits: true,
+  serializer: true,
+  deserializer: true,
+};
+
 /** The last argument of a call. */
 export interface RapCallOptions {
   /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
@@ -85,19 +101,47 @@ export interface RapCallOptions {
   detached?: boolean | undefined;
 }
 
+/** Without a prototype: `constructor` is not an option. */
+const CALL_OPTIONS: Readonly<Record<string, unknown>> = Object.assign(
+  Object.create(null) as Record<string, unknown>,
+  {
+    header: true,
+    timeoutMs: true,
+    deadline: true,
+    signal: true,
+    session: true,
+    idempotent: true,
+    detached: true,
+    metadata: true,
+  } satisfies Keys<RapCallOptions & { metadata?: unknown }>,
+);
+
+/**
+ * Not called for a call without options; for the others it reads the keys without an allocation.
+ *
+ * @throws RangeError that names the key which is not an option, and the nearest option
+ */
+export function assertCallOptions(options: RapCallOptions): void {
+  for (const name in options)
+    if (!(name in CALL_OPTIONS)) throw unknownOption('options of a call', name, CALL_OPTIONS);
+}
+
 /** @throws RangeError that names what is no option, or no address */
 export function assertClientOptions(options: RapClientOptions): void {
   assertKnown('options of RapClient', options, CLIENT_OPTIONS);
   assertAddress('options of RapClient', options);
   const { servers, tls, metadata } = options;
   assertList('servers', servers);
-  servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  servers?.forEach((address, i) => {
+    assertKnown(`servers[${i}]`, address, ADDRESS);
+    assertAddress(`servers[${i}]`, address);
+  });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
   if (typeof metadata !== 'function') assertObject('metadata', metadata);
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
-  assertKnown('events', options.events, EVENTS);
+  assertKnown('events', options.events, LIFECYCLE_EVENTS);
   const { reconnect } = options;
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }

@@ -1,5 +1,7 @@
+import { inspect } from 'node:util';
 import type { MessageHandler } from '@nestjs/microservices';
 import type { ServiceMethod } from '../contract/service-binding.js';
+import { nearestName } from '../validation/nearest-name.js';
 import type { StandardSchema } from '../validation/standard-schema.js';
 
 /** What a handler may say of itself in the third argument of `@MessagePattern` and `@EventPattern`. */
@@ -34,6 +36,20 @@ export interface RapPatternExtras {
   isClassGroup?: boolean | undefined;
   /** Bind it although `bindUntagged` is false. */
   rap?: boolean | undefined;
+}
+
+/** Extras that users write. */
+const EXTRAS = ['group', 'private', 'timeoutMs', 'kind', 'doc', 'idempotent', 'input', 'output', 'rap'];
+const EXTRA_NAMES = EXTRAS.map((name) => ({ name }));
+
+/** What is wrong with the name of an extra, if it differs from one of rap's by a letter or two. Others belong to other libraries. */
+export function misspeltExtra(extras: object): string | undefined {
+  for (const [name, value] of Object.entries(extras)) {
+    if (value === undefined || EXTRAS.includes(name)) continue;
+    const near = nearestName(name, EXTRA_NAMES, Math.min(2, Math.floor(name.length / 4)));
+    if (near) return `there is no extra ${inspect(name)}; did you mean ${near.name}?`;
+  }
+  return undefined;
 }
 
 /** A handler as others may see it: `authorize`, and whoever reads the registry. */

@@ -6,7 +6,7 @@ import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { Route } from '../handlers/handler.js';
 import type { ItemLink } from '../streams/item-link.js';
 import { kindFault } from './kind-fault.js';
-import { copyOf } from './body-codec.js';
+import { copyOfBody } from '../../protocol/body-copy.js';
 import type { StreamSink } from '../streams/stream-source.js';
 import { pump, type Values } from '../streams/values.js';
 
@@ -71,7 +71,7 @@ export class AnswerSink implements StreamSink {
   }
 
   keep(): void {
-    if (this.#count === 1 && !this.#stream) this.#first = copyOf(this.#first);
+    if (this.#count === 1 && !this.#stream) this.#first = copyOfBody(this.#first);
   }
 
   write(value: unknown): Promise<void> {

@@ -13,10 +13,11 @@ import {
 import { ChannelError } from '../errors/errors.js';
 import type { RapChannel } from '../streams/rap-channel.js';
 import type { RapContext } from '../handlers/rap-context.js';
-import { isStream, leaveEarly, UnfilteredError } from '../streams/stream-source.js';
+import { isStream, UnfilteredError } from '../streams/stream-source.js';
 import { checkedParameters, inputCheck, outputCheck } from '../checks/checks.js';
 import { type Check, checked, isThenable, type StandardSchema } from '../validation/standard-schema.js';
 import { CheckedChannel } from '../checks/checked-channel.js';
+import { CheckedIterable } from '../checks/checked-iterable.js';
 
 /** What a handler is given and gives, beside its target. */
 export interface CheckedHandlerOptions {
@@ -115,38 +116,6 @@ function unfiltered<T>(work: () => T): T {
     return work();
   } catch (error) {
     throw new UnfilteredError(error);
-  }
-}
-
-/** The items of a stream. One that does not fit ends it, and its source. */
-export class CheckedIterable implements AsyncIterable<unknown> {
-  constructor(
-    private readonly source: AsyncIterable<unknown> | Iterable<unknown>,
-    private readonly check: Check,
-  ) {}
-
-  [Symbol.asyncIterator](): AsyncIterator<unknown> {
-    const { source, check } = this;
-    const iterator =
-      Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
-    const leave = (): Promise<void> => leaveEarly(source, iterator);
-    return {
-      async next() {
-        const result = await iterator.next();
-        if (result.done) return result;
-        try {
-          return { done: false, value: await checked(check, result.value) };
-        } catch (error) {
-          await leave();
-          throw error;
-        }
-      },
-      // at once, also while a value is awaited: that is how a cancelled generator hears of it
-      async return() {
-        await leave();
-        return { done: true, value: undefined };
-      },
-    };
   }
 }
 

@@ -1,7 +1,11 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../../protocol/target.js';
-import type { RapHandlerInfo, RapPatternExtras, Route } from '../handlers/handler.js';
-import { misspeltExtra } from '../validation/known-options.js';
+import {
+  misspeltExtra,
+  type RapHandlerInfo,
+  type RapPatternExtras,
+  type Route,
+} from '../handlers/handler.js';
 import { checkedHandler } from './checked-handler.js';
 import { optionProblem } from '../contract/method-options.js';
 import { isStandardSchema } from '../validation/standard-schema.js';

@@ -13,13 +13,12 @@ import {
   assertKnown,
   assertList,
   assertObject,
-  EVENTS,
-  SERVER_OPTIONS,
+  type Keys,
 } from '../validation/known-options.js';
 import type { Authorize } from './authorize.js';
 import type { RapMiddleware, RapProcessor } from '../../pipeline/api.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
-import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
 export interface RapServerOptions {
   /**
@@ -79,6 +78,27 @@ export interface RapServerOptions {
   deserializer?: Deserializer | undefined;
 }
 
+const SERVER_OPTIONS: Keys<RapServerOptions> = {
+  host: true,
+  port: true,
+  path: true,
+  tls: true,
+  runTimeoutMs: true,
+  closeTimeoutMs: true,
+  keepAlive: true,
+  limits: true,
+  exposeErrors: true,
+  bindUntagged: true,
+  registry: true,
+  authorize: true,
+  trustLoopback: true,
+  middleware: true,
+  processors: true,
+  events: true,
+  serializer: true,
+  deserializer: true,
+};
+
 const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
@@ -91,7 +111,7 @@ export function assertServerOptions(options: RapServerOptions): void {
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
-  assertKnown('events', options.events, EVENTS);
+  assertKnown('events', options.events, LIFECYCLE_EVENTS);
   const { trustLoopback } = options;
   if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
     throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
