@@ -11,35 +11,30 @@ import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits
 import type { Processors } from '../../pipeline/exchange.js';
 import { securityOf } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
-import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
+import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
+import { CallDispatcher, type DispatcherOptions, type ProcessingHooks } from './call-dispatcher.js';
+import { CallFailures } from './call-failures.js';
 import { CallRouter } from './call-router.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
+import { HandlerBindings } from './handler-bindings.js';
 import { HandlerRegistry } from './handler-registry.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
-import { listRoute } from './registry-list.js';
-import { extrasProblem, routeOf } from './make-route.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from '../lifecycle/load-plugins.js';
-import { nestCodec } from './body-codec.js';
+import { MiddlewareDispatcher } from './middleware-dispatcher.js';
 import { wrapCallingNest, wrapNest } from './nest-copies.js';
-import { targetOf } from '../handlers/pattern.js';
 import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
-import type { ServiceMethod } from '../contract/service-binding.js';
-import { takeUncheckedParameter } from './unchecked-parameter.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
 
 const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
-
-/** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
-const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
 
 /**
  * The transport strategy: serves the controllers of a Nest microservice over rap.
@@ -53,8 +48,10 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   readonly #options: RapServerOptions;
   readonly #registry: HandlerRegistry;
+  readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
   readonly #router: CallRouter;
+  readonly #failures: CallFailures;
   readonly #lifecycle: Lifecycle;
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #limits;
@@ -80,7 +77,12 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     wrapNest();
-    this.#addRegistryList();
+    this.#bindings = new HandlerBindings({
+      registry: this.#registry,
+      handlers: this.messageHandlers,
+      normalize: (pattern) => this.normalizePattern(pattern),
+      server: options,
+    });
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
@@ -101,14 +103,19 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       log: (message) => this.logger.warn(message),
       security,
     });
-    const dispatcher = new CallDispatcher({
-      hooks: this.#processingHooks(),
+    this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
-      codec: () => this.#nestCodec(),
-      middleware: middleware.message,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
+    const dispatching: DispatcherOptions = {
+      hooks: this.#processingHooks(),
+      failures: this.#failures,
+      codec: () => this.#codec(),
+    };
+    const dispatcher = middleware.message
+      ? new MiddlewareDispatcher(dispatching, middleware.message)
+      : new CallDispatcher(dispatching);
     this.#router = new CallRouter({
       registry: this.#registry,
       dispatcher,
@@ -128,67 +135,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     isEventHandler = false,
     extras: RapPatternExtras & Record<string, unknown> = {},
   ): void {
-    if (this.#isClosed) this.#beginAnew();
+    if (this.#isClosed) this.#bindings.clear();
+    this.#isClosed = false;
     wrapCallingNest((message) => this.logger.warn(message));
-    if (!this.#binds(pattern, extras)) return;
-    handler.isEventHandler = isEventHandler;
-    handler.extras = extras;
-    const target = this.#targetOf(pattern, extras);
-    const normalized = this.normalizePattern(pattern as never);
-    const problem = extrasProblem(extras);
-    if (problem) this.#registry.addProblem(`${target}, pattern "${normalized}": ${problem}`);
-    const route = routeOf({ target, pattern: normalized, handler, isEvent: isEventHandler, extras });
-    if (isEventHandler) this.#registry.addEvent(route);
-    else this.#registry.addRequest(route);
-    if (extras.service) this.#addService(extras.service);
-    if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
-  }
-
-  #addService(service: ServiceMethod): void {
-    this.#registry.addService(service);
-    const problem = takeUncheckedParameter(service);
-    if (problem) this.#registry.addProblem(problem);
-  }
-
-  /** @throws RegisteredError where the pattern gives no valid target */
-  #targetOf(pattern: unknown, { group }: RapPatternExtras): string {
-    try {
-      return targetOf(pattern, (it) => this.normalizePattern(it), group);
-    } catch (error) {
-      throw toRapError(error);
-    }
+    this.#bindings.add(pattern, handler, isEventHandler, extras);
   }
 
   /** The handler of a pattern, of a target, or of the JSON text of a pattern; `null` if there is none. */
   override getHandlerByPattern(pattern: string): MessageHandler | null {
-    return this.#handlerOf(pattern) ?? this.#handlerOf(parsed(pattern)) ?? null;
-  }
-
-  #handlerOf(pattern: unknown): MessageHandler | undefined {
-    try {
-      return this.messageHandlers.get(targetOf(pattern, (it) => this.normalizePattern(it)));
-    } catch {
-      return undefined; // what makes no target has no handler
-    }
-  }
-
-  /** The handlers of an application that has been closed make room for those of the next one. */
-  #beginAnew(): void {
-    this.#isClosed = false;
-    this.#registry.clear();
-    this.messageHandlers.clear();
-    this.#addRegistryList();
-  }
-
-  #addRegistryList(): void {
-    const { registry = 'private' } = this.#options;
-    if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
-  }
-
-  #binds(pattern: unknown, extras: RapPatternExtras & Record<string, unknown>): boolean {
-    const { bindUntagged = true } = this.#options;
-    if (bindUntagged === true || RAP_EXTRAS.some((key) => extras[key] !== undefined)) return true;
-    return bindUntagged !== false && bindUntagged(pattern, extras);
+    return this.#bindings.find(pattern) ?? null;
   }
 
   // --- life ---------------------------------------------------------------------------------------------------
@@ -375,12 +330,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
-  #nestCodec(): BodyCodec | undefined {
-    return nestCodec(this.serializer, this.deserializer);
+  #codec(): BodyCodec {
+    const { serializer, deserializer } = this;
+    if (!serializer && !deserializer) return PLAIN;
+    return new NestCodec(serializer, deserializer, this.#failures);
   }
 
   /** The hooks are fields that instrumentation may set at any time. */
-  #processingHooks(): ConstructorParameters<typeof CallDispatcher>[0]['hooks'] {
+  #processingHooks(): ProcessingHooks {
     const transportId = (): symbol => this.transportId;
     const hookOf = (): typeof this.onProcessingEndHook => this.onProcessingEndHook;
     return {
@@ -390,14 +347,5 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
         return hook && ((context: RapContext) => hook(transportId(), context));
       },
     };
-  }
-}
-
-/** A pattern from its JSON text, as Nest's own servers take it. */
-function parsed(pattern: string): unknown {
-  try {
-    return JSON.parse(pattern) as unknown;
-  } catch {
-    return pattern;
   }
 }
