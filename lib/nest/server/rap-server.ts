@@ -1,18 +1,17 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
-import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
-import { assertIdentity, assertSecureContext, SocketServer, withIdentity } from '../../net/socket-server.js';
-import type { SocketLink } from '../../net/socket-link.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
+import type { MessageMiddleware } from '../../pipeline/api.js';
 import type { Processors } from '../../pipeline/exchange.js';
 import { securityOf } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
-import { CallDispatcher, type DispatcherOptions, type ProcessingHooks } from './call-dispatcher.js';
+import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';
 import { CallFailures } from './call-failures.js';
 import { CallRouter } from './call-router.js';
 import { toRapError } from '../errors/to-rap-error.js';
@@ -30,6 +29,7 @@ import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { ServerConnections } from './server-connections.js';
+import { ServerSocket } from './server-socket.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
@@ -50,15 +50,13 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #registry: HandlerRegistry;
   readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
+  readonly #socket: ServerSocket;
   readonly #router: CallRouter;
   readonly #failures: CallFailures;
   readonly #lifecycle: Lifecycle;
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
-  readonly #limits;
   readonly #closeTimeoutMs: number;
-  #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
-  #socketServer: SocketServer | undefined;
   /** It was closed: handlers that are added from now on are those of another application. */
   #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
@@ -69,8 +67,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     super();
     assertServerOptions(options);
     this.#options = options;
-    this.#tls = options.tls;
-    this.#limits = resolveLimits(options.limits);
+    const limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
     this.#registry = new HandlerRegistry(runTimeoutMs);
@@ -90,7 +87,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const security = securityOf(options.processors, 'server');
     this.#securityWarning = security?.warning;
     this.#connections = new ServerConnections({
-      limits: this.#limits,
+      limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),
@@ -103,22 +100,27 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       log: (message) => this.logger.warn(message),
       security,
     });
+    const { host, port, path, tls } = options;
+    this.#socket = new ServerSocket({
+      endpoint: { host, port, path },
+      tls,
+      limits,
+      clock: systemClock,
+      onLink: (link) => this.#connections.accept(link),
+      onRefused: () => this.#connections.refusedUnheard(),
+      onError: (error) => {
+        this.#logged(error);
+        this.#listeners.emit('error', error);
+      },
+    });
     this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
-    const dispatching: DispatcherOptions = {
-      hooks: this.#processingHooks(),
-      failures: this.#failures,
-      codec: () => this.#codec(),
-    };
-    const dispatcher = middleware.message
-      ? new MiddlewareDispatcher(dispatching, middleware.message)
-      : new CallDispatcher(dispatching);
     this.#router = new CallRouter({
       registry: this.#registry,
-      dispatcher,
+      dispatcher: this.#dispatcher(middleware.message),
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
@@ -171,14 +173,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * hook; `close()` does the rest. Resolves when every connection is gone.
    */
   async drain(): Promise<void> {
-    this.#socketServer?.stopListening();
+    this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
-    await this.#socketServer?.flushed();
+    await this.#socket.flushed();
   }
 
   /** Where the server listens, or `null` when it does not. */
   address(): AddressInfo | string | null {
-    return this.#socketServer?.server.listening ? this.#socketServer.server.address() : null;
+    const { server } = this.#socket;
+    return server?.listening ? server.address() : null;
   }
 
   /**
@@ -189,11 +192,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * @throws Error where the server has no `tls`, or key and certificate do not fit; then nothing changes
    */
   setSecureContext(options: SecureContextOptions): void {
-    if (!this.#tls) throw new Error('the server speaks no TLS: give it the option tls');
-    const tls = withIdentity(this.#tls, options);
-    assertSecureContext(tls);
-    this.#socketServer?.setSecureContext(tls);
-    this.#tls = tls;
+    this.#socket.setSecureContext(options);
   }
 
   /** Connections and calls now, and what was refused since the start. */
@@ -203,8 +202,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** Nest's way to the thing inside: Node's server. @throws Error before `listen`. */
   unwrap<T = NetServer>(): T {
-    if (!this.#socketServer) throw new Error('Not initialized: call "listen" first.');
-    return this.#socketServer.server as T;
+    const { server } = this.#socket;
+    if (!server) throw new Error('Not initialized: call "listen" first.');
+    return server as T;
   }
 
   /** Listens to events of the transport. May be called before `listen`, and holds over restarts. */
@@ -213,7 +213,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #start(): Promise<AddressInfo | string> {
-    if (this.#opening || this.#socketServer) {
+    if (this.#opening || this.#socket.server) {
       throw new Error(
         'The server listens already. If it serves another application: make a RapServer for each, or close that one first',
       );
@@ -239,37 +239,22 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #serve(): Promise<AddressInfo | string> {
-    const { host, port, path } = this.#options;
-    const tls = this.#tls;
-    if (tls) assertIdentity(tls);
+    this.#socket.assertIdentity();
     warnOfCopies((message) => this.logger.warn(message));
     if (this.#securityWarning) this.logger.warn(this.#securityWarning);
     this.#securityWarning = undefined;
-    const server = new SocketServer({
-      endpoint: { host, port, path },
-      tls,
-      limits: this.#limits,
-      clock: systemClock,
-      onLink: (link: SocketLink) => this.#connections.accept(link),
-      onRefused: () => this.#connections.refusedUnheard(),
-      onError: (error) => {
-        this.#logged(error);
-        this.#listeners.emit('error', error);
-      },
-    });
-    const address = await server.listen().catch((error: unknown) => {
+    const address = await this.#socket.listen().catch((error: unknown) => {
       this._status$.next(RapStatus.Disconnected);
       throw error;
     });
     this.#connections.reopen();
-    this.#socketServer = server;
     retainWorkers();
     this._status$.next(RapStatus.Connected);
     this.#listeners.emit('listening', address);
     try {
       await this.#lifecycle.started();
     } catch (error) {
-      await this.#shut(server);
+      await this.#shut();
       throw error;
     }
     return address;
@@ -277,13 +262,12 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   async #stop(): Promise<void> {
     await this.#opening?.catch(() => {}); // a start that is under way is finished, and undone
-    const server = this.#socketServer;
-    if (!server) return;
+    if (!this.#socket.server) return;
     try {
       try {
         await this.#lifecycle.stopping();
       } finally {
-        await this.#shut(server);
+        await this.#shut();
       }
     } catch (error) {
       await this.#lifecycle.undo();
@@ -292,10 +276,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     await this.#lifecycle.stopped();
   }
 
-  async #shut(server: SocketServer): Promise<void> {
+  async #shut(): Promise<void> {
     await this.drain();
-    await server.close();
-    this.#socketServer = undefined;
+    await this.#socket.close();
     await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
     this.#listeners.emit('close');
@@ -311,6 +294,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       toPublic: toRapError,
       onError,
     });
+  }
+
+  #dispatcher(middleware: readonly MessageMiddleware[] | undefined): CallDispatcher {
+    const options = {
+      hooks: this.#processingHooks(),
+      failures: this.#failures,
+      codec: () => this.#codec(),
+    };
+    return middleware ? new MiddlewareDispatcher(options, middleware) : new CallDispatcher(options);
   }
 
   /** What the log is told of errors, within bounds: a peer may cause one with each call, or each connection. */
