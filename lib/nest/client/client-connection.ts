@@ -13,7 +13,7 @@ import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { handlerFault } from '../errors/handler-fault.js';
-import { isObject } from '../validation/known-options.js';
+import { isRecord } from '../../protocol/values/unknown.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';
 
 const logger = new Logger('RapClient');
@@ -51,13 +51,13 @@ export function clientConnection(
     const told = await askedFor(metadata, {
       name: 'metadata',
       expected: 'an object',
-      isExpected: (value) => value === undefined || isObject(value),
+      isExpected: (value) => value === undefined || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
     const secure = await askedFor(tls, {
       name: 'tls',
       expected: 'an object or true', // nothing, by mistake, must not mean plain text
-      isExpected: (value) => value === true || isObject(value),
+      isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
     return { metadata: told ?? {}, dial: () => reach(secure) };

@@ -64,10 +64,10 @@ function read(error: unknown): NamedFault {
     const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
     const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
-    const texts = { code: textOf(code), message: textOf(message) };
+    const texts = { code: asText(code), message: asText(message) };
     const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
     // the class of all errors says less than the status
-    return { fault, name: name === 'RapError' ? nameOf(fault) : textOf(name) };
+    return { fault, name: name === 'RapError' ? nameOf(fault) : asText(name) };
   }
   if (error instanceof Fault) return { fault: error, name: nameOf(error) };
   if (isRpcException(error)) return readInner(error);
@@ -181,7 +181,7 @@ function isNestError(error: object): boolean {
 }
 
 /** Names and messages of what was thrown may be anything, whatever their types say. */
-function textOf(value: unknown): string {
+function asText(value: unknown): string {
   return typeof value === 'string' ? value : String(value);
 }
 
@@ -194,6 +194,6 @@ interface InvokeFault {
 }
 
 function invokeFault({ remoteName, message, ...rest }: InvokeFault): NamedFault {
-  const texts = { remoteName: textOf(remoteName), message: textOf(message) };
+  const texts = { remoteName: asText(remoteName), message: asText(message) };
   return { fault: new Fault({ status: Status.Invoke, ...texts, ...rest }), name: 'InvokeError' };
 }

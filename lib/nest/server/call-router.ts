@@ -3,6 +3,7 @@ import { Fault } from '../../protocol/fault.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
 import { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
@@ -87,7 +88,10 @@ export class CallRouter {
         open -= 1;
         if (allowed) found.add(member);
         if (error !== undefined && !incoming.settled)
-          this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+          this.options.logOnce(
+            incoming.peer,
+            `authorize failed for ${route.target}: ${textOf(error, MAX_SHOWN)}`,
+          );
         if (open > 0) return;
         if (incoming.settled)
           incoming.ended(); // nobody waits for it any more
@@ -170,12 +174,4 @@ function callerTimeLeftMs({ header, peer }: Incoming): number {
 
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && !Number.isNaN(value);
-}
-
-function textOf(error: unknown): string {
-  try {
-    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
-  } catch {
-    return 'it cannot be shown';
-  }
 }

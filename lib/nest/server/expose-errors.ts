@@ -2,9 +2,6 @@ import type { ArgumentsHost } from '@nestjs/common';
 import type { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { RapContext } from '../handlers/rap-context.js';
 
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
-
 /**
  * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every error that it does not know by one
  * text before a transport sees it, and offers no place to look: an `HttpException` of a pipe would lose its reasons, and
@@ -12,8 +9,6 @@ const wrapped = new WeakSet<object>();
  * transport.
  */
 export function rememberMaskedErrors(prototype: BaseRpcExceptionFilter): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.catch as (
     this: BaseRpcExceptionFilter,

@@ -33,9 +33,6 @@ type Intercept = InterceptorsConsumer['intercept'];
 /** Methods that have given a stream, beside those that are generators themselves. */
 const streaming = new WeakSet<object>();
 
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
-
 /**
  * Shows interceptors the items of a stream, as those of an Observable, and not the generator that gives them: one that
  * serializes or wraps what it sees (`ClassSerializerInterceptor`) does so with each. The handler's code runs in the async
@@ -49,8 +46,6 @@ export function showItemsToInterceptors(
   prototype: InterceptorsConsumer,
   Observable: typeof RxObservable,
 ): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.intercept;
   // each call comes through here: parameters by name cost less than a list of them

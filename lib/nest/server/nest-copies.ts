@@ -23,6 +23,8 @@ let installed = false;
 /** This copy of Nest is handing over handlers. */
 let isBinding = false;
 const known = new Set<string>();
+/** Prototypes in which a step is wrapped, of all copies. */
+const wrapped = new WeakSet<object>();
 
 /** Wraps steps of Nest that offer no place for what a server needs there; once, when the first server is made. */
 export function wrapNest(): void {
@@ -81,9 +83,16 @@ function wrapCopy(file: string): string | undefined {
 }
 
 function wrap(nest: NestClasses): void {
-  rememberMaskedErrors(nest.BaseRpcExceptionFilter.prototype);
-  showItemsToInterceptors(nest.InterceptorsConsumer.prototype, nest.Observable);
-  noticeUncheckedParameters(nest.PipesContextCreator.prototype);
+  once(nest.BaseRpcExceptionFilter.prototype, rememberMaskedErrors);
+  once(nest.InterceptorsConsumer.prototype, (it) => showItemsToInterceptors(it, nest.Observable));
+  once(nest.PipesContextCreator.prototype, noticeUncheckedParameters);
+}
+
+/** Copies of `@nestjs/microservices` may share one of `@nestjs/core`. */
+function once<T extends object>(prototype: T, wrapStep: (prototype: T) => void): void {
+  if (wrapped.has(prototype)) return;
+  wrapped.add(prototype);
+  wrapStep(prototype);
 }
 
 /** The files of the functions that have led here. */

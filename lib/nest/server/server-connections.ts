@@ -4,6 +4,7 @@ import { CloseReason } from '../../protocol/event.js';
 import type { Fault } from '../../protocol/fault.js';
 import { LocalCode } from '../../protocol/fault.js';
 import type { Link } from '../../protocol/link.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import { CleanContext } from '../../rpc/context/async-context.js';
 import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { aroundConnection } from '../../pipeline/compose.js';
@@ -196,15 +197,6 @@ export class ServerConnections implements PeerOwner {
         infoOf(peer),
       );
     if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
-  }
-}
-
-/** What was thrown may be anything. */
-function textOf(error: unknown): string {
-  try {
-    return error instanceof Error ? error.message : String(error);
-  } catch {
-    return 'no reason given';
   }
 }
 

@@ -10,9 +10,6 @@ const problems = new WeakMap<ServiceMethod, string>();
 /** What Nest binds once, at the start, has this id in place of that of a request. */
 const STATIC_CONTEXT_ID = 1;
 
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
-
 /**
  * Notices methods of `@RapService` whose parameter a `ValidationPipe` passes on unchecked. The pipe goes by the types that
  * TypeScript keeps of a method, and it keeps them only if the method or one of its parameters has a decorator. Which pipes
@@ -20,8 +17,6 @@ const wrapped = new WeakSet<object>();
  * Nothing changes for other handlers.
  */
 export function noticeUncheckedParameters(prototype: PipesContextCreator): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.create;
   prototype.create = function (this: PipesContextCreator, ...args: Parameters<Create>): ReturnType<Create> {

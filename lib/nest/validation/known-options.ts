@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { isRecord } from '../../protocol/values/unknown.js';
 import { nearestName } from './nearest-name.js';
 
 /** All keys of an options type, so that the compiler knows of one that is missing here. */
@@ -62,14 +63,9 @@ export function assertAddress(what: string, { host, port, path }: Address): void
     throw new RangeError(`${what}: port must be a whole number from 0 to 65535, got ${inspect(port)}`);
 }
 
-/** Whether a value may hold options: lists may not. */
-export function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** @throws RangeError for what is no object; `undefined` is none */
 export function assertObject(name: string, given: unknown): void {
-  if (given === undefined || isObject(given)) return;
+  if (given === undefined || isRecord(given)) return;
   throw new RangeError(`${name} must be an object, got ${inspect(given)}`);
 }
 
