@@ -20,14 +20,14 @@ import { isValues, pump, type Values } from '../streams/values.js';
 /** Nest's processing hooks, which instrumentation sets on a server. */
 export interface ProcessingHooks {
   start(context: RapContext, done: () => Promise<unknown>): unknown;
-  /** `undefined` if nobody listens. */
+  /** `undefined` if no hook is set. */
   readonly end: ((context: RapContext) => void) | undefined;
 }
 
 export interface DispatcherOptions {
   readonly hooks: ProcessingHooks;
   readonly failures: CallFailures;
-  /** How bodies go now: Nest's serializers may be set at any time. */
+  /** The codec of the moment: Nest's serializers may be set at any time. */
   readonly codec: () => BodyCodec;
 }
 
@@ -37,8 +37,8 @@ export interface StreamJob {
   readonly incoming: IncomingChannel;
   readonly route: Route;
   readonly context: RapContext;
-  /** Time in which the handler must give a stream, if nothing else limits it. */
-  readonly patienceMs: number;
+  /** Time in milliseconds for the handler to return a stream, unless something else limits it. */
+  readonly runTimeoutMs: number;
 }
 
 /** Takes calls and channels through Nest's pipeline (guards, pipes, interceptors, filters) to their answers. */
@@ -58,17 +58,17 @@ export class CallDispatcher {
   converse(incoming: IncomingChannel, route: Route): void {
     if (!incoming.takeSlot()) return;
     incoming.peer.acceptChannel(incoming);
-    if (incoming.settled) return incoming.ended(); // a processor did not let the answer out
+    if (incoming.settled) return incoming.ended(); // a processor has failed the answer
     this.#begin(incoming, route, (context) => this.#converse(incoming, route, context));
   }
 
-  /** A stream: its handler gets the channel's first message as its payload, which must come within `patienceMs`. */
-  stream(incoming: IncomingChannel, route: Route, patienceMs: number): void {
+  /** A stream: its handler gets the channel's first message as its payload, which must come within `runTimeoutMs`. */
+  stream(incoming: IncomingChannel, route: Route, runTimeoutMs: number): void {
     const { peer, channel } = incoming;
     peer.acceptChannel(incoming);
     if (incoming.settled) return incoming.ended();
-    const limit = new TimeLimit(() => incoming.fail(parametersFault(route, patienceMs), 'ChannelError'));
-    peer.deadlines.add(limit, patienceMs);
+    const limit = new TimeLimit(() => incoming.fail(parametersFault(route, runTimeoutMs), 'ChannelError'));
+    peer.deadlines.add(limit, runTimeoutMs);
     channel.whenClosed(() => peer.deadlines.remove(limit));
     channel.read().then(
       (parameters) => {
@@ -78,7 +78,7 @@ export class CallDispatcher {
         if (incoming.settled) return incoming.ended();
         if (parameters)
           this.#begin(incoming, route, (context) =>
-            this.#stream({ parameters, incoming, route, context, patienceMs }),
+            this.#stream({ parameters, incoming, route, context, runTimeoutMs }),
           );
         else {
           // the client has gone, or has ended its side, before it sent parameters: the function does not run
@@ -118,11 +118,11 @@ export class CallDispatcher {
     return this.run(job.parameters.body, job);
   }
 
-  /** Runs the handler, which has the time of a call until it has given a stream, and sends that. */
-  protected async run(body: unknown, { incoming, route, context, patienceMs }: StreamJob): Promise<void> {
+  /** Runs the handler, which has the time of a call to return a stream, and sends that. */
+  protected async run(body: unknown, { incoming, route, context, runTimeoutMs }: StreamJob): Promise<void> {
     const { deadlines } = incoming.peer;
     const hasOwnLimit = incoming.timeLeftMs !== undefined;
-    if (!hasOwnLimit) incoming.limitRun(patienceMs);
+    if (!hasOwnLimit) incoming.limitRun(runTimeoutMs);
     const result: unknown = await unfiltered(this.options.codec().handle(route, body, context));
     if (!hasOwnLimit) deadlines.remove(incoming);
     if (!isValues(result)) throw unaryFault(route);
@@ -135,10 +135,10 @@ export class CallDispatcher {
     const context = new RapContext(incoming, route);
     const { hooks } = this.options;
     const run = (): Promise<void> => {
-      // it was over before its handler could begin
+      // the call was over before its handler could start
       if (incoming.settled) return Promise.resolve(incoming.ended());
       const { end } = hooks;
-      // the end hook looks for its trace in the context of the start hook, also when a socket event ends the call
+      // the end hook finds its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.failures.guarded(() => end(context)));
       return runInScope(incoming, () => work(context));
     };

@@ -18,23 +18,23 @@ export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
   readonly dispatcher: CallDispatcher;
   readonly authorize: Authorize | undefined;
-  /** Whether a caller is on this machine, and finds private functions. */
+  /** Whether a caller is on this machine, and may use private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
-  /** One line of the log, if it has room; says whether it has. */
+  /** Writes one line to the log if the log has room; returns whether it had. */
   readonly log: (peer: Peer, message: () => string) => boolean;
-  /** One line of the log for each connection at most. */
+  /** Writes at most one line for each connection. */
   readonly logOnce: (peer: Peer, message: string) => void;
 }
 
 const MAX_SHOWN = 256;
-/** Unknown targets that are remembered. Peers choose them, so the oldest go. */
+/** Unknown targets that are remembered. Peers choose them, so the oldest are dropped. */
 const MAX_UNKNOWN = 1000;
 
-/** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
+/** Finds the handler of a call or channel, sets its time limit, and passes both to the dispatcher. */
 export class CallRouter {
   readonly #rule: AuthorizeRule | undefined;
-  /** What nobody handles and the log was told of: once each. */
+  /** Targets without a handler that are in the log already. */
   readonly #unknown = new Set<string>();
 
   constructor(private readonly options: CallRouterOptions) {
@@ -42,7 +42,7 @@ export class CallRouter {
     this.#rule = authorize && { authorize, isLocal };
   }
 
-  /** Processors come first, and their time counts. False where it has none left. */
+  /** Starts the time limit before processors run: their time counts. Returns false if no time is left. */
   onArrival(incoming: Incoming): boolean {
     const isCall = incoming instanceof IncomingCall;
     const route = this.#route(incoming);
@@ -61,7 +61,7 @@ export class CallRouter {
   onChannel(incoming: IncomingChannel): void {
     const route = this.#route(incoming);
     if (!route) return this.#refuse(incoming);
-    // streams and channels live as long as their two sides want, unless one of them says how long that is
+    // streams and channels have no time limit unless one of their sides sets one
     if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
     if (this.#rule) this.#ask(this.#rule, incoming, route);
     else this.#dispatch(incoming, route);
@@ -94,7 +94,7 @@ export class CallRouter {
           );
         if (open > 0) return;
         if (incoming.settled)
-          incoming.ended(); // nobody waits for it any more
+          incoming.ended(); // the caller does not wait any more
         else if (found.size === 0) this.#refuse(incoming);
         else this.#dispatch(incoming, found.size === members.length ? route : someOf(route, found));
       });
@@ -113,7 +113,7 @@ export class CallRouter {
     return this.options.isLocal(incoming.peer.remote) ? route : route.publicPart;
   }
 
-  /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
+  /** There is no handler: the peer gets rap's message, and the log a hint at the target that was meant. */
   #refuse(incoming: Incoming): void {
     const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
     const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
@@ -123,14 +123,14 @@ export class CallRouter {
     const shown = `${kind} ${JSON.stringify(target.slice(0, MAX_SHOWN))}`;
     if (this.#unknown.has(shown)) return;
     const hasRoom = this.options.log(incoming.peer, () => {
-      // looking for it takes time, which a peer that asks again and again is not given
+      // the search takes time: a peer must not cause it again and again
       const nearest = this.options.registry.nearest(target);
       return `no handler for ${shown}${nearest ? `; did they mean ${nearest}?` : ''}`;
     });
     if (hasRoom) this.#remember(shown);
   }
 
-  /** One that found no room is told of when it is asked for again. */
+  /** A target that the log had no room for is not remembered, and logged when it is called again. */
   #remember(shown: string): void {
     this.#unknown.add(shown);
     const [oldest] = this.#unknown;
@@ -149,9 +149,9 @@ function fail(incoming: Incoming, fault: Fault, name: string): void {
   incoming.ended();
 }
 
-/** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
+/** Limits the time of a handler: its own or the server's limit, or what the caller has left. Returns false if none is left. */
 function limit(incoming: Incoming, ownMs: number): boolean {
-  if (incoming.exchange) return true; // it has had it since its arrival
+  if (incoming.exchange) return true; // the limit runs since the arrival
   const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
   if (leftMs <= 0) {
     incoming.expire();
@@ -162,7 +162,7 @@ function limit(incoming: Incoming, ownMs: number): boolean {
   return true;
 }
 
-/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
+/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else Infinity. */
 function callerTimeLeftMs({ header, peer }: Incoming): number {
   const { timeout_ms: timeoutMs } = header;
   const deadline = header['X-rap-deadline'];

@@ -4,8 +4,8 @@ import { RapContext } from '../handlers/rap-context.js';
 
 /**
  * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every error that it does not know by one
- * text before a transport sees it, and offers no place to look: an `HttpException` of a pipe would lose its reasons, and
- * `exposeErrors` could not be. So its `catch` is wrapped, once. What the filter does and logs stays the same for every
+ * text before a transport sees it, and has no hook: an `HttpException` of a pipe would lose its reasons, and
+ * `exposeErrors` could not work. So its `catch` is wrapped. What the filter does and logs stays the same for every
  * transport.
  */
 export function rememberMaskedErrors(prototype: BaseRpcExceptionFilter): void {

@@ -8,7 +8,7 @@ import { listRoute } from './registry-list.js';
 import type { RapServerOptions } from './server-options.js';
 import { takeUncheckedParameter } from './unchecked-parameter.js';
 
-/** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
+/** Extras that bind a handler to rap regardless of `bindUntagged`. */
 const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
 
 type Extras = RapPatternExtras & Record<string, unknown>;
@@ -21,7 +21,7 @@ export interface HandlerBindingsOptions {
   readonly server: Pick<RapServerOptions, 'bindUntagged' | 'registry'>;
 }
 
-/** Makes routes of the handlers that Nest hands over, for those that are meant for rap. */
+/** Makes routes of the handlers that Nest binds, if they are meant for rap. */
 export class HandlerBindings {
   constructor(private readonly options: HandlerBindingsOptions) {
     this.#addRegistryList();
@@ -53,7 +53,7 @@ export class HandlerBindings {
     return this.#handlerOf(pattern) ?? this.#handlerOf(parsed(pattern));
   }
 
-  /** Removes the handlers of an application that was closed, before those of the next one come. */
+  /** Removes the handlers of an application that was closed, before the next one binds its own. */
   clear(): void {
     this.options.registry.clear();
     this.options.handlers.clear();

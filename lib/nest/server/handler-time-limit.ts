@@ -4,7 +4,7 @@ import { allowManyListeners } from '../../rpc/context/listeners.js';
 import { callTimeIsOver } from '../../rpc/time/own-timeout.js';
 import type { HandlerTime } from '../handlers/rap-context.js';
 
-/** The time of one of several handlers of a message. */
+/** Time limit of one of several handlers of a message. */
 export class HandlerTimeLimit extends Expiring implements HandlerTime {
   readonly #controller = new AbortController();
   readonly #abort = (): void => this.#controller.abort(this.incoming.signal.reason);
@@ -31,7 +31,7 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
     return this.incoming.peer.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
   }
 
-  /** The handler is told to stop; those beside it go on. */
+  /** Aborts the signal of this handler; the others go on. */
   override expire(): void {
     this.end();
     this.#controller.abort(callTimeIsOver().fault);

@@ -14,14 +14,14 @@ import { shown } from '../errors/shown.js';
 
 interface RouteInit {
   readonly target: string;
-  /** As Nest normalises it. */
+  /** Normalised by Nest. */
   readonly pattern: string;
   readonly handler: MessageHandler;
   readonly isEvent: boolean;
   readonly extras: RapPatternExtras & Record<string, unknown>;
 }
 
-/** What is registered for a handler that Nest hands over. */
+/** The route of a handler that Nest binds. */
 export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit): Route {
   const { service, kind, timeoutMs, doc, handlerName } = extras;
   const { input, output } = service?.method ?? extras;
@@ -34,7 +34,7 @@ export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit
       target,
       isChannel,
       returnsResult: service?.method.kind === 'clientStream',
-      // parameters of a contract's method are checked after its guards, by the last of them
+      // the last guard of a contract's method checks its parameters
       input: service && !isChannel ? undefined : schemaOf(input),
       output: schemaOf(output),
     }),

@@ -21,16 +21,16 @@ export class MiddlewareDispatcher extends CallDispatcher {
     super(options);
   }
 
-  /** The call's slot is free when the handler has ended, however early middleware answered. */
+  /** The call keeps its slot until the handler has ended, however early middleware answers. */
   protected override async answer(call: IncomingCall, route: Route, context: RapContext): Promise<void> {
     const callContext = call.peer.contextOf(call, call.oneWay ? 'event' : 'call');
     const view = new MessageView(callContext, undefined, call.header, call.body, call.bytes);
     let running: Promise<unknown> | undefined;
     let isAnswered = false;
     const handle = (): Promise<unknown> => {
-      // the slot is given back: a handler that starts now would run beside all limits
+      // the slot is free: a handler that starts now would run outside all limits
       if (isAnswered) return Promise.reject(new Error(`${route.target} is answered: next() comes too late`));
-      // nobody waits any more: not worth the handler's time
+      // no caller waits any more
       if (call.settled) return Promise.reject(toRapError(call.signal.reason));
       call.accept(view);
       running = this.#result(call, route, context);
@@ -49,7 +49,7 @@ export class MiddlewareDispatcher extends CallDispatcher {
     }
     if (call.leavesStream()) await this.send(answer, call, context);
     await running?.catch(() => {});
-    call.stream?.close(); // it has ended, or has failed and middleware has kept that to itself
+    call.stream?.close(); // it has ended, or middleware has swallowed its failure
     call.ended();
   }
 
@@ -74,7 +74,7 @@ export class MiddlewareDispatcher extends CallDispatcher {
       await running?.catch(() => {});
       throw new UnfilteredError(error);
     }
-    // what middleware answers with instead is one value
+    // middleware has answered instead, with one value
     if (!running) throw unaryFault(route);
   }
 

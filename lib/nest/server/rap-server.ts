@@ -57,12 +57,12 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #closeTimeoutMs: number;
   #securityWarning: string | undefined;
-  /** It was closed: handlers that are added from now on are those of another application. */
+  /** It was closed: handlers that are added now belong to another application. */
   #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
 
-  /** @throws RangeError for an option that is no option, or out of range. */
+  /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
     super();
     assertServerOptions(options);
@@ -159,8 +159,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /**
-   * Stops: accepts nothing more, tells the clients, lets calls that run finish for `closeTimeoutMs`, closes. May be
-   * called before `listen` and again. After it the server may listen again, or be the strategy of another application.
+   * Stops: accepts nothing more, tells the clients, gives running calls `closeTimeoutMs` to finish, and closes. May be
+   * called before `listen`, and twice. Then the server may listen again, or be the strategy of another application.
    */
   close(): Promise<void> {
     this.#isClosed = true;
@@ -169,8 +169,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /**
-   * Starts nothing new: stops listening and tells the clients to go elsewhere, while what runs goes on. For a preStop
-   * hook; `close()` does the rest. Resolves when every connection is gone.
+   * Stops listening and tells the clients to send nothing new, while running calls go on. For a preStop hook; `close()`
+   * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
     this.#socket.stopListening();
@@ -178,7 +178,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     await this.#socket.flushed();
   }
 
-  /** Where the server listens, or `null` when it does not. */
+  /** The address that the server listens on, or `null` if it does not listen. */
   address(): AddressInfo | string | null {
     const { server } = this.#socket;
     return server?.listening ? server.address() : null;
@@ -186,21 +186,21 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /**
    * Serves new connections with another certificate, without a restart; connections that are open go on with theirs.
-   * What is not given stays as it was. Before `listen`, and over restarts, it holds as well.
+   * Options that are not given stay as they were. Works before `listen`, and holds over restarts.
    *
-   * @param options Node's: `key` and `cert`, and `ca` where clients show certificates, too
-   * @throws Error where the server has no `tls`, or key and certificate do not fit; then nothing changes
+   * @param options Node's: `key` and `cert`, and `ca` if clients show certificates, too
+   * @throws Error if the server has no `tls`, or key and certificate do not match; then nothing changes
    */
   setSecureContext(options: SecureContextOptions): void {
     this.#socket.setSecureContext(options);
   }
 
-  /** Connections and calls now, and what was refused since the start. */
+  /** Open connections and running calls, and how many of each were refused since the start. */
   stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
     return this.#connections.stats();
   }
 
-  /** Nest's way to the thing inside: Node's server. @throws Error before `listen`. */
+  /** Node's server. @throws Error before `listen` */
   unwrap<T = NetServer>(): T {
     const { server } = this.#socket;
     if (!server) throw new Error('Not initialized: call "listen" first.');
@@ -261,7 +261,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #stop(): Promise<void> {
-    await this.#opening?.catch(() => {}); // a start that is under way is finished, and undone
+    await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
     if (!this.#socket.server) return;
     try {
       try {
@@ -284,7 +284,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#listeners.emit('close');
   }
 
-  // --- what the layers below are given -------------------------------------------------------------------------
+  // --- for the layers below ------------------------------------------------------------------------------------
 
   #processors(): Processors | undefined {
     const onError = (error: unknown): void => this.#logged(error);
@@ -305,7 +305,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     return middleware ? new MiddlewareDispatcher(options, middleware) : new CallDispatcher(options);
   }
 
-  /** What the log is told of errors, within bounds: a peer may cause one with each call, or each connection. */
+  /** Logs an error if the log has room: a peer may cause one with each call, or each connection. */
   protected override handleError(error: string): void {
     faultLog.write(
       (line) => this.logger.error(line),
@@ -317,11 +317,11 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     try {
       this.handleError(error as string);
     } catch {
-      // what was thrown cannot even be logged
+      // it cannot even be logged
     }
   }
 
-  /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
+  /** A subclass may set its serializers at any time. */
   #codec(): BodyCodec {
     const { serializer, deserializer } = this;
     if (!serializer && !deserializer) return PLAIN;

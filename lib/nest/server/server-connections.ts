@@ -30,7 +30,7 @@ export interface ServerConnectionsOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly processors: Processors | undefined;
-  /** Decides on connections before anything is read from them; `undefined` where there is none. */
+  /** Decides on connections before anything is read from them. */
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
   readonly onArrival: (incoming: Incoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
@@ -44,14 +44,14 @@ export interface ServerConnectionsOptions {
   readonly security?: ConnectionSecurity | undefined;
 }
 
-/** All connections of a server: admits them within the limits, counts, and drains them. */
+/** All connections of a server: admits them within the limits, counts and drains them. */
 export class ServerConnections implements PeerOwner {
   readonly #peers = new Set<Peer>();
   readonly #opening = new Set<Peer>();
   readonly #load: Load;
   readonly #addresses: AddressShares;
   readonly #logged = new WeakSet<Peer>();
-  /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
+  /** The async context in which calls and events of the application begin: that of `listen`. */
   #context = new CleanContext();
   #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
   #refusedConnections = 0;
@@ -88,12 +88,12 @@ export class ServerConnections implements PeerOwner {
     else peer.start();
   }
 
-  /** A connection went before it had said who it is, since there were too many of them. */
+  /** A connection was dropped before DECLARE, since too many were pending. */
   refusedUnheard(): void {
     this.#refusedConnections += 1;
   }
 
-  /** Why a connection more is too many. */
+  /** Why the server refuses one more connection; `undefined` if it does not. */
   #refusalOf({ remote }: Link): string | undefined {
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
@@ -102,7 +102,7 @@ export class ServerConnections implements PeerOwner {
       : undefined;
   }
 
-  /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
+  /** Lets middleware decide. A connection that it does not admit is closed, and counted as refused. */
   async #admit(peer: Peer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
     const { connection } = peer;
     let isServed = false;
@@ -124,13 +124,13 @@ export class ServerConnections implements PeerOwner {
     peer.close(reason);
   }
 
-  /** After a restart, connections are welcome again. */
+  /** Accepts connections again after a restart. */
   reopen(): void {
     this.#draining = undefined;
     this.#context = new CleanContext();
   }
 
-  /** Ends all connections in good order. Resolves when the last is gone. */
+  /** Drains all connections. Resolves when the last is closed. */
   drain(graceMs: number): Promise<void> {
     this.#draining ??= { graceMs, done: [] };
     for (const peer of this.#peers) peer.drain(graceMs);
@@ -149,19 +149,19 @@ export class ServerConnections implements PeerOwner {
     };
   }
 
-  /** One line a connection at most: a hostile peer must not fill the log. */
+  /** Logs at most one line for each connection: a hostile peer must not fill the log. */
   logOnce(peer: Peer, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
     this.log(peer, () => message);
   }
 
-  /** Tells the log what a peer did, if it has room. @returns whether it has */
+  /** Logs what a peer did, if the log has room. @returns whether it had */
   log({ remote }: Peer, message: () => string): boolean {
     return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
-  // --- what a peer tells --------------------------------------------------------------------------------------
+  // --- PeerOwner ----------------------------------------------------------------------------------------------
 
   onOpen(peer: Peer): void {
     this.#opening.delete(peer);
@@ -182,7 +182,7 @@ export class ServerConnections implements PeerOwner {
   }
 
   onShutdown(): void {
-    // only servers say it
+    // only servers send it
   }
 
   onClose(peer: Peer, reason: Fault): void {
