@@ -46,7 +46,7 @@ export {
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
 export type { RapServerOptions } from './nest/server/server-options.js';
 export type { RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
-export type { RapHandlerInfo, RapPatternExtras } from './nest/server/handler-registry.js';
+export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
 export type { RapRegistryEntry } from './nest/server/registry-list.js';
 export {

@@ -158,6 +158,26 @@ describe.each([
   });
 });
 
+it('a deserializer of the server that fails for a stream is masked and logged', async () => {
+  @Controller()
+  class StreamController {
+    @MessagePattern('items') *items(): Iterable<number> {
+      yield 1;
+    }
+  }
+  const { client, log } = await scope.serve([StreamController], {
+    deserializer: asDeserializer(() => {
+      throw new TypeError('secret of the codec');
+    }),
+  });
+
+  const error = await rejection(client().stream('items')[Symbol.asyncIterator]().next());
+
+  expect(error).toBeInstanceOf(ServerError);
+  expect(error).toMatchObject({ message: 'Internal server error' });
+  expect(log.lines.join('\n')).toContain('secret of the codec');
+});
+
 it('errors come through with serializers on both sides', async () => {
   const { client } = await scope.serve([EchoController], {
     serializer: asSerializer((packet) => packet),

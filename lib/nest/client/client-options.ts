@@ -14,13 +14,12 @@ import {
   assertKnown,
   assertList,
   assertObject,
-  assertServerAddress,
-  CLIENT_OPTIONS,
-  EVENTS,
+  type Keys,
+  unknownOption,
 } from '../validation/known-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
-import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {
@@ -31,6 +30,8 @@ export interface RapServerAddress {
   /** Path of a Unix socket, instead of host and port. */
   path?: string | undefined;
 }
+
+const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
 
 export interface RapClientOptions extends RapServerAddress {
   /** The server, in the form of a list of one; more than one is refused with a clear error. */
@@ -66,19 +67,37 @@ export interface RapClientOptions extends RapServerAddress {
   deserializer?: Deserializer | undefined;
 }
 
+const CLIENT_OPTIONS: Keys<RapClientOptions> = {
+  ...ADDRESS,
+  servers: true,
+  tls: true,
+  metadata: true,
+  processors: true,
+  events: true,
+  callTimeoutMs: true,
+  reconnect: true,
+  keepAlive: true,
+  limits: true,
+  serializer: true,
+  deserializer: true,
+};
+
 /** @throws RangeError that names what is no option, or no address */
 export function assertClientOptions(options: RapClientOptions): void {
   assertKnown('options of RapClient', options, CLIENT_OPTIONS);
   assertAddress('options of RapClient', options);
   const { servers, tls, metadata } = options;
   assertList('servers', servers);
-  servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  servers?.forEach((address, i) => {
+    assertKnown(`servers[${i}]`, address, ADDRESS);
+    assertAddress(`servers[${i}]`, address);
+  });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
   if (typeof metadata !== 'function') assertObject('metadata', metadata);
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
-  assertKnown('events', options.events, EVENTS);
+  assertKnown('events', options.events, LIFECYCLE_EVENTS);
   const { reconnect } = options;
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }

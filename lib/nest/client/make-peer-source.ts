@@ -12,9 +12,9 @@ import { askedFor } from './asked-options.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { handlerFault } from '../errors/handler-fault.js';
-import { isObject } from '../validation/known-options.js';
+import { isRecord } from '../../protocol/values/unknown.js';
 import { callingThrough } from '../../pipeline/paths.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';
 
@@ -53,13 +53,13 @@ export function makePeerSource(
     const told = await askedFor(metadata, {
       name: 'metadata',
       expected: 'an object',
-      isExpected: (value) => value === undefined || isObject(value),
+      isExpected: (value) => value === undefined || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
     const secure = await askedFor(tls, {
       name: 'tls',
       expected: 'an object or true', // nothing, by mistake, must not mean plain text
-      isExpected: (value) => value === true || isObject(value),
+      isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
     return { metadata: told ?? {}, dial: () => reach(secure) };

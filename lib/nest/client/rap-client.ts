@@ -16,13 +16,14 @@ import { ClientLifecycle } from './client-lifecycle.js';
 import { assertClientOptions, type RapClientOptions } from './client-options.js';
 import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './calls/client-outcome.js';
 import { EmittedEvents } from './calls/emitted-events.js';
-import { ParseError, toRapError } from '../errors/errors.js';
+import { ParseError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
-import { clientCodec } from '../server/body-codec.js';
+import { clientCodec } from './client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
 import {

@@ -7,9 +7,9 @@ import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { Session } from '../../rpc/server/sessions.js';
 import { Status } from '../../protocol/status.js';
 import { audibleSignal } from '../streams/audible-signal.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { ItemLink } from '../streams/item-link.js';
-import type { Route } from '../server/handler-registry.js';
+import type { Route } from './handler.js';
 
 /** @internal How long a handler may take. */
 export interface HandlerTime {

@@ -3,36 +3,38 @@ import { Fault } from '../../protocol/fault.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
 import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
-import type { HandlerRegistry, Route } from './handler-registry.js';
+import type { HandlerRegistry } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { channelFault, kindFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
   readonly dispatcher: CallDispatcher;
   readonly authorize: Authorize | undefined;
-  /** Whether a caller is on this machine, and finds private functions. */
+  /** Whether a caller is on this machine, and may use private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
-  /** One line of the log, if it has room; says whether it has. */
+  /** Writes one line to the log if the log has room; returns whether it had. */
   readonly log: (connection: ConnectionInfo, message: () => string) => boolean;
-  /** One line of the log for each connection at most. */
+  /** Writes at most one line for each connection. */
   readonly logOnce: (connection: ConnectionInfo, message: string) => void;
 }
 
 const MAX_SHOWN = 256;
-/** Unknown targets that are remembered. Peers choose them, so the oldest go. */
+/** Unknown targets that are remembered. Peers choose them, so the oldest are dropped. */
 const MAX_UNKNOWN = 1000;
 
-/** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
+/** Finds the handler of a call or channel, sets its time limit, and passes both to the dispatcher. */
 export class CallRouter {
   readonly #rule: AuthorizeRule | undefined;
-  /** What nobody handles and the log was told of: once each. */
+  /** Targets without a handler that are in the log already. */
   readonly #unknown = new Set<string>();
 
   constructor(private readonly options: CallRouterOptions) {
@@ -40,7 +42,7 @@ export class CallRouter {
     this.#rule = authorize && { authorize, isLocal };
   }
 
-  /** Processors come first, and their time counts. False where it has none left. */
+  /** Starts the time limit before processors run: their time counts. Returns false if no time is left. */
   onArrival(incoming: AnyIncoming): boolean {
     const isCall = incoming.kind === 'call';
     const route = this.#route(incoming);
@@ -59,7 +61,7 @@ export class CallRouter {
   onChannel(incoming: IncomingChannel): void {
     const route = this.#route(incoming);
     if (!route) return this.#refuse(incoming);
-    // streams and channels live as long as their two sides want, unless one of them says how long that is
+    // streams and channels have no time limit unless one of their sides sets one
     if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
     if (this.#rule) this.#ask(this.#rule, incoming, route);
     else this.#dispatch(incoming, route);
@@ -86,10 +88,13 @@ export class CallRouter {
         open -= 1;
         if (allowed) found.add(member);
         if (error !== undefined && !incoming.settled)
-          this.options.logOnce(incoming.connection, `authorize failed for ${route.target}: ${textOf(error)}`);
+          this.options.logOnce(
+            incoming.connection,
+            `authorize failed for ${route.target}: ${textOf(error, MAX_SHOWN)}`,
+          );
         if (open > 0) return;
         if (incoming.settled)
-          incoming.ended(); // nobody waits for it any more
+          incoming.ended(); // the caller does not wait any more
         else if (found.size === 0) this.#refuse(incoming);
         else this.#dispatch(incoming, found.size === members.length ? route : someOf(route, found));
       });
@@ -108,7 +113,7 @@ export class CallRouter {
     return this.options.isLocal(incoming.connection.remote) ? route : route.publicPart;
   }
 
-  /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
+  /** There is no handler: the peer gets rap's message, and the log a hint at the target that was meant. */
   #refuse(incoming: AnyIncoming): void {
     const kind = incoming.kind === 'call' && incoming.oneWay ? 'event' : 'function';
     const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
@@ -118,14 +123,14 @@ export class CallRouter {
     const shown = `${kind} ${JSON.stringify(target.slice(0, MAX_SHOWN))}`;
     if (this.#unknown.has(shown)) return;
     const hasRoom = this.options.log(incoming.connection, () => {
-      // looking for it takes time, which a peer that asks again and again is not given
+      // the search takes time: a peer must not cause it again and again
       const nearest = this.options.registry.nearest(target);
       return `no handler for ${shown}${nearest ? `; did they mean ${nearest}?` : ''}`;
     });
     if (hasRoom) this.#remember(shown);
   }
 
-  /** One that found no room is told of when it is asked for again. */
+  /** A target that the log had no room for is not remembered, and logged when it is called again. */
   #remember(shown: string): void {
     this.#unknown.add(shown);
     const [oldest] = this.#unknown;
@@ -144,9 +149,9 @@ function fail(incoming: AnyIncoming, fault: Fault, name: string): void {
   incoming.ended();
 }
 
-/** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
+/** Limits the time of a handler: its own or the server's limit, or what the caller has left. Returns false if none is left. */
 function limit(incoming: AnyIncoming, ownMs: number): boolean {
-  if (incoming.hasLimit) return true; // it has had it since its arrival
+  if (incoming.hasLimit) return true; // the limit runs since the arrival
   incoming.hasLimit = true;
   const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
   if (leftMs <= 0) {
@@ -158,7 +163,7 @@ function limit(incoming: AnyIncoming, ownMs: number): boolean {
   return true;
 }
 
-/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
+/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else Infinity. */
 function callerTimeLeftMs({ header, connection }: AnyIncoming): number {
   const { timeout_ms: timeoutMs } = header;
   const deadline = header['X-rap-deadline'];
@@ -170,12 +175,4 @@ function callerTimeLeftMs({ header, connection }: AnyIncoming): number {
 
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && !Number.isNaN(value);
-}
-
-function textOf(error: unknown): string {
-  try {
-    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
-  } catch {
-    return 'it cannot be shown';
-  }
 }

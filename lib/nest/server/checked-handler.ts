@@ -32,10 +32,10 @@ export interface CheckedHandlerOptions {
 
 type Handler = MessageHandler<unknown, unknown, unknown>;
 
-/** Values of an Observable that wait for a schema which answers later. */
+/** Values of an Observable that may wait for an asynchronous schema. */
 const MAX_WAITING = 1024;
 
-/** Puts the checks around a handler; the handler itself where there are none, so that nobody pays for them. */
+/** Puts the checks around a handler. Without checks it returns the handler itself, which costs nothing. */
 export function checkedHandler(handler: MessageHandler, options: CheckedHandlerOptions): MessageHandler {
   const { target, isChannel, returnsResult } = options;
   const input = options.input && inputChecks(options.input, target);
@@ -56,13 +56,13 @@ export function checkedHandler(handler: MessageHandler, options: CheckedHandlerO
   };
 }
 
-/** The check of what a caller sends: that of one who can send any value, and of one who cannot. */
+/** The check of what a caller sends, which depends on whether its connection carries all values. */
 function inputChecks(schema: StandardSchema, target: string): (context: RapContext) => Check {
   const [any, plain] = [inputCheck(schema, target), inputCheck(schema, target, false)];
   return ({ carriesValues }) => (carriesValues ? any : plain);
 }
 
-/** An event's failure is logged where the context knows of it; nobody else hears. */
+/** The failure of an event is logged only if the context knows it. */
 async function received(input: Check, data: unknown, context: RapContext): Promise<unknown> {
   try {
     return await checkedParameters(input, data);
@@ -77,7 +77,7 @@ function checkedResult(result: unknown, check: Check): unknown {
   return isStream(result) ? new CheckedIterable(result, check) : checked(check, result);
 }
 
-/** Each value of an Observable, in order. What fails has been seen by no filter, and must be masked. */
+/** Checks each value of an Observable, in order. No filter has seen a value that fails, so its error must be masked. */
 function checkedValues(source: Observable<unknown>, check: Check): Observable<unknown> {
   let waiting = 0;
   return source.pipe(
@@ -95,13 +95,13 @@ function checkedValues(source: Observable<unknown>, check: Check): Observable<un
           throw new UnfilteredError(error);
         },
       );
-      late.catch(() => {}); // its turn to fail may come later
+      late.catch(() => {}); // concatMap handles it later
       return late;
     }),
   );
 }
 
-/** Values that are there at once stay synchronous, as the source is. */
+/** Synchronous values stay synchronous, as the source is. */
 function concatMapWhereLate(
   work: (value: unknown) => unknown,
 ): (source: Observable<unknown>) => Observable<unknown> {
@@ -130,7 +130,7 @@ function uploadHandler(
     const items = input ? new CheckedChannel(channel, { input: input(context), output: undefined }) : channel;
     const answer = async (value: unknown): Promise<void> => {
       const result = output ? await checked(output, value) : value;
-      // a caller that has gone, or was refused an item, waits for no result
+      // a caller that has gone, or whose item was refused, does not wait for a result
       if (!channel.isClosed) await channel.write(result);
     };
     const result: unknown = await inner(items, context);

@@ -1,12 +1,10 @@
-import { Fault } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
 import { Expiring } from '../../rpc/time/deadline-queue.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
 import { allowManyListeners } from '../../rpc/context/listeners.js';
-import { RUN_TIMEOUT } from '../../rpc/time/own-timeout.js';
+import { callTimeIsOver } from '../../rpc/time/own-timeout.js';
 import type { HandlerTime } from '../handlers/rap-context.js';
 
-/** The time of one of several handlers of a message. */
+/** Time limit of one of several handlers of a message. */
 export class HandlerTimeLimit extends Expiring implements HandlerTime {
   readonly #controller = new AbortController();
   readonly #abort = (): void => this.#controller.abort(this.incoming.signal.reason);
@@ -33,15 +31,10 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
     return this.incoming.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
   }
 
-  /** The handler is told to stop; those beside it go on. */
+  /** Aborts the signal of this handler; the others go on. */
   override expire(): void {
     this.end();
-    const fault = new Fault({
-      status: Status.Invoke,
-      message: 'Call slow timeout',
-      remoteName: RUN_TIMEOUT,
-    });
-    this.#controller.abort(fault);
+    this.#controller.abort(callTimeIsOver().fault);
   }
 
   /** The handler has ended. */

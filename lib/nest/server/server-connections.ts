@@ -4,6 +4,7 @@ import { CloseReason } from '../../protocol/event.js';
 import type { Fault } from '../../protocol/fault.js';
 import { LocalCode } from '../../protocol/fault.js';
 import type { Link } from '../../protocol/link.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import { CleanContext } from '../../rpc/context/async-context.js';
 import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { aroundConnection } from '../../pipeline/compose.js';
@@ -17,7 +18,8 @@ import { type ServerOwner, ServerPeer } from '../../rpc/server/server-peer.js';
 import type { ServingPath } from '../../rpc/server/serving.js';
 import { connectionView } from '../../pipeline/connection-view.js';
 import type { ConnectionMiddleware } from '../../pipeline/api.js';
-import { RapError, toRapError } from '../errors/errors.js';
+import { RapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { AddressShares } from './address-shares.js';
 import { peerLog } from '../lifecycle/bounded-log.js';
@@ -30,7 +32,7 @@ export interface ServerConnectionsOptions {
   readonly deadlines: DeadlineQueue;
   /** The way of calls and channels to their handlers; `undefined`: straight. */
   readonly serving: ServingPath | undefined;
-  /** Decides on connections before anything is read from them; `undefined` where there is none. */
+  /** Decides on connections before anything is read from them. */
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
   readonly onArrival: (incoming: AnyIncoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
@@ -44,14 +46,14 @@ export interface ServerConnectionsOptions {
   readonly security?: ConnectionSecurity | undefined;
 }
 
-/** All connections of a server: admits them within the limits, counts, and drains them. */
+/** All connections of a server: admits them within the limits, counts and drains them. */
 export class ServerConnections implements ServerOwner {
   readonly #peers = new Set<ServerPeer>();
   readonly #opening = new Set<ServerPeer>();
   readonly #load: Load;
   readonly #addresses: AddressShares;
   readonly #logged = new WeakSet<ConnectionInfo>();
-  /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
+  /** The async context in which calls and events of the application begin: that of `listen`. */
   #context = new CleanContext();
   #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
   #refusedConnections = 0;
@@ -87,12 +89,12 @@ export class ServerConnections implements ServerOwner {
     else peer.start();
   }
 
-  /** A connection went before it had said who it is, since there were too many of them. */
+  /** A connection was dropped before DECLARE, since too many were pending. */
   refusedUnheard(): void {
     this.#refusedConnections += 1;
   }
 
-  /** Why a connection more is too many. */
+  /** Why the server refuses one more connection; `undefined` if it does not. */
   #refusalOf({ remote }: Link): string | undefined {
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
@@ -101,7 +103,7 @@ export class ServerConnections implements ServerOwner {
       : undefined;
   }
 
-  /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
+  /** Lets middleware decide. A connection that it does not admit is closed, and counted as refused. */
   async #admit(peer: ServerPeer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
     const connection = connectionView(peer);
     let isServed = false;
@@ -123,13 +125,13 @@ export class ServerConnections implements ServerOwner {
     peer.close(reason);
   }
 
-  /** After a restart, connections are welcome again. */
+  /** Accepts connections again after a restart. */
   reopen(): void {
     this.#draining = undefined;
     this.#context = new CleanContext();
   }
 
-  /** Ends all connections in good order. Resolves when the last is gone. */
+  /** Drains all connections. Resolves when the last is closed. */
   drain(graceMs: number): Promise<void> {
     this.#draining ??= { graceMs, done: [] };
     for (const peer of this.#peers) peer.drain(graceMs);
@@ -148,19 +150,19 @@ export class ServerConnections implements ServerOwner {
     };
   }
 
-  /** One line a connection at most: a hostile peer must not fill the log. */
+  /** Logs at most one line for each connection: a hostile peer must not fill the log. */
   logOnce(peer: ConnectionInfo, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
     this.log(peer, () => message);
   }
 
-  /** Tells the log what a peer did, if it has room. @returns whether it has */
+  /** Logs what a peer did, if the log has room. @returns whether it had */
   log({ remote }: ConnectionInfo, message: () => string): boolean {
     return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
-  // --- what a peer tells --------------------------------------------------------------------------------------
+  // --- PeerOwner ----------------------------------------------------------------------------------------------
 
   onOpen(peer: ServerPeer): void {
     this.#opening.delete(peer);
@@ -192,15 +194,6 @@ export class ServerConnections implements ServerOwner {
         infoOf(peer),
       );
     if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
-  }
-}
-
-/** What was thrown may be anything. */
-function textOf(error: unknown): string {
-  try {
-    return error instanceof Error ? error.message : String(error);
-  } catch {
-    return 'no reason given';
   }
 }
 

@@ -1,6 +1,6 @@
 import { concatMap, from, Observable, of, range } from 'rxjs';
 import { AnswerSink } from '../../../lib/nest/server/answer-sink.js';
-import type { Route } from '../../../lib/nest/server/handler-registry.js';
+import type { Route } from '../../../lib/nest/handlers/handler.js';
 import { pumpObservable } from '../../../lib/nest/streams/observable-source.js';
 import { Fault } from '../../../lib/protocol/fault.js';
 import { ChannelPair, readable } from '../../helpers/channel-pair.js';

@@ -5,9 +5,14 @@ import { headerAsItIs } from '../../../protocol/snapshot.js';
 import { currentScope } from '../../handlers/call-scope.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
 import { assertTime } from '../../validation/assert-time.js';
-import { assertCallOptions, assertObject } from '../../validation/known-options.js';
+import { assertObject } from '../../validation/known-options.js';
 import type { NormalizePattern } from '../../handlers/pattern.js';
-import type { RapCallOptions, RapSession, SessionClient } from './rap-session.js';
+import {
+  assertCallOptions,
+  type RapCallOptions,
+  type RapSession,
+  type SessionClient,
+} from './rap-session.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 const NO_SIGNALS: readonly AbortSignal[] = [];
@@ -59,7 +64,8 @@ export class CallPlanner {
     const scope = options?.detached ? undefined : currentScope();
     if (options?.session && !options.session.belongsTo(this.client))
       throw new RangeError('the session belongs to another client');
-    const session = options?.session ?? scope?.sessions?.find((open) => open.belongsTo(this.client));
+    const session =
+      options?.session ?? scope?.sessions?.find((open): open is RapSession => open.belongsTo(this.client));
     const { metadata } = packet as { metadata?: Record<string, string> };
     const isPlain = !session && !metadata && !options?.header;
     const header = isPlain

@@ -22,7 +22,8 @@ import {
 import { ping } from './client-ping.js';
 import type { RapCallOptions } from './rap-session.js';
 import { callError, remember, traced } from '../../errors/failed-call.js';
-import { type ClientCodec, copyOf } from '../../server/body-codec.js';
+import type { ClientCodec } from '../client-codec.js';
+import { copyOfBody } from '../../../protocol/body-copy.js';
 import type { OpenStream } from '../../streams/rap-stream.js';
 
 const NOTHING = (): void => {};
@@ -75,7 +76,7 @@ export class ClientCalls {
   held(body: unknown): () => unknown {
     const { source, codec } = this.options;
     // a serializer of Nest gets a value, and not what is sent of it
-    const hold = codec() ? copyOf : (it: unknown): unknown => source.hold(it);
+    const hold = codec() ? copyOfBody : (it: unknown): unknown => source.hold(it);
     try {
       const held = hold(body);
       // whoever works on a copy may change it
@@ -283,7 +284,7 @@ export class ClientCalls {
 
 /** A serializer may take its time, and what it returns may be what it got. */
 function copied(packet: ReadPacket): ReadPacket {
-  return { ...packet, data: copyOf(packet.data) };
+  return { ...packet, data: copyOfBody(packet.data) };
 }
 
 function timeLeft(timeoutMs: number, since: number): number {

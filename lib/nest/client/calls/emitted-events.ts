@@ -2,7 +2,8 @@ import { Logger } from '@nestjs/common';
 import { AsyncSubject, type Observable } from 'rxjs';
 import { textOf } from '../../../protocol/values/unknown.js';
 import { peerLog } from '../../lifecycle/bounded-log.js';
-import { TooManyRequestsError, toRapError } from '../../errors/errors.js';
+import { TooManyRequestsError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 
 const logger = new Logger('RapClient');
 

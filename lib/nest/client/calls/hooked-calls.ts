@@ -1,5 +1,5 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import { toRapError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 import { rejection } from '../../errors/failed-call.js';
 import {
   ClientStream,

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { type Keys, unknownOption } from '../../validation/known-options.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
-import { toRapError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 import type { RapIterable } from '../../streams/rap-stream.js';
 
 /** The last argument of a call. */
@@ -25,6 +26,31 @@ export interface RapCallOptions {
 
 /** The last argument of what opens a channel. */
 export type ChannelOptions = RapCallOptions & { metadata?: unknown };
+
+/** Without a prototype: `constructor` is not an option. */
+const CALL_OPTIONS: Readonly<Record<string, unknown>> = Object.assign(
+  Object.create(null) as Record<string, unknown>,
+  {
+    header: true,
+    timeoutMs: true,
+    deadline: true,
+    signal: true,
+    session: true,
+    idempotent: true,
+    detached: true,
+    metadata: true,
+  } satisfies Keys<ChannelOptions>,
+);
+
+/**
+ * Not called for a call without options; for the others it reads the keys without an allocation.
+ *
+ * @throws RangeError that names the key which is not an option, and the nearest option
+ */
+export function assertCallOptions(options: RapCallOptions): void {
+  for (const name in options)
+    if (!(name in CALL_OPTIONS)) throw unknownOption('options of a call', name, CALL_OPTIONS);
+}
 
 /** What a session asks of its client. */
 export interface SessionClient {

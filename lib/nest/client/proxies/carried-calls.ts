@@ -1,5 +1,5 @@
 import type { ChannelOptions, RapCallOptions } from '../calls/rap-session.js';
-import { copyOf } from '../../server/body-codec.js';
+import { copyOfBody } from '../../../protocol/body-copy.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { IteratedStream } from '../../streams/rap-stream.js';
 import { CheckedChannel } from '../../checks/checked-channel.js';
@@ -79,7 +79,7 @@ export function carriedCaller(
 /** A value as it is now, for one that is sent later. What cannot be sent is told by the call. */
 function heldOf(value: unknown): unknown {
   try {
-    return copyOf(value);
+    return copyOfBody(value);
   } catch {
     return value;
   }

@@ -2,7 +2,8 @@ import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
 import { isObject } from '../../../protocol/values/unknown.js';
 import type { RapCallOptions } from '../calls/rap-session.js';
-import { RegisteredError, toRapError } from '../../errors/errors.js';
+import { RegisteredError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 import {
   isGenerator,
   methodNames,
