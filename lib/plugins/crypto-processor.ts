@@ -15,6 +15,7 @@ import { PythonKey, type PythonKeyOptions } from '../rpc/crypto/python-key.js';
 import { PythonSecurity } from '../rpc/crypto/python-security.js';
 import { RapProcessor } from '../pipeline/api.js';
 import { type ConnectionSecurity, SECURITY } from '../rpc/connection/security.js';
+import { isObject } from '../protocol/values/unknown.js';
 
 /** `aead`: authenticated, between peers of this project. `rap-cbc`: what Python's rap speaks, which protects nothing. */
 export type CryptoMode = 'aead' | 'rap-cbc';
@@ -216,7 +217,7 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
   if ((keys === undefined) === (keyId === undefined)) {
     throw new TypeError('CryptoProcessor: a server has keys, a client has keyId and key');
   }
-  if (keys !== undefined && (typeof keys !== 'object' || keys === null)) {
+  if (keys !== undefined && !isObject(keys)) {
     throw new TypeError('CryptoProcessor: keys is an object of ids and keys');
   }
   if (required !== undefined && keys === undefined) {

@@ -1,6 +1,7 @@
 import { Fault } from './fault.js';
 import type { SendLimits } from './limits.js';
 import { Status } from './status.js';
+import { isObject } from './values/unknown.js';
 
 /** Steps of the path to what cannot be sent, and its length. */
 const MAX_STEPS = 8;
@@ -81,7 +82,7 @@ function locate(value: unknown, encodes: Unencodable['encodes']): string {
 
 function entriesOf(value: unknown): [string | number, unknown][] {
   try {
-    if (typeof value !== 'object' || value === null) return [];
+    if (!isObject(value)) return [];
     return Array.isArray(value) ? value.map((item, i) => [i, item]) : Object.entries(value);
   } catch {
     return []; // a getter or a proxy throws: this object is the place

@@ -7,6 +7,7 @@ import { DEFAULT_FRAME_LIMITS, type FrameLimits, type SendLimits } from './limit
 import { EncodedBody } from './held-body.js';
 import { Snapshot, snapshotOf } from './snapshot.js';
 import { ValueWriter } from './value-writer.js';
+import { isObject } from './values/unknown.js';
 
 /**
  * Writes frames as msgpack, smallest form first. Any rap peer reads them: extension types go only to one that offered `values`,
@@ -247,7 +248,7 @@ let isAsideBusy = false;
  * @throws {@link Fault} where it cannot be encoded; see {@link Encoder.frame}
  */
 export function hold(body: unknown, limits: FrameLimits, asValue = false): unknown {
-  if (typeof body !== 'object' || body === null) return body;
+  if (!isObject(body)) return body;
   if (body instanceof EncodedBody || body instanceof Snapshot) return body;
   if (asValue) return snapshot(body, limits);
   const encoder = isAsideBusy ? new Encoder() : aside;

@@ -1,5 +1,6 @@
 import { Encoder } from './encoder.js';
 import { DEFAULT_FRAME_LIMITS } from './limits.js';
+import { isObject } from './values/unknown.js';
 
 /** Largest `details`, in bytes: they share the header with other things. */
 const MAX_DETAILS_BYTES = 4096;
@@ -106,6 +107,6 @@ function withoutPrototype(key: string, value: unknown): unknown {
 }
 
 function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isObject(value)) return false;
   return levels === 0 || Object.values(value).some((each) => isDeeper(each, levels - 1));
 }

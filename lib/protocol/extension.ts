@@ -1,3 +1,5 @@
+import { isRecord } from './values/unknown.js';
+
 /** Extensions that this project adds to rap. One holds on a connection where both sides named it in DECLARE. */
 export const Extension = {
   /** Client event `/_event/cancel` with body `{id}`: stop the call; no answer follows. */
@@ -80,5 +82,5 @@ function windowOf({ window }: Readonly<Record<string, unknown>>): number | undef
 }
 
 function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  return isRecord(value) && !ArrayBuffer.isView(value);
 }

@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import type { Header } from './frame.js';
 import { ownCopy, setOwn } from './values/own-property.js';
+import { isObject } from './values/unknown.js';
 
 /** Deeper values overflow the stack of V8, and no limits allow them. */
 const MAX_DEPTH = 1000;
@@ -36,7 +37,7 @@ export function snapshotOf(value: unknown, maxItems: number): Snapshot {
 export function headerAsItIs(header: Header): Header {
   const copy = ownCopy(header);
   for (const [key, value] of Object.entries(copy)) {
-    if (typeof value !== 'object' || value === null) continue;
+    if (!isObject(value)) continue;
     try {
       copy[key] = snapshotOf(value, MAX_HEADER_ITEMS).value;
     } catch {
@@ -56,7 +57,7 @@ class Copier {
     if (++this.#items > this.maxItems) throw tooManyItems(this.maxItems);
     this.bytes += VALUE_BYTES;
     if (typeof value === 'string') this.bytes += value.length;
-    if (typeof value !== 'object' || value === null) return value;
+    if (!isObject(value)) return value;
     if (depth > MAX_DEPTH) throw tooDeep();
     return this.#object(value, depth + 1);
   }

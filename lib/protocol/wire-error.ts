@@ -2,6 +2,7 @@ import { packDetails, unpackDetails } from './error-details.js';
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
 import { NAME_BY_STATUS, Status, isErrorStatus } from './status.js';
+import { isObject } from './values/unknown.js';
 
 /** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
 const MAX_TEXT_BYTES = 1024;
@@ -48,10 +49,7 @@ export function toErrorFrame(fault: Fault, name = nameOf(fault)): ErrorFrame {
 export function fromErrorFrame(header: Header, body: unknown): Fault | undefined {
   const status = header.status_code;
   if (!isErrorStatus(status)) return undefined;
-  const error = (typeof header.error === 'object' && header.error !== null ? header.error : {}) as Record<
-    string,
-    unknown
-  >;
+  const error = (isObject(header.error) ? header.error : {}) as Record<string, unknown>;
   const named = status === Status.Invoke && Array.isArray(body);
   return new Fault({
     status,

@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { fromPythonJson, toPythonJson } from './python-json.js';
+import { isObject } from '../values/unknown.js';
 
 const BLOCK_BYTES = 16;
 
@@ -44,7 +45,7 @@ export class PythonCipher {
   /** @throws Error where it is no envelope */
   decryptEnvelope(sealed: unknown): PythonEnvelope {
     const envelope = this.decrypt(sealed);
-    if (typeof envelope !== 'object' || envelope === null || !Object.hasOwn(envelope, 'body')) {
+    if (!isObject(envelope) || !Object.hasOwn(envelope, 'body')) {
       throw new TypeError('no envelope');
     }
     const { body, timestamp, nonce } = envelope as Record<string, unknown>;

@@ -1,3 +1,5 @@
+import { isObject } from './unknown.js';
+
 /** How many values a decoded body is made of, keys included, as a scanner counts them. Not for values with circles. */
 export function valuesIn(body: unknown): number {
   let count = 0;
@@ -5,7 +7,7 @@ export function valuesIn(body: unknown): number {
   while (parts.length > 0) {
     const part = parts.pop();
     count += 1;
-    if (typeof part !== 'object' || part === null || ArrayBuffer.isView(part)) continue;
+    if (!isObject(part) || ArrayBuffer.isView(part)) continue;
     const values: unknown[] = Array.isArray(part) ? part : Object.values(part);
     if (!Array.isArray(part)) count += values.length;
     for (const value of values) parts.push(value);

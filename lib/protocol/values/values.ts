@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { setEach } from './own-property.js';
+import { isObject } from './unknown.js';
 
 /** msgpack extension types of the extension `values`. */
 export const ValueType = {
@@ -186,12 +187,7 @@ export const ERROR_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 function errorOf([name, message, fields]: readonly unknown[]): Error {
-  if (
-    typeof name !== 'string' ||
-    typeof message !== 'string' ||
-    typeof fields !== 'object' ||
-    fields === null
-  ) {
+  if (typeof name !== 'string' || typeof message !== 'string' || !isObject(fields)) {
     throw new RangeError('an Error without name, message and fields');
   }
   const error = withoutStack(ERRORS.get(name) ?? Error, message);

@@ -22,6 +22,7 @@ import type {
 } from '../connection/security.js';
 import type { CryptoStats } from './crypto-stats.js';
 import type { KeyRing } from './key-ring.js';
+import { isObject } from '../../protocol/values/unknown.js';
 
 export interface AeadOptions {
   readonly side: 'client' | 'server';
@@ -235,7 +236,7 @@ function readAnswer(answer: unknown, suites: readonly AeadSuite[]): Said & { rea
 }
 
 function readMap(value: unknown, absent: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null) {
+  if (!isObject(value)) {
     throw cryptoFault(`${absent}, or not in mode 'aead' (CryptoProcessor), which is required here`);
   }
   const map = value as Record<string, unknown>;
