@@ -29,6 +29,18 @@ export interface Header {
   readonly [key: string]: unknown;
 }
 
+/** Header keys that make a frame what it is, beside its target: only the transport writes them. */
+export const FRAME_KEYS = ['status_code', 'error', 'channel_life_cycle', 'one_way', 'accept_stream'] as const;
+
+/** Header keys that an application may not set in an answer, and that are no metadata of a call. */
+export const RESERVED_KEYS = ['target', 'session_id', 'timeout_ms', ...FRAME_KEYS] as const;
+
+/** Keys that would touch the prototype of an object. */
+export const PROTOTYPE_KEYS = ['__proto__', 'prototype', 'constructor'] as const;
+
+/** The deadline of a Python client, in Unix seconds. */
+export const PYTHON_DEADLINE_KEY = 'X-rap-deadline';
+
 export type Frame = readonly [type: MsgType, id: number, header: Header, body: unknown];
 
 /** Correlation ids are 1 to 2^32 - 1. */

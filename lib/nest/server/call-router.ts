@@ -1,5 +1,6 @@
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
+import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
@@ -160,7 +161,7 @@ function limit(incoming: Incoming, ownMs: number): boolean {
 /** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
 function callerTimeLeftMs({ header, peer }: Incoming): number {
   const { timeout_ms: timeoutMs } = header;
-  const deadline = header['X-rap-deadline'];
+  const deadline = header[PYTHON_DEADLINE_KEY];
   return Math.min(
     isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
     isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
