@@ -11,7 +11,7 @@ import type { Peer } from '../../rpc/connection/peer.js';
 import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry, Route } from './handler-registry.js';
-import { channelFault, kindFault, unaryFault } from './kind-fault.js';
+import { kindFault, noChannelFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
@@ -72,7 +72,7 @@ export class CallRouter {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
-    else if (incoming.wantsChannel) fail(incoming, channelFault(route), 'ChannelError');
+    else if (incoming.wantsChannel) fail(incoming, noChannelFault(route), 'ChannelError');
     else if (route.isUnary) fail(incoming, unaryFault(route), 'ChannelError');
     else dispatcher.stream(incoming, route, this.options.runTimeoutMs);
   }
