@@ -1,4 +1,9 @@
-import type { EarlyEnd } from './socket-link.js';
+/** The end of a connection before the other side has said who it is. */
+export interface EarlyEnd {
+  /** What came first, if anything came. */
+  readonly first: Buffer | undefined;
+  readonly error: Error | undefined;
+}
 
 /** First bytes of an alert of TLS, whatever its version. */
 const TLS_ALERT = Buffer.of(0x15, 0x03);

@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net';
-import type { Clock, Timer } from '../protocol/clock.js';
+import type { Clock } from '../protocol/clock.js';
 import { bytesOf, type EncodedHeader } from '../protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../protocol/encoder.js';
-import { CloseReason } from '../protocol/event.js';
 import { Fault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
 import { type FrameSeal, KeysUsedUp } from '../protocol/frame-seal.js';
@@ -12,17 +11,12 @@ import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { RecordDecoder } from '../protocol/record.js';
 import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
-import type { BudgetHolder, InputBudget } from './input-budget.js';
+import type { EarlyEnd } from './early-end.js';
+import type { InputBudget } from './input-budget.js';
+import { Linger } from './linger.js';
 import { SocketWriter } from './socket-writer.js';
 import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
-
-/** Time that a closed connection has to take what was written last, before it is destroyed. */
-const LINGER_MS = 100;
-/** The same for much that was written. A server that stops waits for it: a client that reads nothing must not hold it up. */
-const LONG_LINGER_MS = 10_000;
-
-/** A frame whose time is up while nobody reads is looked at again so often. */
-const MIN_CHECK_MS = 100;
+import { type FrameHolder, UnfinishedFrame } from './unfinished-frame.js';
 
 /**
  * Frames of a chunk are handed on in shares of a quarter, so that the peer works on one share of answers while the next
@@ -32,9 +26,6 @@ const MIN_SHARE_FRAMES = 16;
 const SHARES = 4;
 /** How fast shares grow from one frame on, while they turn out to be quick. */
 const SHARE_GROWTH = 4;
-
-/** A frame may take one second longer for each of these. */
-const BYTES_PER_EXTRA_SECOND = 64 * 1024;
 
 export interface SocketLinkLimits extends FrameLimits {
   readonly incompleteFrameTimeoutMs: number;
@@ -55,15 +46,8 @@ export interface SocketLinkOptions {
   readonly explain?: ((end: EarlyEnd) => Error | undefined) | undefined;
 }
 
-/** The end of a connection before it was admitted. */
-export interface EarlyEnd {
-  /** What came first, if anything came. */
-  readonly first: Buffer | undefined;
-  readonly error: Error | undefined;
-}
-
 /** A TCP, TLS or Unix socket as a link. */
-export class SocketLink implements Link, BudgetHolder, TurnTaker {
+export class SocketLink implements Link, FrameHolder, TurnTaker {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
   readonly clock: Clock;
@@ -71,6 +55,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
 
   #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
+  readonly #unfinished: UnfinishedFrame;
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
   #sendLimits: SendLimits;
@@ -93,22 +78,24 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   #ended = false;
   /** The socket is gone; what it had brought is still handed on. */
   #gone = false;
-  #linger: Timer | undefined;
-  #frameTimer: Timer | undefined;
-  #frameSince: number | undefined;
-  #pausedAt = 0;
+  #linger: Linger | undefined;
 
   constructor(
     private readonly socket: Socket,
     private readonly options: SocketLinkOptions,
   ) {
-    const { limits, clock, path } = options;
+    const { limits, clock, path, budget } = options;
     this.clock = clock;
     this.#explain = options.explain;
     this.remote = remoteOf(socket, path);
     this.local = localOf(socket, path);
     this.#decoder = new FrameDecoder(limits);
     this.#sendLimits = limits;
+    this.#unfinished = new UnfinishedFrame(this, {
+      clock,
+      timeoutMs: limits.incompleteFrameTimeoutMs,
+      budget,
+    });
     this.#writer = new SocketWriter(socket, {
       clock,
       stallTimeoutMs: limits.writeStallTimeoutMs,
@@ -162,11 +149,15 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
-    const seal = this.#seal;
-    if (seal) return this.#sendSealed(seal, type, id, header, body);
-    const frame = encodeFrame(type, id, header, body, this.#sendLimits, undefined, this.#values);
-    if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
-    return frame.size;
+    try {
+      const frame = encodeFrame(type, id, header, body, this.#sendLimits, this.#seal, this.#values);
+      if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
+      return frame.size;
+    } catch (error) {
+      if (!(error instanceof KeysUsedUp)) throw error;
+      this.#wornOut(error);
+      return 0;
+    }
   }
 
   sendExact(type: MsgType, id: number, header: Header | null, body: unknown): Buffer {
@@ -192,15 +183,14 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   }
 
   pause(): void {
-    if (this.#pauses === 0) this.#pausedAt = this.options.clock.now();
+    if (this.#pauses === 0) this.#unfinished.pause();
     this.#pauses += 1;
   }
 
   resume(): void {
     this.#pauses -= 1;
     if (this.#pauses > 0) return;
-    // the peer could not finish its frame while nobody read
-    if (this.#frameSince !== undefined) this.#frameSince += this.options.clock.now() - this.#pausedAt;
+    this.#unfinished.resume();
     // whoever was not read could not be heard
     this.#receiver?.onBytes();
     if (!this.#delivering) this.#deliver();
@@ -210,7 +200,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     if (this.#ended) return;
     this.#stopReading();
     this.#writer.end();
-    this.#linger = this.options.clock.after(LINGER_MS, () => this.#lingerForUnsent(isAwaited));
+    this.#linger = new Linger(this, {
+      clock: this.clock,
+      stallTimeoutMs: this.options.limits.writeStallTimeoutMs,
+      isAwaited,
+    });
   }
 
   destroy(): void {
@@ -218,23 +212,13 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.socket.destroy();
   }
 
-  evict(): void {
-    this.#fault('too many unfinished frames on this server');
+  /** Bytes of a frame that is not whole yet. */
+  get unfinishedBytes(): number {
+    return this.#decoder.unfinishedBytes;
   }
 
-  #sendSealed(
-    seal: FrameSeal,
-    ...[type, id, header, body]: [MsgType, number, Header | EncodedHeader | null, unknown]
-  ): number {
-    try {
-      const frame = encodeFrame(type, id, header, body, this.#sendLimits, seal, this.#values);
-      if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
-      return frame.size;
-    } catch (error) {
-      if (!(error instanceof KeysUsedUp)) throw error;
-      this.#wornOut(error);
-      return 0;
-    }
+  failFrame(why: string): void {
+    this.#receiver?.onFault(new Fault({ status: Status.Protocol, message: why }));
   }
 
   /** Nothing more can be sealed, or opened: what is under way is lost with the connection. */
@@ -243,22 +227,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.destroy();
   }
 
-  /**
-   * Large answers that were sent just before the end get more time than a goodbye. The kernel may still hold what it has
-   * taken, and would drop it with a socket that is gone when the peer says something.
-   */
-  #lingerForUnsent(isAwaited: boolean): void {
-    if (this.pendingBytes === 0 && !isAwaited) return this.destroy();
-    const lingerMs = Math.min(LONG_LINGER_MS, this.options.limits.writeStallTimeoutMs);
-    this.#linger = this.options.clock.after(lingerMs, () => this.destroy());
-  }
-
   /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */
   #stopReading(): void {
     this.#ended = true;
     this.#backlog = [];
-    this.#frameTimer?.cancel();
-    this.options.budget?.set(this, 0);
+    this.#unfinished.stop();
     this.socket.resume();
   }
 
@@ -305,12 +278,12 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
         const frame = this.#decoder.next();
         if (frame) {
           this.#receiver?.onFrame(frame, this.#decoder.frameBytes, this.#decoder.frameCost);
-          this.#frameSince = undefined;
           this.#turnFrames += 1;
           frames += 1;
           bytes += this.#decoder.frameBytes;
           this.frameAt = this.clock.now();
           if (this.frameAt - since < TURN_MS && !this.isTurnOver && !this.#isShare(frames, bytes)) continue;
+          this.#unfinished.ended();
           return true;
         }
         const chunk = this.#backlog.shift();
@@ -323,9 +296,10 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       else this.#receiver?.onFault(this.#explainedFault(error));
     }
     this.#delivering = false;
+    if (frames > 0) this.#unfinished.ended();
     if (this.#gone) this.#over();
     if (this.#ended) return false;
-    this.#watchTail();
+    this.#unfinished.watch();
     if (this.#pauses === 0 && this.socket.isPaused()) this.socket.resume();
     return false;
   }
@@ -341,36 +315,6 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   shareTook(ms: number): void {
     const most = this.options.limits.framesPerTick;
     this.#shareFrames = ms < TURN_MS ? Math.min(this.#shareFrames * SHARE_GROWTH, most) : 1;
-  }
-
-  /** Gives an unfinished frame its time, counted from its first byte and not from the last one. */
-  #watchTail(): void {
-    const { unfinishedBytes } = this.#decoder;
-    // a frame that begins behind another is the youngest
-    if (this.#frameSince === undefined) this.options.budget?.set(this, 0);
-    this.options.budget?.set(this, unfinishedBytes);
-    if (unfinishedBytes === 0) return;
-    this.#frameSince ??= this.options.clock.now();
-    this.#frameTimer ??= this.options.clock.after(
-      this.options.limits.incompleteFrameTimeoutMs,
-      this.#checkTail,
-    );
-  }
-
-  readonly #checkTail = (): void => {
-    this.#frameTimer = undefined;
-    const { unfinishedBytes } = this.#decoder;
-    if (unfinishedBytes === 0 || this.#frameSince === undefined) return;
-    const now = this.options.clock.now();
-    const blockedMs = this.#pauses > 0 ? now - this.#pausedAt : 0;
-    const extraMs = (unfinishedBytes / BYTES_PER_EXTRA_SECOND) * 1000;
-    const left = this.#frameSince + this.options.limits.incompleteFrameTimeoutMs + extraMs + blockedMs - now;
-    if (left <= 0 && this.#pauses === 0) this.#fault(CloseReason.IncompleteFrame);
-    else this.#frameTimer = this.options.clock.after(Math.max(left, MIN_CHECK_MS), this.#checkTail);
-  };
-
-  #fault(message: string): void {
-    this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
   }
 
   #explainedFault(fault: Fault): Fault {
