@@ -2,14 +2,13 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../protocol/clock.js';
 import { bytesOf, type EncodedHeader } from '../protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../protocol/encoder.js';
-import { Fault } from '../protocol/fault.js';
+import { Fault, protocolFault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
 import { type FrameSeal, KeysUsedUp } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
 import { type FrameLimits, type SendLimits, sendLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { RecordDecoder } from '../protocol/record.js';
-import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
 import type { EarlyEnd } from './early-end.js';
 import type { InputBudget } from './input-budget.js';
@@ -218,7 +217,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   }
 
   failFrame(why: string): void {
-    this.#receiver?.onFault(new Fault({ status: Status.Protocol, message: why }));
+    this.#receiver?.onFault(protocolFault(why));
   }
 
   /** Nothing more can be sealed, or opened: what is under way is lost with the connection. */

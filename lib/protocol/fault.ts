@@ -1,4 +1,4 @@
-import { CODE_BY_STATUS } from './status.js';
+import { CODE_BY_STATUS, Status } from './status.js';
 
 /** Codes of faults that arise on this side and never travel. */
 export const LocalCode = {
@@ -56,4 +56,9 @@ export class Fault extends Error {
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
   }
+}
+
+/** What came is not a frame, or breaks the rules of frames. */
+export function protocolFault(message: string, code?: string): Fault {
+  return new Fault({ status: Status.Protocol, code, message });
 }

@@ -1,6 +1,6 @@
 import { Unpackr } from 'msgpackr';
 import { carefulFrame, hasDuplicateKeys } from './values/careful-decode.js';
-import { Fault } from './fault.js';
+import { Fault, protocolFault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import { frameDefect, type Frame, type Header } from './frame.js';
@@ -260,10 +260,6 @@ function entriesAt(bytes: Buffer, pos: number): number {
   const token = bytes[pos] as number;
   if (token < 0x90) return token & 0x0f;
   return token === 0xde ? bytes.readUInt16BE(pos + 1) : bytes.readUInt32BE(pos + 1);
-}
-
-function protocolFault(message: string): Fault {
-  return new Fault({ status: Status.Protocol, message });
 }
 
 function undecodable(cause: unknown): Fault {

@@ -1,8 +1,7 @@
-import { Fault } from './fault.js';
+import { protocolFault } from './fault.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
-import { Status } from './status.js';
 
 /** Opens sealed frames, and holds for what was inside the limits that hold for any frame. */
 export class FrameOpener {
@@ -37,7 +36,7 @@ export class FrameOpener {
     frame.copy(bytes, 0, 0, bodyStart);
     plaintext.copy(bytes, bodyStart);
     if (this.found.scan(bytes, 0) !== bytes.length) {
-      throw new Fault({ status: Status.Protocol, message: 'a sealed body is one whole value' });
+      throw protocolFault('a sealed body is one whole value');
     }
     return bytes;
   }

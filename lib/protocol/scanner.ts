@@ -1,7 +1,6 @@
-import { isUtf8 } from 'node:buffer';
 import type { FrameLimits } from './limits.js';
-import { Fault } from './fault.js';
-import { Status } from './status.js';
+import { type Fault, protocolFault } from './fault.js';
+import { keyNeedsCare, textNeedsCare } from './scanned-text.js';
 import { extensionSize, holdsValue, isSimple } from './values/values.js';
 
 /** Bytes of a token with its length or number field. */
@@ -15,12 +14,6 @@ HEAD_BYTES.fill(2, 0xd4, 0xd9);
 HEAD_BYTES[0xc7] = 3;
 HEAD_BYTES[0xc8] = 4;
 HEAD_BYTES[0xc9] = 6;
-
-/** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
-const NATIVE_CHECK_BYTES = 48;
-
-/** Digits of the largest index of an array, 2^32 - 2. */
-const MAX_INDEX_DIGITS = 10;
 
 /** What a token is. Everything from `ARRAY` on is a container. */
 const SCALAR = 0;
@@ -180,8 +173,8 @@ export class Scanner {
   /** Checks the strings that crossed chunk boundaries. `frame` is the whole frame. Call it once after `scan` ended. */
   verify(frame: Buffer): void {
     for (const { start, length, isKey, inHeader } of this.#straddlers) {
-      this.#checkText(frame, start, length);
-      if (isKey) this.#checkKey(frame, start, length, inHeader);
+      if (textNeedsCare(frame, start, length)) this.needsCare = true;
+      if (isKey && keyNeedsCare(frame, start, length, inHeader)) this.needsCare = true;
     }
     this.#straddlers = [];
   }
@@ -301,8 +294,8 @@ export class Scanner {
       if (kind === BYTES && size < this.smallestBytes) this.smallestBytes = size;
       if (pos + size <= end) {
         if (kind === TEXT) {
-          this.#checkText(chunk, pos, size);
-          if (isKey) this.#checkKey(chunk, pos, size, inHeader);
+          if (textNeedsCare(chunk, pos, size)) this.needsCare = true;
+          if (isKey && keyNeedsCare(chunk, pos, size, inHeader)) this.needsCare = true;
         }
         pos += size;
       } else {
@@ -364,33 +357,6 @@ export class Scanner {
     if (inHeader) throw refuse('a map key is not a string');
     this.needsCare = true;
   }
-
-  #checkText(bytes: Buffer, start: number, length: number): void {
-    if (bytes[start] === 0xef) this.needsCare = true;
-    const end = start + length;
-    if (length < NATIVE_CHECK_BYTES) {
-      let bits = 0;
-      for (let i = start; i < end; i++) bits |= bytes[i] as number;
-      if (bits < 0x80) return;
-    }
-    if (!isUtf8(bytes.subarray(start, end))) throw refuse('a string is not UTF-8');
-  }
-
-  #checkKey(bytes: Buffer, start: number, length: number, inHeader: boolean): void {
-    if (length > 0 && length <= MAX_INDEX_DIGITS && isDigit(bytes[start] as number)) this.needsCare = true;
-    if (length !== 9 && length !== 11) return;
-    const key = bytes.toString('latin1', start, start + length);
-    if (key === '__proto__') {
-      if (inHeader) throw refuse('header key __proto__');
-      this.needsCare = true;
-    } else if (inHeader && (key === 'prototype' || key === 'constructor')) {
-      throw refuse(`header key ${key}`);
-    }
-  }
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= 0x30 && byte <= 0x39;
 }
 
 /** Length in bytes, or count of entries, that follows a token. */
@@ -409,6 +375,5 @@ function isTwoTo53(chunk: Buffer, pos: number): boolean {
 }
 
 function refuse(why: string): Fault {
-  const code = why === 'frame too large' ? 'ERR_RAP_FRAME_TOO_LARGE' : undefined;
-  return new Fault({ status: Status.Protocol, code, message: why });
+  return protocolFault(why, why === 'frame too large' ? 'ERR_RAP_FRAME_TOO_LARGE' : undefined);
 }
