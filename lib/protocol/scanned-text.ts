@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { protocolFault } from './fault.js';
 
-/** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
+/** Shorter strings are checked byte by byte; for longer ones the native check is cheaper. */
 const NATIVE_CHECK_BYTES = 48;
 
 /** Digits of the largest index of an array, 2^32 - 2. */
@@ -10,7 +10,7 @@ const MAX_INDEX_DIGITS = 10;
 /**
  * Checks a string in a frame.
  *
- * @returns whether msgpackr may not give it back as it came: it may start with a byte order mark
+ * @returns whether msgpackr may change it: it may start with a byte order mark
  * @throws {@link Fault} 1003 if it is not UTF-8
  */
 export function textNeedsCare(bytes: Buffer, start: number, length: number): boolean {

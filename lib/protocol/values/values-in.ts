@@ -1,6 +1,6 @@
 import { isObject } from './unknown.js';
 
-/** How many values a decoded body is made of, keys included, as a scanner counts them. Not for values with circles. */
+/** Number of values in a decoded body, keys included, as a scanner counts them. Not for circular values. */
 export function valuesIn(body: unknown): number {
   let count = 0;
   const parts: unknown[] = [body];
