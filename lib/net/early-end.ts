@@ -1,20 +1,20 @@
 /** The end of a connection before the other side has said who it is. */
 export interface EarlyEnd {
-  /** What came first, if anything came. */
+  /** The first chunk, if any. */
   readonly first: Buffer | undefined;
   readonly error: Error | undefined;
 }
 
-/** First bytes of an alert of TLS, whatever its version. */
+/** First bytes of a TLS alert of any version. */
 const TLS_ALERT = Buffer.of(0x15, 0x03);
 const HTTP = Buffer.from('HTTP/');
 
-/** How OpenSSL words an alert of the other side: `...:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:...` */
+/** OpenSSL's message for an alert of the other side: `...:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:...` */
 const ALERT = /:SSL routines:[^:]*:\S+ alert ([^:]+):/;
 
 /**
- * What it means to a client that a connection ends before the server has said anything that it should. A TLS server that
- * refuses a client's certificate, in TLS 1.3, does so after the client's handshake.
+ * Why a client's connection may have ended before the server sent a valid answer. In TLS 1.3, a server refuses a client's
+ * certificate only after the client's handshake.
  */
 export function meaningOf({ first, error }: EarlyEnd, secure: boolean): Error | undefined {
   if (first?.subarray(0, 2).equals(TLS_ALERT)) return told('the server speaks TLS (option tls)', error);

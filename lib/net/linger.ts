@@ -14,7 +14,7 @@ export interface LingerOptions {
   readonly clock: Clock;
   /** Time in which a peer that reads takes what was written. */
   readonly stallTimeoutMs: number;
-  /** Somebody waits for the end: the peer gets the longer time in any case. */
+  /** A caller waits for the end: the peer gets the longer time in any case. */
   readonly isAwaited: boolean;
 }
 
@@ -34,8 +34,8 @@ export class Linger {
   }
 
   /**
-   * Large answers that were sent just before the end get more time than a goodbye. The kernel may still hold what it has
-   * taken, and would drop it with a socket that is gone when the peer says something.
+   * Large answers that were sent just before the end get more time than a CLOSE. The kernel may still hold what it has
+   * taken, and would drop that if the peer sent something to a socket that is destroyed.
    */
   #extend(): void {
     const { clock, stallTimeoutMs, isAwaited } = this.options;

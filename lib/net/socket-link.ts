@@ -18,12 +18,12 @@ import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
 import { type FrameHolder, UnfinishedFrame } from './unfinished-frame.js';
 
 /**
- * Frames of a chunk are handed on in shares of a quarter, so that the peer works on one share of answers while the next
- * is made; a share is at least so many frames, since each costs a write, and at most `framesPerTick`.
+ * The frames of a chunk are delivered in shares of a quarter, so that the peer works on one share of answers while the next
+ * is made; a share has at least this many frames, since each costs a write, and at most `framesPerTick`.
  */
 const MIN_SHARE_FRAMES = 16;
 const SHARES = 4;
-/** How fast shares grow from one frame on, while they turn out to be quick. */
+/** Growth of the shares, from one frame on, as long as they are quick. */
 const SHARE_GROWTH = 4;
 
 export interface SocketLinkLimits extends FrameLimits {
@@ -35,13 +35,13 @@ export interface SocketLinkLimits extends FrameLimits {
 export interface SocketLinkOptions {
   readonly limits: SocketLinkLimits;
   readonly clock: Clock;
-  /** Path of the Unix socket, where it is one. */
+  /** Path of the Unix socket, if it is one. */
   readonly path?: string | undefined;
-  /** Bounds what unfinished frames of all connections hold. */
+  /** Limits what the unfinished frames of all connections hold. */
   readonly budget?: InputBudget | undefined;
-  /** The other side has said who it is. */
+  /** The other side has identified itself. */
   readonly onAdmitted?: (() => void) | undefined;
-  /** What is behind the end of a connection whose other side never said who it is, if that can be told. */
+  /** The likely cause, if known, when a connection ends before the other side has identified itself. */
   readonly explain?: ((end: EarlyEnd) => Error | undefined) | undefined;
 }
 
@@ -61,21 +61,21 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   /** Both sides offered `values`. */
   #values = false;
   #error: Error | undefined;
-  /** The first chunk, and who tells what the end of the connection means; until it is admitted. */
+  /** The first chunk, and what explains the end of the connection; until it is admitted. */
   #first: Buffer | undefined;
   #explain: SocketLinkOptions['explain'];
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
-  /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
+  /** Bytes of a share of the chunk that is delivered now. */
   #shareBytes = 0;
-  /** Frames of the next share: DECLARE, or its answer, and one behind it, until it is known how long handlers hold the process up. */
+  /** Frames of the next share. At first DECLARE, or its answer, and one more, until it is known how long handlers block the process. */
   #shareFrames = 2;
   /** Frames of this turn. */
   #turnFrames = 0;
   #delivering = false;
   #pauses = 0;
   #ended = false;
-  /** The socket is gone; what it had brought is still handed on. */
+  /** The socket is closed; what was received is still delivered. */
   #gone = false;
   #linger: Linger | undefined;
 
@@ -118,7 +118,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     return this.#delivering || this.#pauses > 0;
   }
 
-  /** Whether this side has ended the connection, and what was sent last is on its way. */
+  /** Whether this side has ended the connection, and what was sent last is still being written. */
   get isEnding(): boolean {
     return this.#linger !== undefined && !this.socket.closed;
   }
@@ -190,7 +190,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     this.#pauses -= 1;
     if (this.#pauses > 0) return;
     this.#unfinished.resume();
-    // whoever was not read could not be heard
+    // a peer that was not read may have sent signs of life
     this.#receiver?.onBytes();
     if (!this.#delivering) this.#deliver();
   }
@@ -220,13 +220,13 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     this.#receiver?.onFault(protocolFault(why));
   }
 
-  /** Nothing more can be sealed, or opened: what is under way is lost with the connection. */
+  /** Nothing more can be sealed, or opened: what is in flight is lost with the connection. */
   #wornOut(fault: Fault): void {
     this.#error ??= fault;
     this.destroy();
   }
 
-  /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */
+  /** Further bytes are read and dropped: unread ones would make the kernel reset the connection. */
   #stopReading(): void {
     this.#ended = true;
     this.#backlog = [];
@@ -251,7 +251,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     this.#decoder.push(chunk);
   }
 
-  /** Begins a turn; what is left after it waits for the next. */
+  /** Begins a turn; the frames that remain after it wait for the next. */
   #deliver(): void {
     this.#turnFrames = 0;
     const since = this.clock.now();
@@ -266,7 +266,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     return this.#turnFrames >= this.options.limits.framesPerTick;
   }
 
-  /** Hands on some frames; no more behind one that has held the process up for a whole turn. */
+  /** Delivers some frames; none after one that has blocked the process for a whole turn. */
   takeShare(): boolean {
     this.#delivering = true;
     const since = (this.frameAt = this.clock.now());
