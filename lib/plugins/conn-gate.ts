@@ -7,9 +7,9 @@ import { type ConnLimit, type ConnPlace, type ConnStore, MemoryConnStore } from 
 import { DEFAULT_STORE_TIMEOUT_MS, letsThrough, type OnStoreError, positive } from './plugin-options.js';
 import { StoreGuard } from './store-guard.js';
 
-/** Where connections are counted, and what happens when that place cannot be reached. */
+/** The store that counts connections, and what happens if it cannot be reached. */
 export interface ConnStoreOptions {
-  /** Where connections are counted. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
+  /** Counts connections. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
   store?: ConnStore | undefined;
   /** While the store cannot be reached: every connection is let in (`open`, the default), or none (`closed`). */
   onStoreError?: OnStoreError | undefined;
@@ -26,7 +26,7 @@ export const CONN_STORE_OPTIONS: Keys<ConnStoreOptions> = {
   clock: true,
 };
 
-/** Lets a connection in while there is a place for it. What the limits on connections have in common. */
+/** Admits a connection if there is a place for it: what the limits on connections have in common. */
 export class ConnGate {
   readonly #store: ConnStore;
   readonly #guard: StoreGuard;
@@ -50,7 +50,7 @@ export class ConnGate {
     });
   }
 
-  /** Serves the connection while it holds a place of `key`; closes it with `reason` where there is none. */
+  /** Serves the connection while it holds a place of `key`; closes it with `reason` if there is none. */
   async admit(
     key: string,
     connection: RapConnection,
@@ -73,7 +73,7 @@ export class ConnGate {
     }
   }
 
-  /** What was given back is free for others, also when this process ends next. */
+  /** Released places are free for other servers, even if this process ends next. */
   async flush(): Promise<void> {
     const store = this.#store;
     if (!store.flush) return;
@@ -83,7 +83,7 @@ export class ConnGate {
     });
   }
 
-  /** True where it may come in: it has a place, or the store is down and that lets it through. */
+  /** True if the connection is admitted: it has a place, or the store is down and `onStoreError` is `open`. */
   #takesPlace(guest: Guest): boolean | Promise<boolean> {
     const { place } = guest;
     const answer = this.#guard.ask(
@@ -104,7 +104,7 @@ export class ConnGate {
   }
 }
 
-/** A connection that asks to be let in. A store that answers late finds out whether it is still there. */
+/** A connection that waits for admission. A late answer of the store checks whether it is still open. */
 interface Guest {
   readonly place: ConnPlace;
   gone: boolean;
