@@ -17,8 +17,8 @@ const ALERT = /:SSL routines:[^:]*:\S+ alert ([^:]+):/;
  * certificate only after the client's handshake.
  */
 export function meaningOf({ first, error }: EarlyEnd, secure: boolean): Error | undefined {
-  if (first?.subarray(0, 2).equals(TLS_ALERT)) return told('the server speaks TLS (option tls)', error);
-  if (first?.subarray(0, HTTP.length).equals(HTTP)) return told('the server speaks HTTP, not rap', error);
+  if (first?.subarray(0, 2).equals(TLS_ALERT)) return errorOf('the server speaks TLS (option tls)', error);
+  if (first?.subarray(0, HTTP.length).equals(HTTP)) return errorOf('the server speaks HTTP, not rap', error);
   if (first) return undefined;
   const refused = error && refusal(error);
   if (refused) return refused;
@@ -26,15 +26,15 @@ export function meaningOf({ first, error }: EarlyEnd, secure: boolean): Error | 
   const perhaps = secure
     ? 'it may not accept the certificate of this client'
     : 'it may speak TLS (option tls)';
-  return told(`the server closed the connection without an answer; ${perhaps}`, error);
+  return errorOf(`the server closed the connection without an answer; ${perhaps}`, error);
 }
 
 /** An alert by which the server refused TLS, in words. */
 export function refusal(error: Error): Error | undefined {
   const alert = ALERT.exec(error.message)?.[1];
-  return alert === undefined ? undefined : told(`the server refused TLS: ${alert}`, error);
+  return alert === undefined ? undefined : errorOf(`the server refused TLS: ${alert}`, error);
 }
 
-function told(message: string, cause: (Error & { code?: unknown }) | undefined): Error {
+function errorOf(message: string, cause: (Error & { code?: unknown }) | undefined): Error {
   return Object.assign(new Error(message, { cause }), cause?.code === undefined ? {} : { code: cause.code });
 }

@@ -76,7 +76,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   #pauses = 0;
   #ended = false;
   /** The socket is closed; what was received is still delivered. */
-  #gone = false;
+  #isSocketClosed = false;
   #linger: Linger | undefined;
 
   constructor(
@@ -103,7 +103,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
         this.#error = new Error('the peer does not read (limits.writeStallTimeoutMs)');
         this.destroy();
       },
-      onUnsealable: (fault) => this.#wornOut(fault),
+      onUnsealable: (fault) => this.#abort(fault),
     });
     socket.setNoDelay(true);
     socket.on('error', (error) => (this.#error ??= error));
@@ -154,7 +154,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
       return frame.size;
     } catch (error) {
       if (!(error instanceof KeysUsedUp)) throw error;
-      this.#wornOut(error);
+      this.#abort(error);
       return 0;
     }
   }
@@ -221,7 +221,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   }
 
   /** Nothing more can be sealed, or opened: what is in flight is lost with the connection. */
-  #wornOut(fault: Fault): void {
+  #abort(fault: Fault): void {
     this.#error ??= fault;
     this.destroy();
   }
@@ -291,12 +291,12 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
       }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (error instanceof KeysUsedUp) this.#wornOut(error);
+      if (error instanceof KeysUsedUp) this.#abort(error);
       else this.#receiver?.onFault(this.#explainedFault(error));
     }
     this.#delivering = false;
     if (frames > 0) this.#unfinished.ended();
-    if (this.#gone) this.#over();
+    if (this.#isSocketClosed) this.#finish();
     if (this.#ended) return false;
     this.#unfinished.watch();
     if (this.#pauses === 0 && this.socket.isPaused()) this.socket.resume();
@@ -304,7 +304,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   }
 
   #mayDeliver(): boolean {
-    return !this.#ended && (this.#pauses === 0 || this.#gone);
+    return !this.#ended && (this.#pauses === 0 || this.#isSocketClosed);
   }
 
   #isShare(frames: number, bytes: number): boolean {
@@ -328,8 +328,8 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   /** What was received before the end is handled, also if it waits for its turn or for a slow reader. */
   #onClose(): void {
     this.#writer.stop();
-    if (this.#ended || !(this.#delivering || this.#pauses > 0)) return this.#over();
-    this.#gone = true;
+    if (this.#ended || !(this.#delivering || this.#pauses > 0)) return this.#finish();
+    this.#isSocketClosed = true;
     const rest = this.socket.read() as Buffer | null;
     if (rest) this.#backlog.push(rest);
     if (this.#delivering) return;
@@ -337,7 +337,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
     processTurns.add(this);
   }
 
-  #over(): void {
+  #finish(): void {
     this.#stopReading();
     this.#linger?.cancel();
     const receiver = this.#receiver;

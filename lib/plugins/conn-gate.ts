@@ -57,19 +57,19 @@ export class ConnGate {
     next: () => Promise<void>,
     reason: string,
   ): Promise<void> {
-    const guest: Guest = { place: { key, id: connection.id }, gone: false };
+    const admission: Admission = { place: { key, id: connection.id }, isOver: false };
     try {
-      if (!(await this.#takesPlace(guest))) {
+      if (!(await this.#takesPlace(admission))) {
         connection.close(reason);
         return;
       }
       try {
         await next();
       } finally {
-        this.#store.release(guest.place);
+        this.#store.release(admission.place);
       }
     } finally {
-      guest.gone = true;
+      admission.isOver = true;
     }
   }
 
@@ -84,12 +84,12 @@ export class ConnGate {
   }
 
   /** True if the connection is admitted: it has a place, or the store is down and `onStoreError` is `open`. */
-  #takesPlace(guest: Guest): boolean | Promise<boolean> {
-    const { place } = guest;
+  #takesPlace(admission: Admission): boolean | Promise<boolean> {
+    const { place } = admission;
     const answer = this.#guard.ask(
       () => this.#store.acquire(place, this.limit),
       (late) => {
-        if (late && guest.gone) this.#store.release(place);
+        if (late && admission.isOver) this.#store.release(place);
       },
     );
     return answer instanceof Promise
@@ -104,8 +104,8 @@ export class ConnGate {
   }
 }
 
-/** A connection that waits for admission. A late answer of the store checks whether it is still open. */
-interface Guest {
+/** The admission of one connection. If the store grants the place late, after the end, it is released at once. */
+interface Admission {
   readonly place: ConnPlace;
-  gone: boolean;
+  isOver: boolean;
 }

@@ -28,18 +28,18 @@ export function parseAddress(text: string): IpAddress | undefined {
 /** The same text for all forms of an address; a text that is not an address stays as it is. */
 export function normalAddress(text: string): string {
   const parsed = parseAddress(text);
-  return parsed ? textOf(parsed) : text;
+  return parsed ? addressText(parsed) : text;
 }
 
 /** The same text for all forms of a range. @throws RangeError as {@link parseRange} */
 export function normalRange(text: string): string {
   const { family, first, last } = parseRange(text);
-  const address = textOf({ family, value: first });
+  const address = addressText({ family, value: first });
   const hostBits = (last - first + 1n).toString(2).length - 1;
   return hostBits === 0 ? address : `${address}/${BITS[family] - hostBits}`;
 }
 
-function textOf({ family, value }: IpAddress): string {
+function addressText({ family, value }: IpAddress): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 0xffn).join('.');
   const groups = value
     .toString(16)

@@ -79,8 +79,8 @@ const OPTIONS: Keys<RateLimitOptions> = {
 interface Rule extends Rate {
   readonly key: RateKey;
   readonly everyMessage: boolean;
-  /** Its path in the options. */
-  readonly where: string;
+  /** What its keys come from: the path of `key` in the options. */
+  readonly origin: string;
 }
 
 /**
@@ -131,7 +131,7 @@ export class RateLimitProcessor extends RapProcessor {
   }
 
   #count(rule: Rule, key: unknown): void | Promise<void> {
-    const bounded = boundedKey(rule.where, key);
+    const bounded = boundedKey(rule.origin, key);
     const answer = this.#guard.ask(() => this.#store.take(rule, bounded));
     if (answer instanceof Promise) return answer.then((waitMs) => this.#decide(waitMs));
     return this.#decide(answer);
@@ -154,7 +154,7 @@ function ruleOf(given: RateLimitRule | RateKey, index: number, defaults: RateLim
   const rate = positive(of('rate'), rule.rate ?? defaults.rate ?? 100);
   return {
     key: rule.key,
-    where: of('key'),
+    origin: of('key'),
     name: rule.name ?? String(index),
     rate,
     burst: atLeast(1, of('burst'), rule.burst ?? defaults.burst ?? Math.max(1, rate)),

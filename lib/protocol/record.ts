@@ -21,7 +21,7 @@ const FIRST_BYTES = 1024;
 const MAX_EMPTY = 16;
 
 /** The array, type, id, header, and the longest head of a `bin` that a record has. */
-const MOST_HEAD_BYTES = HEAD.length + 3;
+const MAX_HEAD_BYTES = HEAD.length + 3;
 
 /** Memory that the next record of the process can be written into, when the last one has been sent. */
 let spare: Buffer | undefined;
@@ -43,7 +43,7 @@ export class RecordWriter {
   record(pieces: readonly Uint8Array[]): Buffer {
     this.#isFirst = false;
     const sealed = this.seal.seal(BOUND, pieces);
-    const buffer = spare ?? Buffer.allocUnsafeSlow(MOST_HEAD_BYTES + MAX_SEALED_BYTES);
+    const buffer = spare ?? Buffer.allocUnsafeSlow(MAX_HEAD_BYTES + MAX_SEALED_BYTES);
     spare = undefined;
     this.#last = buffer;
     let bytes = 0;

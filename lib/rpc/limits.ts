@@ -166,13 +166,13 @@ export function withDefaults<T extends object>(what: string, given: Given<T> | u
 }
 
 /** Deeper values overflow the stack of V8. */
-const MOST_DEPTH = 1000;
+const MAX_DEPTH = 1000;
 
 /** The limits with defaults filled in; the hard send limit is never below four frames, and the largest frame can be held. */
 export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
-  if (!(limits.maxDepth <= MOST_DEPTH)) {
-    throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);
+  if (!(limits.maxDepth <= MAX_DEPTH)) {
+    throw new RangeError(`limits.maxDepth must be at most ${MAX_DEPTH}, got ${limits.maxDepth}`);
   }
   if (!(limits.channelWindowBytes > 0)) throw new RangeError('limits.channelWindowBytes must be above 0');
   const largest = limits.maxFrameBytes + ITEM_COST * Math.min(limits.maxItems, limits.maxFrameBytes);

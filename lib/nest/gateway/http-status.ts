@@ -1,6 +1,7 @@
 import { LocalCode } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { isHttpErrorStatus } from '../../protocol/wire-error.js';
+import { RUN_TIMEOUT } from '../../rpc/time/own-timeout.js';
 import { InvokeError, type RapError } from '../errors/errors.js';
 
 const INTERNAL = 500;
@@ -45,7 +46,7 @@ export function toHttpStatus(error: RapError): number {
   const { httpStatus, code, status } = error;
   if (isHttpErrorStatus(httpStatus)) return httpStatus;
   // the server's own run timeout, in rap's words
-  if (error instanceof InvokeError && error.remoteName === 'RpcRunTimeError') return GATEWAY_TIMEOUT;
+  if (error instanceof InvokeError && error.remoteName === RUN_TIMEOUT) return GATEWAY_TIMEOUT;
   const known = BY_CODE.get(code) ?? BY_STATUS.get(status);
   return known ?? (isHttpErrorStatus(status) ? status : INTERNAL);
 }

@@ -50,7 +50,7 @@ export class Tail {
     if (this.#small && this.#smallUsed > 0) {
       const used = this.#small.subarray(0, this.#smallUsed);
       // one that stayed mostly empty gives its memory back
-      this.#pieces.push(used.length * 2 < this.#small.length ? ownCopy(used) : used);
+      this.#pieces.push(used.length * 2 < this.#small.length ? unpooledCopy(used) : used);
     }
     this.#small = undefined;
     this.#smallUsed = 0;
@@ -58,7 +58,7 @@ export class Tail {
 }
 
 /** A copy in memory of its own, not in Node's pool. */
-function ownCopy(bytes: Buffer): Buffer {
+function unpooledCopy(bytes: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;

@@ -11,8 +11,8 @@ const LATE_MS = 1;
 export abstract class Expiring {
   /** @internal */ expiresAt = 0;
   /** @internal */ lane: Lane | undefined;
-  /** @internal */ before: Expiring | undefined;
-  /** @internal */ behind: Expiring | undefined;
+  /** @internal */ previous: Expiring | undefined;
+  /** @internal */ next: Expiring | undefined;
 
   /** Called once when its time is over. */
   abstract expire(): void;
@@ -81,19 +81,19 @@ class Lane {
   push(entry: Expiring, since: number): void {
     entry.lane = this;
     entry.expiresAt = since + this.ms;
-    entry.before = this.#last;
-    if (this.#last) this.#last.behind = entry;
+    entry.previous = this.#last;
+    if (this.#last) this.#last.next = entry;
     else this.#first = entry;
     this.#last = entry;
     if (!this.#isSweeping) this.#timer ??= this.clock.after(this.ms, this.#sweep);
   }
 
   unlink(entry: Expiring): void {
-    if (entry.before) entry.before.behind = entry.behind;
-    else this.#first = entry.behind;
-    if (entry.behind) entry.behind.before = entry.before;
-    else this.#last = entry.before;
-    entry.lane = entry.before = entry.behind = undefined;
+    if (entry.previous) entry.previous.next = entry.next;
+    else this.#first = entry.next;
+    if (entry.next) entry.next.previous = entry.previous;
+    else this.#last = entry.previous;
+    entry.lane = entry.previous = entry.next = undefined;
     if (this.#first || !this.#timer || !this.owner.isCrowded()) return;
     this.#timer.cancel();
     this.#timer = undefined;
@@ -105,7 +105,7 @@ class Lane {
     this.#timer = undefined;
     this.#isSweeping = true;
     const now = this.clock.now();
-    if (this.#mayFind(now)) {
+    if (this.#mustPollFirst(now)) {
       timers.setImmediate(this.#sweep);
       return;
     }
@@ -123,16 +123,16 @@ class Lane {
   };
 
   /**
-   * Whether the answers that entries wait for may lie in a socket: the sweep is late, since the process was blocked. Then it
+   * Whether the answers that entries wait for may still lie in a socket: the sweep is late, since the process was blocked. Then it
    * checks again after a poll of the sockets, as long as that settles entries; but not for longer than the process was blocked.
    */
-  #mayFind(now: number): boolean {
+  #mustPollFirst(now: number): boolean {
     const first = this.#first;
-    const before = this.#late;
+    const late = this.#late;
     this.#late = undefined;
     if (!first || now - first.expiresAt < LATE_MS) return false;
-    if (before && (before.first === first || now >= before.until)) return false;
-    this.#late = before ? { first, until: before.until } : { first, until: 2 * now - first.expiresAt };
+    if (late && (late.first === first || now >= late.until)) return false;
+    this.#late = late ? { first, until: late.until } : { first, until: 2 * now - first.expiresAt };
     return true;
   }
 }
