@@ -54,11 +54,11 @@ function addressText({ family, value }: IpAddress): string {
  * @throws RangeError that says what is wrong with the text.
  */
 export function parseRange(text: unknown): IpRange {
-  if (typeof text !== 'string') throw new RangeError(`${typeof text} is no address or CIDR range`);
+  if (typeof text !== 'string') throw new RangeError(`${typeof text} is not an address or CIDR range`);
   const shown = JSON.stringify(text.slice(0, 64));
   const [address = '', prefixText, ...rest] = text.split('/');
   const parsed = parseLiteral(address);
-  if (!parsed || rest.length > 0) throw new RangeError(`${shown} is no IP address or CIDR range`);
+  if (!parsed || rest.length > 0) throw new RangeError(`${shown} is not an IP address or CIDR range`);
   const bits = BITS[parsed.family];
   if (prefixText !== undefined && !(/^(0|[1-9]\d{0,2})$/.test(prefixText) && Number(prefixText) <= bits)) {
     throw new RangeError(`${shown}: the prefix must be a number from 0 to ${bits}`);

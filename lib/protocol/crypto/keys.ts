@@ -75,7 +75,7 @@ function fromText(id: string, text: string): Buffer {
     return bytes;
   }
   throw new TypeError(
-    `the key '${id}' is neither hex nor made by CryptoProcessor.generateKey(): a passphrase is no key`,
+    `the key '${id}' is neither hex nor made by CryptoProcessor.generateKey(): a passphrase is not a key`,
   );
 }
 
