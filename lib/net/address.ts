@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { type PeerCertificate, TLSSocket } from 'node:tls';
 import type { RemoteAddress, TlsPeer } from '../protocol/link.js';
 
-/** Where to listen or connect: a TCP host and port, or the path of a Unix socket. */
+/** The address to listen on or connect to: a TCP host and port, or the path of a Unix socket. */
 export interface Endpoint {
   /** Host name or address. Default `localhost`, as Python's rap. */
   readonly host?: string | undefined;
@@ -34,7 +34,7 @@ export function remoteOf(socket: Socket, path: string | undefined): RemoteAddres
   const address = addressOf(socket.remoteAddress, socket.remotePort, path);
   if (!(socket instanceof TLSSocket)) return { ...address, tlsSubject: undefined };
   const tls = tlsPeer(socket);
-  // only a certificate that was verified names anybody
+  // a certificate that was not verified proves nothing
   return { ...address, tlsSubject: tls.authorized ? tls.subject : undefined, tls };
 }
 
@@ -48,14 +48,14 @@ function addressOf(
   path: string | undefined,
 ): RemoteAddress {
   if (path !== undefined) return { address: path, port: 0, family: 'unix' };
-  // a socket that is gone already cannot be asked: it is nobody, and not local
+  // a socket that is closed already has no addresses: it is unknown, and not local
   if (address === undefined) return { address: '', port: 0, family: 'IPv4' };
   return { address, port: port ?? 0, family: address.includes(':') ? 'IPv6' : 'IPv4' };
 }
 
 function tlsPeer(socket: TLSSocket): TlsPeer {
   const { authorized } = socket;
-  const error = socket.authorizationError as unknown as string | null; // whatever Node's types say
+  const error = socket.authorizationError as unknown as string | null; // a string, whatever Node's types say
   const connection = {
     authorized,
     authorizationError: authorized ? undefined : (error ?? undefined),
@@ -75,7 +75,7 @@ function tlsPeer(socket: TLSSocket): TlsPeer {
   };
 }
 
-/** Whether a peer is on this machine: a Unix socket or, where that is trusted, loopback, also as IPv4-mapped IPv6. */
+/** Whether a peer is on this machine: a Unix socket or, if that is trusted, loopback, also as IPv4-mapped IPv6. */
 export function isLocal({ address, family }: RemoteAddress, trustLoopback = true): boolean {
   if (family === 'unix') return true;
   if (!trustLoopback) return false;

@@ -1,21 +1,21 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../protocol/clock.js';
 
-/** Time after which the next address is tried beside those before it, as RFC 8305 has it. */
+/** Time after which the next address is tried as well, as in RFC 8305. */
 const STAGGER_MS = 250;
 
 export interface RaceOptions {
   readonly clock: Clock;
-  /** Begins to connect to an address. */
+  /** Starts to connect to an address. */
   readonly open: (address: string) => Socket;
   readonly onConnect: (socket: Socket) => void;
-  /** No address can be had. */
+  /** All addresses have failed. */
   readonly onError: (error: Error) => void;
 }
 
 /**
- * Connects to the first address of several that answers. Each has as long as the others: Node's own `autoSelectFamily`
- * drops an attempt after 250 ms, and so never reaches a server that is further away, if one of its addresses is dead.
+ * Connects to the first of several addresses that answers. All attempts go on until one succeeds: Node's `autoSelectFamily`
+ * drops an attempt after 250 ms, and so never reaches a distant server if one of its addresses is dead.
  */
 export class ConnectRace {
   readonly #sockets = new Set<Socket>();
@@ -46,7 +46,7 @@ export class ConnectRace {
     const socket = this.options.open(address);
     this.#sockets.add(socket);
     socket.once('connect', () => this.#connected(socket));
-    socket.on('error', (error) => this.#failed(socket, error)); // also of one that was given up
+    socket.on('error', (error) => this.#failed(socket, error)); // attempts that were given up must not throw either
     if (this.#left.length > 0) this.#timer = this.options.clock.after(STAGGER_MS, this.#next);
   };
 
@@ -64,13 +64,13 @@ export class ConnectRace {
   }
 }
 
-/** As Node joins the errors of several addresses. */
+/** The errors of several addresses in one, in Node's form. */
 function joined(errors: readonly Error[]): Error {
   const [first] = errors as [Error & { code?: unknown }];
   return errors.length === 1 ? first : Object.assign(new AggregateError(errors), { code: first.code });
 }
 
-/** The addresses of a name, families taking turns. */
+/** The addresses of a name, the families alternating. */
 export function interleaved(
   addresses: readonly { readonly address: string; readonly family: number }[],
 ): string[] {

@@ -7,9 +7,9 @@ import { meaningOf, refusal } from './early-end.js';
 import { SocketLink, type SocketLinkOptions } from './socket-link.js';
 
 export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
-  /** TLS options of Node; certificates are verified unless these say otherwise. `true` takes Node's defaults. */
+  /** TLS options of Node; certificates are verified unless these say otherwise. `true`: Node's defaults. */
   readonly tls?: tls.ConnectionOptions | true | undefined;
-  /** Time for the connection, TLS included. */
+  /** Time to connect, TLS included. */
   readonly connectTimeoutMs: number;
 }
 
@@ -64,7 +64,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
         const attempt = new ConnectRace(addresses, { clock, open, onConnect, onError: failed });
         stop = () => attempt.stop();
       } catch (error) {
-        failed(error as Error); // Node takes no such port
+        failed(error as Error); // an invalid port
       }
     };
     const address = nodeAddress(endpoint);
@@ -93,12 +93,12 @@ function secured(
   });
 }
 
-/** The name that the certificate must bear; an address has none to send. */
+/** The name that is sent to the server and that its certificate must have; an IP address cannot be sent. */
 function serverName({ host }: Endpoint): string | undefined {
   return host === undefined || net.isIP(host) !== 0 ? undefined : host;
 }
 
-/** What OpenSSL says of bytes that are no TLS. */
+/** OpenSSL's error for bytes that are not TLS. */
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
 
 function isNoTls(error: Error & { code?: unknown }): boolean {

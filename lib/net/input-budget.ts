@@ -1,10 +1,10 @@
 /** Something that holds bytes of an unfinished frame. */
 export interface BudgetHolder {
-  /** The budget is spent and this holder is the oldest: let go of everything. */
+  /** The budget is exceeded and this holder is the oldest: release everything. */
   evict(): void;
 }
 
-/** Bounds the bytes of unfinished frames that all connections of a server hold together; the oldest goes first. */
+/** Limits the bytes of unfinished frames that all connections of a server hold together; the oldest is evicted first. */
 export class InputBudget {
   #total = 0;
   /** In the order in which their frames began. */
@@ -12,7 +12,7 @@ export class InputBudget {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Says how many bytes `holder` holds now; 0 when its frame is whole or given up. */
+  /** Sets how many bytes `holder` holds now; 0 when its frame is whole or given up. */
   set(holder: BudgetHolder, bytes: number): void {
     const before = this.#held.get(holder) ?? 0;
     this.#total += bytes - before;

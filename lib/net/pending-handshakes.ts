@@ -2,8 +2,8 @@ import type { Socket } from 'node:net';
 import { addressKey } from '../protocol/address-key.js';
 
 /**
- * Connections that have not said who they are: in a TLS handshake, or before DECLARE. When there are too many, the
- * oldest of the address that has most of them goes, so that one address cannot keep all others out.
+ * Connections that are not admitted yet: in a TLS handshake, or before DECLARE. If there are too many, the oldest of the
+ * address with the most of them is dropped, so that one address cannot keep all others out.
  */
 export class PendingHandshakes {
   readonly #byAddress = new Map<string, Set<Socket>>();
@@ -19,7 +19,7 @@ export class PendingHandshakes {
     return this.#size;
   }
 
-  /** A connection has come. Its socket, or another, may be destroyed with that. */
+  /** Adds a new connection. Its socket, or another one, may be destroyed by that. */
   add(socket: Socket): void {
     const key = addressKey(socket.remoteAddress ?? '');
     const ofAddress = this.#byAddress.get(key) ?? new Set();
@@ -35,7 +35,7 @@ export class PendingHandshakes {
     if (this.#size > this.most) this.#refuseOne();
   }
 
-  /** It has said who it is. */
+  /** The connection is admitted. */
   done(socket: Socket): void {
     this.#done.get(socket)?.();
   }

@@ -1,40 +1,30 @@
 import type { Socket } from 'node:net';
-import type { Clock, Timer } from '../protocol/clock.js';
+import type { Clock } from '../protocol/clock.js';
 import { bytesOf, type EncodedHeader } from '../protocol/bytes/encoded-frame.js';
 import { encodeFrame } from '../protocol/encoder.js';
-import { CloseReason } from '../protocol/event.js';
-import { Fault } from '../protocol/fault.js';
+import { Fault, protocolFault } from '../protocol/fault.js';
 import { FrameDecoder } from '../protocol/frame-decoder.js';
 import { type FrameSeal, KeysUsedUp } from '../protocol/frame-seal.js';
 import type { Header, MsgType } from '../protocol/frame.js';
 import { type FrameLimits, type SendLimits, sendLimits } from '../protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../protocol/link.js';
 import { RecordDecoder } from '../protocol/record.js';
-import { Status } from '../protocol/status.js';
 import { localOf, remoteOf } from './address.js';
-import type { BudgetHolder, InputBudget } from './input-budget.js';
+import type { EarlyEnd } from './early-end.js';
+import type { InputBudget } from './input-budget.js';
+import { Linger } from './linger.js';
 import { SocketWriter } from './socket-writer.js';
 import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
-
-/** Time that a closed connection has to take what was written last, before it is destroyed. */
-const LINGER_MS = 100;
-/** The same for much that was written. A server that stops waits for it: a client that reads nothing must not hold it up. */
-const LONG_LINGER_MS = 10_000;
-
-/** A frame whose time is up while nobody reads is looked at again so often. */
-const MIN_CHECK_MS = 100;
+import { type FrameHolder, UnfinishedFrame } from './unfinished-frame.js';
 
 /**
- * Frames of a chunk are handed on in shares of a quarter, so that the peer works on one share of answers while the next
- * is made; a share is at least so many frames, since each costs a write, and at most `framesPerTick`.
+ * The frames of a chunk are delivered in shares of a quarter, so that the peer works on one share of answers while the next
+ * is made; a share has at least this many frames, since each costs a write, and at most `framesPerTick`.
  */
 const MIN_SHARE_FRAMES = 16;
 const SHARES = 4;
-/** How fast shares grow from one frame on, while they turn out to be quick. */
+/** Growth of the shares, from one frame on, as long as they are quick. */
 const SHARE_GROWTH = 4;
-
-/** A frame may take one second longer for each of these. */
-const BYTES_PER_EXTRA_SECOND = 64 * 1024;
 
 export interface SocketLinkLimits extends FrameLimits {
   readonly incompleteFrameTimeoutMs: number;
@@ -45,25 +35,18 @@ export interface SocketLinkLimits extends FrameLimits {
 export interface SocketLinkOptions {
   readonly limits: SocketLinkLimits;
   readonly clock: Clock;
-  /** Path of the Unix socket, where it is one. */
+  /** Path of the Unix socket, if it is one. */
   readonly path?: string | undefined;
-  /** Bounds what unfinished frames of all connections hold. */
+  /** Limits what the unfinished frames of all connections hold. */
   readonly budget?: InputBudget | undefined;
-  /** The other side has said who it is. */
+  /** The other side has identified itself. */
   readonly onAdmitted?: (() => void) | undefined;
-  /** What is behind the end of a connection whose other side never said who it is, if that can be told. */
+  /** The likely cause, if known, when a connection ends before the other side has identified itself. */
   readonly explain?: ((end: EarlyEnd) => Error | undefined) | undefined;
 }
 
-/** The end of a connection before it was admitted. */
-export interface EarlyEnd {
-  /** What came first, if anything came. */
-  readonly first: Buffer | undefined;
-  readonly error: Error | undefined;
-}
-
 /** A TCP, TLS or Unix socket as a link. */
-export class SocketLink implements Link, BudgetHolder, TurnTaker {
+export class SocketLink implements Link, FrameHolder, TurnTaker {
   readonly remote: RemoteAddress;
   readonly local: RemoteAddress;
   readonly clock: Clock;
@@ -71,44 +54,47 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
 
   #decoder: FrameDecoder | RecordDecoder;
   readonly #writer: SocketWriter;
+  readonly #unfinished: UnfinishedFrame;
   #receiver: LinkReceiver | undefined;
   #seal: FrameSeal | undefined;
   #sendLimits: SendLimits;
   /** Both sides offered `values`. */
   #values = false;
   #error: Error | undefined;
-  /** The first chunk, and who tells what the end of the connection means; until it is admitted. */
+  /** The first chunk, and what explains the end of the connection; until it is admitted. */
   #first: Buffer | undefined;
   #explain: SocketLinkOptions['explain'];
   /** Chunks that came while frames of an earlier one wait for their turn. */
   #backlog: Buffer[] = [];
-  /** Bytes of the chunk that is handed on, a share of which is one turn's work. */
+  /** Bytes of a share of the chunk that is delivered now. */
   #shareBytes = 0;
-  /** Frames of the next share: DECLARE, or its answer, and one behind it, until it is known how long handlers hold the process up. */
+  /** Frames of the next share. At first DECLARE, or its answer, and one more, until it is known how long handlers block the process. */
   #shareFrames = 2;
   /** Frames of this turn. */
   #turnFrames = 0;
   #delivering = false;
   #pauses = 0;
   #ended = false;
-  /** The socket is gone; what it had brought is still handed on. */
-  #gone = false;
-  #linger: Timer | undefined;
-  #frameTimer: Timer | undefined;
-  #frameSince: number | undefined;
-  #pausedAt = 0;
+  /** The socket is closed; what was received is still delivered. */
+  #isSocketClosed = false;
+  #linger: Linger | undefined;
 
   constructor(
     private readonly socket: Socket,
     private readonly options: SocketLinkOptions,
   ) {
-    const { limits, clock, path } = options;
+    const { limits, clock, path, budget } = options;
     this.clock = clock;
     this.#explain = options.explain;
     this.remote = remoteOf(socket, path);
     this.local = localOf(socket, path);
     this.#decoder = new FrameDecoder(limits);
     this.#sendLimits = limits;
+    this.#unfinished = new UnfinishedFrame(this, {
+      clock,
+      timeoutMs: limits.incompleteFrameTimeoutMs,
+      budget,
+    });
     this.#writer = new SocketWriter(socket, {
       clock,
       stallTimeoutMs: limits.writeStallTimeoutMs,
@@ -117,7 +103,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
         this.#error = new Error('the peer does not read (limits.writeStallTimeoutMs)');
         this.destroy();
       },
-      onUnsealable: (fault) => this.#wornOut(fault),
+      onUnsealable: (fault) => this.#abort(fault),
     });
     socket.setNoDelay(true);
     socket.on('error', (error) => (this.#error ??= error));
@@ -132,7 +118,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     return this.#delivering || this.#pauses > 0;
   }
 
-  /** Whether this side has ended the connection, and what was sent last is on its way. */
+  /** Whether this side has ended the connection, and what was sent last is still being written. */
   get isEnding(): boolean {
     return this.#linger !== undefined && !this.socket.closed;
   }
@@ -162,11 +148,15 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   }
 
   send(type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown): number {
-    const seal = this.#seal;
-    if (seal) return this.#sendSealed(seal, type, id, header, body);
-    const frame = encodeFrame(type, id, header, body, this.#sendLimits, undefined, this.#values);
-    if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
-    return frame.size;
+    try {
+      const frame = encodeFrame(type, id, header, body, this.#sendLimits, this.#seal, this.#values);
+      if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
+      return frame.size;
+    } catch (error) {
+      if (!(error instanceof KeysUsedUp)) throw error;
+      this.#abort(error);
+      return 0;
+    }
   }
 
   sendExact(type: MsgType, id: number, header: Header | null, body: unknown): Buffer {
@@ -192,16 +182,15 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   }
 
   pause(): void {
-    if (this.#pauses === 0) this.#pausedAt = this.options.clock.now();
+    if (this.#pauses === 0) this.#unfinished.pause();
     this.#pauses += 1;
   }
 
   resume(): void {
     this.#pauses -= 1;
     if (this.#pauses > 0) return;
-    // the peer could not finish its frame while nobody read
-    if (this.#frameSince !== undefined) this.#frameSince += this.options.clock.now() - this.#pausedAt;
-    // whoever was not read could not be heard
+    this.#unfinished.resume();
+    // a peer that was not read may have sent signs of life
     this.#receiver?.onBytes();
     if (!this.#delivering) this.#deliver();
   }
@@ -210,7 +199,11 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     if (this.#ended) return;
     this.#stopReading();
     this.#writer.end();
-    this.#linger = this.options.clock.after(LINGER_MS, () => this.#lingerForUnsent(isAwaited));
+    this.#linger = new Linger(this, {
+      clock: this.clock,
+      stallTimeoutMs: this.options.limits.writeStallTimeoutMs,
+      isAwaited,
+    });
   }
 
   destroy(): void {
@@ -218,47 +211,26 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.socket.destroy();
   }
 
-  evict(): void {
-    this.#fault('too many unfinished frames on this server');
+  /** Bytes of a frame that is not whole yet. */
+  get unfinishedBytes(): number {
+    return this.#decoder.unfinishedBytes;
   }
 
-  #sendSealed(
-    seal: FrameSeal,
-    ...[type, id, header, body]: [MsgType, number, Header | EncodedHeader | null, unknown]
-  ): number {
-    try {
-      const frame = encodeFrame(type, id, header, body, this.#sendLimits, seal, this.#values);
-      if (!this.#ended && !this.socket.destroyed) this.#writer.write(frame);
-      return frame.size;
-    } catch (error) {
-      if (!(error instanceof KeysUsedUp)) throw error;
-      this.#wornOut(error);
-      return 0;
-    }
+  failFrame(why: string): void {
+    this.#receiver?.onFault(protocolFault(why));
   }
 
-  /** Nothing more can be sealed, or opened: what is under way is lost with the connection. */
-  #wornOut(fault: Fault): void {
+  /** Nothing more can be sealed, or opened: what is in flight is lost with the connection. */
+  #abort(fault: Fault): void {
     this.#error ??= fault;
     this.destroy();
   }
 
-  /**
-   * Large answers that were sent just before the end get more time than a goodbye. The kernel may still hold what it has
-   * taken, and would drop it with a socket that is gone when the peer says something.
-   */
-  #lingerForUnsent(isAwaited: boolean): void {
-    if (this.pendingBytes === 0 && !isAwaited) return this.destroy();
-    const lingerMs = Math.min(LONG_LINGER_MS, this.options.limits.writeStallTimeoutMs);
-    this.#linger = this.options.clock.after(lingerMs, () => this.destroy());
-  }
-
-  /** Bytes that still come are read and dropped: unread ones would make the kernel reset the connection. */
+  /** Further bytes are read and dropped: unread ones would make the kernel reset the connection. */
   #stopReading(): void {
     this.#ended = true;
     this.#backlog = [];
-    this.#frameTimer?.cancel();
-    this.options.budget?.set(this, 0);
+    this.#unfinished.stop();
     this.socket.resume();
   }
 
@@ -279,7 +251,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     this.#decoder.push(chunk);
   }
 
-  /** Begins a turn; what is left after it waits for the next. */
+  /** Begins a turn; the frames that remain after it wait for the next. */
   #deliver(): void {
     this.#turnFrames = 0;
     const since = this.clock.now();
@@ -294,7 +266,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     return this.#turnFrames >= this.options.limits.framesPerTick;
   }
 
-  /** Hands on some frames; no more behind one that has held the process up for a whole turn. */
+  /** Delivers some frames; none after one that has blocked the process for a whole turn. */
   takeShare(): boolean {
     this.#delivering = true;
     const since = (this.frameAt = this.clock.now());
@@ -305,12 +277,12 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
         const frame = this.#decoder.next();
         if (frame) {
           this.#receiver?.onFrame(frame, this.#decoder.frameBytes, this.#decoder.frameCost);
-          this.#frameSince = undefined;
           this.#turnFrames += 1;
           frames += 1;
           bytes += this.#decoder.frameBytes;
           this.frameAt = this.clock.now();
           if (this.frameAt - since < TURN_MS && !this.isTurnOver && !this.#isShare(frames, bytes)) continue;
+          this.#unfinished.ended();
           return true;
         }
         const chunk = this.#backlog.shift();
@@ -319,19 +291,20 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
       }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (error instanceof KeysUsedUp) this.#wornOut(error);
+      if (error instanceof KeysUsedUp) this.#abort(error);
       else this.#receiver?.onFault(this.#explainedFault(error));
     }
     this.#delivering = false;
-    if (this.#gone) this.#over();
+    if (frames > 0) this.#unfinished.ended();
+    if (this.#isSocketClosed) this.#finish();
     if (this.#ended) return false;
-    this.#watchTail();
+    this.#unfinished.watch();
     if (this.#pauses === 0 && this.socket.isPaused()) this.socket.resume();
     return false;
   }
 
   #mayDeliver(): boolean {
-    return !this.#ended && (this.#pauses === 0 || this.#gone);
+    return !this.#ended && (this.#pauses === 0 || this.#isSocketClosed);
   }
 
   #isShare(frames: number, bytes: number): boolean {
@@ -341,36 +314,6 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   shareTook(ms: number): void {
     const most = this.options.limits.framesPerTick;
     this.#shareFrames = ms < TURN_MS ? Math.min(this.#shareFrames * SHARE_GROWTH, most) : 1;
-  }
-
-  /** Gives an unfinished frame its time, counted from its first byte and not from the last one. */
-  #watchTail(): void {
-    const { unfinishedBytes } = this.#decoder;
-    // a frame that begins behind another is the youngest
-    if (this.#frameSince === undefined) this.options.budget?.set(this, 0);
-    this.options.budget?.set(this, unfinishedBytes);
-    if (unfinishedBytes === 0) return;
-    this.#frameSince ??= this.options.clock.now();
-    this.#frameTimer ??= this.options.clock.after(
-      this.options.limits.incompleteFrameTimeoutMs,
-      this.#checkTail,
-    );
-  }
-
-  readonly #checkTail = (): void => {
-    this.#frameTimer = undefined;
-    const { unfinishedBytes } = this.#decoder;
-    if (unfinishedBytes === 0 || this.#frameSince === undefined) return;
-    const now = this.options.clock.now();
-    const blockedMs = this.#pauses > 0 ? now - this.#pausedAt : 0;
-    const extraMs = (unfinishedBytes / BYTES_PER_EXTRA_SECOND) * 1000;
-    const left = this.#frameSince + this.options.limits.incompleteFrameTimeoutMs + extraMs + blockedMs - now;
-    if (left <= 0 && this.#pauses === 0) this.#fault(CloseReason.IncompleteFrame);
-    else this.#frameTimer = this.options.clock.after(Math.max(left, MIN_CHECK_MS), this.#checkTail);
-  };
-
-  #fault(message: string): void {
-    this.#receiver?.onFault(new Fault({ status: Status.Protocol, message }));
   }
 
   #explainedFault(fault: Fault): Fault {
@@ -385,8 +328,8 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
   /** What was received before the end is handled, also if it waits for its turn or for a slow reader. */
   #onClose(): void {
     this.#writer.stop();
-    if (this.#ended || !(this.#delivering || this.#pauses > 0)) return this.#over();
-    this.#gone = true;
+    if (this.#ended || !(this.#delivering || this.#pauses > 0)) return this.#finish();
+    this.#isSocketClosed = true;
     const rest = this.socket.read() as Buffer | null;
     if (rest) this.#backlog.push(rest);
     if (this.#delivering) return;
@@ -394,7 +337,7 @@ export class SocketLink implements Link, BudgetHolder, TurnTaker {
     processTurns.add(this);
   }
 
-  #over(): void {
+  #finish(): void {
     this.#stopReading();
     this.#linger?.cancel();
     const receiver = this.#receiver;

@@ -10,9 +10,9 @@ import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './soc
 export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'budget' | 'onAdmitted'> {
   readonly limits: SocketLinkLimits & {
     readonly maxUnfinishedBytes: number;
-    /** Time for a TLS handshake. Node's own 120 s is an invitation. */
+    /** Time for a TLS handshake. Node's default of 120 s invites attacks. */
     readonly tlsHandshakeTimeoutMs: number;
-    /** Connections at once that are in a TLS handshake or have not sent DECLARE. */
+    /** Most connections at once that are in a TLS handshake or have not sent DECLARE. */
     readonly maxPendingHandshakes: number;
   };
   readonly endpoint: Endpoint;
@@ -20,18 +20,18 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
   readonly onLink: (link: SocketLink) => void;
   /** A fault of the listening socket that does not end it, such as too many open files. */
   readonly onError: (error: Error) => void;
-  /** Too many connections have not said who they are: one of them went, without a word. */
+  /** Too many connections were not admitted yet: one of them was dropped, without CLOSE. */
   readonly onRefused?: (() => void) | undefined;
 }
 
-/** Listens, and makes a link of each connection. */
+/** Listens, and wraps each connection in a link. */
 export class SocketServer {
   readonly server: net.Server;
-  /** All sockets, those that are in a TLS handshake too. */
+  /** All sockets, including those in a TLS handshake. */
   readonly #sockets = new Set<net.Socket>();
   readonly #links = new Set<SocketLink>();
   readonly #pending: PendingHandshakes;
-  /** Sockets that TLS runs over, by their addresses: Node does not tell which is whose. */
+  /** The raw sockets below TLS, by their addresses: Node does not say which TLS socket uses which. */
   readonly #handshaking = new Map<string, net.Socket>();
 
   constructor(private readonly options: SocketServerOptions) {
@@ -55,7 +55,7 @@ export class SocketServer {
       if (tlsOptions) this.#handshakes(socket);
       else this.#pending.add(socket);
     });
-    // a failed handshake has closed its socket; that one client learns of it is enough
+    // a failed handshake concerns only its client
     this.server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy());
   }
 
@@ -77,7 +77,7 @@ export class SocketServer {
     this.options.onLink(link);
   }
 
-  /** Unix sockets have no addresses: those of TLS count from the end of their handshake. */
+  /** Unix sockets have no addresses: with TLS, they count from the end of their handshake. */
   #handshakes(socket: net.Socket): void {
     if (socket.remotePort === undefined) return;
     const addresses = addressesOf(socket);
@@ -89,9 +89,9 @@ export class SocketServer {
   }
 
   /**
-   * The file of a Unix socket on which nobody listens is removed.
+   * The file of a Unix socket without a listener is removed.
    *
-   * @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) where the address cannot be had
+   * @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) if it cannot listen on the address
    */
   async listen(): Promise<net.AddressInfo | string> {
     try {
@@ -116,30 +116,30 @@ export class SocketServer {
   }
 
   /**
-   * Serves new connections with this certificate; those that are open go on with theirs.
+   * Uses this certificate for new connections; open ones keep theirs.
    *
-   * @throws Error where the server speaks no TLS, or the options hold no certificate and key that fit; then nothing changes
+   * @throws Error if the server does not use TLS, or the options have no matching certificate and key; then nothing changes
    */
   setSecureContext(options: tls.SecureContextOptions): void {
     if (!(this.server instanceof tls.Server)) throw new Error('the server speaks no TLS');
     this.server.setSecureContext(withoutRenegotiation({ minVersion: 'TLSv1.2', ...options }));
   }
 
-  /** Accepts no more connections; those that are open go on. */
+  /** Accepts no more connections; open ones stay. */
   stopListening(): void {
     if (this.server.listening) this.server.close();
   }
 
   /**
-   * Waits until connections that this side has ended are gone: what was sent last has left then, or the peer has not
-   * taken it in its time.
+   * Waits until connections that this side has ended are closed: what was sent last has been written then, or the peer has
+   * not taken it in time.
    */
   async flushed(): Promise<void> {
     const ending = Array.from(this.#links).filter(({ isEnding }) => isEnding);
     await Promise.all(ending.map((link) => closeOf(link.unwrap())));
   }
 
-  /** Waits for connections that have been ended, destroys every other and waits until all are gone. */
+  /** Waits for connections that have been ended, destroys all others and waits until all are closed. */
   async close(): Promise<void> {
     this.stopListening();
     const gone = Array.from(this.#sockets, closeOf);
@@ -161,36 +161,36 @@ function addressesOf({ remoteAddress, remotePort, localAddress }: net.Socket): s
   return `${remoteAddress} ${remotePort} ${localAddress}`;
 }
 
-/** TLS 1.2 lets a client ask for new handshakes without end, which cost it nothing. */
+/** TLS 1.2 lets a client ask for new handshakes again and again, at no cost for the client. */
 function withoutRenegotiation<T extends tls.SecureContextOptions>(options: T): T {
   return { ...options, secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_RENEGOTIATION };
 }
 
-/** @throws TypeError where a TLS server has nothing to show, and every handshake would fail */
+/** @throws TypeError if a TLS server has no certificate, and every handshake would fail */
 export function assertIdentity({ key, cert, pfx, SNICallback, pskCallback, ciphers }: tls.TlsOptions): void {
   const hasCertificate = pfx !== undefined || (key !== undefined && cert !== undefined);
-  // with ciphers of one's own, there may be those that need no certificate
+  // own ciphers may include some that need no certificate
   if (hasCertificate || SNICallback || pskCallback || ciphers !== undefined) return;
   throw new TypeError('tls needs key and cert, or pfx');
 }
 
 /**
- * The options of a server with another certificate: the old one goes, in whichever form it was given.
+ * The options of a server with another certificate: the old one is removed, in whichever form it was given.
  *
- * @throws TypeError where half of it is given, and the other half is not there
+ * @throws TypeError if only a key or only a certificate is given
  */
 export function withIdentity(before: tls.TlsOptions, options: tls.SecureContextOptions): tls.TlsOptions {
   const { key, cert, pfx } = options;
   const merged = { ...before, ...options };
   if (key === undefined && cert === undefined && pfx === undefined) return merged;
-  // Node goes on to show what is in a pfx, whatever else there is
+  // Node prefers a pfx to key and cert
   if (pfx === undefined) delete merged.pfx;
   else Object.assign(merged, { key, cert });
   assertIdentity(merged);
   return merged;
 }
 
-/** @throws Error where the options make no TLS context, as with a key that does not fit the certificate */
+/** @throws Error if the options are not a valid TLS context, as with a key that does not match the certificate */
 export function assertSecureContext(options: tls.SecureContextOptions): void {
   tls.createSecureContext(options);
 }

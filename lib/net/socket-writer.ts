@@ -7,33 +7,33 @@ import { Outbox } from '../protocol/bytes/outbox.js';
 import { RecordWriter } from '../protocol/record.js';
 import { nextTick, setImmediate } from './runtime.js';
 
-/** Bytes given to the socket at a time. When they are taken, that is progress: a slow reader is not a dead one. */
+/** Bytes that are given to the socket at a time. A batch that is taken is progress: a slow reader is not a dead one. */
 const BATCH_BYTES = 64 * 1024;
 
 /**
- * A stall is a number of looks in a row that find no progress. One that comes late, because this process or the whole machine stood still,
- * counts as one, however much time has passed: the peer gets the rest of its time.
+ * A stall is a number of checks in a row without progress. A check that is late, because this process or the whole machine
+ * was blocked, counts as one, however much time has passed: the peer gets the rest of its time.
  */
 const STALL_LOOKS = 4;
 
-/** A batch of more pieces is copied into one: each may keep a slab from being freed while the socket does not take it. */
+/** A batch of more pieces is copied into one: each may keep a slab alive while the socket does not take it. */
 const MAX_PIECES = 4;
 
 export interface SocketWriterOptions {
   readonly clock: Clock;
   /** Time in which a blocked socket must take a batch. */
   readonly stallTimeoutMs: number;
-  /** Everything that was written has been taken. */
+  /** The kernel has taken everything that was written. */
   readonly onDrain: () => void;
   /** A batch was not taken in time. */
   readonly onStall: () => void;
-  /** What leaves cannot be sealed any more. */
+  /** Nothing more can be sealed. */
   readonly onUnsealable: (fault: Fault) => void;
 }
 
 /**
- * The writing half of a connection. Frames of one tick leave in one write; while the kernel takes no more, they wait
- * here, where they can be counted.
+ * The writing half of a connection. Frames of one tick are written at once; while the kernel does not accept more, they wait
+ * here, so that they are counted.
  */
 export class SocketWriter {
   readonly #outbox = new Outbox();
@@ -65,7 +65,7 @@ export class SocketWriter {
     nextTick(this.#flushSoon);
   }
 
-  /** From here on, everything leaves in sealed records. What waits goes first, as it is. */
+  /** From now on, everything is written in sealed records. What waits is written first, unsealed. */
   secure(seal: FrameSeal): void {
     for (const piece of [...this.#pieces, ...this.#outbox.take()]) this.socket.write(piece);
     this.#pieces = [];
@@ -134,7 +134,7 @@ export class SocketWriter {
     this.#stall = this.options.clock.after(this.options.stallTimeoutMs / STALL_LOOKS, this.#onTime);
   }
 
-  /** The sockets are looked at before the last look is judged: what the peer has read may not be known here yet. */
+  /** Sockets are polled before the last check decides: what the peer has read may not be known here yet. */
   readonly #onTime = (): void => {
     this.#looksLeft -= 1;
     if (this.#looksLeft > 0) return this.#lookLater();
@@ -144,7 +144,7 @@ export class SocketWriter {
     });
   };
 
-  /** The next pieces, so many bytes together; what is larger is cut. */
+  /** The next pieces, at most `bytes` bytes together; a larger piece is split. */
   #takeBatch(bytes: number): Uint8Array[] {
     const batch: Uint8Array[] = [];
     let room = bytes;
@@ -167,7 +167,7 @@ export class SocketWriter {
   }
 
   readonly #written = (error?: Error | null): void => {
-    if (error || !this.#blocked) return; // an error closes the socket, which tells
+    if (error || !this.#blocked) return; // an error closes the socket, and is reported there
     if (this.socket.writableLength > 0) return;
     this.#stall?.cancel();
     this.#stall = undefined;

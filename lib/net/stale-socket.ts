@@ -2,8 +2,8 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 
 /**
- * Removes the file of a Unix socket on which nobody listens any more, as a process leaves it that was killed. Whatever else
- * is at the path stays: a socket that somebody listens on, a link, any other file.
+ * Removes the file of a Unix socket without a listener, which a killed process leaves behind. Anything else at the path
+ * stays: a socket with a listener, a link, any other file.
  *
  * @returns whether it was removed
  */
@@ -16,11 +16,11 @@ export async function removeStaleSocket(path: string): Promise<boolean> {
     unlinkSync(path);
     return true;
   } catch {
-    return false; // that it is taken says more
+    return false; // the caller's error, that the path is in use, says more
   }
 }
 
-/** Which socket file is at a path; a file system may give the number of a removed one to the next. */
+/** Identifies the socket file at a path; a file system may reuse the inode of a removed one. */
 function socketAt(path: string): string | undefined {
   try {
     const file = lstatSync(path, { bigint: true });
@@ -30,7 +30,7 @@ function socketAt(path: string): string | undefined {
   }
 }
 
-/** Whether nobody listens. A listener with a full queue, or one that may not be asked, gives another error. */
+/** Whether there is no listener. One with a full queue, or without permission to connect, gives another error. */
 function isRefused(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection({ path });

@@ -1,42 +1,42 @@
 import type { Clock } from '../protocol/clock.js';
 import { nextTick, queueMicrotask, setImmediate } from './runtime.js';
 
-/** After so long, sockets, timers and other work have their turn. */
+/** After this time, sockets, timers and other work have their turn. */
 export const TURN_MS = 5;
 
-/** Part of the time for which the process was held up that those who waited have to catch up, beside their turn. */
+/** Part of the time for which the process was blocked that waiting connections get to catch up, beside their turn. */
 const CATCH_UP_SHARE = 1 / 4;
 
-/** One connection that has frames to hand on. */
+/** A connection that has frames to deliver. */
 export interface TurnTaker {
   readonly clock: Clock;
-  /** Whether it has handed on as many frames as may go in one turn. */
+  /** Whether it has delivered as many frames as one turn allows. */
   readonly isTurnOver: boolean;
   beginTurn(): void;
-  /** Hands on a share of them. Whether more are left. */
+  /** Delivers a share of them. @returns whether more remain */
   takeShare(): boolean;
-  /** What the share cost, with all that its handlers did at once. */
+  /** Time of the share, with all that its handlers did at once. */
   shareTook(ms: number): void;
 }
 
 /**
- * Lets connections hand on their frames in turns, one share after the other, between two looks at the sockets. What is
- * quick to handle goes on for 5 ms of all connections together, however many frames that are, and for longer where
- * something has held the process up: those who waited catch up at once. A connection whose share took all that time
- * is done until the next look, and each gets one share at least.
+ * Lets connections deliver their frames in turns, one share after another, between two polls of the sockets. Quick shares
+ * go on for 5 ms of all connections together, however many frames that are, and for longer if the process was blocked:
+ * waiting connections catch up at once. A connection whose share took all that time waits until the next poll, and each
+ * gets at least one share.
  */
 export class Turns {
   #waiting: TurnTaker[] = [];
-  /** Those that have had a share of this round and have more. */
+  /** Connections that have had a share in this round and have more frames. */
   #next: TurnTaker[] = [];
-  /** Time for the shares that are quick, and what they have taken of it. */
+  /** Time for quick shares, and the time that they have taken. */
   #budgetMs = TURN_MS;
   #spentMs = 0;
-  /** When the sockets were looked at last, while connections wait. */
+  /** When the sockets were polled last, while connections wait. */
   #lastBegin: number | undefined;
   #isScheduled = false;
 
-  /** Goes on with the turn of a connection that came up by itself and has frames left after a share. */
+  /** Continues the turn of a connection that began it by itself and has more frames after a share. */
   goOn(taker: TurnTaker, turnSince: number, since = turnSince): void {
     afterMicrotasks(() => {
       const now = taker.clock.now();
@@ -46,7 +46,7 @@ export class Turns {
     });
   }
 
-  /** A connection has frames left after its turn. */
+  /** A connection has more frames after its turn. */
   add(taker: TurnTaker): void {
     this.#waiting.push(taker);
     this.#schedule();
@@ -80,7 +80,7 @@ export class Turns {
   #share(taker: TurnTaker, others: TurnTaker[]): void {
     const since = taker.clock.now();
     let hasMore = false;
-    // handlers often begin behind an `await` or two: their work belongs to the share, and their answers leave with it
+    // handlers often start after an `await` or two: their work belongs to the share, and their answers are sent with it
     afterMicrotasks(() => {
       const ms = taker.clock.now() - since;
       taker.shareTook(ms);
@@ -94,7 +94,7 @@ export class Turns {
   }
 }
 
-/** Calls back when what runs now, and all that it has left for microtasks, is done. */
+/** Calls back when the running code and all its microtasks are done. */
 function afterMicrotasks(callback: () => void): void {
   queueMicrotask(() => nextTick(callback));
 }

@@ -13,7 +13,7 @@ export function aroundCall(
   context: ProcessorContext,
   last: () => Promise<unknown>,
 ): Promise<unknown> {
-  return nest(middleware, (it, next) => it.use(request, next, context), last);
+  return compose(middleware, (it, next) => it.use(request, next, context), last);
 }
 
 /** Runs middleware around a connection. `last` serves it, and resolves when it is gone. */
@@ -22,11 +22,11 @@ export async function aroundConnection(
   connection: RapConnection,
   last: () => Promise<void>,
 ): Promise<void> {
-  await nest(middleware, (it, next) => it.use(connection, next), last);
+  await compose(middleware, (it, next) => it.use(connection, next), last);
 }
 
 /** Each `next` starts the rest, once, in the same tick. */
-function nest<M extends object, T>(
+function compose<M extends object, T>(
   middleware: readonly M[],
   use: (it: M, next: () => Promise<T>) => unknown,
   last: () => Promise<T>,

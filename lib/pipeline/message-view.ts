@@ -1,5 +1,5 @@
 import { ownCopy } from '../protocol/values/own-property.js';
-import type { Header } from '../protocol/frame.js';
+import { FRAME_KEYS, type Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
 import type { NamedFault } from '../protocol/wire-error.js';
 import type { MessageKind, ProcessorContext, RapFault, RapResponse } from './api.js';
@@ -96,14 +96,7 @@ export class MessageView implements RapResponse {
 }
 
 /** What only the transport writes into a header. */
-const PROTOCOL_KEYS = [
-  'target',
-  'status_code',
-  'error',
-  'channel_life_cycle',
-  'one_way',
-  'accept_stream',
-] as const;
+const PROTOCOL_KEYS = ['target', ...FRAME_KEYS] as const;
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

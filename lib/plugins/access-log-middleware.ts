@@ -24,16 +24,16 @@ export interface AccessLogEntry {
   /** Status on the wire: 200, or that of the error. */
   readonly status: number;
   readonly durationMs: number;
-  /** What came in, on the wire; of a channel, all its messages. */
+  /** Received bytes on the wire; for a channel, those of all its messages. */
   readonly bytes: number;
 }
 
 export interface AccessLogOptions {
-  /** Part of the calls that is logged, from 0 to 1. Default 1: all. */
+  /** Fraction of the calls that is logged, from 0 to 1. Default 1: all. */
   sample?: number | undefined;
-  /** Part of the calls that failed which is logged, from 0 to 1. Default 1: all. */
+  /** Fraction of the failed calls that is logged, from 0 to 1. Default 1: all. */
   sampleErrors?: number | undefined;
-  /** Where entries go. Default: Nest's logger, as one line of JSON; a call that failed is a warning. */
+  /** Called with each entry. Default: Nest's logger, as one line of JSON; a call that failed is a warning. */
   log?: ((entry: AccessLogEntry) => void) | undefined;
   /** From 0 to 1. Default `Math.random`. */
   random?: (() => number) | undefined;
@@ -49,7 +49,7 @@ const OPTIONS: Keys<AccessLogOptions> = {
   clock: true,
 };
 
-/** Longest target that is logged, in characters; the wire allows no longer one. */
+/** Longest target that is logged, in characters; the wire does not allow a longer one. */
 const MAX_TARGET_LENGTH = 256;
 
 interface Sized {
@@ -58,14 +58,14 @@ interface Sized {
 }
 
 /**
- * Logs one line for each call that a handler worked on. Bodies and headers are never logged. To log channels and streams
- * as well, when they end, load its processor, too:
+ * Logs one line for each call that reached a handler. Bodies and headers are never logged. To log channels and streams as
+ * well, when they end, load its processor too:
  *
  *     const accessLog = new AccessLogMiddleware({ sample: 0.01 });
  *     new RapServer({ middleware: [accessLog], processors: [accessLog.channels] });
  */
 export class AccessLogMiddleware extends MessageMiddleware {
-  /** Logs channels and streams, also those that no handler was found for. */
+  /** Logs channels and streams, also those without a handler. */
   readonly channels: RapProcessor;
   readonly #sample: number;
   readonly #sampleErrors: number;
@@ -125,18 +125,18 @@ export class AccessLogMiddleware extends MessageMiddleware {
         bytes,
       });
     } catch {
-      // a log that fails must not take a call along
+      // a log that fails must not fail a call
     }
   }
 }
 
-/** A call that has run out of time, or that nobody waits for, is over then, whenever its handler ends. */
+/** A call that has timed out or was cancelled is over at that moment, whenever its handler ends. */
 function whenGivenUp(context: ProcessorContext, end: (status: number) => void): void {
   const call = context instanceof CallContext ? context.incoming : undefined;
   if (call?.kind !== 'call') return;
   const { signal } = call;
   const onAbort = (): void => {
-    // to leave a stream is no failure of it
+    // a stream that its reader has left has not failed
     const isLeft = call.stream !== undefined && call.stream.fault === undefined;
     if (!isLeft) end((signal.reason as Fault).status);
   };

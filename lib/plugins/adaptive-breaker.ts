@@ -6,32 +6,32 @@ export interface Breaker {
   allow(): boolean;
   /** A call that was made succeeded. */
   success(): void;
-  /** A call that was made failed, and the server is to blame. */
+  /** A call that was made failed because of the server. */
   failure(): void;
 }
 
 export interface AdaptiveBreakerOptions {
-  /** Calls are made while they are at most so many times those that succeeded. Default 2, as in the SRE book. */
+  /** Calls are made while their number is at most this multiple of those that succeeded. Default 2, as in the SRE book. */
   readonly k: number;
-  /** Time that counts, in milliseconds. Default 120,000, as in the SRE book. */
+  /** Length of the window, in milliseconds. Default 120,000, as in the SRE book. */
   readonly windowMs: number;
   readonly clock: Clock;
   readonly random: () => number;
 }
 
-/** Parts of the window: the oldest one is forgotten as a whole. */
+/** Parts of the window: the oldest one is dropped as a whole. */
 const BUCKETS = 12;
 
 /**
  * The adaptive throttling of Google's SRE book ("Handling overload"): refuses a call with the probability
- * `(requests - k * accepts) / (requests + 1)` over the window, so that some always go through and find the server well
- * again. A call counts when it has ended: a burst that is under way has not failed.
+ * `(requests - k * accepts) / (requests + 1)` over the window, so that some always go through and notice that the server
+ * has recovered. A call counts when it has ended: a burst in flight has not failed.
  */
 export class AdaptiveBreaker implements Breaker {
   readonly #requests = new Float64Array(BUCKETS);
   readonly #accepts = new Float64Array(BUCKETS);
   readonly #bucketMs: number;
-  /** Number of the bucket that counts now, since the clock's beginning. */
+  /** Number of the current bucket, counted from time 0 of the clock. */
   #current: number;
   #requestSum = 0;
   #acceptSum = 0;
@@ -46,7 +46,7 @@ export class AdaptiveBreaker implements Breaker {
     const { k, random } = this.options;
     const excess = this.#requestSum - k * this.#acceptSum;
     if (excess <= 0 || random() >= excess / (this.#requestSum + 1)) return true;
-    this.#count(false); // asked for, and not accepted
+    this.#count(false); // requested, and not accepted
     return false;
   }
 

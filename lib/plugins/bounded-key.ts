@@ -5,12 +5,13 @@ import { inspect } from 'node:util';
 const MAX_KEY_LENGTH = 128;
 
 /**
- * A key of bounded length: what is longer becomes its hash. Keys may be made of what a peer sent.
+ * A key of limited length: a longer one is replaced by its hash. Keys may be made of what a peer sent.
  *
- * @throws TypeError that names `where` the key comes from, and is no text
+ * @param origin what the key comes from, for the error
+ * @throws TypeError if the key is not a text
  */
-export function boundedKey(where: string, key: unknown): string {
+export function boundedKey(origin: string, key: unknown): string {
   if (typeof key !== 'string')
-    throw new TypeError(`${where} must give a text, got ${inspect(key, { depth: 0 }).slice(0, 128)}`);
+    throw new TypeError(`${origin} must give a text, got ${inspect(key, { depth: 0 }).slice(0, 128)}`);
   return key.length <= MAX_KEY_LENGTH ? key : `#${createHash('sha256').update(key).digest('base64url')}`;
 }

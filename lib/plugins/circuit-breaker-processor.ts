@@ -3,30 +3,31 @@ import { OverloadError } from '../nest/errors/errors.js';
 import type { Clock } from '../protocol/clock.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
+import { RUN_TIMEOUT } from '../rpc/time/own-timeout.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { type ProcessorContext, RapProcessor, type RapRequest } from '../pipeline/api.js';
 import { AdaptiveBreaker, type Breaker } from './adaptive-breaker.js';
 import { boundedKey } from './bounded-key.js';
 import { atLeast, positive } from './plugin-options.js';
 
-/** What a call was for a breaker; `undefined` where it says nothing about the server. */
+/** The outcome of a call for a breaker; `undefined` if it says nothing about the server. */
 export type IsFailure = (error: unknown) => boolean | undefined;
 
 export interface CircuitBreakerOptions {
-  /** Calls are made while they are at most so many times those that succeeded. Default 2, as in Google's SRE book. */
+  /** Calls are made while their number is at most this multiple of those that succeeded. Default 2, as in Google's SRE book. */
   k?: number | undefined;
-  /** Time that counts, in milliseconds. Default 120,000, as in Google's SRE book. */
+  /** Length of the window, in milliseconds. Default 120,000, as in Google's SRE book. */
   windowMs?: number | undefined;
-  /** What calls share a breaker. Default: those to the same server and target. */
+  /** Key of a call: calls of one key share a breaker. Default: the server and the target. */
   key?: ((context: ProcessorContext) => string) | undefined;
   /** Makes the breaker of a key. Default: the adaptive throttling of Google's SRE book. */
   breaker?: ((key: string) => Breaker) | undefined;
   /**
    * Whether an error counts against the server. Default: lost connections, timeouts on either side, 429 and 500 do; other
-   * errors are answers of a server that is well; a call that its caller cancelled, or that was never sent, does not count.
+   * errors are answers of a healthy server; a call that its caller cancelled, or that was never sent, does not count.
    */
   isFailure?: IsFailure | undefined;
-  /** Keys that are kept; those used last. Default 1024. */
+  /** Most keys that are kept: those used last. Default 1024. */
   maxKeys?: number | undefined;
   /** From 0 to 1. Default `Math.random`. */
   random?: (() => number) | undefined;
@@ -69,7 +70,7 @@ export class CircuitBreakerProcessor extends RapProcessor {
   }
 
   override processRequest(_request: RapRequest, context: ProcessorContext): void {
-    // what became of an event nobody knows; and a later message of a channel is of a call that was allowed
+    // the outcome of an event is unknown, and a later message of a channel belongs to a call that was allowed
     if (context.kind === 'event' || context.state.has(this)) return;
     const breaker = this.#breakerOf(context);
     if (breaker.allow()) {
@@ -92,7 +93,7 @@ export class CircuitBreakerProcessor extends RapProcessor {
     const key = boundedKey('key', this.#keyOf(context));
     const known = this.#breakers.get(key);
     if (known) {
-      this.#breakers.delete(key); // it goes to the end: the last one used
+      this.#breakers.delete(key); // moves to the end: the one used last
     } else if (this.#breakers.size >= this.#maxKeys) {
       const [oldest] = this.#breakers.keys();
       this.#breakers.delete(oldest as string);
@@ -106,9 +107,6 @@ export class CircuitBreakerProcessor extends RapProcessor {
 function serverAndTarget({ peer, target }: ProcessorContext): string {
   return `${peer.address}:${peer.port} ${target}`;
 }
-
-/** Name by which rap's server says that the function took too long. */
-const RUN_TIMEOUT = 'RpcRunTimeError';
 
 function blamesServer(error: unknown): boolean | undefined {
   const { status, code, sent, remoteName } = (error ?? {}) as Partial<Record<keyof Fault, unknown>>;

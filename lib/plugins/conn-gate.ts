@@ -7,9 +7,9 @@ import { type ConnLimit, type ConnPlace, type ConnStore, MemoryConnStore } from 
 import { DEFAULT_STORE_TIMEOUT_MS, letsThrough, type OnStoreError, positive } from './plugin-options.js';
 import { StoreGuard } from './store-guard.js';
 
-/** Where connections are counted, and what happens when that place cannot be reached. */
+/** The store that counts connections, and what happens if it cannot be reached. */
 export interface ConnStoreOptions {
-  /** Where connections are counted. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
+  /** Counts connections. Default: in this process. `RedisConnStore` of `nestjs-rap/redis` is shared by servers. */
   store?: ConnStore | undefined;
   /** While the store cannot be reached: every connection is let in (`open`, the default), or none (`closed`). */
   onStoreError?: OnStoreError | undefined;
@@ -26,7 +26,7 @@ export const CONN_STORE_OPTIONS: Keys<ConnStoreOptions> = {
   clock: true,
 };
 
-/** Lets a connection in while there is a place for it. What the limits on connections have in common. */
+/** Admits a connection if there is a place for it: what the limits on connections have in common. */
 export class ConnGate {
   readonly #store: ConnStore;
   readonly #guard: StoreGuard;
@@ -50,30 +50,30 @@ export class ConnGate {
     });
   }
 
-  /** Serves the connection while it holds a place of `key`; closes it with `reason` where there is none. */
+  /** Serves the connection while it holds a place of `key`; closes it with `reason` if there is none. */
   async admit(
     key: string,
     connection: RapConnection,
     next: () => Promise<void>,
     reason: string,
   ): Promise<void> {
-    const guest: Guest = { place: { key, id: connection.id }, gone: false };
+    const admission: Admission = { place: { key, id: connection.id }, isOver: false };
     try {
-      if (!(await this.#takesPlace(guest))) {
+      if (!(await this.#takesPlace(admission))) {
         connection.close(reason);
         return;
       }
       try {
         await next();
       } finally {
-        this.#store.release(guest.place);
+        this.#store.release(admission.place);
       }
     } finally {
-      guest.gone = true;
+      admission.isOver = true;
     }
   }
 
-  /** What was given back is free for others, also when this process ends next. */
+  /** Released places are free for other servers, even if this process ends next. */
   async flush(): Promise<void> {
     const store = this.#store;
     if (!store.flush) return;
@@ -83,13 +83,13 @@ export class ConnGate {
     });
   }
 
-  /** True where it may come in: it has a place, or the store is down and that lets it through. */
-  #takesPlace(guest: Guest): boolean | Promise<boolean> {
-    const { place } = guest;
+  /** True if the connection is admitted: it has a place, or the store is down and `onStoreError` is `open`. */
+  #takesPlace(admission: Admission): boolean | Promise<boolean> {
+    const { place } = admission;
     const answer = this.#guard.ask(
       () => this.#store.acquire(place, this.limit),
       (late) => {
-        if (late && guest.gone) this.#store.release(place);
+        if (late && admission.isOver) this.#store.release(place);
       },
     );
     return answer instanceof Promise
@@ -104,8 +104,8 @@ export class ConnGate {
   }
 }
 
-/** A connection that asks to be let in. A store that answers late finds out whether it is still there. */
-interface Guest {
+/** The admission of one connection. If the store grants the place late, after the end, it is released at once. */
+interface Admission {
   readonly place: ConnPlace;
-  gone: boolean;
+  isOver: boolean;
 }

@@ -5,16 +5,16 @@ import { CONN_STORE_OPTIONS, ConnGate, type ConnStoreOptions } from './conn-gate
 import { atLeast, positive } from './plugin-options.js';
 
 export interface ConnLimitOptions extends ConnStoreOptions {
-  /** Connections at once, of the server or of all servers that share the store. Default 1024, rap's own. */
+  /** Connections at once, of the server or of all servers that share the store. Default 1024, as Python's rap. */
   maxConnections?: number | undefined;
   /**
-   * Time after an excess in which no new connection is let in, in milliseconds, also where there is a place again.
+   * Time after an excess in which no new connection is admitted, in milliseconds, even if there is a place again.
    * Default 0: only the excess is refused. (rap's `block_time`.)
    */
   blockTimeMs?: number | undefined;
   /** Time after which a shared store frees the places of a server that crashed, in milliseconds. Default 30,000. */
   leaseMs?: number | undefined;
-  /** What the limit is counted under in a shared store. Default `all`. */
+  /** Key of the limit in a shared store. Default `all`. */
   name?: string | undefined;
 }
 
@@ -27,8 +27,8 @@ const OPTIONS: Keys<ConnLimitOptions> = {
 };
 
 /**
- * Bounds the connections of a server, or of several that share a store. The excess gets CLOSE with rap's reason and is
- * gone; connections that are open stay.
+ * Limits the connections of a server, or of several that share a store. Excess connections get CLOSE with rap's reason and
+ * are closed; open ones stay.
  */
 export class ConnLimitMiddleware extends ConnectionMiddleware {
   readonly #gate: ConnGate;

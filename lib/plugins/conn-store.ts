@@ -2,7 +2,7 @@ import type { Clock } from '../protocol/clock.js';
 
 /** A place among the connections that share a limit. */
 export interface ConnPlace {
-  /** What the limit is shared under: one of the middleware, or one an address. */
+  /** Key of the limit: one for the middleware, or one for each address. */
   readonly key: string;
   /** Unique name of the connection. */
   readonly id: string;
@@ -10,7 +10,7 @@ export interface ConnPlace {
 
 export interface ConnLimit {
   readonly maxConnections: number;
-  /** Time after an excess in which nobody gets a place, in milliseconds. */
+  /** Time after an excess in which no places are given, in milliseconds. */
   readonly blockTimeMs: number;
   /** Time after which the places of a server that crashed are free, in milliseconds. For stores that outlive a server. */
   readonly leaseMs: number;
@@ -18,11 +18,11 @@ export interface ConnLimit {
 
 /** Counts connections. The one in memory counts those of its server; a shared one counts those of many. */
 export interface ConnStore {
-  /** Takes a place; false where there is none. A shared store may be down: then it rejects. */
+  /** Takes a place; false if there is none. Rejects if a shared store is down. */
   acquire(place: ConnPlace, limit: ConnLimit): boolean | Promise<boolean>;
-  /** Takes a place whatever the limit says, for a connection that was let in while the store was down. */
+  /** Takes a place regardless of the limit, for a connection that was admitted while the store was down. */
   hold?(place: ConnPlace, limit: ConnLimit): void;
-  /** Gives the place back. Never throws. */
+  /** Releases the place. Never throws. */
   release(place: ConnPlace): void;
   /** Resolves when what was released is known to the other servers, or cannot be made known. */
   flush?(): Promise<void>;
@@ -62,7 +62,7 @@ export class MemoryConnStore implements ConnStore {
 
   #block(key: string, blockTimeMs: number): void {
     this.#blockedUntil.set(key, this.clock.now() + blockTimeMs);
-    // an address that never comes back must not stay in memory
+    // an address that never connects again must not stay in memory
     this.clock.after(blockTimeMs, () => this.#isBlocked(key));
   }
 }

@@ -15,36 +15,37 @@ import { PythonKey, type PythonKeyOptions } from '../rpc/crypto/python-key.js';
 import { PythonSecurity } from '../rpc/crypto/python-security.js';
 import { RapProcessor } from '../pipeline/api.js';
 import { type ConnectionSecurity, SECURITY } from '../rpc/connection/security.js';
+import { isObject } from '../protocol/values/unknown.js';
 
-/** `aead`: authenticated, between peers of this project. `rap-cbc`: what Python's rap speaks, which protects nothing. */
+/** `aead`: authenticated, between peers of this project. `rap-cbc`: the mode of Python's rap, which protects nothing. */
 export type CryptoMode = 'aead' | 'rap-cbc';
 
-/** What holds on either side. Times are milliseconds. */
+/** Options of both sides. Times are in milliseconds. */
 export interface CryptoOptions {
   /** Default `aead`. Never changed by what the other side offers. */
   mode?: CryptoMode | undefined;
-  /** `aead`: the suites that may be used, the preferred one first; a server's order decides. Default: both. */
+  /** `aead`: the suites that may be used, in order of preference; the server's order decides. Default: both. */
   suites?: readonly AeadSuite[] | undefined;
   /**
-   * `aead`: what this side is called, such as the service that the process belongs to. Sides of one name refuse each other, so that
-   * nobody can lead a connection of a process back to itself. Default: none.
+   * `aead`: the name of this side, such as its service. Sides of the same name refuse each other, so that an attacker cannot
+   * lead a connection of a process back to itself. Default: none.
    */
   name?: string | undefined;
-  /** `aead`: a connection makes room for a new one after so many frames in one direction. Default 2^31, and no more. */
+  /** `aead`: a connection is replaced by a new one after this many frames in one direction. Default, and maximum: 2^31. */
   rekeyAfterFrames?: number | undefined;
-  /** `aead`: the same after so many bytes. Default 2^36 (64 GiB), and no more: far below what AES-GCM allows for one key. */
+  /** `aead`: the same after this many bytes. Default, and maximum: 2^36 (64 GiB), far below what AES-GCM allows for one key. */
   rekeyAfterBytes?: number | undefined;
-  /** `rap-cbc`: how far the timestamp of a message may be off, into the past and into the future. Default 60,000, rap's own. */
+  /** `rap-cbc`: how far the timestamp of a message may be off, into the past and into the future. Default 60,000, as Python's rap. */
   timeoutMs?: number | undefined;
-  /** `rap-cbc`: how long a nonce is remembered beyond that. Default 120,000, rap's own; never less than `timeoutMs`. */
+  /** `rap-cbc`: how long a nonce is remembered beyond that. Default 120,000, as Python's rap; never less than `timeoutMs`. */
   nonceTimeoutMs?: number | undefined;
-  /** `rap-cbc`: how often old nonces are cleared away, as rap's client has it. Default 10,000. */
+  /** `rap-cbc`: how often old nonces are dropped. Default 10,000, as Python's client. */
   intervalMs?: number | undefined;
   /** `rap-cbc`: Unix time in milliseconds. Default `Date.now`. */
   now?: (() => number) | undefined;
 }
 
-/** On a server. */
+/** Options of a server. */
 export interface CryptoServerOptions extends CryptoOptions {
   /** The keys of clients by their ids. Several: one for each client, or the old and the new one while they change. */
   keys: Readonly<Record<string, Secret>>;
@@ -52,11 +53,11 @@ export interface CryptoServerOptions extends CryptoOptions {
   required?: boolean | undefined;
 }
 
-/** On a client, which never speaks to a server without the key. */
+/** Options of a client, which refuses a server without the key. */
 export interface CryptoClientOptions extends CryptoOptions {
   keyId: string;
   key: Secret;
-  /** `aead`: what the server must be called (its `name`). Default: any that has the key. */
+  /** `aead`: the required `name` of the server. Default: any server that has the key. */
   serverName?: string | undefined;
 }
 
@@ -84,13 +85,13 @@ const OPTIONS = new Set([
 ]);
 
 /**
- * Encrypts what a connection carries. It stands among the `processors` of a server and of its clients, one on each:
+ * Encrypts a connection. Add one to the `processors` of the server and of each client:
  *
  *     new RapServer({ processors: [new CryptoProcessor({ keys: { demo_id: secret } })] });
  *     new RapClient({ processors: [new CryptoProcessor({ keyId: 'demo_id', key: secret })] });
  *
- * A key is the text that `CryptoProcessor.generateKey()` makes, or at least 32 random bytes, as such or as hex. In mode
- * `rap-cbc` it is 16 bytes or characters. Where it can be had, TLS 1.3 with client certificates is the better choice.
+ * A key is the text that `CryptoProcessor.generateKey()` makes, or at least 32 random bytes, raw or as hex. In mode
+ * `rap-cbc` it is 16 bytes or characters. If possible, use TLS 1.3 with client certificates instead.
  */
 export class CryptoProcessor extends RapProcessor {
   readonly mode: CryptoMode;
@@ -118,7 +119,7 @@ export class CryptoProcessor extends RapProcessor {
     } as const;
     this.mode = mode;
     if (mode === 'aead') {
-      const keys = new KeyRing(() => randomBytes(32)); // a new one each time: nobody can ever hold it
+      const keys = new KeyRing(() => randomBytes(32)); // a new one each time: nobody can know it
       const limits = { frames: numbers.rekeyAfterFrames, bytes: numbers.rekeyAfterBytes };
       const { name } = options;
       const serverName = 'keys' in options ? undefined : options.serverName;
@@ -148,7 +149,7 @@ export class CryptoProcessor extends RapProcessor {
   }
 
   /**
-   * Adds a key, or puts another in the place of one. It holds for new connections; a client uses the key that was added last.
+   * Adds or replaces a key. It applies to new connections; a client uses the key that was added last.
    *
    * @throws as the constructor
    */
@@ -156,7 +157,7 @@ export class CryptoProcessor extends RapProcessor {
     this.#keys.add(checkKeyId(id), secret);
   }
 
-  /** Takes a key away: new connections cannot use it, those that are open go on. False where there was none. */
+  /** Removes a key: new connections cannot use it, open ones go on. @returns false if there was none */
   removeKey(id: string): boolean {
     if (this[SECURITY].side === 'client' && id === this.#keys.current) {
       throw new RangeError(`the key '${id}' is the one that this client uses: add another first`);
@@ -164,7 +165,7 @@ export class CryptoProcessor extends RapProcessor {
     return this.#keys.delete(id);
   }
 
-  /** What was secured and what was refused since the start. */
+  /** Counters of accepted and refused connections and frames since the start. */
   stats(): Readonly<CryptoStats> {
     return { ...this.#stats };
   }
@@ -190,7 +191,7 @@ function pythonKeyOptions(
   { timeoutMs, nonceTimeoutMs, intervalMs }: Record<keyof typeof NUMBERS, number>,
   now: () => number,
 ): PythonKeyOptions {
-  // by its beginning, a nonce of this side is known without remembering it
+  // by its prefix, a nonce of this side is recognised without storing it
   const prefix = randomBytes(8).toString('hex');
   let count = 0;
   return {
@@ -203,7 +204,7 @@ function pythonKeyOptions(
   };
 }
 
-/** Checks what TypeScript cannot, for whoever does without it. Returns the numbers with their defaults. */
+/** Checks options at run time, for callers without TypeScript. @returns the numbers with their defaults */
 function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof typeof NUMBERS, number> {
   const given = options as unknown as Record<string, unknown>;
   for (const name of Object.keys(given)) {
@@ -216,7 +217,7 @@ function check(options: CryptoServerOptions | CryptoClientOptions): Record<keyof
   if ((keys === undefined) === (keyId === undefined)) {
     throw new TypeError('CryptoProcessor: a server has keys, a client has keyId and key');
   }
-  if (keys !== undefined && (typeof keys !== 'object' || keys === null)) {
+  if (keys !== undefined && !isObject(keys)) {
     throw new TypeError('CryptoProcessor: keys is an object of ids and keys');
   }
   if (required !== undefined && keys === undefined) {

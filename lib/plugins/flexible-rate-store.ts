@@ -1,19 +1,19 @@
 import type { Rate, RateStore } from './rate-store.js';
 
-/** What is used of a limiter of `rate-limiter-flexible`. */
+/** The part of a limiter of `rate-limiter-flexible` that is used. */
 export interface FlexibleLimiter {
-  /** Resolves where there are points left; rejects with `{ msBeforeNext }` where not, with an Error where the store fails. */
+  /** Resolves if there are points left; rejects with `{ msBeforeNext }` if not, and with an Error if the store fails. */
   consume(key: string): Promise<unknown>;
 }
 
 /**
  * Counts requests with limiters of `rate-limiter-flexible`, on any of its stores. It counts in fixed windows, so twice the
- * points may pass around the end of one.
+ * points may be used around the end of a window.
  */
 export class FlexibleRateStore implements RateStore {
   readonly #limiters = new Map<string, FlexibleLimiter | Promise<FlexibleLimiter>>();
 
-  /** @param limiterOf a limiter for all rules, or a function that makes one for each; the rule's rate is up to it. */
+  /** @param limiterOf a limiter for all rules, or a function that makes one for each and applies the rule's rate. */
   constructor(
     private readonly limiterOf:
       FlexibleLimiter | ((rate: Rate) => FlexibleLimiter | Promise<FlexibleLimiter>),
@@ -37,7 +37,7 @@ export class FlexibleRateStore implements RateStore {
     if (known) return known;
     const limiter = this.limiterOf(rate);
     this.#limiters.set(rate.name, limiter);
-    // one that could not be made is tried again
+    // a limiter that could not be made is tried again
     if (limiter instanceof Promise) limiter.catch(() => this.#limiters.delete(rate.name));
     return limiter;
   }

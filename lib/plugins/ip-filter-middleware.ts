@@ -14,17 +14,17 @@ import { SharedLists } from './shared-lists.js';
 export type IpEntries = string | readonly string[];
 
 export interface IpFilterOptions {
-  /** Addresses and CIDR ranges that may connect; nobody else may, and `block` is off. Empty or none: everybody may. */
+  /** Addresses and CIDR ranges that may connect: no others may, and `block` is ignored. Empty or missing: all may connect. */
   allow?: readonly string[] | undefined;
   /** Addresses and CIDR ranges that may not connect. */
   block?: readonly string[] | undefined;
-  /** Lists that servers share, beside the own ones: `RedisIpListStore` of `nestjs-rap/redis`. */
+  /** Lists that servers share, in addition to these: `RedisIpListStore` of `nestjs-rap/redis`. */
   store?: IpListStore | undefined;
-  /** How often the shared lists are looked at for changes, in milliseconds. Default 1000. */
+  /** How often the shared lists are polled for changes, in milliseconds. Default 1000. */
   pollMs?: number | undefined;
   /**
-   * Until the shared lists were read for the first time: nobody is let in (`closed`, the default), or the own lists
-   * decide (`open`). Once they were read, the last ones known hold for as long as the store is down.
+   * Until the shared lists were read for the first time: no connection is admitted (`closed`, the default), or the lists of
+   * this server decide (`open`). After that, the last known lists apply while the store is down.
    */
   onStoreError?: OnStoreError | undefined;
   /** Time for an answer of the store, in milliseconds. Default 500. */
@@ -44,8 +44,8 @@ const OPTIONS: Keys<IpFilterOptions> = {
 };
 
 /**
- * Decides by its address who may connect. Others get CLOSE with rap's reason and are gone. The lists may be changed at
- * any time; a change is for connections to come, those that are open stay. Unix sockets have no address and pass.
+ * Admits connections by their address. Others get CLOSE with rap's reason and are closed. The lists may be changed at any
+ * time; a change applies to new connections, open ones stay. Unix sockets have no address and are admitted.
  */
 export class IpFilterMiddleware extends ConnectionMiddleware {
   readonly #own: Readonly<Record<keyof IpLists, IpList>>;
@@ -70,7 +70,7 @@ export class IpFilterMiddleware extends ConnectionMiddleware {
     this.#shared = store && new SharedLists(store, shared);
   }
 
-  /** What holds on this server now: its own lists and the shared ones. */
+  /** The lists that apply on this server now: its own and the shared ones. */
   get lists(): IpLists {
     return { allow: this.#entries('allow'), block: this.#entries('block') };
   }
@@ -80,22 +80,22 @@ export class IpFilterMiddleware extends ConnectionMiddleware {
     connection.close(CloseReason.NotAllowed);
   }
 
-  /** Lets addresses connect: puts them on the allow list, and takes them off the block list. */
+  /** Allows addresses: adds them to the allow list, and removes them from the block list. */
   allow(entries: IpEntries): Promise<void> {
     return this.#edit(entries, { add: 'allow', remove: 'block' });
   }
 
-  /** Keeps addresses out: puts them on the block list, and takes them off the allow list. */
+  /** Blocks addresses: adds them to the block list, and removes them from the allow list. */
   block(entries: IpEntries): Promise<void> {
     return this.#edit(entries, { add: 'block', remove: 'allow' });
   }
 
-  /** Takes entries off the allow list. With the last one the list is off, and everybody may connect whom `block` does not keep out. */
+  /** Removes entries from the allow list. Without entries it is off, and all that `block` does not list may connect. */
   removeAllowed(entries: IpEntries): Promise<void> {
     return this.#edit(entries, { remove: 'allow' });
   }
 
-  /** Takes entries off the block list. */
+  /** Removes entries from the block list. */
   removeBlocked(entries: IpEntries): Promise<void> {
     return this.#edit(entries, { remove: 'block' });
   }
@@ -114,14 +114,14 @@ export class IpFilterMiddleware extends ConnectionMiddleware {
     const shared = this.#shared?.lists;
     if (this.#shared && !shared && !this.#letsThrough) return false;
     const address = parseAddress(peer.address);
-    if (!address) return false; // gone already
+    if (!address) return false; // closed already
     if (own.allow.size + (shared?.allow.size ?? 0) > 0) {
       return own.allow.has(address) || (shared?.allow.has(address) ?? false);
     }
     return !own.block.has(address) && !shared?.block.has(address);
   }
 
-  /** @throws RangeError for a malformed entry, Error where the shared lists cannot be changed. Nothing has changed then. */
+  /** @throws RangeError for a malformed entry, Error if the shared lists cannot be changed. Nothing has changed then. */
   async #edit(
     given: IpEntries,
     { add, remove }: { add?: keyof IpLists; remove: keyof IpLists },

@@ -11,18 +11,18 @@ export interface IpListEdit {
   readonly remove: readonly string[];
 }
 
-/** The lists as a store had them. */
+/** The lists that a store returned. */
 export interface LoadedIpLists extends IpLists {
-  /** Another one after each change. */
+  /** A new one after each change. */
   readonly version: string;
 }
 
-/** Lists that several servers share. Each method rejects where the store is down. */
+/** Lists that several servers share. Each method rejects if the store is down. */
 export interface IpListStore {
   /**
    * The lists, or `unchanged`.
    *
-   * @param known what was loaded last. A store that has lost its data gets it back from this.
+   * @param known what was loaded last. A store that has lost its data is restored from it.
    */
   load(known: LoadedIpLists | undefined): Promise<LoadedIpLists | 'unchanged'>;
   /**

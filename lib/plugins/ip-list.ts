@@ -1,8 +1,8 @@
 import { type IpAddress, type IpRange, parseRange } from './ip-range.js';
 
 /**
- * A list of addresses and CIDR ranges, of any size: a look-up is a binary search. (Node's `net.BlockList` looks at each
- * of its rules, 60 to 280 us for 10,000, and cannot forget one.)
+ * A list of addresses and CIDR ranges, of any size: a look-up is a binary search. (Node's `net.BlockList` tries each
+ * of its rules, 60 to 280 us for 10,000, and cannot remove one.)
  */
 export class IpList {
   /** By the text that was added. */
@@ -35,7 +35,7 @@ export class IpList {
     this.#sort();
   }
 
-  /** Forgets entries that cover the same addresses, however they were written. Others stay as they are. */
+  /** Removes entries that cover the same addresses, however they were written. Others stay as they are. */
   remove(entries: Iterable<string>): void {
     const gone = new Set(Array.from(entries, (entry) => keyOf(parseRange(entry))));
     for (const [entry, range] of this.#entries) if (gone.has(keyOf(range))) this.#entries.delete(entry);
@@ -46,7 +46,7 @@ export class IpList {
     return covers(this.#index[family], value);
   }
 
-  /** Now, and not with the next connection: that one would wait. */
+  /** Done now and not with the next connection, which would have to wait. */
   #sort(): void {
     const ranges = [...this.#entries.values()];
     this.#index = { 4: indexOf(ranges, 4), 6: indexOf(ranges, 6) };
@@ -59,7 +59,7 @@ export interface RangeIndex {
   readonly lasts: ArrayLike<bigint>;
 }
 
-/** Whether one of the ranges holds the value. */
+/** Whether one of the ranges contains the value. */
 export function covers({ firsts, lasts }: RangeIndex, value: bigint): boolean {
   let low = 0;
   let high = firsts.length;

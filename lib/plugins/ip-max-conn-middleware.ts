@@ -6,11 +6,11 @@ import { normalAddress } from './ip-range.js';
 import { atLeast, positive } from './plugin-options.js';
 
 export interface IpMaxConnOptions extends ConnStoreOptions {
-  /** Connections at once of one address. Default 128, rap's own. */
+  /** Connections at once of one address. Default 128, as Python's rap. */
   maxConnections?: number | undefined;
   /**
-   * Time after which a shared store forgets the connections of a server that crashed, in milliseconds. Default 180,000,
-   * rap's own. In memory nothing needs to be forgotten: connections are counted exactly.
+   * Time after which a shared store frees the places of a server that crashed, in milliseconds. Default 180,000, as Python's
+   * rap. Without effect in memory: there, connections are counted exactly.
    */
   timeoutMs?: number | undefined;
   /** Time after an excess in which the address gets no new connection, in milliseconds. Default 0: only the excess is refused. */
@@ -25,8 +25,8 @@ const OPTIONS: Keys<IpMaxConnOptions> = {
 };
 
 /**
- * Bounds the connections of each address. The excess gets CLOSE with rap's reason and is gone; connections that are
- * open stay. An IPv4 address counts as itself however it came. Unix sockets have no address and are not bound.
+ * Limits the connections of each address. Excess connections get CLOSE with rap's reason and are closed; open ones stay. An
+ * IPv4 address that came as IPv6 counts as itself. Unix sockets have no address and are not limited.
  */
 export class IpMaxConnMiddleware extends ConnectionMiddleware {
   readonly #gate: ConnGate;

@@ -4,7 +4,7 @@ export interface IpAddress {
   readonly value: bigint;
 }
 
-/** Neighbouring addresses, both ends included. */
+/** Consecutive addresses, both ends included. */
 export interface IpRange {
   readonly family: 4 | 6;
   readonly first: bigint;
@@ -16,7 +16,7 @@ const BITS = { 4: 32, 6: 128 } as const;
 const MAPPED = 0xffffn;
 const MAPPED_BITS = 96;
 
-/** Reads an address; `undefined` where the text is none. A zone (`fe80::1%eth0`) is left out. */
+/** Reads an address; `undefined` if the text is not one. A zone (`fe80::1%eth0`) is left out. */
 export function parseAddress(text: string): IpAddress | undefined {
   const parsed = parseLiteral(text.replace(/%.*$/s, ''));
   if (parsed?.family === 6 && parsed.value >> 32n === MAPPED) {
@@ -25,21 +25,21 @@ export function parseAddress(text: string): IpAddress | undefined {
   return parsed;
 }
 
-/** One text for each address, however it came; a text that is none stays as it is. */
+/** The same text for all forms of an address; a text that is not an address stays as it is. */
 export function normalAddress(text: string): string {
   const parsed = parseAddress(text);
-  return parsed ? textOf(parsed) : text;
+  return parsed ? addressText(parsed) : text;
 }
 
-/** One text for each range, however it was written. @throws RangeError as {@link parseRange} */
+/** The same text for all forms of a range. @throws RangeError as {@link parseRange} */
 export function normalRange(text: string): string {
   const { family, first, last } = parseRange(text);
-  const address = textOf({ family, value: first });
+  const address = addressText({ family, value: first });
   const hostBits = (last - first + 1n).toString(2).length - 1;
   return hostBits === 0 ? address : `${address}/${BITS[family] - hostBits}`;
 }
 
-function textOf({ family, value }: IpAddress): string {
+function addressText({ family, value }: IpAddress): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 0xffn).join('.');
   const groups = value
     .toString(16)
@@ -54,11 +54,11 @@ function textOf({ family, value }: IpAddress): string {
  * @throws RangeError that says what is wrong with the text.
  */
 export function parseRange(text: unknown): IpRange {
-  if (typeof text !== 'string') throw new RangeError(`${typeof text} is no address or CIDR range`);
+  if (typeof text !== 'string') throw new RangeError(`${typeof text} is not an address or CIDR range`);
   const shown = JSON.stringify(text.slice(0, 64));
   const [address = '', prefixText, ...rest] = text.split('/');
   const parsed = parseLiteral(address);
-  if (!parsed || rest.length > 0) throw new RangeError(`${shown} is no IP address or CIDR range`);
+  if (!parsed || rest.length > 0) throw new RangeError(`${shown} is not an IP address or CIDR range`);
   const bits = BITS[parsed.family];
   if (prefixText !== undefined && !(/^(0|[1-9]\d{0,2})$/.test(prefixText) && Number(prefixText) <= bits)) {
     throw new RangeError(`${shown}: the prefix must be a number from 0 to ${bits}`);
@@ -77,7 +77,7 @@ function unmapped(range: IpRange, prefix: number): IpRange {
   return { family: 4, first: range.first & 0xffff_ffffn, last: range.last & 0xffff_ffffn };
 }
 
-/** As it is written: a mapped address stays IPv6. */
+/** As written: a mapped address stays IPv6. */
 function parseLiteral(text: string): IpAddress | undefined {
   if (text.includes(':')) {
     const value = parseIPv6(text);
@@ -92,7 +92,7 @@ function parseIPv4(text: string): number | undefined {
   if (parts.length !== 4) return undefined;
   let value = 0;
   for (const part of parts) {
-    // no leading zeros: some take them for octal
+    // no leading zeros: some parsers read them as octal
     if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
     value = value * 256 + Number(part);
   }

@@ -17,22 +17,22 @@ import { MemoryRateStore, type Rate, type RateStore } from './rate-store.js';
 import { STORE_REST_MS, StoreGuard } from './store-guard.js';
 
 /**
- * What a request is counted under: a key, such as the caller's address; `undefined` where the rule is not about it and
- * the next one decides; `false` where it is not limited at all.
+ * Key that a request is counted under, such as the caller's address; `undefined` if the rule does not apply and the next one
+ * decides; `false` if the request is not limited at all.
  */
 export type RateKey = (request: RapRequest, context: ProcessorContext) => string | undefined | false;
 
 export interface RateLimitRule {
   key: RateKey;
-  /** Requests a second in the long run. Default: that of the options. */
+  /** Requests per second on average. Default: that of the options. */
   rate?: number | undefined;
   /** Requests at once. Default: that of the options, else the rate, at least 1. */
   burst?: number | undefined;
-  /** Time after an excess in which the key gets nothing, in milliseconds. Default: that of the options, else 0. */
+  /** Time after an excess in which all requests of the key are refused, in milliseconds. Default: that of the options, else 0. */
   blockTimeMs?: number | undefined;
   /** Count each message of a channel that the client sends, not only its opening. Default false. */
   everyMessage?: boolean | undefined;
-  /** Tells its keys from those of other rules in a shared store. Default: its place in the list. */
+  /** Separates its keys from those of other rules in a shared store. Default: its index in the list. */
   name?: string | undefined;
 }
 
@@ -46,15 +46,15 @@ const RULE: Keys<RateLimitRule> = {
 };
 
 export interface RateLimitOptions {
-  /** The first rule that has a key for a request counts it. One that no rule is about is not limited. */
+  /** The first rule that has a key for a request counts it. A request that no rule applies to is not limited. */
   rules: readonly (RateLimitRule | RateKey)[];
-  /** For rules that say nothing of it. Default 100 a second. */
+  /** For rules without one. Default 100 per second. */
   rate?: number | undefined;
   burst?: number | undefined;
   blockTimeMs?: number | undefined;
-  /** Where requests are counted. Default: in this process. `RedisRateStore` of `nestjs-rap/redis` is shared by servers. */
+  /** Counts requests. Default: in this process. `RedisRateStore` of `nestjs-rap/redis` is shared by servers. */
   store?: RateStore | undefined;
-  /** Keys that are kept in memory; those used last. Default 10,000. */
+  /** Most keys that are kept in memory: those used last. Default 10,000. */
   maxKeys?: number | undefined;
   /** While the store cannot be reached: every request goes on (`open`, the default), or none (`closed`). */
   onStoreError?: OnStoreError | undefined;
@@ -79,12 +79,12 @@ const OPTIONS: Keys<RateLimitOptions> = {
 interface Rule extends Rate {
   readonly key: RateKey;
   readonly everyMessage: boolean;
-  /** Its place among the options. */
-  readonly where: string;
+  /** What its keys come from: the path of `key` in the options. */
+  readonly origin: string;
 }
 
 /**
- * Bounds how often callers may call. The excess is answered with `TooManyRequestsError` (429) and
+ * Limits the rate of requests. The excess is answered with `TooManyRequestsError` (429) and
  * `details: { retryAfterMs }`, and never reaches the handler; an excess event is dropped. A channel or stream counts once.
  */
 export class RateLimitProcessor extends RapProcessor {
@@ -131,7 +131,7 @@ export class RateLimitProcessor extends RapProcessor {
   }
 
   #count(rule: Rule, key: unknown): void | Promise<void> {
-    const bounded = boundedKey(rule.where, key);
+    const bounded = boundedKey(rule.origin, key);
     const answer = this.#guard.ask(() => this.#store.take(rule, bounded));
     if (answer instanceof Promise) return answer.then((waitMs) => this.#decide(waitMs));
     return this.#decide(answer);
@@ -140,7 +140,7 @@ export class RateLimitProcessor extends RapProcessor {
   #decide(waitMs: number | undefined): void {
     if (waitMs === undefined ? this.#letsThrough : waitMs <= 0) return;
     const message = waitMs === undefined ? 'The rate limit cannot be read' : 'Too many requests';
-    // what floating point adds is no time to wait
+    // rounding errors of floating point are not a time to wait
     const retryAfterMs = Math.max(1, Math.ceil((waitMs ?? STORE_REST_MS) - 1e-6));
     throw new TooManyRequestsError(message, { details: { retryAfterMs } });
   }
@@ -154,7 +154,7 @@ function ruleOf(given: RateLimitRule | RateKey, index: number, defaults: RateLim
   const rate = positive(of('rate'), rule.rate ?? defaults.rate ?? 100);
   return {
     key: rule.key,
-    where: of('key'),
+    origin: of('key'),
     name: rule.name ?? String(index),
     rate,
     burst: atLeast(1, of('burst'), rule.burst ?? defaults.burst ?? Math.max(1, rate)),

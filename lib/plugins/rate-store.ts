@@ -1,22 +1,22 @@
 import type { Clock } from '../protocol/clock.js';
 
-/** How often something may happen. */
+/** The rate that a rule allows. */
 export interface Rate {
-  /** Name of the rule: its keys are apart from those of other rules. */
+  /** Name of the rule: rules do not share keys. */
   readonly name: string;
-  /** Requests a second in the long run. */
+  /** Requests per second on average. */
   readonly rate: number;
   /** Requests at once. */
   readonly burst: number;
-  /** Time after an excess in which the key gets nothing, in milliseconds. */
+  /** Time after an excess in which all requests of the key are refused, in milliseconds. */
   readonly blockTimeMs: number;
 }
 
-/** Counts requests. A shared store rejects where it is down. */
+/** Counts requests. A shared store rejects if it is down. */
 export interface RateStore {
-  /** Counts one request of the key: 0 where it may go on, else the time to wait in milliseconds. */
+  /** Counts one request of the key. @returns 0 if it may go on, else the time to wait in milliseconds */
   take(rate: Rate, key: string): number | Promise<number>;
-  /** Before the server listens. A throw aborts its start: for what is wrong for good, not for a store that is down. */
+  /** Called before the server listens. A throw aborts its start: only for permanent errors, not if the store is down. */
   onServerStart?(): Promise<void>;
 }
 
@@ -26,7 +26,7 @@ interface Bucket {
   blockedUntil: number;
 }
 
-/** Token buckets in this process: so many at most, those that were used last. */
+/** Token buckets in this process, limited in number: those used last are kept. */
 export class MemoryRateStore implements RateStore {
   /** In the order of their last use. */
   readonly #buckets = new Map<string, Bucket>();

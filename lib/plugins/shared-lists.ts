@@ -11,7 +11,7 @@ export interface SharedListsOptions {
   readonly log: (message: string) => void;
 }
 
-/** This server's copy of lists that servers share: asks the store for changes while it is started. */
+/** This server's copy of lists that servers share: polls the store for changes while it is started. */
 export class SharedLists {
   readonly #guard: StoreGuard;
   #loaded: LoadedIpLists | undefined;
@@ -26,12 +26,12 @@ export class SharedLists {
     this.#guard = new StoreGuard(options);
   }
 
-  /** The last ones known; `undefined` before they were read for the first time. */
+  /** The last known lists; `undefined` before they were read for the first time. */
   get lists(): Readonly<Record<keyof IpLists, IpList>> | undefined {
     return this.#lists;
   }
 
-  /** Reads the lists, and goes on looking for changes. Does not fail where the store is down. */
+  /** Reads the lists, and polls for changes from then on. Does not fail if the store is down. */
   async start(): Promise<void> {
     this.#users += 1;
     if (this.#users > 1) return;
@@ -44,12 +44,12 @@ export class SharedLists {
     if (this.#users === 0) this.#timer?.cancel();
   }
 
-  /** Reads the lists where they have changed. */
+  /** Reads the lists if they have changed. */
   async refresh(): Promise<void> {
     await this.#guard.ask(async () => {
       const loaded = await this.store.load(this.#loaded);
       if (loaded === 'unchanged') return true;
-      // a malformed entry fails here: then the last lists known go on, and the log says which it is
+      // a malformed entry fails here: then the last known lists stay in use, and the log names the entry
       const { allow, block } = this.#lists ?? {};
       this.#lists = { allow: new IpList(loaded.allow, allow), block: new IpList(loaded.block, block) };
       this.#loaded = loaded;
@@ -57,7 +57,7 @@ export class SharedLists {
     });
   }
 
-  /** @throws Error where the store does not say in time that the change is made; it may be made all the same. */
+  /** @throws Error if the store does not confirm the change in time; it may be made nevertheless. */
   async edit(edits: readonly IpListEdit[]): Promise<void> {
     const done = await this.#guard.insist(async () => {
       await this.store.edit(edits, this.#loaded);
@@ -69,7 +69,7 @@ export class SharedLists {
 
   #poll(): void {
     if (this.#users === 0) return;
-    this.#timer?.cancel(); // one after a stop and a start while the store was asked
+    this.#timer?.cancel(); // set by a stop and a start during the request
     this.#timer = this.options.clock.after(this.options.pollMs, () => {
       void this.refresh().then(() => this.#poll());
     });

@@ -4,9 +4,9 @@ export interface StoreGuardOptions {
   /** Time for an answer of the store, in milliseconds. */
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** What holds while the store is down, for the log. */
+  /** What applies while the store is down, for the log. */
   readonly meanwhile: () => string;
-  /** Told when the store is lost, and when it is back: once each. */
+  /** Called once when the store is lost, and once when it is back. */
   readonly log: (message: string) => void;
 }
 
@@ -14,20 +14,20 @@ export interface StoreGuardOptions {
 export const STORE_REST_MS = 1000;
 
 /**
- * Stands before a store that may be down: bounds the time of each command, and asks a store that is down once a second,
- * so that nothing else waits for it.
+ * Guards a store that may be down: limits the time of each command, and tries a store that is down once a second, so that
+ * nothing else waits for it.
  */
 export class StoreGuard {
-  /** Moment from which the store may be asked again; `undefined` where it is up. */
+  /** Time from which the store may be asked again; `undefined` while it is up. */
   #restsUntil: number | undefined;
 
   constructor(private readonly options: StoreGuardOptions) {}
 
   /**
-   * What the store says, or `undefined` where it says nothing in time; never rejects. A store in memory answers at once,
+   * The answer of the store, or `undefined` if there is none in time; never rejects. A store in memory answers at once,
    * without a promise.
    *
-   * @param late gets what the store says after that.
+   * @param late called with an answer after that
    */
   ask<T extends boolean | number>(
     command: () => T | Promise<T>,
@@ -35,12 +35,12 @@ export class StoreGuard {
   ): T | undefined | Promise<T | undefined> {
     if (this.#restsUntil !== undefined) {
       if (this.options.clock.now() < this.#restsUntil) return undefined;
-      this.#restsUntil = Infinity; // this one finds out; others do not wait with it
+      this.#restsUntil = Infinity; // this request tests the store; others do not wait for it
     }
     return this.insist(command, late);
   }
 
-  /** As `ask`, also of a store that was down just now. */
+  /** As `ask`, but also asks a store that was down just now. */
   insist<T extends boolean | number>(
     command: () => T | Promise<T>,
     late?: (value: T) => void,

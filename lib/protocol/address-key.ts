@@ -19,7 +19,7 @@ function network(address: string): string {
   return [...before, ...Array<string>(left).fill('0'), ...behind].slice(0, 4).join(':');
 }
 
-/** Groups without leading zeros; an IPv4 address at the end stands for two, which are not looked at. */
+/** Groups without leading zeros; an IPv4 address at the end stands for two, which are not read. */
 function groupsOf(part: string): string[] {
   if (part === '') return [];
   return part.split(':').flatMap((group) => {

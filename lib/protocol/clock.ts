@@ -7,8 +7,8 @@ export interface Clock {
 }
 
 export interface Timer {
-  /** Stops the timer; nothing happens where it has fired. */
+  /** Stops the timer; does nothing if it has fired. */
   cancel(): void;
-  /** Whether the process must live until it fires: somebody waits for that. */
+  /** Whether the process must live until it fires: a caller waits for that. */
   hold(isAwaited: boolean): void;
 }

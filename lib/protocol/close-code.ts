@@ -1,7 +1,7 @@
 import { CloseReason } from './event.js';
 import { CRYPTO_ERROR } from './frame-seal.js';
 
-/** Numbers of the reasons that CLOSE gives: `close_code` in its header. Below 100 the connection's own, above it faults of the peer's frames. */
+/** Numbers of the reasons that CLOSE gives: `close_code` in its header. Below 100: the connection itself; from 100 on: faults in the peer's frames. */
 export const CLOSE_CODES: ReadonlyMap<string, number> = new Map<string, number>([
   [CloseReason.Shutdown, 1],
   [CloseReason.IdleTimeout, 2],

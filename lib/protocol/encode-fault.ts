@@ -1,8 +1,9 @@
 import { Fault } from './fault.js';
 import type { SendLimits } from './limits.js';
 import { Status } from './status.js';
+import { isObject } from './values/unknown.js';
 
-/** Steps of the path to what cannot be sent, and its length. */
+/** Limits of the path to a value that cannot be sent. */
 const MAX_STEPS = 8;
 const MAX_PATH_CHARS = 200;
 
@@ -29,7 +30,7 @@ export function tooDeep(): RangeError {
   return new RangeError('nested too deep, or circular');
 }
 
-/** `instanceof` asks the prototype, which a hostile proxy answers with an error. */
+/** `instanceof` reads the prototype, at which a hostile proxy may throw. */
 export function isFault(error: unknown): error is Fault {
   try {
     return error instanceof Fault;
@@ -38,12 +39,12 @@ export function isFault(error: unknown): error is Fault {
   }
 }
 
-/** What could not be encoded. */
+/** A value that could not be encoded. */
 export interface Unencodable {
   /** `header` or `body` */
   readonly what: string;
   readonly value: unknown;
-  /** Whether a part can be encoded, so many levels below `value`. */
+  /** Whether a part can be encoded that lies `level` levels below `value`. */
   readonly encodes: (part: unknown, level: number) => boolean;
 }
 
@@ -57,7 +58,7 @@ export function explain(error: unknown, { what, value, encodes }: Unencodable): 
   });
 }
 
-/** What was thrown may be anything, and throw again when it is looked at. */
+/** What was thrown may be anything, and reading it may throw again. */
 function reasonOf(error: unknown): string {
   try {
     const message: unknown = error instanceof Error ? error.message : undefined;
@@ -81,9 +82,9 @@ function locate(value: unknown, encodes: Unencodable['encodes']): string {
 
 function entriesOf(value: unknown): [string | number, unknown][] {
   try {
-    if (typeof value !== 'object' || value === null) return [];
+    if (!isObject(value)) return [];
     return Array.isArray(value) ? value.map((item, i) => [i, item]) : Object.entries(value);
   } catch {
-    return []; // a getter or a proxy throws: this object is the place
+    return []; // a getter or a proxy throws: the path ends at this object
   }
 }

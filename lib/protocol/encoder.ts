@@ -7,6 +7,7 @@ import { DEFAULT_FRAME_LIMITS, type FrameLimits, type SendLimits } from './limit
 import { EncodedBody } from './held-body.js';
 import { Snapshot, snapshotOf } from './snapshot.js';
 import { ValueWriter } from './value-writer.js';
+import { isObject } from './values/unknown.js';
 
 /**
  * Writes frames as msgpack, smallest form first. Any rap peer reads them: extension types go only to one that offered `values`,
@@ -30,15 +31,15 @@ import { ValueWriter } from './value-writer.js';
 export class Encoder extends ValueWriter implements EncodedFrame {
   size = 0;
 
-  /** Where the body begins, counted from the frame. */
+  /** Offset of the body, from the start of the frame. */
   #bodyOffset = 0;
 
   /**
-   * Writes one frame after the last one. What the peer's scanner would refuse is refused here, where it harms one call
+   * Writes one frame after the last one. What the peer's scanner would refuse is refused here: then it fails one call,
    * and not the connection.
    *
    * @returns itself as {@link EncodedFrame}, valid until the next frame.
-   * @throws {@link Fault} where the frame is too large, nested too deep or circular, or holds a value that msgpack has
+   * @throws {@link Fault} if the frame is too large, nested too deep or circular, or holds a value that msgpack has
    * no form for. Nothing is written then.
    */
   frame(
@@ -52,7 +53,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
   ): EncodedFrame {
     this.#begin(limits);
     this.values = values;
-    // what is sealed at once need not be copied before
+    // a body that is sealed at once need not be copied first
     this.copying = !seals;
     this.place();
     try {
@@ -70,7 +71,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
       } else this.#header(header);
       this.maxDepth = limits.maxDepth - 1;
       this.#bodyOffset = this.end - this.start;
-      // a body that is missing is nil to any peer
+      // a missing body is nil for every peer
       this.value(body === undefined ? null : body);
       this.size = this.end - this.start + this.spliced;
       if (this.size > limits.maxFrameBytes) throw tooLarge(limits);
@@ -87,7 +88,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
   /**
    * Seals the frame that was written last: the sealed body takes the place of the plain one.
    *
-   * @throws {@link Fault} where it is too large then; nothing is written, and nothing was sealed.
+   * @throws {@link Fault} if it is too large then; nothing is written, and nothing was sealed.
    */
   seal(seal: FrameSeal, limits: SendLimits): EncodedFrame {
     const bodyStart = this.start + this.#bodyOffset;
@@ -111,7 +112,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     }
   }
 
-  /** Encodes a header ahead. @throws {@link Fault} as `frame` */
+  /** Encodes a header in advance. @throws {@link Fault} as `frame` */
   header(header: Header, limits: FrameLimits): EncodedHeader {
     this.#begin(limits);
     this.start = this.end = 0;
@@ -123,7 +124,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     return new EncodedHeader(Buffer.from(this.buffer.subarray(0, this.end)), this.items);
   }
 
-  /** Encodes one value on its own, in fresh memory. @throws what stands in its way, without a place */
+  /** Encodes one value on its own, in new memory. @throws the plain error, without a path */
   encode(
     value: unknown,
     limits = DEFAULT_FRAME_LIMITS,
@@ -139,12 +140,12 @@ export class Encoder extends ValueWriter implements EncodedFrame {
     return Buffer.from(this.buffer.subarray(0, this.end));
   }
 
-  /** Encodes a body ahead, for a frame that leaves later. @throws {@link Fault} as `frame` */
+  /** Encodes a body in advance, for a frame that leaves later. @throws {@link Fault} as `frame` */
   body(body: unknown, limits: SendLimits): EncodedBody {
     this.#begin(limits);
-    // for whichever peer it goes to in the end
+    // the peer that it will go to is not known yet
     this.values = true;
-    // nothing of it stays here
+    // the encoder keeps nothing of it
     this.slab.isFree = true;
     this.place();
     this.copying = false;
@@ -182,7 +183,7 @@ export class Encoder extends ValueWriter implements EncodedFrame {
   }
 }
 
-/** The fault of a header or body that cannot be encoded: a second encoder looks for the place. */
+/** The fault of a header or body that cannot be encoded: a second encoder finds the path to the value. */
 function unencodable(
   error: unknown,
   what: 'header' | 'body',
@@ -207,8 +208,8 @@ const shared = new Encoder();
 let busy = false;
 
 /**
- * Writes a frame with the encoder of the process, sealed where there is a seal; see {@link Encoder.frame}. A sealed frame
- * must be written at once: its place in the order of frames is taken.
+ * Writes a frame with the encoder of the process, sealed if there is a seal; see {@link Encoder.frame}. A sealed frame
+ * must be written at once: its position in the order of frames is fixed.
  */
 export function encodeFrame(
   type: number,
@@ -219,7 +220,7 @@ export function encodeFrame(
   seal?: FrameSeal,
   values = false,
 ): EncodedFrame {
-  // a getter or toJSON() of a body may itself send something
+  // a getter or toJSON() of a body may send something itself
   const encoder = busy ? new Encoder() : shared;
   const wasBusy = busy;
   busy = true;
@@ -231,23 +232,23 @@ export function encodeFrame(
   }
 }
 
-/** Encodes a header ahead, for a route that is called again and again. */
+/** Encodes a header in advance, for a route that is called again and again. */
 export function encodeHeader(header: Header): EncodedHeader {
   return new Encoder().header(header, DEFAULT_FRAME_LIMITS);
 }
 
-/** Encodes what does not leave at once. */
+/** Encodes bodies that are not sent at once. */
 const aside = new Encoder();
 let isAsideBusy = false;
 
 /**
- * A body as it is now, for what waits: encoded, or as a copy for whoever works on it first. What is no object cannot
- * change, and stays; what is held already, too.
+ * A body as it is now, for a frame that waits: encoded, or as a copy if processors work on it first. What is not an object
+ * cannot change, and is returned as it is; so is what is held already.
  *
- * @throws {@link Fault} where it cannot be encoded; see {@link Encoder.frame}
+ * @throws {@link Fault} if it cannot be encoded; see {@link Encoder.frame}
  */
 export function hold(body: unknown, limits: FrameLimits, asValue = false): unknown {
-  if (typeof body !== 'object' || body === null) return body;
+  if (!isObject(body)) return body;
   if (body instanceof EncodedBody || body instanceof Snapshot) return body;
   if (asValue) return snapshot(body, limits);
   const encoder = isAsideBusy ? new Encoder() : aside;

@@ -1,9 +1,10 @@
 import { Encoder } from './encoder.js';
 import { DEFAULT_FRAME_LIMITS } from './limits.js';
+import { isObject } from './values/unknown.js';
 
 /** Largest `details`, in bytes: they share the header with other things. */
 const MAX_DETAILS_BYTES = 4096;
-/** Deepest `details`, as deep as a body may be. Only those that travel as JSON can reach it. */
+/** Deepest `details`, as deep as a body may be. Only those that are sent as JSON can reach it. */
 const MAX_DETAILS_DEPTH = DEFAULT_FRAME_LIMITS.maxDepth;
 
 /** The keys of `header.error` that carry details. */
@@ -37,7 +38,7 @@ export function detailsTravel(details: unknown): boolean {
   return json !== undefined && isShort(json);
 }
 
-/** The details of a received `header.error`, within the bounds of those that are sent: others are left out. */
+/** The details of a received `header.error`, within the limits of those that are sent: others are left out. */
 export function unpackDetails({ details, details_json: json }: WireDetails): unknown {
   if (details !== undefined) return isSmall(details) ? details : undefined;
   if (typeof json !== 'string' || !isShort(json)) return undefined;
@@ -64,14 +65,14 @@ function isSmall(details: unknown): boolean {
   return new Encoder().encode(details).length <= MAX_DETAILS_BYTES;
 }
 
-/** As many elements of a list as there is room for. */
+/** The first elements of a list, as many as fit. */
 function beginningOf(list: readonly unknown[]): WireDetails {
   const kept: string[] = [];
   let bytes = 2;
   for (const element of list) {
     const json = toJson([element]);
     if (json === undefined) break;
-    bytes += Buffer.byteLength(json) - 1; // brackets less, a comma more
+    bytes += Buffer.byteLength(json) - 1; // without the brackets, with a comma
     if (bytes > MAX_DETAILS_BYTES) break;
     kept.push(json.slice(1, -1));
   }
@@ -84,7 +85,7 @@ function isShort(json: string): boolean {
   return json.length <= MAX_DETAILS_BYTES && Buffer.byteLength(json) <= MAX_DETAILS_BYTES;
 }
 
-/** `undefined` for what has no JSON: circular, a getter that throws, a function. */
+/** `undefined` for what has no form in JSON: a circular value, a getter that throws, a function. */
 function toJson(value: unknown): string | undefined {
   try {
     return JSON.stringify(value, plain);
@@ -93,19 +94,19 @@ function toJson(value: unknown): string | undefined {
   }
 }
 
-/** What JSON has no form for, as near as it gets to what msgpack makes of it. */
+/** Values that JSON has no form for, as close as possible to what msgpack makes of them. */
 function plain(_key: string, value: unknown): unknown {
   if (typeof value === 'bigint') return String(value);
   if (value instanceof Map) return Object.fromEntries(value);
   return value instanceof Set ? [...value] : value;
 }
 
-/** Details may be merged into something by whoever gets them. */
+/** The receiver may merge details into another object. */
 function withoutPrototype(key: string, value: unknown): unknown {
   return key === '__proto__' ? undefined : value;
 }
 
 function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isObject(value)) return false;
   return levels === 0 || Object.values(value).some((each) => isDeeper(each, levels - 1));
 }

@@ -14,7 +14,7 @@ export const EventTarget = {
 /** Version of the protocol that Python's rap names in DECLARE. */
 export const PROTOCOL_VERSION = '0.1';
 
-/** Reasons that CLOSE carries. The first three are rap's own texts, which its clients know. */
+/** Reasons that CLOSE carries. The first three are texts of Python's rap, which its clients know. */
 export const CloseReason = {
   TooManyConnections: 'Currently exceeding the maximum number of connections limit',
   TooManyConnectionsOfAddress: 'Currently exceeding the maximum number of ip conn limit',

@@ -1,34 +1,36 @@
-/** Extensions that this project adds to rap. One holds on a connection where both sides named it in DECLARE. */
+import { isRecord } from './values/unknown.js';
+
+/** Extensions that this project adds to rap. One is in force on a connection if both sides named it in DECLARE. */
 export const Extension = {
   /** Client event `/_event/cancel` with body `{id}`: stop the call; no answer follows. */
   Cancel: 'cancel',
-  /** Flow control of a channel's messages by bytes, per direction. Parameter `window`: bytes that may be under way. */
+  /** Flow control of a channel's messages by bytes, per direction. Parameter `window`: bytes that may be in flight. */
   Credit: 'credit',
-  /** Life cycle `END`: I write no more, I still read. */
+  /** Life cycle `END`: the sender writes no more, and still reads. */
   HalfClose: 'half_close',
   /** A channel's messages may follow its DECLARE without waiting for the answer. */
   FastOpen: 'fast_open',
   /** Header `one_way: true` on a call: an event, no answer. */
   OneWay: 'one_way',
-  /** With `one_way`: an event is answered when it is taken or refused, and `/_event/event_end` tells how many have ended. */
+  /** With `one_way`: an event is answered when it is accepted or refused, and `/_event/event_end` says how many have ended. */
   EventAnswer: 'event_answer',
   /** A call may be answered by a stream of channel messages under its id. */
   StreamReply: 'stream_reply',
-  /** Header `accept_stream: true`: on a call, the caller takes a stream as well as one value; on a channel, it wants a stream. */
+  /** Header `accept_stream: true`: on a call, the caller accepts a stream as well as one value; on a channel, it expects a stream. */
   AcceptStream: 'accept_stream',
   /** Client event `/_event/session_close` with body `{session_id}`. */
   Session: 'session',
-  /** Header `timeout_ms` on a call and a channel's DECLARE: the time that is left. */
+  /** Header `timeout_ms` on a call and a channel's DECLARE: the remaining time. */
   Deadline: 'deadline',
-  /** Parameters `max_frame_bytes`, and of a server `max_in_flight`, `max_channels`: what this side takes. */
+  /** Parameters `max_frame_bytes`, and of a server `max_in_flight`, `max_channels`: what this side accepts. */
   Limits: 'limits',
-  /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was taken. */
+  /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was accepted. */
   Close: 'close',
   /** Values that msgpack has no type for, anywhere in a body, as extension types of msgpack: see `ValueType`. */
   Values: 'values',
 } as const;
 
-/** A window is an integer from 1 on; what is beyond this counts as this. */
+/** A window is an integer from 1 on; a larger one counts as this. */
 const MAX_WINDOW = 2 ** 31;
 
 export type Extension = (typeof Extension)[keyof typeof Extension];
@@ -38,8 +40,8 @@ export type ExtensionOffer = Readonly<Record<string, Readonly<Record<string, unk
 
 /**
 /**
- * What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel, `limits` what it tells of
- * its own; bodies that are JSON take no `values`.
+ * What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel, `limits` those of its own
+ * that it tells the peer; JSON bodies have no `values`.
  */
 export function offeredExtensions(
   windowBytes: number,
@@ -67,7 +69,7 @@ export function agreedExtensions(own: ExtensionOffer, offered: unknown): AgreedE
   return agreed;
 }
 
-/** Bytes that the peer lets this side send ahead on a channel; `undefined` where it did not agree to credits. */
+/** Bytes that the peer lets this side send ahead on a channel; `undefined` if it did not agree to credits. */
 export function sendWindow(agreed: AgreedExtensions): number | undefined {
   const parameters = agreed.get(Extension.Credit);
   return parameters && windowOf(parameters);
@@ -80,5 +82,5 @@ function windowOf({ window }: Readonly<Record<string, unknown>>): number | undef
 }
 
 function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  return isRecord(value) && !ArrayBuffer.isView(value);
 }

@@ -1,6 +1,6 @@
-import { CODE_BY_STATUS } from './status.js';
+import { CODE_BY_STATUS, Status } from './status.js';
 
-/** Codes of faults that arise on this side and never travel. */
+/** Codes of faults that arise on this side and are never sent. */
 export const LocalCode = {
   ConnectionLost: 'ERR_RAP_CONNECTION_LOST',
   CallTimeout: 'ERR_RAP_CALL_TIMEOUT',
@@ -28,8 +28,7 @@ export interface FaultInit {
 }
 
 /**
- * What went wrong, as the layers below Nest see it. `nest/errors.ts` turns a fault into the public class for its
- * code or status; nothing here knows of Nest.
+ * An error of the layers below Nest. `nest/errors/errors.ts` turns a fault into the public class for its code or status.
  */
 export class Fault extends Error {
   readonly status: number;
@@ -39,9 +38,9 @@ export class Fault extends Error {
   readonly remoteName: string | undefined;
   readonly sent: Sent | undefined;
   readonly phase: TimeoutPhase | undefined;
-  /** Name of the class that the peer threw; compared with known ones, and nothing else. */
+  /** Name of the class that the peer threw; it is only compared with known ones. */
   readonly errorName: string | undefined;
-  /** The status by which HTTP says the same, where the peer knew one. */
+  /** The HTTP status of the same meaning, if the peer knew one. */
   readonly httpStatus: number | undefined;
 
   constructor(init: FaultInit) {
@@ -56,4 +55,9 @@ export class Fault extends Error {
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
   }
+}
+
+/** The received bytes are not a frame, or break the rules of frames. */
+export function protocolFault(message: string, code?: string): Fault {
+  return new Fault({ status: Status.Protocol, code, message });
 }

@@ -1,6 +1,6 @@
 import { Unpackr } from 'msgpackr';
 import { carefulFrame, hasDuplicateKeys } from './values/careful-decode.js';
-import { Fault } from './fault.js';
+import { Fault, protocolFault } from './fault.js';
 import { FrameOpener } from './frame-opener.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import { frameDefect, type Frame, type Header } from './frame.js';
@@ -9,14 +9,14 @@ import { Scanner } from './scanner.js';
 import { Status } from './status.js';
 import { Tail } from './bytes/tail.js';
 
-/** Frames decoded in one go: the most that a socket hands on before others have their turn. */
+/** Frames that are decoded at once: the most that a socket delivers before other sockets have their turn. */
 const RUN_FRAMES = 64;
 
-/** `auto`: 64-bit integers as numbers where they are exact. msgpackr's types do not list it. */
+/** `auto`: 64-bit integers as numbers if they are exact. msgpackr's types do not list it. */
 const OPTIONS = { useRecords: false, mapsAsObjects: true, int64AsType: 'auto' } as object;
-/** Copies byte arrays: out of a chunk, sixteen bytes would keep 64 KiB alive. */
+/** Copies byte arrays: as a view of a chunk, sixteen bytes would keep 64 KiB alive. */
 const copying = new Unpackr({ ...OPTIONS, copyBuffers: true });
-/** Gives byte arrays as views. */
+/** Returns byte arrays as views. */
 const viewing = new Unpackr(OPTIONS);
 
 /**
@@ -25,13 +25,13 @@ const viewing = new Unpackr(OPTIONS);
  *     decoder.push(chunk);
  *     for (let frame = decoder.next(); frame; frame = decoder.next()) handle(frame, decoder.frameBytes);
  *
- * Whole frames are decoded where they lie in the chunk; only the tail of a chunk is kept, and scanned on when more
- * bytes come, never from its start.
+ * Whole frames are decoded in place in the chunk; only the tail of a chunk is kept. When more bytes come, the scan goes on
+ * from there, never from the start of the tail.
  */
 export class FrameDecoder {
   /** Size on the wire of the frame that `next` returned last. */
   frameBytes = 0;
-  /** What the frame that `next` returned last costs to keep: its bytes, and a bit for each value in it. */
+  /** Memory that the frame that `next` returned last costs: its bytes, and `ITEM_COST` for each value in it. */
   frameCost = 0;
   /** The bytes of the frame that `next` returned last, until `admit`. */
   raw: Buffer | undefined;
@@ -47,7 +47,7 @@ export class FrameDecoder {
   #index = 0;
   #fault: Fault | undefined;
   #opener: FrameOpener | undefined;
-  /** A frame that is decoded now has maps in its header. */
+  /** One of the frames that are decoded now has maps in its header. */
   #hasNestedHeader = false;
 
   constructor(private readonly limits: FrameLimits) {
@@ -64,12 +64,12 @@ export class FrameDecoder {
     this.raw = undefined;
   }
 
-  /** Frames are sealed from the next one on. For the time before `admit`, when none is decoded ahead. */
+  /** Frames are sealed from the next one on. Only before `admit`, while no frame is decoded ahead. */
   secure(seal: FrameSeal): void {
     this.#opener = new FrameOpener(seal, this.limits);
   }
 
-  /** Takes back what was pushed and not looked at yet; `undefined` where there is nothing. */
+  /** Takes back the pushed bytes that were not scanned yet; `undefined` if there are none. */
   takeRest(): Buffer | undefined {
     const rest = this.#chunk?.subarray(this.#pos);
     this.#chunk = undefined;
@@ -86,7 +86,7 @@ export class FrameDecoder {
     return this.#tail.heldBytes;
   }
 
-  /** Bytes that were looked at to find the ends of frames, for tests. */
+  /** Bytes that were scanned to find the ends of frames, for tests. */
   get scannedBytes(): number {
     return this.#scanner.scannedBytes;
   }
@@ -98,10 +98,10 @@ export class FrameDecoder {
   }
 
   /**
-   * The next frame, or `undefined` where it is not whole yet.
+   * The next frame, or `undefined` if it is not whole yet.
    *
-   * @throws {@link Fault} with status 1003 where the bytes are no frame. All frames before have been returned then,
-   * and none comes after.
+   * @throws {@link Fault} with status 1003 if the bytes are not a frame. All frames before have been returned then,
+   * and none follows.
    */
   next(): Frame | undefined {
     if (this.#index === this.#frames.length && !this.#fill()) {
@@ -114,7 +114,7 @@ export class FrameDecoder {
     return this.#frames[index] as Frame;
   }
 
-  /** Scans ahead over whole frames and decodes them together. Whether there is one. */
+  /** Scans ahead over whole frames and decodes them together. @returns whether there is one */
   #fill(): boolean {
     this.#frames = [];
     this.#ends = [];
@@ -164,7 +164,7 @@ export class FrameDecoder {
         }
         careful = this.#scanner.needsCare;
         if (careful && ends.length > 0) {
-          // it gets a run of its own; the frames before it go first
+          // it is decoded in a run of its own, after the frames before it
           break;
         }
         runEnd = end;
@@ -212,7 +212,7 @@ export class FrameDecoder {
       );
   }
 
-  /** Checks what only the decoded frame shows, and files it. */
+  /** Checks what only the decoded frame shows, and queues it. */
   #add(value: unknown, bytes: Buffer, start: number, end: number, wireEnd = end): void {
     const frame = value as unknown[];
     const defect = frameDefect(frame);
@@ -231,7 +231,7 @@ export class FrameDecoder {
   #faultOf(error: unknown): Fault {
     const fault = error instanceof Fault ? error : undecodable(error);
     if (fault.status === Status.Crypto) return fault;
-    // nothing of a frame that did not open came from the peer for sure
+    // a frame that did not open may not be the peer's
     return this.#opener && !this.#opener.authentic ? cryptoFault(fault.message, fault) : fault;
   }
 }
@@ -245,7 +245,7 @@ function decodeOwn(bytes: Buffer, { needsCare, smallestBytes }: Scanner): unknow
   return (smallestBytes * 2 < bytes.length ? copying : viewing).unpack(bytes);
 }
 
-/** Where the header of the frame at `start` begins: behind the array, type and id. */
+/** Offset of the header in the frame at `start`: after the array, type and id. */
 function headerStart(bytes: Buffer, start: number): number {
   let pos = start + 1;
   for (let i = 0; i < 2; i++) {
@@ -260,10 +260,6 @@ function entriesAt(bytes: Buffer, pos: number): number {
   const token = bytes[pos] as number;
   if (token < 0x90) return token & 0x0f;
   return token === 0xde ? bytes.readUInt16BE(pos + 1) : bytes.readUInt32BE(pos + 1);
-}
-
-function protocolFault(message: string): Fault {
-  return new Fault({ status: Status.Protocol, message });
 }
 
 function undecodable(cause: unknown): Fault {

@@ -1,15 +1,14 @@
-import { Fault } from './fault.js';
+import { protocolFault } from './fault.js';
 import { cryptoFault, type FrameSeal } from './frame-seal.js';
 import type { FrameLimits } from './limits.js';
 import { Scanner } from './scanner.js';
-import { Status } from './status.js';
 
-/** Opens sealed frames, and holds for what was inside the limits that hold for any frame. */
+/** Opens sealed frames, and applies the limits of any frame to what was inside. */
 export class FrameOpener {
-  /** Whether what is looked at now came from the other side for sure: its frame has opened. */
+  /** Whether the frame that is read now is certainly the other side's: it has opened. */
   authentic = false;
 
-  /** Has looked through the frame that was opened last, and says how it is to be decoded. */
+  /** Has scanned the frame that was opened last, and says how to decode it. */
   readonly found: Scanner;
 
   constructor(
@@ -27,7 +26,7 @@ export class FrameOpener {
   /**
    * The frame that a sealed one, of which the body begins at `bodyStart`, stands for.
    *
-   * @throws {@link Fault} 1007 where it is not what the other side has sealed; 1003 where that breaks the rules of frames.
+   * @throws {@link Fault} 1007 if it is not what the other side has sealed; 1003 if that breaks the rules of frames.
    */
   open(frame: Buffer, bodyStart: number): Buffer {
     const plaintext = this.seal.open(frame.subarray(1, bodyStart), sealedBody(frame, bodyStart));
@@ -37,13 +36,13 @@ export class FrameOpener {
     frame.copy(bytes, 0, 0, bodyStart);
     plaintext.copy(bytes, bodyStart);
     if (this.found.scan(bytes, 0) !== bytes.length) {
-      throw new Fault({ status: Status.Protocol, message: 'a sealed body is one whole value' });
+      throw protocolFault('a sealed body is one whole value');
     }
     return bytes;
   }
 }
 
-/** The body's bytes. It has one form only: `bin` with the shortest length that holds it. */
+/** The body's bytes. There is only one valid form: `bin` with the shortest length that holds it. */
 function sealedBody(frame: Buffer, start: number): Buffer {
   const token = frame[start] as number;
   if (token < 0xc4 || token > 0xc6) throw cryptoFault('a frame is not sealed');

@@ -29,6 +29,18 @@ export interface Header {
   readonly [key: string]: unknown;
 }
 
+/** Header keys, beside `target`, that only the transport writes. */
+export const FRAME_KEYS = ['status_code', 'error', 'channel_life_cycle', 'one_way', 'accept_stream'] as const;
+
+/** Header keys that an application may not set in an answer, and that are not metadata of a call. */
+export const RESERVED_KEYS = ['target', 'session_id', 'timeout_ms', ...FRAME_KEYS] as const;
+
+/** Keys that would touch the prototype of an object. */
+export const PROTOTYPE_KEYS = ['__proto__', 'prototype', 'constructor'] as const;
+
+/** The deadline of a Python client, in Unix seconds. */
+export const PYTHON_DEADLINE_KEY = 'X-rap-deadline';
+
 export type Frame = readonly [type: MsgType, id: number, header: Header, body: unknown];
 
 /** Correlation ids are 1 to 2^32 - 1. */
@@ -37,7 +49,7 @@ export const MAX_ID = 0xffff_ffff;
 const KNOWN_TYPES: ReadonlySet<unknown> = new Set(Object.values(MsgType));
 
 /**
- * Says what is wrong with a decoded value as a frame, or `undefined` where nothing is. The scanner has
+ * Says what is wrong with a decoded value as a frame; `undefined` if nothing is. The scanner has
  * already seen an array of four whose third item is a map and whose first two are unsigned integers.
  */
 export function frameDefect(value: readonly unknown[]): string | undefined {

@@ -1,7 +1,7 @@
 import { carefulDecode } from './values/careful-decode.js';
 import { Snapshot } from './snapshot.js';
 
-/** A body that was encoded when it was handed over, for a frame that leaves later: whatever becomes of the original meanwhile. */
+/** A body that was encoded when it was handed over, for a frame that is sent later: changes of the original do not matter. */
 export class EncodedBody {
   constructor(
     readonly bytes: Buffer,
@@ -17,7 +17,7 @@ export class EncodedBody {
   }
 }
 
-/** Bytes that a held body takes, about. */
+/** Approximate size of a held body in bytes. */
 export function heldBytes(held: unknown): number {
   if (held instanceof EncodedBody) return held.bytes.length;
   if (held instanceof Snapshot) return held.bytes;

@@ -5,13 +5,13 @@ import { encodeHeader } from './encoder.js';
 export const LifeCycle = {
   /** Opens the channel; the server answers with the same. */
   Declare: 'DECLARE',
-  /** One message, either way. */
+  /** One message, in either direction. */
   Msg: 'MSG',
-  /** Ends the channel both ways; carries an error where there is one. */
+  /** Ends the channel in both directions; carries an error if there is one. */
   Drop: 'DROP',
   /** Extension `half_close`: the sender writes no more. */
   End: 'END',
-  /** Extension `credit`: the receiver has room for so many more bytes. */
+  /** Extension `credit`: the receiver has room for that many more bytes. */
   Credit: 'CREDIT',
 } as const;
 

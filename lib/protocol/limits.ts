@@ -1,13 +1,13 @@
 /** What a decoded value costs beside its bytes: an empty map is 1 byte on the wire and 64 in memory. */
 export const ITEM_COST = 100;
 
-/** Bounds that the scanner and the writer hold for every frame. */
+/** Limits that the scanner and the writer apply to every frame. */
 export interface FrameLimits {
-  /** Largest frame, either way, in bytes. Default 4 MiB, as gRPC. Raise it for bulk payloads. */
+  /** Largest frame, in either direction, in bytes. Default 4 MiB, as gRPC. Raise it for bulk payloads. */
   readonly maxFrameBytes: number;
   /** Largest frame before DECLARE is done, in bytes. Default 16 KiB, as Redis before authentication. */
   readonly maxFrameBytesBeforeDeclare: number;
-  /** Most msgpack values in a frame before DECLARE is done. Default 1,024: nobody has proven to be anybody yet. */
+  /** Most msgpack values in a frame before DECLARE is done. Default 1,024: the peer is not known yet. */
   readonly maxItemsBeforeDeclare: number;
   /** Deepest nesting of a frame before DECLARE is done. Default 16. */
   readonly maxDepthBeforeDeclare: number;
@@ -25,13 +25,13 @@ export interface FrameLimits {
   readonly maxHeaderDepth: number;
 }
 
-/** Bounds that the writer holds: its own, or those of the peer where that takes less. */
+/** Limits that the writer applies: its own, or those of the peer if they are lower. */
 export interface SendLimits extends FrameLimits {
-  /** `maxFrameBytes` is what the peer has told. */
+  /** Whether `maxFrameBytes` is the peer's limit. */
   readonly isPeers?: boolean;
 }
 
-/** What is sent to a peer that takes frames of at most so many bytes. */
+/** The limits for a peer that accepts frames of at most `peerMaxFrameBytes`. */
 export function sendLimits<T extends FrameLimits>(own: T, peerMaxFrameBytes: number): T & SendLimits {
   if (peerMaxFrameBytes >= own.maxFrameBytes) return own;
   return { ...own, maxFrameBytes: peerMaxFrameBytes, isPeers: true };

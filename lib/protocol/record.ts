@@ -4,24 +4,24 @@ import type { Frame } from './frame.js';
 import { Tail } from './bytes/tail.js';
 
 /*
- * A record is a frame that carries a piece of the stream of frames, sealed: `[104, 1, {}, bin]`. Where frames begin and end
- * in it says nothing. One seal for all that leaves in one write is what makes it cheap.
+ * A record is a frame that carries a piece of the stream of frames, sealed: `[104, 1, {}, bin]`. Frames may
+ * begin and end anywhere in it. One seal for all that is sent in one write is what makes it cheap.
  */
 
 /** The array, type 104, id 1, the empty header. */
 const HEAD = Buffer.from([0x94, 0x68, 0x01, 0x80]);
 const BOUND = HEAD.subarray(1);
 const MAX_SEALED_BYTES = 0xffff;
-/** What a record may have before the other side is known. */
+/** Largest record before the other side is known. */
 const MAX_FIRST_BYTES = 16 * 1024;
-/** What the first record of a side holds at most, so that it passes for certain. */
+/** Most that the first record of a side holds, so that it is accepted in any case. */
 const FIRST_BYTES = 1024;
 
-/** Records of no bytes in a row that are borne: each costs an opening and moves nothing. */
+/** Most empty records in a row: each costs an opening and carries nothing. */
 const MAX_EMPTY = 16;
 
 /** The array, type, id, header, and the longest head of a `bin` that a record has. */
-const MOST_HEAD_BYTES = HEAD.length + 3;
+const MAX_HEAD_BYTES = HEAD.length + 3;
 
 /** Memory that the next record of the process can be written into, when the last one has been sent. */
 let spare: Buffer | undefined;
@@ -34,7 +34,7 @@ export class RecordWriter {
 
   constructor(private readonly seal: FrameSeal) {}
 
-  /** How many bytes of the stream go into the next record. */
+  /** Bytes of the stream that fit into the next record. */
   get room(): number {
     return this.#isFirst ? FIRST_BYTES : MAX_SEALED_BYTES - this.seal.overheadBytes;
   }
@@ -43,7 +43,7 @@ export class RecordWriter {
   record(pieces: readonly Uint8Array[]): Buffer {
     this.#isFirst = false;
     const sealed = this.seal.seal(BOUND, pieces);
-    const buffer = spare ?? Buffer.allocUnsafeSlow(MOST_HEAD_BYTES + MAX_SEALED_BYTES);
+    const buffer = spare ?? Buffer.allocUnsafeSlow(MAX_HEAD_BYTES + MAX_SEALED_BYTES);
     spare = undefined;
     this.#last = buffer;
     let bytes = 0;
@@ -70,7 +70,7 @@ export class RecordWriter {
   }
 }
 
-/** Reads records, and hands what was in them to the decoder of frames. Its interface is that of a {@link FrameDecoder}. */
+/** Reads records, and passes what was in them to the decoder of frames. Its interface is that of a {@link FrameDecoder}. */
 export class RecordDecoder {
   readonly raw: undefined;
   #maxSealedBytes = MAX_FIRST_BYTES;
@@ -110,7 +110,7 @@ export class RecordDecoder {
     this.#chunk = chunk;
   }
 
-  /** @throws as {@link FrameDecoder.next}; 1007 where a record does not open */
+  /** @throws as {@link FrameDecoder.next}; 1007 if a record does not open */
   next(): Frame | undefined {
     for (;;) {
       const frame = this.frames.next();
@@ -144,7 +144,7 @@ export class RecordDecoder {
     return record;
   }
 
-  /** Size of the record that begins here, or 0 where that cannot be told yet. It has one form only. */
+  /** Size of the record that begins here, or 0 if it is not known yet. There is only one valid form. */
   #sizeOf(bytes: Buffer): number {
     const known = Math.min(bytes.length, HEAD.length);
     if (bytes.compare(HEAD, 0, known, 0, known) !== 0) throw cryptoFault('a record was expected');

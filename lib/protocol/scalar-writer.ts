@@ -1,6 +1,6 @@
 import { SlabWriter } from './slab-writer.js';
 
-/** Longer strings are measured and written natively; shorter ones are cheaper in a loop while they are ASCII. */
+/** Longer strings are measured and written natively; for shorter ones a loop is cheaper if they are ASCII. */
 const LOOP_CHARS = 40;
 
 /** Writes numbers, texts and byte arrays, each in its smallest form, and the heads of arrays and maps. */

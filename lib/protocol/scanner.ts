@@ -1,7 +1,6 @@
-import { isUtf8 } from 'node:buffer';
 import type { FrameLimits } from './limits.js';
-import { Fault } from './fault.js';
-import { Status } from './status.js';
+import { type Fault, protocolFault } from './fault.js';
+import { keyNeedsCare, textNeedsCare } from './scanned-text.js';
 import { extensionSize, holdsValue, isSimple } from './values/values.js';
 
 /** Bytes of a token with its length or number field. */
@@ -16,17 +15,11 @@ HEAD_BYTES[0xc7] = 3;
 HEAD_BYTES[0xc8] = 4;
 HEAD_BYTES[0xc9] = 6;
 
-/** Shorter strings are checked byte by byte; from here on the native check is cheaper. */
-const NATIVE_CHECK_BYTES = 48;
-
-/** Digits of the largest index of an array, 2^32 - 2. */
-const MAX_INDEX_DIGITS = 10;
-
 /** What a token is. Everything from `ARRAY` on is a container. */
 const SCALAR = 0;
 /** 0xc1 */
 const FORBIDDEN = 1;
-/** Extension types, which a Python peer does not read: only in bodies, and where both sides offered `values`. */
+/** Extension types, which a Python peer does not read: only in bodies, and only if both sides offered `values`. */
 const EXTENSION = 2;
 const BYTES = 3;
 const TEXT = 4;
@@ -44,13 +37,13 @@ const KIND = new Uint8Array(256)
   .fill(EXTENSION, 0xc7, 0xca)
   .fill(EXTENSION, 0xd4, 0xd9);
 
-/** Places in the stack of open containers. */
+/** Indices in the stack of open containers. */
 const FRAME_DEPTH = 1;
 const HEADER_DEPTH = 2;
 
-/** What a place in that stack is. */
+/** What an entry of that stack is. */
 const IS_MAP = 1;
-/** An extension that holds one value, which must end where the extension does. */
+/** An extension that holds one value, which must end with the extension. */
 const IS_EXTENSION = 2;
 
 /** Items of the frame's own array that are still to come when its header, and when its body, begins. */
@@ -66,38 +59,38 @@ interface Straddler {
 }
 
 /**
- * Finds where a frame ends without decoding it, and refuses everything that `FrameLimits` and the protocol forbid
- * while it looks, before anything is buffered or allocated for it.
+ * Finds the end of a frame without decoding it, and refuses everything that `FrameLimits` and the protocol forbid,
+ * before anything is buffered or allocated for it.
  *
- * It resumes where the last chunk ended, so a frame costs one look at each of its bytes however it is cut up.
+ * It resumes at the end of the last chunk, so each byte of a frame is read once, however the frame is split.
  */
 export class Scanner {
   /** Largest frame that is accepted now. */
   maxFrameBytes: number;
   /** Both sides offered `values`: bodies may hold its extension types. */
   allowsValues = false;
-  /** Bytes looked at, for tests that guard the linear cost. */
+  /** Bytes scanned, for tests that guard the linear cost. */
   scannedBytes = 0;
   /**
-   * The last frame holds something that msgpackr does not give back as it came: a key that would touch a prototype,
+   * The last frame holds something that msgpackr does not decode faithfully: a key that would touch a prototype,
    * an integer of exactly ±2^53, a string that starts with a byte order mark. Or a key that may be an index to V8, which
    * takes memory for all that lies below it.
    */
   needsCare = false;
-  /** In the header of the last frame lie containers of several values: what the keys of maps in it are is not known yet. */
+  /** The header of the last frame holds containers of several values: the keys of maps in them are not checked yet. */
   hasNestedHeader = false;
   /** Size of the smallest byte array in the last frame; infinite if it has none. */
   smallestBytes = Infinity;
-  /** Where the body of the last frame begins, counted from the frame. */
+  /** Offset of the body in the last frame. */
   bodyStart = 0;
 
   readonly #limits: FrameLimits;
   #maxItems: number;
   #maxDepth: number;
-  /** Items left in each open container; keys and values of a map count apart. Entry 0 stands for the connection. */
+  /** Items left in each open container; keys and values of a map count separately. Entry 0 is the connection. */
   readonly #left: Int32Array;
   readonly #isMap: Uint8Array;
-  /** Where extensions that are open end, counted from the frame. */
+  /** Ends of the open extensions, as offsets in the frame. */
   readonly #extensionEnd: Int32Array;
   /** Index of the innermost open container; -1 between frames. */
   #depth = -1;
@@ -121,7 +114,7 @@ export class Scanner {
     this.#extensionEnd = new Int32Array(limits.maxDepth + 1);
   }
 
-  /** Holds the lower limits of the time before DECLARE is done, until {@link admit}. */
+  /** Applies the lower limits of the time before DECLARE is done, until {@link admit}. */
   restrict(): void {
     const { maxFrameBytes, maxFrameBytesBeforeDeclare, maxItems, maxItemsBeforeDeclare } = this.#limits;
     const { maxDepth, maxDepthBeforeDeclare } = this.#limits;
@@ -130,7 +123,7 @@ export class Scanner {
     this.#maxDepth = Math.min(maxDepth, maxDepthBeforeDeclare);
   }
 
-  /** DECLARE is done: the limits of all other frames hold. */
+  /** DECLARE is done: the limits of all other frames apply. */
   admit(maxFrameBytes: number): void {
     this.maxFrameBytes = maxFrameBytes;
     this.#maxItems = this.#limits.maxItems;
@@ -148,10 +141,10 @@ export class Scanner {
   }
 
   /**
-   * Looks on from `from`: a frame's first byte, or the start of a chunk in which a frame goes on.
+   * Scans from `from`: a frame's first byte, or the start of a chunk that continues a frame.
    *
-   * @returns the offset after the frame's last byte, or -1 where the frame goes on in the next chunk.
-   * @throws {@link Fault} with status 1003: the bytes are not a frame that rap allows. The scanner is then done for.
+   * @returns the offset after the frame's last byte, or -1 if the frame continues in the next chunk.
+   * @throws {@link Fault} with status 1003: the bytes are not a frame that rap allows. The scanner must not be used after that.
    */
   scan(chunk: Buffer, from: number): number {
     if (this.#depth < 0) this.#begin();
@@ -180,8 +173,8 @@ export class Scanner {
   /** Checks the strings that crossed chunk boundaries. `frame` is the whole frame. Call it once after `scan` ended. */
   verify(frame: Buffer): void {
     for (const { start, length, isKey, inHeader } of this.#straddlers) {
-      this.#checkText(frame, start, length);
-      if (isKey) this.#checkKey(frame, start, length, inHeader);
+      if (textNeedsCare(frame, start, length)) this.needsCare = true;
+      if (isKey && keyNeedsCare(frame, start, length, inHeader)) this.needsCare = true;
     }
     this.#straddlers = [];
   }
@@ -200,7 +193,7 @@ export class Scanner {
     return this.#depth >= HEADER_DEPTH && this.#left[FRAME_DEPTH] === AT_BODY;
   }
 
-  /** Fills up a token that the last chunk cut off and walks over it. Returns the place in `chunk` to go on at. */
+  /** Completes a token that the last chunk cut off and walks over it. @returns the offset in `chunk` to go on at */
   #completeHead(head: Buffer, chunk: Buffer, pos: number): number {
     const size = HEAD_BYTES[head[0] as number] as number;
     const taken = Math.min(size - head.length, chunk.length - pos);
@@ -215,7 +208,7 @@ export class Scanner {
   }
 
   /**
-   * The loop: one token a turn, refused at its length bytes where it breaks a limit. `base` is the offset in the frame
+   * The loop: one token a turn, refused at its length bytes if it breaks a limit. `base` is the offset in the frame
    * of the chunk's first byte. Returns the frame's end in this chunk, or -1.
    */
   #walk(chunk: Buffer, pos: number, base: number): number {
@@ -301,8 +294,8 @@ export class Scanner {
       if (kind === BYTES && size < this.smallestBytes) this.smallestBytes = size;
       if (pos + size <= end) {
         if (kind === TEXT) {
-          this.#checkText(chunk, pos, size);
-          if (isKey) this.#checkKey(chunk, pos, size, inHeader);
+          if (textNeedsCare(chunk, pos, size)) this.needsCare = true;
+          if (isKey && keyNeedsCare(chunk, pos, size, inHeader)) this.needsCare = true;
         }
         pos += size;
       } else {
@@ -358,39 +351,12 @@ export class Scanner {
     if (headerDepth > 1 && count > 2) this.hasNestedHeader = true;
   }
 
-  /** A key that is no text, as a dict of Python may have, fails what its body belongs to; the rest of the frame is sound. */
+  /** A key that is not a text, as a dict of Python may have, fails the call of its body; the rest of the frame is sound. */
   #checkOddKey(depth: number): void {
     const inHeader = depth >= HEADER_DEPTH && this.#left[FRAME_DEPTH] === AT_BODY;
     if (inHeader) throw refuse('a map key is not a string');
     this.needsCare = true;
   }
-
-  #checkText(bytes: Buffer, start: number, length: number): void {
-    if (bytes[start] === 0xef) this.needsCare = true;
-    const end = start + length;
-    if (length < NATIVE_CHECK_BYTES) {
-      let bits = 0;
-      for (let i = start; i < end; i++) bits |= bytes[i] as number;
-      if (bits < 0x80) return;
-    }
-    if (!isUtf8(bytes.subarray(start, end))) throw refuse('a string is not UTF-8');
-  }
-
-  #checkKey(bytes: Buffer, start: number, length: number, inHeader: boolean): void {
-    if (length > 0 && length <= MAX_INDEX_DIGITS && isDigit(bytes[start] as number)) this.needsCare = true;
-    if (length !== 9 && length !== 11) return;
-    const key = bytes.toString('latin1', start, start + length);
-    if (key === '__proto__') {
-      if (inHeader) throw refuse('header key __proto__');
-      this.needsCare = true;
-    } else if (inHeader && (key === 'prototype' || key === 'constructor')) {
-      throw refuse(`header key ${key}`);
-    }
-  }
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= 0x30 && byte <= 0x39;
 }
 
 /** Length in bytes, or count of entries, that follows a token. */
@@ -399,7 +365,7 @@ function declaredSize(chunk: Buffer, pos: number, headBytes: number): number {
   return headBytes === 3 ? chunk.readUInt16BE(pos + 1) : chunk.readUInt32BE(pos + 1);
 }
 
-/** Whether the 64-bit integer at `pos` is 2^53 or -2^53, which msgpackr gives as a number though it is not a safe one. */
+/** Whether the 64-bit integer at `pos` is 2^53 or -2^53, which msgpackr decodes as a number though it is not a safe one. */
 function isTwoTo53(chunk: Buffer, pos: number): boolean {
   const high = chunk.readUInt32BE(pos + 1);
   return (
@@ -409,6 +375,5 @@ function isTwoTo53(chunk: Buffer, pos: number): boolean {
 }
 
 function refuse(why: string): Fault {
-  const code = why === 'frame too large' ? 'ERR_RAP_FRAME_TOO_LARGE' : undefined;
-  return new Fault({ status: Status.Protocol, code, message: why });
+  return protocolFault(why, why === 'frame too large' ? 'ERR_RAP_FRAME_TOO_LARGE' : undefined);
 }

@@ -6,7 +6,7 @@ import { Slab, SLAB_BYTES } from './bytes/slab.js';
 /** Byte arrays from this size on are copied into memory of their own, not into the slab: that would have to grow. */
 const SPLICE_BYTES = 64 * 1024;
 
-/** A short text reserves three bytes a character, and a number nine: so much may a frame seem larger than it is. */
+/** A short text reserves three bytes a character, and a number nine: a frame may seem that much larger than it is. */
 const RESERVE_SLACK = 256;
 
 const NO_SPLICES: readonly Splice[] = [];
@@ -23,10 +23,10 @@ export abstract class SlabWriter {
   /** Bytes of all splices. */
   protected spliced = 0;
   protected splicing = true;
-  /** Byte arrays belong to somebody else, who may change them as soon as the frame was written. */
+  /** Byte arrays belong to the caller, who may change them as soon as the frame was written. */
   protected copying = true;
 
-  /** A new frame goes behind the last one, or to the start of memory that nobody needs any more. */
+  /** A new frame goes after the last one, or to the start of memory that is no longer in use. */
   protected place(): void {
     if (this.buffer.length > SLAB_BYTES) {
       // a small frame that waits must not keep the memory of a large one
@@ -69,7 +69,7 @@ export abstract class SlabWriter {
   #grow(bytes: number): void {
     const used = this.end - this.start;
     const { maxFrameBytes } = this.limits;
-    // short texts ask for more than they need
+    // short texts reserve more than they need
     if (used + this.spliced + bytes > maxFrameBytes + RESERVE_SLACK) throw tooLarge(this.limits);
     const next = new Slab(Math.max(SLAB_BYTES, used * 2 + bytes));
     this.buffer.copy(next.buffer, 0, this.start, this.end);

@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import { tooDeep, tooManyItems } from './encode-fault.js';
 import type { Header } from './frame.js';
 import { ownCopy, setOwn } from './values/own-property.js';
+import { isObject } from './values/unknown.js';
 
 /** Deeper values overflow the stack of V8, and no limits allow them. */
 const MAX_DEPTH = 1000;
@@ -9,34 +10,34 @@ const MAX_DEPTH = 1000;
 /** More than any header has room for. */
 const MAX_HEADER_ITEMS = 64 * 1024;
 
-/** What a value takes beside its texts and bytes. */
+/** Memory of a value beside its texts and bytes. */
 const VALUE_BYTES = 8;
 
-/** A copy of a body as a value, for whoever works on it before it is encoded: it does not change with the original. */
+/** A copy of a body as a value, for processors that work on it before it is encoded: it does not change with the original. */
 export class Snapshot {
   constructor(
     readonly value: unknown,
-    /** Bytes that it takes, about. */
+    /** Its approximate size. */
     readonly bytes: number,
   ) {}
 }
 
 /**
- * Copies a value as deep as it goes. Copies have the prototype of the original; what has a `toJSON()` of its own is
- * replaced by what that returns, as the encoder would.
+ * Copies a value deeply. Copies have the prototype of the original; an object with a `toJSON()` of its own is
+ * replaced by what that returns, as the encoder does.
  *
- * @throws what a getter or proxy throws; RangeError where it is nested too deep or circular, Fault where it has too many parts
+ * @throws what a getter or proxy throws; RangeError if it is nested too deep or circular, Fault if it has too many parts
  */
 export function snapshotOf(value: unknown, maxItems: number): Snapshot {
   const copier = new Copier(maxItems);
   return new Snapshot(copier.copy(value, 0), copier.bytes);
 }
 
-/** A header as it is now. What cannot be copied stays: the encoder says what is wrong with it. */
+/** A copy of a header. Values that cannot be copied stay: the encoder says what is wrong with them. */
 export function headerAsItIs(header: Header): Header {
   const copy = ownCopy(header);
   for (const [key, value] of Object.entries(copy)) {
-    if (typeof value !== 'object' || value === null) continue;
+    if (!isObject(value)) continue;
     try {
       copy[key] = snapshotOf(value, MAX_HEADER_ITEMS).value;
     } catch {
@@ -56,7 +57,7 @@ class Copier {
     if (++this.#items > this.maxItems) throw tooManyItems(this.maxItems);
     this.bytes += VALUE_BYTES;
     if (typeof value === 'string') this.bytes += value.length;
-    if (typeof value !== 'object' || value === null) return value;
+    if (!isObject(value)) return value;
     if (depth > MAX_DEPTH) throw tooDeep();
     return this.#object(value, depth + 1);
   }
@@ -98,7 +99,7 @@ class Copier {
     for (const key of Object.keys(value)) {
       const child = this.copy((value as Record<string, unknown>)[key], depth);
       if (key in copy) {
-        // a setter of the class, or the prototype itself, would take it
+        // an assignment would call a setter of the class, or change the prototype
         Object.defineProperty(copy, key, {
           value: child,
           writable: true,

@@ -36,7 +36,7 @@ export const CODE_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.ChannelLifeCycle]: 'ERR_RAP_CHANNEL_LIFE_CYCLE',
 };
 
-/** The class that says a status, by which a peer of this project knows it: `error.name` on the wire. */
+/** The error class of a status: `error.name` on the wire, which peers of this project know. */
 export const NAME_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.Invoke]: 'InvokeError',
   [Status.Auth]: 'AuthError',

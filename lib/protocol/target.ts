@@ -1,10 +1,10 @@
 import { Status } from './status.js';
 import { Fault } from './fault.js';
 
-/** The group of a function that names none. */
+/** The group of a function that does not name one. */
 export const DEFAULT_GROUP = 'default';
 
-/** Longest target in UTF-8 bytes: rap's own bound. */
+/** Longest target in UTF-8 bytes: a limit of Python's rap. */
 export const MAX_TARGET_BYTES = 256;
 
 /** The two parts of a target `/<group>/<name>`. */
@@ -16,11 +16,11 @@ export interface TargetParts {
 /**
  * Builds the target of a function.
  *
- * @throws {@link Fault} with status 1004 where a part is empty, the group holds a slash, or the whole is too long.
+ * @throws {@link Fault} with status 1004 if a part is empty, the group holds a slash, or the whole is too long.
  */
 export function formatTarget(group: string, name: string): string {
   const wrongGroup = 'the group must be text without "/"';
-  // whatever its type says: it comes from an application's options
+  // it comes from an application's options, and may be anything
   if (typeof group !== 'string') throw invalid(`/${typeof group}/${name}`, wrongGroup);
   const target = `/${group}/${name}`;
   if (group === '' || group.includes('/')) throw invalid(target, wrongGroup);
@@ -31,7 +31,7 @@ export function formatTarget(group: string, name: string): string {
   return target;
 }
 
-/** Splits `/<group>/<name>`; the name may hold further slashes. `undefined` where the text is no target. */
+/** Splits `/<group>/<name>`; the name may hold further slashes. `undefined` if the text is not a target. */
 export function parseTarget(target: string): TargetParts | undefined {
   if (!target.startsWith('/')) return undefined;
   const slash = target.indexOf('/', 1);

@@ -15,7 +15,7 @@ import {
   ValueType,
 } from './values/values.js';
 
-/** Objects that `toJSON()` may put in place of each other. */
+/** Most objects in a row that `toJSON()` may replace by the next. */
 const MAX_REPLACED = 100;
 
 /** Writes any value, as deep and with as many parts as the limits allow. */
@@ -23,20 +23,20 @@ export abstract class ValueWriter extends ScalarWriter {
   /** Values of the frame so far. */
   protected items = 0;
   protected maxDepth = 0;
-  /** The keys of a header have rules of their own. */
+  /** The keys of a header follow stricter rules. */
   protected inHeader = false;
 
-  /** The peer offered the extension `values`: nothing is put in place of what it carries. */
+  /** The peer offered the extension `values`: what it can carry is not replaced. */
   protected values = false;
   /** Something in the value that was written needs the extension. */
   protected usesValues = false;
 
   #depth = 0;
   #numberKeys = 0;
-  /** Nested `toJSON()` results: one that returns a new object each time would never end. */
+  /** Nested `toJSON()` results: one that always returns a new object would never end. */
   #replaced = 0;
 
-  /** Forgets what a value that failed has left. */
+  /** Resets what a value that failed has left behind. */
   protected resetValues(): void {
     this.#depth = 0;
     this.#replaced = 0;
@@ -118,7 +118,7 @@ export abstract class ValueWriter extends ScalarWriter {
     }
   }
 
-  /** Writes the count of a map again, in the form that the larger count took. */
+  /** Writes the count of a map again, in the form that was reserved for the larger count. */
   #patchCount(at: number, reserved: number, count: number): void {
     if (reserved < 16) this.buffer[at] = 0x80 | count;
     else if (reserved < 0x1_0000) this.buffer.writeUInt16BE(count, at + 1);
@@ -156,7 +156,7 @@ export abstract class ValueWriter extends ScalarWriter {
     this.#blob(ValueType.BigInt, bigIntBytes(value));
   }
 
-  /** Writes what msgpack has no type for; false where the value is none of it. */
+  /** Writes a value that msgpack has no type for. @returns false if it is not such a value */
   #extended(value: object): boolean {
     if (types.isDate(value)) this.#date(value.getTime());
     else if (types.isMap(value)) this.#mapExtension(value);
@@ -235,7 +235,7 @@ export abstract class ValueWriter extends ScalarWriter {
     this.raw(bytes);
   }
 
-  /** An extension that holds an array: its size is known when that was written. */
+  /** An extension that holds an array: its size is known only when that was written. */
   #nested(type: number, items: readonly unknown[]): void {
     this.usesValues = true;
     if (++this.#depth > this.maxDepth) throw tooDeep();
@@ -266,7 +266,7 @@ export abstract class ValueWriter extends ScalarWriter {
   /** A body that was encoded before: its bytes are its own. */
   #encoded(body: EncodedBody): void {
     const { bytes, items, usesValues } = body;
-    // it was made for any peer, and this one cannot read it
+    // it uses `values`, which this peer cannot read
     if (usesValues && !this.values) return this.#instead(body, body.decode());
     this.usesValues ||= usesValues;
     this.items += items - 1;
@@ -277,7 +277,7 @@ export abstract class ValueWriter extends ScalarWriter {
     this.copying = copying;
   }
 
-  /** Writes what an object stands for; one that stands for itself is written as it is. */
+  /** Writes the value that replaces an object; one that is replaced by itself is written as it is. */
   #instead(object: object, value: unknown): void {
     if (value === object) return this.#map(object);
     this.items -= 1;
@@ -301,7 +301,7 @@ function urlBytes({ href }: URL): Buffer {
   return bytes;
 }
 
-/** One that has a `toJSON()` says itself what is sent. */
+/** One with a `toJSON()` decides itself what is sent. */
 function isError(value: object): value is Error {
   return (types.isNativeError(value) || value instanceof Error) && !('toJSON' in value);
 }
@@ -310,7 +310,7 @@ function isError(value: object): value is Error {
 function errorParts(error: Error): unknown[] {
   const own = Object.entries(error).filter(([key]) => !ERROR_FIELDS.has(key));
   const fields = setEach({}, own);
-  // whatever their types say
+  // they may be anything, whatever their types say
   const { name, message } = error as { name: unknown; message: unknown };
   return [String(name), String(message), fields];
 }

@@ -2,6 +2,7 @@ import { packDetails, unpackDetails } from './error-details.js';
 import { Fault } from './fault.js';
 import type { Header } from './frame.js';
 import { NAME_BY_STATUS, Status, isErrorStatus } from './status.js';
+import { isObject } from './values/unknown.js';
 
 /** Longest text of an error that goes to or comes from a peer, in UTF-8 bytes. */
 const MAX_TEXT_BYTES = 1024;
@@ -20,14 +21,14 @@ export interface NamedFault {
   readonly name: string;
 }
 
-/** What a fault is called on the wire: as the peer that it came from called it, else as its status is called. */
+/** The name of a fault on the wire: as the peer that it came from named it, or the name of its status. */
 export function nameOf({ errorName, status }: Fault): string {
   return errorName ?? NAME_BY_STATUS[status] ?? 'RapError';
 }
 
 /**
- * Writes a fault as the wire has it: a status with a text, or with `[exception name, message]` for 301. What Python
- * has no place for goes into `header.error`, which it ignores.
+ * A fault in the form of the wire: a status with a text, or with `[exception name, message]` for 301. What Python
+ * does not know goes into `header.error`, which it ignores.
  */
 export function toErrorFrame(fault: Fault, name = nameOf(fault)): ErrorFrame {
   const message = boundedText(fault.message, MAX_TEXT_BYTES);
@@ -44,14 +45,11 @@ export function toErrorFrame(fault: Fault, name = nameOf(fault)): ErrorFrame {
   return { header: { status_code: fault.status, error }, body };
 }
 
-/** Reads the error that a frame carries; `undefined` where it carries none. Nothing of it is trusted or evaluated. */
+/** Reads the error that a frame carries; `undefined` if it carries none. Nothing of it is trusted or evaluated. */
 export function fromErrorFrame(header: Header, body: unknown): Fault | undefined {
   const status = header.status_code;
   if (!isErrorStatus(status)) return undefined;
-  const error = (typeof header.error === 'object' && header.error !== null ? header.error : {}) as Record<
-    string,
-    unknown
-  >;
+  const error = (isObject(header.error) ? header.error : {}) as Record<string, unknown>;
   const named = status === Status.Invoke && Array.isArray(body);
   return new Fault({
     status,
@@ -64,14 +62,14 @@ export function fromErrorFrame(header: Header, body: unknown): Fault | undefined
   });
 }
 
-/** Whether it is a status by which HTTP tells of an error. */
+/** Whether it is an HTTP status of an error. */
 export function isHttpErrorStatus(status: unknown): status is number {
   return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599;
 }
 
-/** Cuts a text to so many UTF-8 bytes, never inside a character. */
+/** Cuts a text to `maxBytes` of UTF-8, never inside a character. */
 export function boundedText(value: string, maxBytes: number): string {
-  // a text of more units than bytes is too long, and is not counted to its end
+  // a text of more code units than bytes is too long: no need to count its bytes
   const fits =
     value.length * 3 <= maxBytes || (value.length <= maxBytes && Buffer.byteLength(value) <= maxBytes);
   if (fits) return value;

@@ -5,7 +5,7 @@ import { systemClock } from '../rpc/time/system-clock.js';
 import { type RedisClient, RedisScript } from './redis-script.js';
 
 export interface RedisConnStoreOptions {
-  /** What the names of all keys begin with. Default `rap:conn:`. */
+  /** Prefix of all keys. Default `rap:conn:`. */
   prefix?: string | undefined;
   /** @internal */
   clock?: Clock | undefined;
@@ -47,8 +47,8 @@ interface Held {
 
 /**
  * Counts connections for all servers that use the same Redis and prefix. A place is a lease: a server renews those of its
- * connections three times in their time, and one that crashed frees them when that is over. Redis that has lost its
- * data has them again with the next renewal.
+ * connections three times per lease, and those of a server that crashed expire. If Redis loses its data, it has them again
+ * with the next renewal.
  */
 export class RedisConnStore implements ConnStore {
   /** By key: the places of this server. */
@@ -91,7 +91,7 @@ export class RedisConnStore implements ConnStore {
     const held = this.#held.get(place.key);
     held?.members.delete(member);
     if (held?.members.size === 0) this.#held.delete(place.key);
-    // where it fails, the lease ends by itself
+    // if it fails, the lease expires
     const removed = this.redis.call('zrem', this.#places(place.key), member).catch(() => {});
     this.#releasing.add(removed);
     void removed.then(() => this.#releasing.delete(removed));
@@ -124,7 +124,7 @@ export class RedisConnStore implements ConnStore {
     this.#renewal = renewal;
   }
 
-  /** One after the other: thousands of addresses must not fill the queue of the client. */
+  /** One after another: thousands of addresses must not fill the queue of the client. */
   async #renew(): Promise<void> {
     for (const [key, { leaseMs, members }] of this.#held) {
       const all = [...members];
@@ -134,7 +134,7 @@ export class RedisConnStore implements ConnStore {
           if (batch.length > 0)
             await RENEW.run(this.redis, [this.#places(key)], [Math.ceil(leaseMs), ...batch]);
         } catch {
-          return; // Redis is down, and the next round comes
+          return; // Redis is down: the next round tries again
         }
       }
     }

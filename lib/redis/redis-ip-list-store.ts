@@ -3,9 +3,9 @@ import type { IpListEdit, IpListStore, IpLists, LoadedIpLists } from '../plugins
 import { type RedisClient, RedisScript } from './redis-script.js';
 
 export interface RedisIpListStoreOptions {
-  /** Tells the lists of one filter from those of another. Default `default`. */
+  /** Distinguishes the lists of several filters. Default `default`. */
   name?: string | undefined;
-  /** What the names of all keys begin with. Default `rap:ip:`. */
+  /** Prefix of all keys. Default `rap:ip:`. */
   prefix?: string | undefined;
 }
 
@@ -17,7 +17,7 @@ if version == ARGV[1] then return {version} end
 return {version, redis.call('SMEMBERS', KEYS[1]), redis.call('SMEMBERS', KEYS[2])}
 `);
 
-/** KEYS allow, block, version; ARGV new version, 1 where there must be lists, then a command, a list (1 or 2) and an entry each */
+/** KEYS allow, block, version; ARGV new version, 1 if there must be lists, then a command, a list (1 or 2) and an entry each */
 const EDIT = new RedisScript(`
 if ARGV[2] == '1' and redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
 for i = 3, #ARGV, 3 do redis.call(ARGV[i], KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2]) end
@@ -33,12 +33,12 @@ redis.call('SET', KEYS[3], ARGV[1])
 return 1
 `);
 
-/** What nobody has edited yet. */
+/** Lists that were never edited. */
 const EMPTY: LoadedIpLists = { version: '', allow: [], block: [] };
 
 /**
  * The lists of an `IpFilterMiddleware`, as two sets in Redis, for all servers that use the same Redis, prefix and name.
- * Where Redis has lost its data, the first server that looks writes back what it knows: an allow list does not vanish.
+ * If Redis has lost its data, the first server that loads the lists writes back what it knows: an allow list does not vanish.
  */
 export class RedisIpListStore implements IpListStore {
   readonly #keys: readonly [allow: string, block: string, version: string];
@@ -75,7 +75,7 @@ export class RedisIpListStore implements IpListStore {
     const hasLists = known !== undefined && known.version !== EMPTY.version;
     const edited = await EDIT.run(this.redis, this.#keys, [randomUUID(), hasLists ? 1 : 0, ...changes]);
     if (edited === 1 || !known) return;
-    // the change must not be all that is left of lists that were lost
+    // after a loss, the lists must not consist of this change alone
     await this.#restore(known);
     await EDIT.run(this.redis, this.#keys, [randomUUID(), 1, ...changes]);
   }
@@ -89,7 +89,7 @@ export class RedisIpListStore implements IpListStore {
   }
 }
 
-/** Place of the list among the keys. */
+/** Index of the list among the keys. */
 function numberOf(list: keyof IpLists): number {
   return list === 'allow' ? 1 : 2;
 }

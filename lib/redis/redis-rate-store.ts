@@ -3,13 +3,13 @@ import type { Rate } from '../plugins/rate-store.js';
 import type { RedisClient } from './redis-script.js';
 
 export interface RedisRateStoreOptions {
-  /** What the names of all keys begin with. Default `rap:rate`. */
+  /** Prefix of all keys. Default `rap:rate`. */
   prefix?: string | undefined;
 }
 
 /**
  * Counts requests for all servers that use the same Redis, with `RateLimiterRedis` of `rate-limiter-flexible`, an optional
- * peer. It counts in windows of whole seconds: the shortest one in which the rate gives the burst.
+ * peer. It counts in windows of whole seconds: the shortest one in which the rate allows the burst.
  */
 export class RedisRateStore extends FlexibleRateStore {
   /** @param redis an ioredis instance, which stays yours. */
@@ -24,13 +24,13 @@ export class RedisRateStore extends FlexibleRateStore {
     });
   }
 
-  /** @throws Error where `rate-limiter-flexible` is not installed. */
+  /** @throws Error if `rate-limiter-flexible` is not installed. */
   async onServerStart(): Promise<void> {
     await loadLibrary();
   }
 }
 
-/** The library expires keys in whole seconds, and never those of a shorter window. */
+/** The library lets keys expire after whole seconds, and those of a shorter window never. */
 function windowOf({ rate, burst, blockTimeMs }: Rate): {
   points: number;
   duration: number;

@@ -8,7 +8,7 @@ export interface RedisClient {
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
-/** A Lua script, sent in full only where Redis does not have it yet. Redis runs it as one step. */
+/** A Lua script, sent in full only if Redis does not have it yet. Redis runs it as one step. */
 export class RedisScript {
   readonly #sha: string;
 

@@ -1,21 +1,21 @@
 import { ReadingPause, type ReadingPauseOptions } from './reading-pause.js';
 
-/** What an account hides from the one above it at most. */
+/** Most that an account does not report to the one above it. */
 const MAX_STEP = 64 * 1024;
-/** 1024 connections together hide at most a quarter of the limit above them. */
+/** 1024 connections together do not report at most a quarter of the limit above them. */
 const STEPS_IN_LIMIT = 4096;
 
 /**
- * What is held on behalf of a peer, as cost: wire bytes, plus {@link ITEM_COST} for each value in them. Accounts stand in
- * a chain: a connection, its address, the server. One is told of another's changes in steps, so that a small call costs
- * an addition.
+ * What is held on behalf of a peer, as cost: wire bytes, plus {@link ITEM_COST} for each value in them. Accounts form
+ * a chain: a connection, its address, the server. Each reports its changes to the next one in steps, so that a small call
+ * costs an addition.
  */
 export class Account {
   readonly #step: number;
   #held = 0;
-  /** What the account above knows of. */
+  /** What was reported to the account above. */
   #reported = 0;
-  /** Called when something was released; they ask whether that is enough. */
+  /** Called when something was released; they check whether that is enough. */
   #waiting: Set<() => void> | undefined;
 
   constructor(
@@ -29,7 +29,7 @@ export class Account {
     return this.#held;
   }
 
-  /** Whether more is held than may be, here or above. */
+  /** Whether more is held than is allowed, here or above. */
   get isFull(): boolean {
     return this.#held > this.limit || (this.above !== undefined && this.above.isFull);
   }
@@ -55,7 +55,7 @@ export class Account {
 
   #report(above: Account): void {
     const change = this.#held - this.#reported;
-    // nothing may stay behind when all was released
+    // when all is released, nothing may remain in the account above
     if (change <= this.#step && change >= -this.#step && (this.#held !== 0 || change === 0)) return;
     this.#reported = this.#held;
     above.add(change);
@@ -67,9 +67,9 @@ export class Account {
   }
 }
 
-/** What an {@link AccountPause} asks of its connection. */
+/** What an {@link AccountPause} needs of its connection. */
 export interface AccountPauseOptions extends Omit<ReadingPauseOptions, 'overdue'> {
-  /** Lets go of some of what was not read. Whether there was anything. */
+  /** Releases some of what was not read. @returns whether there was anything */
   readonly letGo: () => boolean;
 }
 
@@ -96,7 +96,7 @@ export class AccountPause {
     this.#pause = new ReadingPause({
       ...this.options,
       overdue: () => {
-        // if nothing waits for a reader here, calls that run, or other connections, fill it: what comes next is refused, or pauses again
+        // if no message waits for a reader here, running calls or other connections fill it: the next frames are refused, or pause again
         if (!this.options.letGo()) this.end();
       },
     });
@@ -107,7 +107,7 @@ export class AccountPause {
     this.#pause?.progress();
   }
 
-  /** The connection is read on, or over. */
+  /** The connection is read again, or closed. */
   end(): void {
     const pause = this.#pause;
     if (!pause) return;

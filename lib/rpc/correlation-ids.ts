@@ -1,16 +1,16 @@
 import { MAX_ID } from '../protocol/frame.js';
 
-/** Whether an id was given out after another one, not more than half a round ago. */
+/** Whether an id was given out after another one, at most half the id space later. */
 export function isAfter(id: number, other: number): boolean {
   return ((id - other) | 0) > 0;
 }
 
-/** Whether the peer, which has told the last id that it took, has surely not taken this one. */
+/** Whether the peer has certainly not accepted this id, by the last one that it says it has accepted. */
 export function isBeyond(id: number, lastTaken: number | undefined): boolean {
   return lastTaken !== undefined && isAfter(id, lastTaken);
 }
 
-/** Correlation ids of one side: odd for the client, even for the server, wrapping at 2^32, never one that is live. */
+/** Correlation ids of one side: odd for the client, even for the server, wrapping at 2^32, never one that is in use. */
 export class CorrelationIds {
   #next: number;
 

@@ -3,27 +3,27 @@ import { DEFAULT_FRAME_LIMITS, ITEM_COST, type FrameLimits } from '../protocol/l
 import type { LoadLimits } from './load.js';
 
 /**
- * Everything that bounds what a peer can make this side do or hold. Every limit has a default that works; sizes are
- * bytes, times milliseconds.
+ * Everything that limits what a peer can make this side do or hold. Every limit has a default that works; sizes are
+ * in bytes, times in milliseconds.
  */
 export interface RapLimits extends FrameLimits {
-  /** Connections a server keeps. Default 1024, rap's own. The excess gets CLOSE and goes. */
+  /** Connections a server keeps. Default 1024, as Python's rap. Excess connections get CLOSE. */
   readonly maxConnections: number;
-  /** Connections a server keeps of one address; IPv6 by /64. Default 128, rap's own. Raise it behind a proxy or NAT. */
+  /** Connections a server keeps of one address; IPv6 by /64. Default 128, as Python's rap. Raise it behind a proxy or NAT. */
   readonly maxConnectionsPerAddress: number;
-  /** Connections in a TLS handshake or without DECLARE. Default 256; beyond, the oldest of the address with the most goes. */
+  /** Connections in a TLS handshake or without DECLARE. Default 256; beyond, the oldest of the address with the most is dropped. */
   readonly maxPendingHandshakes: number;
   /** Time for a new connection to send DECLARE. Default 10 s, as RabbitMQ. */
   readonly declareTimeoutMs: number;
-  /** Time for a client of a TLS server to shake hands. Default 10 s, where Node's own is 120 s. */
+  /** Time for the TLS handshake of a client. Default 10 s; Node's is 120 s. */
   readonly tlsHandshakeTimeoutMs: number;
-  /** Time to reach a server, TLS included. Default 5 s. */
+  /** Time to connect to a server, TLS included. Default 5 s. */
   readonly connectTimeoutMs: number;
-  /** Time for a client until the server has answered DECLARE, reaching it included. Default 9 s, rap's own. */
+  /** Time for a client until the server has answered DECLARE, connecting included. Default 9 s, as Python's rap. */
   readonly openTimeoutMs: number;
-  /** Time for a frame that has begun to be whole, plus one second per 64 KiB that came. Default 30 s, as Nest. */
+  /** Time for the rest of a frame that has begun, plus one second per 64 KiB received. Default 30 s, as Nest. */
   readonly incompleteFrameTimeoutMs: number;
-  /** Bytes of unfinished frames that a whole server holds; then the oldest goes. Default 256 MiB. */
+  /** Bytes of unfinished frames that a whole server holds; beyond, the oldest is dropped. Default 256 MiB. */
   readonly maxUnfinishedBytes: number;
   /** Calls and events that run at once on a connection. Default 256, as Go's HTTP/2. A server answers 429 beyond, a client queues. */
   readonly maxInFlight: number;
@@ -40,8 +40,8 @@ export interface RapLimits extends FrameLimits {
   readonly maxChannelsTotal: number;
   /**
    * Cost of what a connection makes this side hold: wire bytes, and 100 for each msgpack value, of calls that run,
-   * metadata of channels, messages that nobody has read, and unsent answers. Default 64 MiB. Beyond, a server answers calls
-   * and channels 429, messages and requests are not read, and answers wait. At least what the largest frame costs.
+   * metadata of channels, unread messages, and unsent answers. Default 64 MiB. Beyond, a server answers calls
+   * and channels 429, messages and requests are not read, and answers wait. At least the cost of the largest frame.
    */
   readonly maxHeldBytes: number;
   /** The same for a whole server. Default 1 GiB. */
@@ -53,33 +53,34 @@ export interface RapLimits extends FrameLimits {
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
   readonly channelWindowBytes: number;
   /**
-   * Time for which unread messages may keep a connection from being read while nobody reads one of them. Default 60 s, as nginx's
-   * `proxy_read_timeout`: the time between two reads, not of all. Beyond, the channel ends with 1008, and the connection is read on.
+   * Time for which unread messages may stop the reading of a connection while none of them is read. Default 60 s, as nginx's
+   * `proxy_read_timeout`: the time between two reads, not of all. Beyond, the channel ends with 1008, and the connection is read
+   * again.
    */
   readonly pauseTimeoutMs: number;
-  /** Frames for channels that do not exist, and unknown events, before a server closes the connection; one a second is forgiven. Default 100, as Node's HTTP/2. */
+  /** Frames for channels that do not exist, and unknown events, before a server closes the connection; one per second is forgiven. Default 100, as Node's HTTP/2. */
   readonly maxRejectedFrames: number;
-  /** Calls and events that a client holds back while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
+  /** Calls and events that a client queues while `maxInFlight` run. Default 16,384; beyond, `OverloadError`. */
   readonly maxQueuedCalls: number;
   /** Bytes of calls that wait for a slot or a connection; beyond, `OverloadError`. Default 256 MiB. */
   readonly maxQueuedBytes: number;
   /**
    * Encoded bytes of an Observable's values that wait for the reader of its stream; beyond, the stream ends with 1008. Default
-   * 16 MiB, of the size of the pending limits of NATS clients. Iterables wait for their reader, and need no such bound.
+   * 16 MiB, similar to the pending limits of NATS clients. Iterables wait for their reader, and need no such limit.
    */
   readonly maxPushedBytes: number;
-  /** The most frames handled of one connection in a turn, before others that have come have theirs. Default 64, as Envoy bounds requests per I/O cycle. A turn ends after 5 ms in any case. */
+  /** Most frames of one connection that are handled in a turn, before other connections have theirs. Default 64, as Envoy limits requests per I/O cycle. A turn ends after 5 ms in any case. */
   readonly framesPerTick: number;
   /** Unsent bytes at which a server reads no further requests of the connection, and a client queues its calls. Default 1 MiB. */
   readonly sendBufferSoftBytes: number;
-  /** Unsent bytes, answers left out, at which a server drops a connection; unsent bytes at which a client refuses whatever it cannot queue. Default 16 MiB. */
+  /** Unsent bytes, answers excluded, at which a server drops a connection; unsent bytes at which a client refuses what it cannot queue. Default 16 MiB. */
   readonly sendBufferHardBytes: number;
   /**
-   * Time in which a blocked connection must take some bytes. Default 30 s: the kernel tells of room in its buffer only when a third of it is free,
-   * 1.4 MB of Linux's 4 MiB, so that a reader of 50 KB/s is seen to move every 28 s. NATS has 10 s for a write.
+   * Time in which a blocked connection must take some bytes. Default 30 s: the kernel reports room in its buffer only when a third of it is free,
+   * 1.4 MB of Linux's 4 MiB, so that a reader of 50 KB/s makes visible progress every 28 s. NATS has 10 s for a write.
    */
   readonly writeStallTimeoutMs: number;
-  /** Pings that a peer may send at once, and again each second after. Default 60 and 10: a Python client sends 3 in 1 to 3 s. */
+  /** Pings that a peer may send at once, and per second after that. Default 60 and 10: a Python client sends 3 in 1 to 3 s. */
   readonly pingBurst: number;
   readonly pingsPerSecond: number;
 }
@@ -118,15 +119,15 @@ export const DEFAULT_LIMITS: RapLimits = {
   pingsPerSecond: 10,
 };
 
-/** When a silent peer is asked for a sign of life, and when it is given up. Times in milliseconds. */
+/** When a silent peer is pinged, and when it is given up. Times in milliseconds. */
 export interface KeepAliveOptions {
-  /** Silence after which a ping goes out. Default: server 30 s ± 10 %, client 15 s. 0 switches pings, and the idle timeout, off. */
+  /** Silence after which a ping is sent. Default: server 30 s ± 10 %, client 15 s. 0 disables pings and the idle timeout. */
   readonly intervalMs: number;
   /** Time for the answer. Default: server 10 s, client 5 s. */
   readonly timeoutMs: number;
-  /** Unanswered pings after which the peer is gone. Default: server 2, client 1. */
+  /** Unanswered pings after which the connection counts as lost. Default: server 2, client 1. */
   readonly maxMissed: number;
-  /** A server closes a connection without calls after this time. Default 1200 s, rap's own; 0 never. */
+  /** A server closes a connection without calls after this time. Default 1200 s, as Python's rap; 0: never. */
   readonly idleTimeoutMs: number;
 }
 
@@ -149,7 +150,7 @@ export type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };
 /**
  * Fills in the defaults.
  *
- * @throws RangeError that names the option where a value is not a non-negative number, or the option is unknown.
+ * @throws RangeError that names the option if a value is not a non-negative number, or the option is unknown.
  */
 export function withDefaults<T extends object>(what: string, given: Given<T> | undefined, defaults: T): T {
   const merged = { ...defaults } as Record<string, unknown>;
@@ -165,13 +166,13 @@ export function withDefaults<T extends object>(what: string, given: Given<T> | u
 }
 
 /** Deeper values overflow the stack of V8. */
-const MOST_DEPTH = 1000;
+const MAX_DEPTH = 1000;
 
-/** The limits with defaults filled in; the hard send limit is never under four frames, and the largest frame can be held. */
+/** The limits with defaults filled in; the hard send limit is never below four frames, and the largest frame can be held. */
 export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
-  if (!(limits.maxDepth <= MOST_DEPTH)) {
-    throw new RangeError(`limits.maxDepth must be at most ${MOST_DEPTH}, got ${limits.maxDepth}`);
+  if (!(limits.maxDepth <= MAX_DEPTH)) {
+    throw new RangeError(`limits.maxDepth must be at most ${MAX_DEPTH}, got ${limits.maxDepth}`);
   }
   if (!(limits.channelWindowBytes > 0)) throw new RangeError('limits.channelWindowBytes must be above 0');
   const largest = limits.maxFrameBytes + ITEM_COST * Math.min(limits.maxItems, limits.maxFrameBytes);

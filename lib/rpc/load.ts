@@ -8,7 +8,7 @@ export interface LoadLimits {
   readonly held: number;
 }
 
-/** What runs on a whole server, or for one address of it: calls and channels apart, and what is held for them. */
+/** What runs on a whole server, or for one address of it: calls, channels, and what is held for them. */
 export class Load {
   calls = 0;
   channels = 0;
@@ -16,7 +16,7 @@ export class Load {
 
   constructor(
     private readonly limits: LoadLimits,
-    /** That of the server, which an address has a share of. */
+    /** The load of the server, which that of an address is a share of. */
     private readonly above?: Load,
   ) {
     this.account = new Account(limits.held, above?.account);
@@ -26,12 +26,12 @@ export class Load {
     return this.calls + this.channels;
   }
 
-  /** Nothing runs, and nothing is held. */
+  /** Whether nothing runs, and nothing is held. */
   get isIdle(): boolean {
     return this.running === 0 && this.account.held === 0;
   }
 
-  /** Counts a call; false if it is one too many. Either way it is counted until it is removed. */
+  /** Counts a call; false if it is one too many. In both cases it counts until it is removed. */
   addCall(): boolean {
     this.calls += 1;
     const fits = this.above === undefined || this.above.addCall();

@@ -10,13 +10,13 @@ export interface ReadingPauseOptions {
   readonly link: Readable;
   readonly deadlines: DeadlineQueue;
   readonly timeoutMs: number;
-  /** The pause has lasted for that time without progress: ends it, or makes progress. */
+  /** The pause has lasted that long without progress: end it, or make progress. */
   readonly overdue: () => void;
 }
 
 /**
- * A time in which a connection is not read, because what came is more than its readers have taken. It has an end: meanwhile
- * nobody can tell a peer that waits from one that is gone.
+ * A time in which a connection is not read, because its readers have not taken what was received. It is limited: meanwhile a
+ * peer that waits cannot be told from one that is disconnected.
  */
 export class ReadingPause {
   readonly #limit: TimeLimit;
@@ -24,21 +24,21 @@ export class ReadingPause {
   constructor(private readonly options: ReadingPauseOptions) {
     options.link.pause();
     this.#limit = new TimeLimit(() => {
-      // it starts over, unless it ends now
+      // the time starts again, unless the pause ends now
       this.progress();
       options.overdue();
     });
     this.progress();
   }
 
-  /** Something was read: the time starts over. */
+  /** Something was read: the time starts again. */
   progress(): void {
     const { deadlines, timeoutMs } = this.options;
     deadlines.remove(this.#limit);
     deadlines.add(this.#limit, timeoutMs);
   }
 
-  /** The connection is read on. Called once. */
+  /** The connection is read again. Called once. */
   end(): void {
     this.options.deadlines.remove(this.#limit);
     this.options.link.resume();

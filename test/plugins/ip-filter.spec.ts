@@ -46,9 +46,9 @@ it('lets Unix sockets in, and nobody without an address', async () => {
 
 it.each([
   [{ allow: ['10.0.0.0/33'] }, 'allow: "10.0.0.0/33": the prefix must be a number from 0 to 32'],
-  [{ block: ['10.0.0.1', 'nonsense'] }, 'block: "nonsense" is no IP address or CIDR range'],
+  [{ block: ['10.0.0.1', 'nonsense'] }, 'block: "nonsense" is not an IP address or CIDR range'],
   [{ allow: '10.0.0.1' as never }, 'allow must be a list'],
-  [{ block: [null as never] }, 'block: object is no address or CIDR range'],
+  [{ block: [null as never] }, 'block: object is not an address or CIDR range'],
   [{ pollMs: 0 }, 'pollMs must be a number above 0, got 0'],
 ] satisfies [IpFilterOptions, string][])('refuses %j', (options, message) => {
   expect(() => new IpFilterMiddleware(options)).toThrow(RangeError);
@@ -73,7 +73,7 @@ it('changes nothing for a malformed entry', async () => {
   const filter = new IpFilterMiddleware({ block: ['10.0.0.1'] });
   const error = await rejection(filter.allow(['10.0.0.1', '10.0.0.256']));
   expect(error).toBeInstanceOf(RangeError);
-  expect(error.message).toBe('"10.0.0.256" is no IP address or CIDR range');
+  expect(error.message).toBe('"10.0.0.256" is not an IP address or CIDR range');
   expect(filter.lists).toEqual({ allow: [], block: ['10.0.0.1'] });
 });
 
@@ -188,7 +188,7 @@ describe('with a store', () => {
     clock.advance(1000);
     await settled();
     expect(await admitted(filter, '10.0.0.1', '10.0.0.2')).toEqual(['10.0.0.1']);
-    expect(lines).toEqual([expect.stringContaining('"nonsense" is no IP address or CIDR range')]);
+    expect(lines).toEqual([expect.stringContaining('"nonsense" is not an IP address or CIDR range')]);
   });
 
   it('stops looking with the last of its servers', async () => {

@@ -79,7 +79,7 @@ describe('a range', () => {
   ])('%s', (text, family, first, last) => expect(parseRange(text)).toEqual({ family, first, last }));
 
   it.each([
-    ['', '"" is no IP address or CIDR range'],
+    ['', '"" is not an IP address or CIDR range'],
     ['10.0.0.0/', 'the prefix must be a number from 0 to 32'],
     ['10.0.0.0/33', '"10.0.0.0/33": the prefix must be a number from 0 to 32'],
     ['10.0.0.0/-1', 'the prefix must be a number from 0 to 32'],
@@ -88,14 +88,14 @@ describe('a range', () => {
     ['10.0.0.0/ 8', 'the prefix must be a number from 0 to 32'],
     ['10.0.0.0/255.0.0.0', 'the prefix must be a number from 0 to 32'],
     ['::/129', 'the prefix must be a number from 0 to 128'],
-    ['10.0.0.0/8/8', 'is no IP address or CIDR range'],
+    ['10.0.0.0/8/8', 'is not an IP address or CIDR range'],
     ['10.0.0.1/8', '"10.0.0.1/8" has address bits after its prefix of 8'],
     ['2001:db8::1/64', 'has address bits after its prefix of 64'],
-    ['10.0.0.*', 'is no IP address or CIDR range'],
-    ['fe80::1%eth0', 'is no IP address or CIDR range'],
-    ['example.com', '"example.com" is no IP address or CIDR range'],
-    [undefined, 'undefined is no address or CIDR range'],
-    [7, 'number is no address or CIDR range'],
+    ['10.0.0.*', 'is not an IP address or CIDR range'],
+    ['fe80::1%eth0', 'is not an IP address or CIDR range'],
+    ['example.com', '"example.com" is not an IP address or CIDR range'],
+    [undefined, 'undefined is not an address or CIDR range'],
+    [7, 'number is not an address or CIDR range'],
   ])('%j is refused', (text, message) => {
     expect(() => parseRange(text)).toThrow(RangeError);
     expect(() => parseRange(text)).toThrow(message);
@@ -103,7 +103,7 @@ describe('a range', () => {
 
   it('bounds the text of its error', () => {
     expect(() => parseRange('x'.repeat(10_000))).toThrow(
-      new RangeError(`"${'x'.repeat(64)}" is no IP address or CIDR range`),
+      new RangeError(`"${'x'.repeat(64)}" is not an IP address or CIDR range`),
     );
   });
 

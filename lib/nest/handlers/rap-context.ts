@@ -1,7 +1,7 @@
 import { BaseRpcContext } from '@nestjs/microservices';
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
-import type { Header } from '../../protocol/frame.js';
+import { type Header, PROTOTYPE_KEYS, RESERVED_KEYS } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { Session } from '../../rpc/server/sessions.js';
@@ -207,16 +207,4 @@ export class HandlerContext extends RapContext {
   }
 }
 
-const RESERVED: ReadonlySet<string> = new Set([
-  'target',
-  'status_code',
-  'error',
-  'channel_life_cycle',
-  'session_id',
-  'timeout_ms',
-  'one_way',
-  'accept_stream',
-  '__proto__',
-  'constructor',
-  'prototype',
-]);
+const RESERVED: ReadonlySet<string> = new Set([...RESERVED_KEYS, ...PROTOTYPE_KEYS]);

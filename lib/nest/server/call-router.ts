@@ -1,5 +1,6 @@
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
+import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
@@ -12,7 +13,7 @@ import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authori
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry } from './handler-registry.js';
 import type { Route } from '../handlers/handler.js';
-import { channelFault, kindFault, unaryFault } from './kind-fault.js';
+import { kindFault, noChannelFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
@@ -73,7 +74,7 @@ export class CallRouter {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
-    else if (incoming.wantsChannel) fail(incoming, channelFault(route), 'ChannelError');
+    else if (incoming.wantsChannel) fail(incoming, noChannelFault(route), 'ChannelError');
     else if (route.isUnary) fail(incoming, unaryFault(route), 'ChannelError');
     else dispatcher.stream(incoming, route, this.options.runTimeoutMs);
   }
@@ -166,7 +167,7 @@ function limit(incoming: AnyIncoming, ownMs: number): boolean {
 /** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else Infinity. */
 function callerTimeLeftMs({ header, connection }: AnyIncoming): number {
   const { timeout_ms: timeoutMs } = header;
-  const deadline = header['X-rap-deadline'];
+  const deadline = header[PYTHON_DEADLINE_KEY];
   return Math.min(
     isTime(timeoutMs) && connection.has(Extension.Deadline) ? timeoutMs : Infinity,
     isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,

@@ -7,8 +7,8 @@ export function kindFault(route: Route, is: string, use: string, used: string): 
   return new Fault({ status: Status.Channel, message: `${route.target} is ${is}: use ${use}, not ${used}` });
 }
 
-/** For a channel to a function that is none. Whether one streams, its result says, unless its kind is known. */
-export function channelFault(route: Route): Fault {
+/** For a channel to a function that is not one. Unless its kind is known, only its result says whether it streams. */
+export function noChannelFault(route: Route): Fault {
   if (route.kind === 'stream') return kindFault(route, 'a stream', 'stream()', 'channel()');
   return kindFault(route, 'unary', 'call(), or stream() if it streams', 'channel()');
 }

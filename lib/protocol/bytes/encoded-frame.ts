@@ -1,6 +1,6 @@
 import type { Slab } from './slab.js';
 
-/** A header that was encoded ahead, such as the target of a route that is called again and again. */
+/** A header that was encoded in advance, such as the target of a route that is called again and again. */
 export class EncodedHeader {
   constructor(
     readonly bytes: Buffer,
@@ -15,7 +15,7 @@ export interface Splice {
   readonly bytes: Uint8Array;
 }
 
-/** Where the last frame was written: `buffer` from `start` to `end`, with `splices` in between. */
+/** The last frame that was written: `buffer` from `start` to `end`, with `splices` in between. */
 export interface EncodedFrame {
   readonly buffer: Buffer;
   /** Whose memory `buffer` is: retain it while the frame waits. */

@@ -1,14 +1,14 @@
 import type { EncodedFrame } from './encoded-frame.js';
 import { type Slab, SLAB_BYTES } from './slab.js';
 
-/** Small frames that have to wait are copied into memory of this size, one behind the other. */
+/** Small frames that have to wait are copied into memory of this size, one after another. */
 const COPIES_BYTES = 4 * 1024;
 
 /** A larger piece is worth the memory that it lies in. */
 const SMALL_BYTES = SLAB_BYTES / 2;
 
 /**
- * What waits to be written to one connection, as few and as large pieces as can be: frames that lie next to each
+ * What waits to be written to one connection, in as few and as large pieces as possible: frames that lie next to each
  * other in the slab leave as one. A frame that has to wait for a slow reader must not keep memory that is much larger
  * than itself: other connections fill a slab for each frame of this one.
  */
@@ -26,7 +26,7 @@ export class Outbox {
   #copies: Buffer | undefined;
   #copiesEnd = 0;
 
-  /** `isBlocked`: the socket takes nothing now. */
+  /** @param isBlocked the socket does not accept more now */
   append(frame: EncodedFrame, isBlocked = false): void {
     const { buffer, slab } = frame;
     this.bytes += frame.size;
@@ -54,8 +54,8 @@ export class Outbox {
   }
 
   /**
-   * The socket takes nothing now. Gives the bytes of `pieces`, which were handed over and have to wait, in memory that may be kept.
-   * The slabs that they came from are not written again: a reader that always has something to take would keep a
+   * The socket does not accept more now. Returns the bytes of `pieces`, which were handed over and have to wait, in memory that may be kept.
+   * The slabs that they came from are not written again: a reader that is never done would keep a
    * list of all that it was ever sent.
    */
   wait(pieces: readonly Uint8Array[]): Uint8Array[] {

@@ -1,4 +1,4 @@
-/** Memory that small frames of all connections are written into, one after the other. */
+/** Memory that small frames of all connections are written into, one after another. */
 export const SLAB_BYTES = 64 * 1024;
 
 /** Memory of frames. It is written from its start again as soon as everything in it has been sent. */

@@ -1,4 +1,4 @@
-/** Smaller pieces of an unfinished frame are copied together, so that a drip of bytes holds no chunk each. */
+/** Smaller pieces of an unfinished frame are copied together, so that single bytes do not keep a chunk alive each. */
 const COALESCE_BYTES = 4096;
 
 /** Largest buffer that small pieces are copied together in. */
@@ -37,7 +37,7 @@ export class Tail {
     return whole;
   }
 
-  /** A buffer with room for `bytes` more; each is twice as large as the one before, so that copies stay linear. */
+  /** A buffer with room for `bytes` more; each is twice as large as the one before, so that the cost of copies is linear. */
   #room(bytes: number): Buffer {
     if (this.#small && this.#small.length - this.#smallUsed >= bytes) return this.#small;
     const size = Math.max(256, bytes, Math.min(this.length * 2, MAX_SMALL_BYTES));
@@ -50,15 +50,15 @@ export class Tail {
     if (this.#small && this.#smallUsed > 0) {
       const used = this.#small.subarray(0, this.#smallUsed);
       // one that stayed mostly empty gives its memory back
-      this.#pieces.push(used.length * 2 < this.#small.length ? ownCopy(used) : used);
+      this.#pieces.push(used.length * 2 < this.#small.length ? unpooledCopy(used) : used);
     }
     this.#small = undefined;
     this.#smallUsed = 0;
   }
 }
 
-/** A copy in memory of its own, none of a pool's. */
-function ownCopy(bytes: Buffer): Buffer {
+/** A copy in memory of its own, not in Node's pool. */
+function unpooledCopy(bytes: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;

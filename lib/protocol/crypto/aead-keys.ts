@@ -9,7 +9,7 @@ export const RANDOM_BYTES = 32;
 /** Bytes of the server's proof that it has the key. */
 export const CONFIRM_BYTES = 32;
 
-/** What a body can be sealed with: names as `node:crypto` knows them, the one that is preferred first. */
+/** What a body can be sealed with, in order of preference: names of `node:crypto`. */
 export const AEAD_SUITES = ['aes-128-gcm', 'chacha20-poly1305'] as const;
 
 export type AeadSuite = (typeof AEAD_SUITES)[number];
@@ -23,7 +23,7 @@ export interface DirectionKeys {
   readonly iv: Buffer;
 }
 
-/** What both sides know once DECLARE and its answer are there. */
+/** What both sides know once DECLARE and its answer have arrived. */
 export interface AeadSecrets {
   /** The pre-shared key. */
   readonly key: Uint8Array;
@@ -37,12 +37,12 @@ export function isAeadSuite(name: unknown): name is AeadSuite {
   return AEAD_SUITES.some((suite) => suite === name);
 }
 
-/** The server's proof, over the very bytes of DECLARE. It goes into the answer. */
+/** The server's proof, over the exact bytes of DECLARE. It goes into the answer. */
 export function confirmation(secrets: AeadSecrets, declare: Uint8Array): Buffer {
   return expand(secrets, 'confirm', [declare], CONFIRM_BYTES);
 }
 
-/** The keys of a connection, which hold for the very bytes of DECLARE and of its answer, and for no others. */
+/** The keys of a connection, derived from the exact bytes of DECLARE and of its answer. */
 export function connectionKeys(
   secrets: AeadSecrets,
   declare: Uint8Array,

@@ -3,10 +3,10 @@ import { type FrameSeal, KeysUsedUp } from '../frame-seal.js';
 import type { AeadSuite, DirectionKeys } from './aead-keys.js';
 
 const TAG_BYTES = 16;
-/** `node:crypto` knows both suites by the interface of GCM. */
+/** `node:crypto` offers both suites with the interface of GCM. */
 const TAG = { authTagLength: TAG_BYTES };
 
-/** When the keys of a connection have done their share. Each holds for either direction. */
+/** When the keys of a connection are used up. Each limit applies to each direction. */
 export interface WearLimits {
   /** Frames. */
   readonly frames: number;
@@ -18,14 +18,14 @@ export interface AeadSealOptions {
   readonly suite: AeadSuite;
   readonly send: DirectionKeys;
   readonly receive: DirectionKeys;
-  /** After so much the connection should end; after twice as much, nothing is sealed or opened. */
+  /** At these limits the connection should end; at twice the limits, nothing is sealed or opened. */
   readonly limits: WearLimits;
   readonly records: boolean;
   /** Called once, when the first of the limits is reached: in the middle of a frame, so act later. */
   readonly onWorn: () => void;
 }
 
-/** Seals with a counter per direction that never travels: a frame opens at its own place only. */
+/** Seals with a counter for each direction that is never sent: a frame opens only at its own position in the stream. */
 export class AeadSeal implements FrameSeal {
   readonly overheadBytes = TAG_BYTES;
   readonly records: boolean;
@@ -37,7 +37,7 @@ export class AeadSeal implements FrameSeal {
 
   constructor({ suite, send, receive, limits, records, onWorn }: AeadSealOptions) {
     this.records = records;
-    this.#suite = suite as 'aes-128-gcm'; // the other one has the same interface, which Node's types do not say
+    this.#suite = suite as 'aes-128-gcm'; // Node's types do not say that the other suite has the same interface
     this.#send = new Direction(send);
     this.#receive = new Direction(receive);
     this.#limits = limits;
@@ -73,7 +73,7 @@ export class AeadSeal implements FrameSeal {
     return plaintext;
   }
 
-  /** Counts a frame; true where the direction may take no more. */
+  /** Counts a frame. @returns whether the direction has no more left */
   #isSpent(direction: Direction, bytes: number): boolean {
     direction.bytes += bytes;
     const worn = Math.max(direction.frames / this.#limits.frames, direction.bytes / this.#limits.bytes);

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 
-/** Fewer different bytes in a key are no accident: 32 random ones have 30. */
+/** A key with fewer different bytes is not random: 32 random ones have 30. */
 const MIN_DIFFERENT_BYTES = 12;
 const MIN_AEAD_BYTES = 32;
-/** By these, a text is known as one that was made for a key: no passphrase passes for it. */
+/** By these, a text is recognised as a generated key: a passphrase does not pass. */
 const CHECKSUM_BYTES = 4;
 const PYTHON_BYTES = 16;
 const MAX_ID_BYTES = 128;
@@ -50,7 +50,7 @@ export function readPythonKey(id: string, secret: Secret): Buffer {
   return bytes;
 }
 
-/** @throws TypeError or RangeError where this is no name of a key */
+/** @throws TypeError or RangeError if this is not a valid key id */
 export function checkKeyId(id: unknown): string {
   if (typeof id !== 'string') throw new TypeError('a key id must be a string');
   const bytes = Buffer.byteLength(id);
@@ -75,7 +75,7 @@ function fromText(id: string, text: string): Buffer {
     return bytes;
   }
   throw new TypeError(
-    `the key '${id}' is neither hex nor made by CryptoProcessor.generateKey(): a passphrase is no key`,
+    `the key '${id}' is neither hex nor made by CryptoProcessor.generateKey(): a passphrase is not a key`,
   );
 }
 

@@ -4,21 +4,21 @@ export const MAX_NONCES = 65_536;
 export interface NonceCacheOptions {
   /** Time for which a nonce is remembered, counted from its message's timestamp, in seconds. */
   readonly keepSeconds: number;
-  /** How often the old ones are cleared away, in seconds. */
+  /** How often old nonces are dropped, in seconds. */
   readonly sweepSeconds: number;
   readonly maxNonces?: number;
 }
 
 /**
- * The nonces that came with one key. They lie in a bucket for each second of their timestamps, so that time is cleared away
- * by the bucket. A full cache gives up its oldest bucket, and accepts nothing so old from then on: what it forgot cannot
- * come again, and the time in which messages are accepted gets shorter, not the memory larger. Messages dated ahead of now
- * may fill half of it: they must not shorten that time to nothing.
+ * The nonces that were received under one key, in a bucket for each second of their timestamps, so that old ones are dropped
+ * by the bucket. A full cache drops its oldest bucket, and accepts nothing of that age from then on: a forgotten nonce cannot
+ * be replayed, and the time in which messages are accepted gets shorter instead of the memory larger. Messages dated in the
+ * future may fill half of it: they must not shorten that time to nothing.
  */
 export class NonceCache {
   readonly #seen = new Set<string>();
   readonly #buckets = new Map<number, string[]>();
-  /** Nothing of this second and before is accepted. */
+  /** Nothing of this second or earlier is accepted. */
   #floor = -Infinity;
   #sweptAt = -Infinity;
 
@@ -28,7 +28,7 @@ export class NonceCache {
     return this.#seen.size;
   }
 
-  /** Takes a nonce; false where it was seen, or is too old to tell. Times are Unix seconds. */
+  /** Adds a nonce; false if it was seen, or is too old to know. Times are Unix seconds. */
   add(nonce: string, timestamp: number, now: number): boolean {
     this.#sweep(now);
     const second = Math.floor(timestamp);
@@ -51,8 +51,8 @@ export class NonceCache {
   }
 
   /**
-   * Whether messages dated ahead have their share, a half. The oldest bucket is never one of theirs then, and what is
-   * given up, and refused from then on, never lies ahead: messages of now are always accepted soon again.
+   * Whether messages dated in the future have used up their half. The oldest bucket is never one of theirs then, and what is
+   * dropped, and refused from then on, never lies in the future: current messages are soon accepted again.
    */
   #isFullOfLater(now: number): boolean {
     const share = Math.floor((this.options.maxNonces ?? MAX_NONCES) / 2);

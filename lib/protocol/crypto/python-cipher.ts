@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { fromPythonJson, toPythonJson } from './python-json.js';
+import { isObject } from '../values/unknown.js';
 
 const BLOCK_BYTES = 16;
 
@@ -15,12 +16,12 @@ export interface PythonEnvelope {
 
 /**
  * Python's encryption of bodies: the lower-case hex text of AES-128-CBC over JSON that NUL bytes pad to whole blocks. The key
- * is the IV too. It hides little and proves nothing; it is here because Python peers speak it.
+ * is the IV too. It hides little and proves nothing; it exists because Python peers use it.
  */
 export class PythonCipher {
   constructor(private readonly key: Buffer) {}
 
-  /** @throws TypeError or RangeError where the value has no form in JSON */
+  /** @throws TypeError or RangeError if the value has no form in JSON */
   encrypt(value: unknown): Buffer {
     const text = Buffer.from(toPythonJson(value));
     const padded = Buffer.alloc(Math.ceil(text.length / BLOCK_BYTES) * BLOCK_BYTES);
@@ -29,7 +30,7 @@ export class PythonCipher {
     return Buffer.from(Buffer.concat([cipher.update(padded), cipher.final()]).toString('hex'), 'latin1');
   }
 
-  /** @throws Error where it is not what {@link encrypt} makes of something */
+  /** @throws Error if it is not a result of {@link encrypt} */
   decrypt(body: unknown): unknown {
     if (!(body instanceof Uint8Array)) throw new TypeError('not bytes');
     const hex = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1');
@@ -41,10 +42,10 @@ export class PythonCipher {
     return fromPythonJson(utf8.decode(withoutPadding(padded)));
   }
 
-  /** @throws Error where it is no envelope */
+  /** @throws Error if it is not an envelope */
   decryptEnvelope(sealed: unknown): PythonEnvelope {
     const envelope = this.decrypt(sealed);
-    if (typeof envelope !== 'object' || envelope === null || !Object.hasOwn(envelope, 'body')) {
+    if (!isObject(envelope) || !Object.hasOwn(envelope, 'body')) {
       throw new TypeError('no envelope');
     }
     const { body, timestamp, nonce } = envelope as Record<string, unknown>;

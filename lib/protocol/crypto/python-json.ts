@@ -1,19 +1,19 @@
 import { setOwn } from '../values/own-property.js';
 
-/** Deepest nesting, either way: as a frame's own by default. */
+/** Deepest nesting, in both directions: a frame's default. */
 const MAX_DEPTH = 98;
 
-/** Most values, keys counted, either way: as a frame's own by default. */
+/** Most values, keys included, in both directions: a frame's default. */
 const MAX_ITEMS = 262_144;
 
-/** Longer integers take long to read, and msgpack has none of more than 20 digits. */
+/** Longer integers are slow to read, and msgpack has none of more than 20 digits. */
 const MAX_DIGITS = 40;
 
 /**
  * JSON as Python writes it: `", "` and `": "`, ASCII only, integers of any size, `NaN` and `Infinity`. Python reads this
  * text byte for byte as its own.
  *
- * @throws TypeError or RangeError where a value has no form in JSON, such as bytes.
+ * @throws TypeError or RangeError if a value has no form in JSON, such as bytes.
  */
 export function toPythonJson(value: unknown): string {
   return write(value, 0, { items: 0 });
@@ -74,7 +74,7 @@ function container(value: object, depth: number, written: Written): string {
  * Reads JSON as Python does: an integer that a number does not hold is a `bigint`, `NaN` and `Infinity` are numbers. A key
  * `__proto__` becomes a property like any other.
  *
- * @throws SyntaxError where it is no JSON, nested too deep, or of too many values.
+ * @throws SyntaxError if it is not JSON, is nested too deep, or has too many values.
  */
 export function fromPythonJson(json: string): unknown {
   const reader = new Reader(json);
@@ -167,7 +167,7 @@ class Reader {
     return BigInt(digits);
   }
 
-  /** What is small on the wire may be large in memory. */
+  /** A small text may become large in memory. */
   #count(): void {
     this.#items += 1;
     if (this.#items > MAX_ITEMS) throw new SyntaxError('too many values');

@@ -2,15 +2,15 @@ import { setOwn } from './own-property.js';
 import { holdsValue, readBytes, UnreadableBody, ValueMaker } from './values.js';
 
 /**
- * Decodes one msgpack value that the scanner has passed but marked: msgpackr would rename a `__proto__` key, give an
- * integer of ±2^53 as a number, may drop a byte order mark, knows no extension types of `values`, and makes objects of keys
- * that look like indices larger than the frame by far. Plain and slower; everything else goes to msgpackr.
+ * Decodes one msgpack value that the scanner has passed but marked: msgpackr would rename a `__proto__` key, decode an
+ * integer of ±2^53 as a number, may drop a byte order mark, does not know the extension types of `values`, and for keys that
+ * look like indices makes objects much larger than the frame. Plain and slower; everything else goes to msgpackr.
  */
 export function carefulDecode(bytes: Buffer): unknown {
   return new Reader(bytes).value();
 }
 
-/** The same for a whole frame; a body that holds what no value can be made of is an {@link UnreadableBody}. */
+/** The same for a whole frame; a body with something that is not a value is an {@link UnreadableBody}. */
 export function carefulFrame(bytes: Buffer): unknown {
   const reader = new Reader(bytes);
   const frame = reader.value() as unknown[];
@@ -19,8 +19,8 @@ export function carefulFrame(bytes: Buffer): unknown {
 }
 
 /**
- * Looks for keys that a map has twice, in the value at the start of `bytes` and in all maps within it: decoded, they have
- * collapsed into one.
+ * Whether a map has a key twice, in the value at the start of `bytes` and in all maps within it: in a decoded object, the
+ * two have collapsed into one.
  */
 export function hasDuplicateKeys(bytes: Buffer): boolean {
   const reader = new Reader(bytes, true);
@@ -28,13 +28,13 @@ export function hasDuplicateKeys(bytes: Buffer): boolean {
   return reader.hasDuplicates;
 }
 
-/** Keys that look like indices, and cost most, are texts of a few characters: as many as one call makes of their codes. */
+/** Keys that look like indices, which cost most, are short: one call of `String.fromCharCode()` makes up to this many characters. */
 const MAX_SHORT = 4;
 
 class Reader {
-  /** A key came twice in a map, if that is looked for. */
+  /** A map has a key twice; only set if that is checked. */
   hasDuplicates = false;
-  /** Why an extension, or a map, makes no value. */
+  /** Why an extension or a map is not a value. */
   defect: string | undefined;
   readonly #maker = new ValueMaker();
   #pos = 0;
@@ -116,7 +116,7 @@ class Reader {
     }
   }
 
-  /** The rest of the frame is sound, whatever is wrong with the payload. */
+  /** The rest of the frame is sound even if the payload is not. */
   #extension(size: number): unknown {
     const type = this.#uint(1);
     const payload = holdsValue(type) ? this.value() : this.#bytes(size);
@@ -131,7 +131,7 @@ class Reader {
     }
   }
 
-  /** Moves on by `count` bytes and returns where they began. */
+  /** Moves on by `count` bytes and returns their start. */
   #skip(count: number): number {
     const start = this.#pos;
     this.#pos += count;
@@ -148,7 +148,7 @@ class Reader {
     return short ?? this.bytes.toString('utf8', start, start + length);
   }
 
-  /** A short text, quicker than by a call of Node's; `undefined` if it is not of ASCII alone. */
+  /** A short text, quicker than with Node's decoder; `undefined` if it is not ASCII. */
   #short(start: number, length: number): string | undefined {
     const at = (i: number): number => (i < length ? (this.bytes[start + i] as number) : 0);
     const [a, b, c, d] = [at(0), at(1), at(2), at(3)];

@@ -1,18 +1,18 @@
 /** The largest index that an array can have. */
 const LARGEST_INDEX = 4_294_967_294;
 
-/** Keys that are indices to V8, which keeps such properties apart from others, as elements of an array. */
+/** Keys that are indices to V8, which stores such properties separately, as the elements of an array. */
 const INDEX = /^(?:0|[1-9]\d{0,9})$/;
 
 /**
- * Gives an object a property that a peer has named, whatever the name.
+ * Sets a property whose name comes from a peer, whatever the name.
  *
  * A key `__proto__` becomes a property like any other. Before the first key that is an index, V8 is made to keep the object's
- * elements in a hash table: else it reserves memory for all that lies below an element, 31 KB for the keys "1023" and
+ * elements in a hash table: otherwise it reserves memory for all indices below, 31 KB for the keys "1023" and
  * "2574", which a peer sends in 13 bytes.
  *
- * @param isSparse what the last call for this object gave; false before the first
- * @returns whether the elements are kept in a hash table by now
+ * @param isSparse what the last call for this object returned; false for the first call
+ * @returns whether the elements are in a hash table now
  */
 export function setOwn(
   object: Record<string, unknown>,
@@ -33,7 +33,7 @@ export function setOwn(
   return isSparse || becomesSparse;
 }
 
-/** Gives an object that has no indices yet all these properties, as {@link setOwn} does. */
+/** Sets all these properties of an object that has no indices yet, as {@link setOwn} does. */
 export function setEach<T extends object>(object: T, entries: Iterable<readonly [string, unknown]>): T {
   let isSparse = false;
   for (const [key, value] of entries)
@@ -42,8 +42,8 @@ export function setEach<T extends object>(object: T, entries: Iterable<readonly 
 }
 
 /**
- * A shallow copy of what a peer has sent. A spread would make elements of keys that are indices, as large as V8 makes them;
- * such keys come first.
+ * A shallow copy of an object from a peer. A spread would let V8 reserve memory for keys that are indices; such keys come
+ * first.
  */
 export function ownCopy(source: Readonly<Record<string, unknown>> | null): Record<string, unknown> {
   for (const first in source) {

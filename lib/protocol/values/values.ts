@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import { setEach } from './own-property.js';
+import { isObject } from './unknown.js';
 
 /** msgpack extension types of the extension `values`. */
 export const ValueType = {
-  /** msgpack's timestamp: a date. One byte of payload: a date that is none. */
+  /** msgpack's timestamp: a date. One byte of payload: an invalid date. */
   Timestamp: 0xff,
   /** One byte of payload, 0. */
   Undefined: 0x00,
@@ -26,8 +27,8 @@ export const MAX_REGEXP_CHARS = 1024;
 /** Longest URL, in bytes. */
 export const MAX_URL_BYTES = 64 * 1024;
 /**
- * Most numbers, bigints and texts of digits among the keys of Maps and items of Sets in one frame: what they hash to can be
- * foreseen, and a peer could choose them so that each costs as much as all before it.
+ * Most numbers, bigints and texts of digits among the keys of Maps and items of Sets in one frame: their hashes are
+ * predictable, and a peer could choose them so that each costs as much as all before it.
  */
 export const MAX_NUMBER_KEYS = 16_384;
 
@@ -45,18 +46,18 @@ export function extensionSize(chunk: Buffer, pos: number, token: number): number
   return token === 0xc8 ? chunk.readUInt16BE(pos + 1) : chunk.readUInt32BE(pos + 1);
 }
 
-/** Whether msgpackr reads a payload of this type and size right. */
+/** Whether msgpackr decodes a payload of this type and size correctly. */
 export function isSimple(type: number, size: number): boolean {
   if (type === ValueType.Undefined) return size === 1;
   return type === ValueType.Timestamp && (size === 4 || size === 8 || size === 12 || size === 1);
 }
 
-/** A body, of a frame that is sound otherwise, that holds what no value can be made of. */
+/** A body with something that is not a value, in a frame that is sound otherwise. */
 export class UnreadableBody {
   constructor(readonly reason: string) {}
 }
 
-/** Reads payloads that hold bytes. @throws RangeError where they make no value */
+/** Reads payloads that hold bytes. @throws RangeError if they are not a value */
 export function readBytes(type: number, bytes: Buffer): unknown {
   switch (type) {
     case ValueType.Undefined:
@@ -72,7 +73,7 @@ export function readBytes(type: number, bytes: Buffer): unknown {
   throw new RangeError(`an extension of type ${type} and ${bytes.length} bytes`);
 }
 
-/** Makes values of payloads that were read. @throws RangeError where they make none */
+/** Makes values of decoded payloads. @throws RangeError if they are not a value */
 export class ValueMaker {
   #numberKeys = 0;
 
@@ -116,7 +117,7 @@ export function tooManyNumberKeys(): string {
   return `more than ${MAX_NUMBER_KEYS} numbers among the keys of Maps and items of Sets`;
 }
 
-/** Two's complement, big-endian, as short as it can be. */
+/** Two's complement, big-endian, as short as possible. */
 export function bigIntBytes(value: bigint): Buffer {
   const isNegative = value < 0n;
   let digits = (isNegative ? ~value : value).toString(16);
@@ -157,7 +158,7 @@ function readUrl(bytes: Buffer): URL {
   return new URL(bytes.toString());
 }
 
-/** It is never run here. */
+/** The expression is never run here. */
 function regExpOf([source, flags]: readonly unknown[]): RegExp {
   if (typeof source !== 'string' || typeof flags !== 'string')
     throw new RangeError('a RegExp that is no text');
@@ -174,7 +175,7 @@ const ERRORS: ReadonlyMap<string, ErrorConstructor> = new Map<string, ErrorConst
   Object.entries({ EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError }),
 );
 
-/** Own fields of an error that say what it is, or come from this side alone. */
+/** Fields of an error that are not sent, or taken from a peer, as further fields. */
 export const ERROR_FIELDS: ReadonlySet<string> = new Set([
   'name',
   'message',
@@ -186,12 +187,7 @@ export const ERROR_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 function errorOf([name, message, fields]: readonly unknown[]): Error {
-  if (
-    typeof name !== 'string' ||
-    typeof message !== 'string' ||
-    typeof fields !== 'object' ||
-    fields === null
-  ) {
+  if (typeof name !== 'string' || typeof message !== 'string' || !isObject(fields)) {
     throw new RangeError('an Error without name, message and fields');
   }
   const error = withoutStack(ERRORS.get(name) ?? Error, message);
@@ -201,7 +197,7 @@ function errorOf([name, message, fields]: readonly unknown[]): Error {
   return setEach(error, own);
 }
 
-/** Where it is read is not where it arose. */
+/** The stack of the decoder says nothing about an error of the peer. */
 function withoutStack(Class: ErrorConstructor, message: string): Error {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
@@ -212,7 +208,7 @@ function withoutStack(Class: ErrorConstructor, message: string): Error {
   }
 }
 
-/** As the fields that an error has anyway: not enumerable. */
+/** Not enumerable, as the built-in fields of an error. */
 function define(error: Error, key: string, value: unknown): void {
   Object.defineProperty(error, key, { value, enumerable: false, writable: true, configurable: true });
 }

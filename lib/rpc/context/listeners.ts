@@ -7,11 +7,11 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   return () => signal.removeEventListener('abort', listener);
 }
 
-/** One signal for many calls is no leak: Node need not warn of it. */
+/** One signal for many calls is not a leak: Node need not warn of it. */
 export function allowManyListeners(signal: AbortSignal): void {
   try {
     setMaxListeners(0, signal);
   } catch {
-    // a signal of another realm, as in a test runner: Node does not know it, and does not warn either
+    // a signal of another realm, as in a test runner: Node does not accept it, and does not warn either
   }
 }

@@ -1,6 +1,6 @@
 import { captureContext } from './async-context.js';
 
-/** An abort signal whose listeners run in the async context of the code that has asked for it first. */
+/** An abort signal whose listeners run in the async context of the code that first asked for it. */
 export class ScopedSignal {
   readonly #controller = new AbortController();
   readonly #context = captureContext();

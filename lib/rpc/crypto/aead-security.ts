@@ -22,23 +22,24 @@ import type {
 } from '../connection/security.js';
 import type { CryptoStats } from './crypto-stats.js';
 import type { KeyRing } from './key-ring.js';
+import { isObject } from '../../protocol/values/unknown.js';
 
 export interface AeadOptions {
   readonly side: 'client' | 'server';
   readonly keys: KeyRing<Buffer>;
-  /** The suites that are used, the preferred one first. */
+  /** The suites that are used, in order of preference. */
   readonly suites: readonly AeadSuite[];
   readonly limits: WearLimits;
   /** Whether a server refuses clients that do not encrypt. */
   readonly required: boolean;
-  /** What this side is called: it never speaks to another of that name. */
+  /** Name of this side: it refuses another side of the same name. */
   readonly name?: string | undefined;
-  /** What a server must be called for this client to speak to it. */
+  /** The name that the server must have. */
   readonly serverName?: string | undefined;
   readonly stats: CryptoStats;
 }
 
-/** The authenticated mode: DECLARE and its answer agree on keys, and every frame behind them is sealed. */
+/** The authenticated mode: DECLARE and its answer agree on keys, and every frame after them is sealed. */
 export class AeadSecurity implements ConnectionSecurity {
   constructor(private readonly options: AeadOptions) {}
 
@@ -101,7 +102,7 @@ class AeadClient implements ClientHandshake {
     return fault;
   }
 
-  /** Whoever has the key can be the server: the name says which one it is. Nobody can change it, as the keys depend on it. */
+  /** Any holder of the key can be the server: the name says which one it is. It cannot be forged, as the keys depend on it. */
   #checkName(name: string | undefined): void {
     const { name: own, serverName } = this.options;
     if (serverName !== undefined && name !== serverName) {
@@ -134,7 +135,7 @@ class AeadServer implements ServerHandshake {
         throw cryptoFault(`the client has the name of this server, ${shown(own)}`);
       }
       this.#keyId = keyId;
-      // whether there is such a key shows in nothing that is sent, nor in the work for it
+      // neither the answer nor the time it takes shows whether there is such a key
       const secrets: AeadSecrets = {
         key: keys.get(keyId),
         suite,
@@ -235,7 +236,7 @@ function readAnswer(answer: unknown, suites: readonly AeadSuite[]): Said & { rea
 }
 
 function readMap(value: unknown, absent: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null) {
+  if (!isObject(value)) {
     throw cryptoFault(`${absent}, or not in mode 'aead' (CryptoProcessor), which is required here`);
   }
   const map = value as Record<string, unknown>;
@@ -243,12 +244,12 @@ function readMap(value: unknown, absent: string): Readonly<Record<string, unknow
   return map;
 }
 
-/** One that is no text is as good as none: who wants a name does not find it. */
+/** A name that is not a text counts as no name. */
 function readName(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** A text of the other side, for the own log. */
+/** A text of the other side, for this side's log. */
 function shown(text: string | undefined): string {
   return JSON.stringify(text?.slice(0, 128)) ?? 'nothing';
 }

@@ -1,12 +1,12 @@
-/** What encryption has seen since the start. */
+/** Counters of encryption since the start. */
 export interface CryptoStats {
   /** Connections whose other side has proved its key. */
   secured: number;
-  /** DECLARE frames that were refused, and answers to DECLARE. */
+  /** DECLARE frames and answers to DECLARE that were refused. */
   refused: number;
-  /** Frames that did not open, were seen before, or were not of this time. */
+  /** Frames that did not open, were seen before, or had a timestamp out of range. */
   failed: number;
-  /** Connections whose keys were used up, and which make room for new ones. */
+  /** Connections whose keys were used up, and which are replaced by new ones. */
   retired: number;
 }
 

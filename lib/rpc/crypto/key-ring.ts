@@ -1,4 +1,4 @@
-/** The keys of a processor, by their ids. A change holds for connections that begin afterwards. */
+/** The keys of a processor, by their ids. A change applies to connections that start afterwards. */
 export class KeyRing<Key> {
   readonly #keys = new Map<string, Key>();
   /** Id of the key that a client uses. */
@@ -6,7 +6,7 @@ export class KeyRing<Key> {
 
   readonly #makeDecoy: () => Key;
 
-  /** @param makeDecoy makes what stands in for a key that is not there, so that its absence does not show. */
+  /** @param makeDecoy makes the substitute of a missing key, so that its absence does not show. */
   constructor(makeDecoy: () => Key) {
     this.#makeDecoy = makeDecoy;
   }
@@ -27,7 +27,7 @@ export class KeyRing<Key> {
     return this.#keys.has(id);
   }
 
-  /** The key, or a decoy. The work is the same for both. */
+  /** The key, or a decoy. Both take the same time. */
   get(id: string): Key {
     const decoy = this.#makeDecoy();
     return this.#keys.get(id) ?? decoy;

@@ -4,21 +4,21 @@ import { cryptoFault } from '../../protocol/frame-seal.js';
 
 /** What all keys of a processor share. */
 export interface PythonKeyOptions {
-  /** Unix time in milliseconds: the wall clock, since both sides must mean the same by it. */
+  /** Unix time in milliseconds: the wall clock, since both sides must agree on it. */
   readonly now: () => number;
-  /** A nonce that was never there before. */
+  /** A new nonce, never used before. */
   readonly nonce: () => string;
-  /** Whether this side has made that nonce: it came back then. */
+  /** Whether this side has made that nonce: then its message was sent back. */
   readonly isOwnNonce: (nonce: string) => boolean;
-  /** How far the timestamp of a message may be off, either way. */
+  /** How far the timestamp of a message may be off, in either direction. */
   readonly timeoutMs: number;
   /** How long a nonce is remembered beyond that. */
   readonly nonceTimeoutMs: number;
-  /** How often old nonces are cleared away. */
+  /** How often old nonces are dropped. */
   readonly intervalMs: number;
 }
 
-/** One key of Python's mode, with the nonces that came with it over all connections. */
+/** One key of Python's mode, with the nonces that were received under it on all connections. */
 export class PythonKey {
   readonly #cipher: PythonCipher;
   readonly #nonces: NonceCache;
@@ -36,18 +36,18 @@ export class PythonKey {
     });
   }
 
-  /** Encrypts a body. @throws TypeError or RangeError where it has no form in JSON */
+  /** Encrypts a body. @throws TypeError or RangeError if it has no form in JSON */
   seal(body: unknown): Buffer {
     const { now, nonce } = this.options;
     return this.#cipher.encrypt({ body, timestamp: Math.floor(now() / 1000), nonce: nonce() });
   }
 
-  /** Decrypts a body. @throws where it is not one, not of this time, or was there before */
+  /** Decrypts a body. @throws if it is not one, its timestamp is out of range, or it was seen before */
   open(sealed: unknown): unknown {
     const { body, timestamp, nonce } = this.#cipher.decryptEnvelope(sealed);
     const { now, timeoutMs, isOwnNonce } = this.options;
     const seconds = now() / 1000;
-    // whole seconds, as the other side gives them
+    // whole seconds, as the other side sends them
     if (Math.abs(Math.floor(seconds) - Math.floor(timestamp)) > timeoutMs / 1000) {
       throw cryptoFault('a message is not of this time');
     }

@@ -15,11 +15,11 @@ import type { PythonKey } from './python-key.js';
 const MAX_FAILURES = 3;
 
 /**
- * A link whose bodies are encrypted as Python does it, from the moment it has a key. Events and errors above 400 stay in
- * clear, as they do there.
+ * A link whose bodies are encrypted in Python's way as soon as it has a key. Events and errors above 400 stay in clear, as
+ * with Python.
  */
 export class PythonLink implements Link, LinkReceiver {
-  /** Encrypts from here on; before, everything passes. */
+  /** Encrypts from now on; before, everything passes. */
   key: PythonKey | undefined;
   #failures = 0;
   #receiver: LinkReceiver | undefined;
@@ -100,7 +100,7 @@ export class PythonLink implements Link, LinkReceiver {
     this.inner.destroy();
   }
 
-  // --- what the inner link tells ------------------------------------------------------------------------------
+  // --- callbacks of the inner link ----------------------------------------------------------------------------
 
   onFrame(frame: Frame, bytes: number, cost: number): void {
     const [type, id, header, body] = frame;
@@ -131,16 +131,16 @@ export class PythonLink implements Link, LinkReceiver {
     this.#receiver?.onClose(error);
   }
 
-  /** Errors come in clear, to a client; a server takes them for the end of a channel and for nothing else. */
+  /** Errors come in clear to a client; a server accepts them only as the end of a channel. */
   #isClear([type, , header, body]: Frame): boolean {
     const { status_code: status, channel_life_cycle: lifeCycle } = header;
     if (typeof status !== 'number' || status < 400) return false;
-    // Python is of two minds about 400 itself
+    // Python sends 400 in both forms
     if (status === 400 && body instanceof Uint8Array) return false;
     return this.role === 'client' || (type === MsgType.Channel && lifeCycle !== LifeCycle.Declare);
   }
 
-  /** The one error, for the one message, on both sides; the third ends the connection. */
+  /** The error for one message, on both sides; the third ends the connection. */
   #fail([type, id, header]: Frame, bytes: number, cause: unknown): void {
     this.stats.failed += 1;
     this.#failures += 1;
@@ -161,16 +161,16 @@ function isEvent(type: MsgType): boolean {
   return type !== MsgType.Msg && type !== MsgType.Channel;
 }
 
-/** The header of an error whose text is encrypted: what this project adds to it would say it in clear. */
+/** The header of an error whose text is encrypted: what this project adds to it would show the text in clear. */
 function sparse(header: Header | EncodedHeader | null): Header {
   const { error: _, ...rest } = header as Header;
   return rest;
 }
 
-/** @throws {@link Fault} where the body has no form in JSON */
+/** @throws {@link Fault} if the body has no form in JSON */
 function sealed(key: PythonKey, body: unknown): Buffer {
   try {
-    // JSON leaves out what is undefined, and a body has to be there
+    // JSON leaves out what is undefined, and a body is required
     return key.seal(heldValue(body) ?? null);
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'unreadable value';

@@ -20,7 +20,7 @@ export interface PythonSecurityOptions {
   readonly stats: CryptoStats;
 }
 
-/** Python's mode: DECLARE names a key, and every body behind it is encrypted with that. */
+/** Python's mode: DECLARE names a key, and every body after it is encrypted with that. */
 export class PythonSecurity implements ConnectionSecurity {
   readonly isJson = true;
   readonly warning =
@@ -41,7 +41,7 @@ export class PythonSecurity implements ConnectionSecurity {
       link: pythonLink,
       declare: () => ({ crypto_id: id, check_body: key.sealId(id) }),
       answered: () => {
-        // Python's answer says nothing of it: whether the server has the key shows with the first body
+        // Python's answer proves nothing: only the first body shows whether the server has the key
         pythonLink.key = key;
         stats.secured += 1;
         return undefined;
@@ -59,7 +59,7 @@ export class PythonSecurity implements ConnectionSecurity {
       accept: ({ crypto_id: id, check_body: check }): AcceptedDeclare | undefined => {
         if (id === undefined && check === undefined && !required) return undefined;
         const name = typeof id === 'string' ? id : '';
-        // the work is the same for a key that is not there
+        // a missing key takes the same time
         const key = keys.get(name);
         if (!key.provesId(check, name) || !keys.has(name)) {
           stats.refused += 1;

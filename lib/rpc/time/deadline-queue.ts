@@ -1,24 +1,24 @@
 import type { Clock, Timer } from '../../protocol/clock.js';
 import { timers } from './system-clock.js';
 
-/** A lane that is empty keeps its timer for the next entry; with so many lanes, it goes instead. */
+/** An empty lane keeps its timer for the next entry; with this many lanes, it is removed instead. */
 const MANY_LANES = 64;
 
-/** A sweep is late, and not only as timers are, from here on. */
+/** A sweep that comes later than this is late for another reason than the inaccuracy of timers. */
 const LATE_MS = 1;
 
-/** Something that ends by itself at a time. Extend it, and the queue needs no object of its own per entry. */
+/** Something that expires. Extend it, and the queue needs no object of its own for each entry. */
 export abstract class Expiring {
   /** @internal */ expiresAt = 0;
   /** @internal */ lane: Lane | undefined;
-  /** @internal */ before: Expiring | undefined;
-  /** @internal */ behind: Expiring | undefined;
+  /** @internal */ previous: Expiring | undefined;
+  /** @internal */ next: Expiring | undefined;
 
-  /** Called once when the time is over. */
+  /** Called once when its time is over. */
   abstract expire(): void;
 }
 
-/** Does something when a time is over. */
+/** Calls back when a time is over. */
 export class TimeLimit extends Expiring {
   constructor(override readonly expire: () => void) {
     super();
@@ -27,7 +27,7 @@ export class TimeLimit extends Expiring {
 
 /**
  * Timeouts of many calls with one timer for each duration: entries of a duration expire in the order in which they
- * came, so adding and removing one costs a few pointers and no timer.
+ * were added, so adding and removing one costs a few pointers and no timer.
  */
 export class DeadlineQueue {
   readonly #lanes = new Map<number, Lane>();
@@ -35,11 +35,11 @@ export class DeadlineQueue {
   constructor(private readonly clock: Clock) {}
 
   /**
-   * Lets `entry` expire `time` milliseconds after `since`, unless it is removed before. An entry is in one queue at most
-   * once. Whoever has just read the clock hands its time on: a read costs as much as the rest.
+   * Lets `entry` expire `time` milliseconds after `since`, unless it is removed before. An entry is in at most one queue,
+   * and once. A caller that has just read the clock passes its time: a read costs as much as the rest.
    */
   add(entry: Expiring, time: number, since = this.clock.now()): void {
-    const ms = Math.ceil(time); // parts of a millisecond would make a lane each
+    const ms = Math.ceil(time); // each fraction of a millisecond would need a lane of its own
     let lane = this.#lanes.get(ms);
     if (!lane) {
       lane = new Lane(this.clock, ms, {
@@ -51,12 +51,12 @@ export class DeadlineQueue {
     lane.push(entry, since);
   }
 
-  /** Time until `entry` expires; `undefined` where it is in no queue. */
+  /** Time until `entry` expires; `undefined` if it is not in a queue. */
   timeLeftMs(entry: Expiring): number | undefined {
     return entry.lane && Math.max(0, entry.expiresAt - this.clock.now());
   }
 
-  /** Takes an entry out; nothing happens where it has expired or was never added. */
+  /** Removes an entry; does nothing if it has expired or was never added. */
   remove(entry: Expiring): void {
     entry.lane?.unlink(entry);
   }
@@ -67,9 +67,9 @@ class Lane {
   #first: Expiring | undefined;
   #last: Expiring | undefined;
   #timer: Timer | undefined;
-  /** A sweep goes on, or waits for a look at the sockets; then it makes the next timer. */
+  /** A sweep is running, or waits for a poll of the sockets; it sets the next timer at its end. */
   #isSweeping = false;
-  /** The oldest entry at the last look that came late, and until when those that follow wait for what they find. */
+  /** The oldest entry at the last late check, and until when the entries after it wait for polls of the sockets. */
   #late: { readonly first: Expiring; readonly until: number } | undefined;
 
   constructor(
@@ -81,31 +81,31 @@ class Lane {
   push(entry: Expiring, since: number): void {
     entry.lane = this;
     entry.expiresAt = since + this.ms;
-    entry.before = this.#last;
-    if (this.#last) this.#last.behind = entry;
+    entry.previous = this.#last;
+    if (this.#last) this.#last.next = entry;
     else this.#first = entry;
     this.#last = entry;
     if (!this.#isSweeping) this.#timer ??= this.clock.after(this.ms, this.#sweep);
   }
 
   unlink(entry: Expiring): void {
-    if (entry.before) entry.before.behind = entry.behind;
-    else this.#first = entry.behind;
-    if (entry.behind) entry.behind.before = entry.before;
-    else this.#last = entry.before;
-    entry.lane = entry.before = entry.behind = undefined;
+    if (entry.previous) entry.previous.next = entry.next;
+    else this.#first = entry.next;
+    if (entry.next) entry.next.previous = entry.previous;
+    else this.#last = entry.previous;
+    entry.lane = entry.previous = entry.next = undefined;
     if (this.#first || !this.#timer || !this.owner.isCrowded()) return;
     this.#timer.cancel();
     this.#timer = undefined;
     this.owner.onEmpty();
   }
 
-  /** Expires what is due. The timer then waits for the oldest of the rest; an empty lane goes. */
+  /** Expires what is due. The timer then waits for the oldest of the rest; an empty lane is removed. */
   readonly #sweep = (): void => {
     this.#timer = undefined;
     this.#isSweeping = true;
     const now = this.clock.now();
-    if (this.#mayFind(now)) {
+    if (this.#mustPollFirst(now)) {
       timers.setImmediate(this.#sweep);
       return;
     }
@@ -123,16 +123,16 @@ class Lane {
   };
 
   /**
-   * Whether what entries wait for may lie in a socket: the sweep comes late, since the process stood still. Then it looks again after
-   * the sockets, and as long as that goes on to settle entries; but not for longer than the process stood still.
+   * Whether the answers that entries wait for may still lie in a socket: the sweep is late, since the process was blocked. Then it
+   * checks again after a poll of the sockets, as long as that settles entries; but not for longer than the process was blocked.
    */
-  #mayFind(now: number): boolean {
+  #mustPollFirst(now: number): boolean {
     const first = this.#first;
-    const before = this.#late;
+    const late = this.#late;
     this.#late = undefined;
     if (!first || now - first.expiresAt < LATE_MS) return false;
-    if (before && (before.first === first || now >= before.until)) return false;
-    this.#late = before ? { first, until: before.until } : { first, until: 2 * now - first.expiresAt };
+    if (late && (late.first === first || now >= late.until)) return false;
+    this.#late = late ? { first, until: late.until } : { first, until: 2 * now - first.expiresAt };
     return true;
   }
 }

@@ -4,13 +4,13 @@ import { Status } from '../../protocol/status.js';
 import type { Expiring } from './deadline-queue.js';
 import type { NamedFault } from '../../protocol/wire-error.js';
 
-/** What rap's server calls the end of a call's time. */
+/** Name of the error that Python's server sends when the time of a call is over. */
 export const RUN_TIMEOUT = 'RpcRunTimeError';
 
-/** What a server of this project says at the end of a channel's time, or a stream's. */
+/** Message of a server of this project when the time of a channel or stream is over. */
 export const CHANNEL_TIMEOUT = 'the deadline of the channel is over';
 
-/** The time of a call is over that has become no stream. */
+/** The time of a call that has not become a stream is over. */
 export function callTimeIsOver(): NamedFault {
   const init = { status: Status.Invoke, message: 'Call slow timeout', remoteName: RUN_TIMEOUT };
   return { fault: new Fault(init), name: RUN_TIMEOUT };
@@ -21,12 +21,12 @@ export function channelTimeIsOver(): NamedFault {
   return { fault: new Fault({ status: Status.RunTime, message: CHANNEL_TIMEOUT }), name: 'RunTimeError' };
 }
 
-/** Two clocks that were started together end a time together, give or take so much. */
+/** Largest difference between the ends of a time on two sides that began it together. */
 const SAME_MOMENT_MS = 10;
 
 /**
- * Whether a fault of the peer says that the time of a call or channel is over, and that is so on this side, too. Both
- * keep the time that the caller has set: whichever sees its end first, the caller is told the same.
+ * Whether a fault of the peer says that the time of a call or channel is over, and it is over on this side, too. Both
+ * measure the time that the caller has set: whichever sees its end first, the caller gets the same error.
  */
 export function isOwnTimeout(fault: Fault, { expiresAt }: Expiring, clock: Clock): boolean {
   const isTimeout =

@@ -4,11 +4,11 @@ import { PROCESS_CONTEXT } from '../context/async-context.js';
 /** Longest time of a Node timer: 24.8 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** A timer that comes later than this: the process did something else, or stood still, and has not looked at its sockets. */
+/** A timer that fires later than this: the process was blocked, and has not polled its sockets. */
 const LATE_MS = 1;
 
 /**
- * What the clock is made of, taken when this module is loaded: fake timers of a test framework must not stop a connection.
+ * The functions of the clock, as they are when this module is loaded: fake timers of a test framework must not stop a connection.
  *
  * @internal
  */
@@ -21,13 +21,13 @@ export const timers = {
 };
 
 /**
- * The real clock: monotonic, with timers that keep no process alive, nor the async context of the code that needs one. A timer
- * that comes late waits until the sockets have been looked at: what a timeout waits for may lie there.
+ * The real clock: monotonic, with timers that keep neither the process alive nor the async context of the code that sets them.
+ * A late timer waits for a poll of the sockets: the answer that a timeout waits for may lie there.
  */
 export const systemClock: Clock = {
   now: () => timers.now(),
   after(ms, callback) {
-    // Node counts to 2^31 - 1 and takes anything longer for 1 ms
+    // Node's limit is 2^31 - 1 ms; anything longer counts as 1 ms
     const step = Math.min(ms, MAX_TIMER_MS);
     const dueAt = timers.now() + Math.max(step, 1); // Node's shortest time
     const fire = (): void => {

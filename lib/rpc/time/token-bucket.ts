@@ -14,7 +14,7 @@ export class TokenBucket {
     this.#filledAt = clock.now();
   }
 
-  /** Takes one token; false where there is none. */
+  /** Takes one token; false if there is none. */
   take(): boolean {
     const now = this.clock.now();
     this.#tokens = Math.min(this.burst, this.#tokens + ((now - this.#filledAt) / 1000) * this.perSecond);

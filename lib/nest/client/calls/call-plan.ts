@@ -1,6 +1,6 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
-import type { Header } from '../../../protocol/frame.js';
+import { FRAME_KEYS, type Header, PYTHON_DEADLINE_KEY } from '../../../protocol/frame.js';
 import { headerAsItIs } from '../../../protocol/snapshot.js';
 import { currentScope } from '../../handlers/call-scope.js';
 import { type ClientRoute, ClientRoutes } from './client-routes.js';
@@ -118,15 +118,7 @@ function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, un
 }
 
 /** What is said of a message by the protocol, beside its target and session, and not by the application. */
-const PROTOCOL_KEYS = [
-  'status_code',
-  'error',
-  'channel_life_cycle',
-  'timeout_ms',
-  'one_way',
-  'accept_stream',
-  'X-rap-deadline',
-];
+const PROTOCOL_KEYS = [...FRAME_KEYS, 'timeout_ms', PYTHON_DEADLINE_KEY];
 
 function isTimed(options: RapCallOptions | undefined): boolean {
   return options?.timeoutMs !== undefined || options?.deadline !== undefined;
