@@ -7,8 +7,8 @@ import {
   TooManyRequestsError,
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
-import { aborted, collect, collectFailing, idle } from '../helpers/streams.js';
-import { channels, gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { collect, collectFailing, idle } from '../helpers/streams.js';
+import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
 
 describe('end()', () => {
   it('leaves the other direction open', async () => {

@@ -15,7 +15,6 @@ import {
   assertList,
   assertObject,
   type Keys,
-  unknownOption,
 } from '../validation/known-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
