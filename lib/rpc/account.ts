@@ -71,6 +71,8 @@ export class Account {
 export interface AccountPauseOptions extends Omit<ReadingPauseOptions, 'overdue'> {
   /** Releases some of what was not read. @returns whether there was anything */
   readonly letGo: () => boolean;
+  /** Whether the connection is over: nothing is stopped then. */
+  readonly isOver: () => boolean;
 }
 
 /** Stops the reading of a connection while its account is full. */
@@ -87,8 +89,14 @@ export class AccountPause {
     return this.#pause !== undefined;
   }
 
-  /** Something was added to what was not read. */
-  check(): void {
+  /** What was not read costs so much more, or less. */
+  charge(cost: number): void {
+    this.account.add(cost);
+    if (cost < 0) this.#pause?.progress();
+    else if (!this.options.isOver()) this.#check();
+  }
+
+  #check(): void {
     if (this.#pause || !this.account.isFull) return;
     this.#stop = this.account.onRelease(() => {
       if (!this.account.isFull) this.end();
@@ -100,11 +108,6 @@ export class AccountPause {
         if (!this.options.letGo()) this.end();
       },
     });
-  }
-
-  /** Something was read. */
-  progress(): void {
-    this.#pause?.progress();
   }
 
   /** The connection is read again, or closed. */

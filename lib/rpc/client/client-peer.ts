@@ -47,6 +47,7 @@ export class ClientPeer extends Peer {
       metadata,
       load: new Load(serverLoad(limits)),
       openMs: limits.openTimeoutMs,
+      pingIntervalMs: options.keepAlive.intervalMs,
     });
     const { link, ids, channels } = this;
     this.#owner = options.owner;
@@ -201,11 +202,11 @@ export class ClientPeer extends Peer {
     return inFlight + queued > 0;
   }
 
-  override refuseCalls(reason: Fault): void {
+  refuseCalls(reason: Fault): void {
     this.calls.refuse(reason);
   }
 
-  override surrenderCalls(reason: Fault): void {
+  surrenderCalls(reason: Fault): void {
     this.#owner.onShutdown(this, this.calls.handOver(reason));
   }
 

@@ -58,12 +58,12 @@ export interface LifeHost {
   /** Whether no call and no channel is left, of either side. */
   isIdle(): boolean;
   /** A client ends it: nothing new is started, what waits is still sent. */
-  refuseCalls(reason: Fault): void;
+  refuseCalls?(reason: Fault): void;
   /** The server drains: calls that were not sent go elsewhere. */
-  surrenderCalls(reason: Fault): void;
+  surrenderCalls?(reason: Fault): void;
   sendEvent(target: string, body: unknown): void;
   /** A server says CLOSE, and why: its last word. `isOrderly`: no frame of the client is the cause. */
-  farewell(reason: string, isOrderly: boolean): void;
+  farewell?(reason: string, isOrderly: boolean): void;
   measurePing(sink: PingSink): void;
   /** It is over: everything pending fails with the reason. `lastTaken`: the last id that the server took, if it told it. */
   failAll(reason: Fault, lastTaken?: number): void;
@@ -80,7 +80,7 @@ export interface LifeOptions {
 }
 
 /** The life of one connection, from its opening to its one end. */
-export class PeerLife {
+export class ConnectionLife {
   #state: State;
 
   constructor(private readonly options: LifeOptions) {
@@ -158,7 +158,7 @@ export class PeerLife {
     if (this.#state.name === 'opening') return this.close('the client was closed');
     if (this.#state.name !== 'open') return;
     this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
-    this.options.host.refuseCalls(connectionLost('the client ends this connection', undefined, 'no'));
+    this.options.host.refuseCalls?.(connectionLost('the client ends this connection', undefined, 'no'));
     this.closeIfDrained();
   }
 
@@ -172,7 +172,7 @@ export class PeerLife {
   onShutdown(why = 'the server shuts down'): void {
     if (this.#state.name !== 'open') return;
     this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
-    this.options.host.surrenderCalls(connectionLost(why, undefined, 'no'));
+    this.options.host.surrenderCalls?.(connectionLost(why, undefined, 'no'));
     this.closeIfDrained();
   }
 
@@ -242,7 +242,7 @@ export class PeerLife {
   }
 
   #farewell(reason: string, isOrderly = false): void {
-    this.options.host.farewell(reason, isOrderly);
+    this.options.host.farewell?.(reason, isOrderly);
   }
 
   #fail(reason: Fault, lastTaken?: number): void {

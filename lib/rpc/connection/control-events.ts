@@ -3,7 +3,7 @@ import { CloseReason, EventTarget } from '../../protocol/event.js';
 import { MsgType, type Frame, type Header } from '../../protocol/frame.js';
 import type { RapLimits } from '../limits.js';
 import { TokenBucket } from '../time/token-bucket.js';
-import type { PeerLife } from './connection-life.js';
+import type { ConnectionLife } from './connection-life.js';
 import { Pings, type PingSink } from './pings.js';
 
 /** Largest ping whose body is sent back. */
@@ -21,7 +21,7 @@ export interface EventsOptions {
   readonly isServer: boolean;
   readonly clock: Clock;
   readonly limits: RapLimits;
-  readonly life: PeerLife;
+  readonly life: ConnectionLife;
   readonly host: EventsHost;
 }
 

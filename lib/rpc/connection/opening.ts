@@ -1,13 +1,16 @@
 import { carefulFrame } from '../../protocol/values/careful-decode.js';
 import { EventTarget } from '../../protocol/event.js';
-import type { AgreedExtensions, ExtensionOffer } from '../../protocol/extension.js';
+import { type AgreedExtensions, type ExtensionOffer, offeredExtensions } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import { CRYPTO_ERROR, cryptoFault, type FrameSeal } from '../../protocol/frame-seal.js';
 import { MsgType, type Frame, type Header } from '../../protocol/frame.js';
 import type { Link } from '../../protocol/link.js';
 import { isErrorStatus } from '../../protocol/status.js';
 import { fromErrorFrame } from '../../protocol/wire-error.js';
+import type { Role } from './connection-info.js';
 import { asRecord, declareAnswer, declareBody, readDeclared } from './handshake.js';
+import { toldLimits } from './peer-limits.js';
+import type { PeerOptions } from './peer-options.js';
 import type { ClientHandshake, ConnectionSecurity, SecurityHooks, ServerHandshake } from './security.js';
 
 /** What the opening of a connection does to it. */
@@ -27,6 +30,8 @@ export interface OpeningHost {
   protocolError(message: string): void;
   cryptoError(fault: Fault): void;
   abort(fault: Fault): void;
+  /** The keys are used up. */
+  retire(): void;
 }
 
 export interface OpeningOptions {
@@ -35,6 +40,28 @@ export interface OpeningOptions {
   readonly offer: ExtensionOffer;
   readonly security: ConnectionSecurity | undefined;
   readonly hooks: SecurityHooks;
+}
+
+/** The opening of one side: it offers what the limits and the security allow. */
+export function openingOf(
+  role: Role,
+  {
+    host,
+    link,
+    limits,
+    security,
+    clock,
+  }: Omit<OpeningOptions, 'offer' | 'hooks'> & Pick<PeerOptions, 'limits' | 'clock'>,
+): Opening {
+  const isServer = role === 'server';
+  const told = toldLimits(limits, isServer);
+  return new (isServer ? ServerOpening : ClientOpening)({
+    host,
+    link,
+    offer: offeredExtensions(limits.channelWindowBytes, told, security?.isJson !== true),
+    security,
+    hooks: { retire: () => void clock.after(0, () => host.retire()) },
+  });
 }
 
 /** The first frames of a connection: DECLARE, its answer, and what secures the rest. */

@@ -24,4 +24,6 @@ export interface SideOptions {
   readonly load: Load;
   /** Time for DECLARE. */
   readonly openMs: number;
+  /** Time between two pings. */
+  readonly pingIntervalMs: number;
 }

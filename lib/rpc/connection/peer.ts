@@ -1,7 +1,7 @@
 import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
 import type { Clock } from '../../protocol/clock.js';
 import { CloseReason } from '../../protocol/event.js';
-import { type AgreedExtensions, Extension, offeredExtensions } from '../../protocol/extension.js';
+import { type AgreedExtensions, Extension } from '../../protocol/extension.js';
 import { Fault, LocalCode } from '../../protocol/fault.js';
 import { MsgType, type Frame, type Header } from '../../protocol/frame.js';
 import { LifeCycle } from '../../protocol/life-cycle.js';
@@ -14,12 +14,12 @@ import { CorrelationIds } from '../correlation-ids.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import { TokenBucket } from '../time/token-bucket.js';
 import type { ConnectionHandle, Role } from './connection-info.js';
-import { type LifeHost, type LifeState, PeerLife } from './connection-life.js';
+import { type LifeHost, type LifeState, ConnectionLife } from './connection-life.js';
 import { connectionLost } from './connection-lost.js';
 import { ControlEvents } from './control-events.js';
 import { KeepAlive, type KeepAliveTarget } from './keep-alive.js';
-import { ClientOpening, type Opening, type OpeningHost, ServerOpening } from './opening.js';
-import { peerLimitsOf, toldLimits } from './peer-limits.js';
+import { type Opening, type OpeningHost, openingOf } from './opening.js';
+import { peerLimitsOf } from './peer-limits.js';
 import type { PeerOptions, SideOptions } from './peer-options.js';
 import { IGNORE_PING, type PingSink } from './pings.js';
 
@@ -36,10 +36,10 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   protected readonly link: Link;
   protected readonly ids: CorrelationIds;
-  protected readonly life: PeerLife;
+  protected readonly life: ConnectionLife;
   protected readonly account: Account;
 
-  readonly #options: PeerOptions;
+  readonly #pingIntervalMs: number;
   readonly #opening: Opening;
   readonly #events: ControlEvents;
   readonly #keepAlive: KeepAlive;
@@ -52,16 +52,16 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     readonly role: Role,
     plainLink: Link,
     options: PeerOptions,
-    { id, metadata, load, openMs }: SideOptions,
+    { id, metadata, load, openMs, pingIntervalMs }: SideOptions,
   ) {
-    const { clock, deadlines, limits } = options;
+    const { clock, deadlines, limits, security } = options;
     const isServer = role === 'server';
     this.clock = clock;
     this.deadlines = deadlines;
     this.id = id;
     this.metadata = metadata;
-    this.#options = options;
-    this.#opening = this.#open(plainLink);
+    this.#pingIntervalMs = pingIntervalMs;
+    this.#opening = openingOf(role, { host: this, link: plainLink, limits, security, clock });
     const { link } = this.#opening;
     this.link = link;
     this.ids = new CorrelationIds(isServer ? 4 : 3, (it) => this.isLive(it));
@@ -70,6 +70,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       link,
       deadlines,
       timeoutMs: limits.pauseTimeoutMs,
+      isOver: () => this.isClosed,
       letGo: () => this.channels.endFurthestBehind(),
     });
     this.channels = new Channels(link, limits, {
@@ -81,7 +82,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     });
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
     this.#rejectAllowance = new TokenBucket(clock, limits.maxRejectedFrames, 1);
-    this.life = new PeerLife({ isServer, clock, link, opening: this.#opening, openMs, host: this });
+    this.life = new ConnectionLife({ isServer, clock, link, opening: this.#opening, openMs, host: this });
     this.#events = new ControlEvents({
       isServer,
       clock,
@@ -92,22 +93,6 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
         nextId: () => this.ids.next(),
         onEvent: (it, header, body) => this.onEvent(it, header, body),
       },
-    });
-  }
-
-  #open(link: Link): Opening {
-    const { limits, security, clock } = this.#options;
-    const isServer = this.role === 'server';
-    return new (isServer ? ServerOpening : ClientOpening)({
-      host: this,
-      link,
-      offer: offeredExtensions(
-        limits.channelWindowBytes,
-        toldLimits(limits, isServer),
-        security?.isJson !== true,
-      ),
-      security,
-      hooks: { retire: () => void clock.after(0, () => this.retire()) },
     });
   }
 
@@ -232,9 +217,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   /** What is kept of the other side costs so much more, or less. Nothing is read while that is too much. */
   protected charge(cost: number): void {
-    this.account.add(cost);
-    if (cost < 0) this.#accountPause.progress();
-    else if (!this.isClosed) this.#accountPause.check();
+    this.#accountPause.charge(cost);
   }
 
   onBytes(): void {
@@ -258,12 +241,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#agreed = agreed;
     this.channels.agree(agreed);
     this.link.admit(peerLimitsOf(agreed).maxFrameBytes, agreed.has(Extension.Values));
-    this.#keepAlive.start(this.pingIntervalMs(this.#options.keepAlive.intervalMs));
-  }
-
-  /** Time between two pings. */
-  protected pingIntervalMs(intervalMs: number): number {
-    return intervalMs;
+    this.#keepAlive.start(this.#pingIntervalMs);
   }
 
   // What the keep-alive asks for: see KeepAliveTarget.
@@ -334,18 +312,6 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   isIdle(): boolean {
     return this.channels.size === 0 && !this.hasCalls();
-  }
-
-  refuseCalls(_reason: Fault): void {
-    // a client has calls
-  }
-
-  surrenderCalls(_reason: Fault): void {
-    // a client has calls
-  }
-
-  farewell(_reason: string, _isOrderly: boolean): void {
-    // a server says why
   }
 
   failAll(reason: Fault, lastTaken?: number): void {

@@ -51,7 +51,14 @@ export class ServerPeer extends Peer {
 
   constructor(plainLink: Link, options: ServerPeerOptions) {
     const { limits, clock, deadlines, owner, id, load } = options;
-    super('server', plainLink, options, { id, metadata: {}, load, openMs: limits.declareTimeoutMs });
+    super('server', plainLink, options, {
+      id,
+      metadata: {},
+      load,
+      openMs: limits.declareTimeoutMs,
+      // servers spread their pings, or all that started together would ping together
+      pingIntervalMs: options.keepAlive.intervalMs * (0.9 + Math.random() * 0.2),
+    });
     const { link, channels } = this;
     this.#owner = owner;
     this.incoming = new IncomingTable(limits, load, this.account, clock);
@@ -149,11 +156,6 @@ export class ServerPeer extends Peer {
 
   // --- keep-alive ---------------------------------------------------------------------------------------------
 
-  protected override pingIntervalMs(intervalMs: number): number {
-    // servers spread their pings, or all that started together would ping together
-    return intervalMs * (0.9 + Math.random() * 0.2);
-  }
-
   override lost(): void {
     this.close(CloseReason.PongTimeout);
   }
@@ -181,7 +183,7 @@ export class ServerPeer extends Peer {
   }
 
   /** A server's last word: CLOSE and why. `isOrderly`: no frame of the client is the cause. */
-  override farewell(reason: string, isOrderly: boolean): void {
+  farewell(reason: string, isOrderly: boolean): void {
     // whatever an application gives for a reason, the connection ends with it
     const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
     const target = EventTarget.Close;
