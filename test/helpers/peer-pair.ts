@@ -116,6 +116,8 @@ export interface PairOptions {
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** What works on each message of the client. */
   readonly clientProcessors?: readonly RapProcessor[];
+  /** What works on each message of the server. */
+  readonly serverProcessors?: readonly RapProcessor[];
   /** The side that the test plays itself: its peer never gives up waiting. */
   readonly scripted?: 'client' | 'server';
 }
@@ -156,6 +158,7 @@ export class PeerPair {
       keepAlive: { ...SERVER_KEEP_ALIVE, ...options.keepAlive },
       load: this.load,
       connectionId: 'conn-1',
+      processors: options.serverProcessors && new Processors(options.serverProcessors, PLAIN),
     });
   }
 
