@@ -14,6 +14,7 @@ import { type CallRequest, type PendingCall, timeLeftHeader } from './pending-ca
 import { PendingEvents } from '../../pipeline/pending-events.js';
 import type { MessageKind } from '../../pipeline/api.js';
 import { afterwards, type Exchange } from '../../pipeline/exchange.js';
+import { ProcessedFlow, processedFlow } from '../../pipeline/processed-channel.js';
 
 export interface CallingOptions {
   readonly peer: Peer;
@@ -80,7 +81,8 @@ export class Calling {
       this.onAnswer(id, header, body, bytes, cost);
       return true;
     }
-    if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, call.exchange))) return false;
+    if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, processedFlow(call.exchange))))
+      return false;
     // the caller wanted one value; a stream that is over need not be ended
     if (header.channel_life_cycle === LifeCycle.Drop) return true;
     peer.channels.reject(id);
@@ -127,8 +129,9 @@ export class Calling {
     }
     const exchange = this.options.exchange('channel', target, id);
     const view = exchange.outgoing(LifeCycle.Declare, timed, metadata);
-    const channel = peer.channels.create(id, 'declaring', heldValue(metadata), exchange);
-    channel.open(view, () => {
+    const flow = new ProcessedFlow(exchange);
+    const channel = peer.channels.create(id, 'declaring', heldValue(metadata), flow);
+    flow.open(view, () => {
       peer.calls.assertOpen();
       declare(view.outcome as Header, view.body);
     });

@@ -5,6 +5,7 @@ import type { Channel } from '../channel/channel.js';
 import { cancelled } from './incoming-call.js';
 import { Incoming, tooMany } from './incoming.js';
 import type { MessageView } from '../../pipeline/message-view.js';
+import type { ProcessedFlow } from '../../pipeline/processed-channel.js';
 import { channelTimeIsOver } from '../time/own-timeout.js';
 import type { Peer } from '../connection/peer.js';
 
@@ -12,6 +13,8 @@ import type { Peer } from '../connection/peer.js';
 export class IncomingChannel extends Incoming {
   /** It counts among the channels of the whole server. */
   hasSlot = false;
+  /** The way of its messages through the processors, if there are any. */
+  flow: ProcessedFlow | undefined;
 
   constructor(
     peer: Peer,

@@ -18,6 +18,7 @@ import type { Peer } from '../connection/peer.js';
 import type { PeerOwner } from '../connection/peer-options.js';
 import type { MessageKind } from '../../pipeline/api.js';
 import { afterwards, type Exchange } from '../../pipeline/exchange.js';
+import { ProcessedFlow, processedFlow } from '../../pipeline/processed-channel.js';
 import type { SendWatch } from './slow-reader-guard.js';
 import { WaitingAnswers } from './waiting-answers.js';
 
@@ -136,14 +137,14 @@ export class Serving {
   }
 
   /** Says that a channel is open. */
-  accept({ id, channel, exchange }: IncomingChannel): void {
+  accept({ id, flow, exchange }: IncomingChannel): void {
     const header: Header = { channel_life_cycle: LifeCycle.Declare };
-    if (!exchange) {
+    if (!exchange || !flow) {
       this.options.send(MsgType.Channel, id, header, null);
       return;
     }
     try {
-      channel.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
+      flow.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
         this.options.send(MsgType.Channel, id, view.outcome, view.body),
       );
     } catch {
@@ -155,7 +156,7 @@ export class Serving {
   turnIntoStream({ id, oneWay, exchange }: IncomingCall): Channel | undefined {
     const { peer } = this.options;
     if (oneWay || !peer.has(Extension.StreamReply)) return undefined;
-    return peer.channels.create(id, 'open', undefined, exchange);
+    return peer.channels.create(id, 'open', undefined, processedFlow(exchange));
   }
 
   /** A call or channel is over for the peer. */
@@ -210,7 +211,10 @@ export class Serving {
     if (owner.onArrival?.(incoming) === false) return;
     const exchange = open('channel', header.target, id);
     incoming.exchange = exchange;
-    channel.opened(exchange, exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
+    const flow = new ProcessedFlow(exchange);
+    incoming.flow = flow;
+    channel.goThrough(flow);
+    flow.opened(exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
       done: (view) => {
         if (incoming.settled) return incoming.ended();
         incoming.accept(view);
