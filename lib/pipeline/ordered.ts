@@ -1,10 +1,10 @@
-/** Runs jobs one after the other, in the order in which they came; at once where nothing is under way. A job never fails. */
+/** Runs jobs one after the other, in the order in which they came; at once if nothing is under way. A job never fails. */
 export class Ordered {
   readonly #waiting: (() => void | Promise<void>)[] = [];
   #busy = false;
   #stopped = false;
 
-  /** `onIdle`: the last job is done that was not so at once. */
+  /** `onIdle` is called when the last job is done, unless it was done at once. */
   constructor(private readonly onIdle: () => void) {}
 
   /** Whether a job runs, or waits. */

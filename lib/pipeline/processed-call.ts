@@ -18,6 +18,7 @@ import { afterwards } from './afterwards.js';
 import { CallContext } from './call-context.js';
 import { Exchange, type Processors } from './exchange.js';
 import type { MessageView } from './message-view.js';
+import { ProcessedFlow } from './processed-channel.js';
 
 /** How far a call has come: nothing of it was sent, the peer has it, or its answer is here. */
 type Phase = 'unsent' | 'sent' | 'answered';
@@ -126,7 +127,7 @@ export class ProcessedCall extends PendingCall {
   }
 
   protected override newStream(channels: Channels): Channel {
-    return channels.create(this.id, 'open', undefined, this.#exchange);
+    return channels.create(this.id, 'open', undefined, new ProcessedFlow(this.#exchange as Exchange));
   }
 
   protected override exit(fault?: Fault): void {

@@ -12,6 +12,7 @@ import { CallContext } from './call-context.js';
 import { Exchange, type Processors } from './exchange.js';
 import { PendingEvents } from './pending-events.js';
 import { ProcessedCall } from './processed-call.js';
+import { ProcessedFlow } from './processed-channel.js';
 
 /** Calls, events and channels of a client whose messages go through processors. */
 export class ProcessedCalling extends Calling {
@@ -74,8 +75,9 @@ export class ProcessedCalling extends Calling {
     const id = ids.next();
     const exchange = this.#exchange('channel', target, id);
     const view = exchange.outgoing(LifeCycle.Declare, this.declareHeader(request), metadata);
-    const channel = channels.create(id, 'declaring', heldValue(metadata), exchange);
-    channel.open(view, () => {
+    const flow = new ProcessedFlow(exchange);
+    const channel = channels.create(id, 'declaring', heldValue(metadata), flow);
+    flow.open(view, () => {
       calls.assertOpen();
       this.declare(id, view.outcome as Header, view.body);
     });

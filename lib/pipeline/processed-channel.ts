@@ -1,23 +1,20 @@
 import type { Fault } from '../protocol/fault.js';
 import type { Header } from '../protocol/frame.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
-import type { NamedFault } from '../protocol/wire-error.js';
-import type { MessageView } from './message-view.js';
-import { Ordered } from './ordered.js';
+import { headerAsItIs } from '../protocol/snapshot.js';
+import { type NamedFault, nameOf } from '../protocol/wire-error.js';
+import type {
+  ChannelFlow,
+  FlowChannel,
+  FlowInbox,
+  FlowOutbox,
+  UnderWay,
+} from '../rpc/channel/channel-flow.js';
+import type { ChannelMessage } from '../rpc/channel/message-queue.js';
 import { afterwards } from './afterwards.js';
 import type { Exchange } from './exchange.js';
-
-/** What the processing of a channel's messages tells the channel. */
-export interface ChannelProcessingOwner {
-  /** Nothing of the peer is under way any more. */
-  onIdle(): void;
-  /** A message that took its time has left, or failed: the next may come. */
-  onSent(): void;
-  /** A message failed, and with it the channel. `isSeen`: the processors know of it. Returns what the writer gets. */
-  failed(error: NamedFault, isSeen: boolean): Fault;
-  /** Why nothing can be sent any more, where that is so. */
-  refusal(): Fault | undefined;
-}
+import type { MessageView } from './message-view.js';
+import { Ordered } from './ordered.js';
 
 /** What becomes of a DECLARE in the processors. */
 export interface DeclareOutcome {
@@ -26,62 +23,106 @@ export interface DeclareOutcome {
 }
 
 /** The messages of a channel on their way through the processors: one after the other, in each direction. */
-export class ChannelProcessing {
-  /** A message of this side is under way; the others wait. */
+export class ProcessedFlow implements ChannelFlow, UnderWay {
   isSending = false;
+  isDeclared = true;
+  isFailing = false;
   /** Messages of the peer that are under way, and their size. */
   count = 0;
   bytes = 0;
-  readonly #inbound: Ordered;
+  /** Room for the peer, which gets it behind the answer to its DECLARE; `undefined` if that need not be waited for. */
+  #heldCredit: number | undefined;
+  /** This side ends the channel as soon as its last message has left the processors. */
+  #closing: { readonly error: NamedFault | undefined } | undefined;
+  /** What the processors are told that it ended with. */
+  #outcome: Fault | undefined;
+  #channel!: FlowChannel;
+  readonly #inbound = new Ordered(() => this.#channel.idle());
 
-  constructor(
-    readonly exchange: Exchange,
-    private readonly owner: ChannelProcessingOwner,
-  ) {
-    this.#inbound = new Ordered(() => owner.onIdle());
-  }
+  constructor(private readonly exchange: Exchange) {}
 
-  get isOfClient(): boolean {
-    return this.exchange.context.side === 'client';
-  }
-
-  /** Something of the peer is under way. */
   get isReceiving(): boolean {
     return this.#inbound.isBusy;
   }
 
-  /** The channel is over. */
-  exit(fault: Fault | undefined): void {
-    this.exchange.inScope((it) => this.exchange.exit(it), fault);
+  get isClosing(): boolean {
+    return this.#closing !== undefined;
   }
 
-  /** A message of this side. @throws Fault where its body cannot be read */
-  outgoing(lifeCycle: string, header: Header | null, body: unknown): MessageView {
-    return this.exchange.outgoing(lifeCycle, header, body);
+  get underWay(): UnderWay {
+    return this;
   }
 
-  message(lifeCycle: string, header: Header | null, body: unknown, bytes = 0): MessageView {
-    return this.exchange.message(lifeCycle, header, body, bytes);
+  attach(channel: FlowChannel): void {
+    this.#channel = channel;
   }
 
-  /** Nobody reads any more. */
-  stop(): void {
-    this.#inbound.stop();
+  // --- DECLARE ------------------------------------------------------------------------------------------------
+
+  /** Sends DECLARE, or the answer to it, once the processors have seen it. What follows waits. @throws what they throw */
+  open(declare: MessageView, send: (declare: MessageView) => void): void {
+    const { isClosed, isDeclaring } = this.#channel;
+    if (isClosed) return;
+    this.isDeclared = !isDeclaring;
+    this.#heldCredit = isDeclaring ? undefined : 0;
+    const put = (): void => {
+      send(declare);
+      this.isDeclared = true;
+      const credit = this.#heldCredit;
+      this.#heldCredit = undefined;
+      if (credit) this.grant(credit);
+    };
+    try {
+      // one that fails later ends the channel, which its owner sees
+      this.#send(declare, put, isDeclaring)?.catch((error: Fault) => this.#endWith(error));
+    } catch (error) {
+      this.#endWith(error as Fault);
+      throw error;
+    }
   }
 
-  /** The peer's DECLARE; what follows waits for it. */
-  declared(declare: MessageView, then: DeclareOutcome): void {
+  /** The peer's DECLARE goes through the processors; what follows it waits. */
+  opened(declare: MessageView, outcome: DeclareOutcome): void {
     this.#inbound.run(() =>
       afterwards(
         () => this.exchange.begin(declare),
-        () => then.done(declare),
-        (error) => then.failed(error),
+        () => outcome.done(declare),
+        (error) => outcome.failed(error),
       ),
     );
   }
 
-  /** A message of the peer, and then where it belongs; `last` is the error that it carries. */
-  receive(view: MessageView, done: (last: Fault | undefined) => void): void {
+  declared({ header, body, bytes }: Omit<ChannelMessage, 'cost'>, { outbox }: FlowChannel): void {
+    const view = this.exchange.message(LifeCycle.Declare, header, body, bytes);
+    this.#receive(view, () => outbox.flush());
+  }
+
+  // --- messages -----------------------------------------------------------------------------------------------
+
+  send(body: unknown, header: Header | undefined, outbox: FlowOutbox): void | Promise<void> {
+    const view = this.exchange.outgoing(LifeCycle.Msg, header ? headerAsItIs(header) : null, body);
+    return this.#send(view, () =>
+      outbox.put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
+    );
+  }
+
+  receive(message: ChannelMessage, inbox: FlowInbox): void {
+    const { header, body, bytes, cost } = message;
+    const view = this.exchange.message(LifeCycle.Msg, header, body, bytes);
+    this.#receive(view, () => {
+      const isSame = view.body === body && !view.isTouched;
+      inbox.deliver(isSame ? message : { header: view.outcome as Header, body: view.body, bytes, cost });
+    });
+    inbox.pauseIfFull();
+  }
+
+  grant(bytes: number): void {
+    if (this.#heldCredit === undefined) this.#channel.sendCredit(bytes);
+    else this.#heldCredit += bytes;
+  }
+
+  /** A message of the peer, and then its place in the channel; `last` is the error that it carries. */
+  #receive(view: MessageView, done: (last: Fault | undefined) => void): void {
     const isMessage = view.lifeCycle === LifeCycle.Msg;
     if (isMessage) this.#count(1, view);
     this.#inbound.run(() =>
@@ -91,15 +132,22 @@ export class ChannelProcessing {
           if (isMessage) this.#count(-1, view);
           if (this.#inbound.isStopped) return;
           const error = this.exchange.faultIn(view);
-          if (error && view.lifeCycle !== LifeCycle.Drop) this.owner.failed(error, true);
+          if (error && view.lifeCycle !== LifeCycle.Drop) this.#failed(error);
           else done(error?.fault);
         },
         (error) => {
           if (isMessage) this.#count(-1, view);
-          if (!this.#inbound.isStopped) this.owner.failed(this.exchange.faultOf(error), false);
+          if (this.#inbound.isStopped) return;
+          const named = this.exchange.faultOf(error);
+          this.#closeBehind(named, named.fault);
         },
       ),
     );
+  }
+
+  #count(sign: 1 | -1, { bytes }: MessageView): void {
+    this.count += sign;
+    this.bytes += sign * bytes;
   }
 
   /**
@@ -107,29 +155,98 @@ export class ChannelProcessing {
    *
    * @throws (or rejects with) Fault: of a processor, and then the channel has failed; of `put`, which harms nothing
    */
-  send(view: MessageView, put: () => void, isFirst = false): void | Promise<void> {
+  #send(view: MessageView, put: () => void, isFirst = false): void | Promise<void> {
     this.isSending = true;
     const pending = afterwards(
       () => (isFirst ? this.exchange.begin(view) : this.exchange.outbound(view)),
       () => {
         this.isSending = false;
-        const refusal = this.owner.refusal();
+        const refusal = this.#channel.refusal();
         if (refusal) throw refusal;
         const error = this.exchange.faultIn(view);
-        if (error) throw this.owner.failed(error, true);
+        if (error) throw this.#failed(error);
         put();
       },
       (error) => {
         this.isSending = false;
-        throw this.owner.refusal() ?? this.owner.failed(this.exchange.faultOf(error), true);
+        throw this.#channel.refusal() ?? this.#failed(this.exchange.faultOf(error));
       },
     );
-    return pending?.finally(() => this.owner.onSent());
+    return pending?.finally(() => this.#sent());
+  }
+
+  /** A message that took its time has left, or failed: the next may come. */
+  #sent(): void {
+    this.#channel.outbox.flush();
+    if (this.#closing && !this.isSending) this.#closeBehind(this.#closing.error);
+  }
+
+  /** A message failed, which the processors have seen, and with it the channel. */
+  #failed({ fault, name }: NamedFault): Fault {
+    this.#endWith(fault, name);
+    return fault;
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------
+
+  close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void {
+    if (!this.isDeclared) return channel.endHere(undefined);
+    const error = fault && { fault, name: name ?? nameOf(fault) };
+    // what was written before goes first
+    if (this.isSending) this.#closing = { error };
+    else this.#closeBehind(error);
+  }
+
+  /** On a client, processors see the error as the last message. */
+  fail(fault: Fault, { header, body, bytes }: Omit<ChannelMessage, 'cost'>, channel: FlowChannel): void {
+    if (!this.#isOfClient) return channel.peerGone(fault);
+    const view = this.exchange.message(LifeCycle.Drop, header, body, bytes);
+    view.fail({ fault, name: nameOf(fault) });
+    this.isFailing = true;
+    this.#receive(view, (last) => channel.peerGone(last));
+  }
+
+  abandon(fault: Fault | undefined): void {
+    this.stop();
+    this.#outcome = fault;
+    this.#channel.failReader(fault);
+  }
+
+  ended(fault: Fault | undefined, byPeer: boolean): void {
+    this.#outcome ??= fault;
+    // what the peer said before its end is read first
+    if (!byPeer) this.stop();
+  }
+
+  stop(): void {
+    this.#inbound.stop();
+  }
+
+  over(): void {
+    this.exchange.inScope((it) => this.exchange.exit(it), this.#outcome);
+  }
+
+  get #isOfClient(): boolean {
+    return this.exchange.context.side === 'client';
+  }
+
+  /** Ends the channel once the processors have seen the error that ends it, if one does. `own`: what this side gets. */
+  #closeBehind(error: NamedFault | undefined, own?: Fault): void {
+    if (this.#channel.isOver) return this.#failLate(own);
+    this.#closing = { error };
+    const end = (last: NamedFault | undefined): void => {
+      if (this.#channel.isOver) return;
+      this.#channel.sendDrop(last?.fault, last?.name);
+      this.#outcome = last?.fault;
+      this.#channel.endHere(own);
+    };
+    if (error) this.#last(error, end);
+    else end(undefined);
   }
 
   /** The error that ends the channel. A server's processors see it as its last message; `put` sends what it has become. */
-  last(error: NamedFault, put: (last: NamedFault | undefined) => void): void {
-    if (this.isOfClient) return put(error);
+  #last(error: NamedFault, put: (last: NamedFault | undefined) => void): void {
+    if (this.#isOfClient) return put(error);
     const view = this.exchange.message(LifeCycle.Drop, null, undefined);
     view.fail(error);
     this.isSending = true;
@@ -140,8 +257,15 @@ export class ChannelProcessing {
     void afterwards(() => this.exchange.response(view), leave, leave);
   }
 
-  #count(sign: 1 | -1, { bytes }: MessageView): void {
-    this.count += sign;
-    this.bytes += sign * bytes;
+  /** Ends the channel with an error that both sides get, and the processors have seen. */
+  #endWith(fault: Fault, name?: string): void {
+    if (this.#channel.isOver) return this.#failLate(fault);
+    this.#channel.sendDrop(fault, name);
+    this.#channel.endHere(fault);
+  }
+
+  /** A message failed that came before the peer's own end: the reader gets the fault instead of the rest. */
+  #failLate(fault: Fault | undefined): void {
+    if (this.#channel.closedByPeer && fault) this.abandon(fault);
   }
 }

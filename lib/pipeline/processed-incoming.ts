@@ -9,6 +9,7 @@ import type { MessageKind } from './api.js';
 import { CallContext } from './call-context.js';
 import type { Exchange } from './exchange.js';
 import type { MessageView } from './message-view.js';
+import type { ProcessedFlow } from './processed-channel.js';
 
 /** Time that the answer of a call which has run out of its own has in the processors, in milliseconds. */
 const LAST_ANSWER_MS = 1000;
@@ -82,8 +83,9 @@ export class ProcessedIncomingCall extends IncomingCall {
 
 /** A channel of the peer whose messages go through the processors. */
 export class ProcessedIncomingChannel extends IncomingChannel {
-  /** Its way through the processors, once that has begun. */
+  /** Its way through the processors, once that has begun, and the flow of its messages. */
   exchange: Exchange | undefined;
+  flow: ProcessedFlow | undefined;
 
   /** Takes over what processors have made of DECLARE. */
   accept(header: Header | undefined, metadata: unknown): void {

@@ -9,6 +9,7 @@ import { Serving, type ServingOptions } from '../rpc/server/serving.js';
 import { afterwards } from './afterwards.js';
 import { CallContext } from './call-context.js';
 import { Exchange, type Processors } from './exchange.js';
+import { ProcessedFlow } from './processed-channel.js';
 import { kindOf, ProcessedIncomingCall, ProcessedIncomingChannel } from './processed-incoming.js';
 
 /** Calls and channels that go through processors on their way to the handlers. One without a target is nobody's, and does not. */
@@ -63,8 +64,11 @@ export class ProcessedServing extends Serving {
     if (typeof header.target !== 'string') return owner.onChannel(incoming);
     if (owner.onArrival?.(incoming) === false) return;
     const exchange = this.#exchange(incoming, header.target);
+    const flow = new ProcessedFlow(exchange);
     incoming.exchange = exchange;
-    channel.opened(exchange, exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
+    incoming.flow = flow;
+    channel.goThrough(flow);
+    flow.opened(exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
       done: (view) => {
         if (incoming.settled) return incoming.ended();
         incoming.accept(view.changedHeader, view.body);
@@ -83,18 +87,19 @@ export class ProcessedServing extends Serving {
   }
 
   override accept(incoming: ProcessedIncomingChannel): void {
-    const { id, channel, exchange } = incoming;
-    if (!exchange) return super.accept(incoming);
+    const { id, flow, exchange } = incoming;
+    if (!exchange || !flow) return super.accept(incoming);
     const declare = exchange.message(LifeCycle.Declare, { channel_life_cycle: LifeCycle.Declare }, null);
     try {
-      channel.open(declare, (view) => this.sendDeclared(id, view.outcome, view.body));
+      flow.open(declare, (view) => this.sendDeclared(id, view.outcome, view.body));
     } catch {
       // the channel has ended with it
     }
   }
 
   protected override newStream(call: ProcessedIncomingCall): Channel {
-    return this.options.channels.create(call.id, 'open', undefined, call.exchange);
+    const { id, exchange } = call;
+    return this.options.channels.create(id, 'open', undefined, exchange && new ProcessedFlow(exchange));
   }
 
   #exchange(incoming: AnyIncoming, target: string): Exchange {

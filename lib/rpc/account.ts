@@ -92,11 +92,12 @@ export class AccountPause {
   /** What was not read costs so much more, or less. */
   charge(cost: number): void {
     this.account.add(cost);
-    if (cost < 0) this.#pause?.progress();
-    else if (!this.options.isOver()) this.#check();
+    if (cost < 0) this.progress();
+    else if (!this.options.isOver()) this.check();
   }
 
-  #check(): void {
+  /** Something was added to what was not read. */
+  check(): void {
     if (this.#pause || !this.account.isFull) return;
     this.#stop = this.account.onRelease(() => {
       if (!this.account.isFull) this.end();
@@ -108,6 +109,11 @@ export class AccountPause {
         if (!this.options.letGo()) this.end();
       },
     });
+  }
+
+  /** Something was read. */
+  progress(): void {
+    this.#pause?.progress();
   }
 
   /** The connection is read again, or closed. */

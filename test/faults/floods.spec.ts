@@ -1,7 +1,7 @@
 import { OverloadError, type RapServerOptions, TooManyRequestsError } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
 import type { TestApp } from '../helpers/app.js';
-import { fenceClient } from '../helpers/channel-frames.js';
+import { fenceClient } from '../helpers/channel/channel-frames.js';
 import { answerDeclare, DECLARE, pack, RawSocket, type RawFrame } from '../helpers/raw-socket.js';
 import {
   call,

@@ -6,7 +6,7 @@ import { Ctx, MessagePattern } from '@nestjs/microservices';
 import { lastValueFrom } from 'rxjs';
 import { RapClient, type RapContext } from '../../lib/index.js';
 import { eventually, testScope, within } from '../helpers/async.js';
-import { call } from '../helpers/channel-frames.js';
+import { call } from '../helpers/channel/channel-frames.js';
 import { DECLARE, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { aborted, Probe } from '../helpers/streams.js';
 

@@ -1,6 +1,6 @@
 import { Status } from '../../lib/protocol/status.js';
 import type { TestApp } from '../helpers/app.js';
-import { declare, lifeCycle, msg, untilDrop } from '../helpers/channel-frames.js';
+import { declare, lifeCycle, msg, untilDrop } from '../helpers/channel/channel-frames.js';
 import { call, expectAnswers, openRaw, release, seen, startApp, until } from '../helpers/fault-scope.js';
 
 let app: TestApp;

@@ -15,7 +15,7 @@ import {
 import { Load } from '../../lib/rpc/load.js';
 import { type ClientOwner, ClientPeer } from '../../lib/rpc/client/client-peer.js';
 import { type ServerOwner, ServerPeer } from '../../lib/rpc/server/server-peer.js';
-import { callingThrough } from '../../lib/pipeline/paths.js';
+import { callingThrough, servingThrough } from '../../lib/pipeline/paths.js';
 import type { RapProcessor } from '../../lib/pipeline/api.js';
 import { Processors, type ProcessorsOptions } from '../../lib/pipeline/exchange.js';
 import type { PingSink } from '../../lib/rpc/connection/pings.js';
@@ -119,6 +119,8 @@ export interface PairOptions {
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** What works on each message of the client. */
   readonly clientProcessors?: readonly RapProcessor[];
+  /** What works on each message of the server. */
+  readonly serverProcessors?: readonly RapProcessor[];
   /** The side that the test plays itself: its peer never gives up waiting. */
   readonly scripted?: 'client' | 'server';
 }
@@ -157,6 +159,7 @@ export class PeerPair {
       keepAlive: { ...SERVER_KEEP_ALIVE, ...options.keepAlive },
       load: this.load,
       id: 'conn-1',
+      serving: options.serverProcessors && servingThrough(new Processors(options.serverProcessors, PLAIN)),
     });
   }
 

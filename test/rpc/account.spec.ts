@@ -56,6 +56,7 @@ describe('a pause', () => {
       deadlines: new DeadlineQueue(clock),
       timeoutMs: 60_000,
       letGo: () => letGo(),
+      isOver: () => false,
     });
 
   beforeEach(() => {

@@ -4,7 +4,7 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, pass, testScope, turn, within } from '../helpers/async.js';
-import { call, credit, declare, drop, fence, msg, openWith } from '../helpers/channel-frames.js';
+import { call, credit, declare, drop, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import { heapUsed } from '../helpers/memory.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { aborted, collect, idle, Probe } from '../helpers/streams.js';

@@ -10,7 +10,7 @@ import {
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, testScope } from '../helpers/async.js';
-import { declare, drop, end, fence, msg, openWith } from '../helpers/channel-frames.js';
+import { declare, drop, end, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { heapUsed } from '../helpers/memory.js';
 import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';

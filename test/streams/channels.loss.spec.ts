@@ -20,7 +20,7 @@ import {
   fence,
   msg,
   openWith,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { idle, Probe } from '../helpers/streams.js';

@@ -4,7 +4,7 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { Gate, testScope } from '../helpers/async.js';
-import { answerDeclareWith, openWith } from '../helpers/channel-frames.js';
+import { answerDeclareWith, openWith } from '../helpers/channel/channel-frames.js';
 import { type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import type { StoppedTime } from '../helpers/stopped-time.js';
 import { aborted, idle, Probe } from '../helpers/streams.js';

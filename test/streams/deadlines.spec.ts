@@ -10,7 +10,7 @@ import {
   fence,
   lifeCycle,
   msg,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
 import { at, connect, expectLeft, gate, probe, recorder, scope, start, time } from './deadline-handlers.js';

@@ -17,7 +17,7 @@ import {
   fenceClient,
   lifeCycle,
   msg,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import { answerDeclare, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collect, collectFailing, takeItems } from '../helpers/streams.js';
 

@@ -20,7 +20,7 @@ import {
   msg,
   openWith,
   untilDrop,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { DECLARE, pack, RawSocket } from '../helpers/raw-socket.js';
 import { aborted, idle, Probe } from '../helpers/streams.js';

@@ -14,7 +14,7 @@ import {
   msg,
   openWith,
   untilDrop,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { aborted, collectFailing, Probe } from '../helpers/streams.js';
 

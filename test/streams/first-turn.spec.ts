@@ -3,7 +3,7 @@ import { Controller, type CanActivate, UseGuards } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapContext } from '../../lib/index.js';
 import { eventually, testScope } from '../helpers/async.js';
-import { call, declare, drop, EXTENSIONS, msg, openWith } from '../helpers/channel-frames.js';
+import { call, declare, drop, EXTENSIONS, msg, openWith } from '../helpers/channel/channel-frames.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 
 const scope = testScope();

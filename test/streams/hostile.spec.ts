@@ -19,7 +19,7 @@ import {
   msg,
   openWith,
   untilDrop,
-} from '../helpers/channel-frames.js';
+} from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { heapUsed } from '../helpers/memory.js';
 import { type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';

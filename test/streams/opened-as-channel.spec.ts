@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { MessageMiddleware, type RapRequest } from '../../lib/index.js';
 import { testScope } from '../helpers/async.js';
-import { declare, lifeCycle, msg, openWith, untilDrop } from '../helpers/channel-frames.js';
+import { declare, lifeCycle, msg, openWith, untilDrop } from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();

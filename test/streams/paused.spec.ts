@@ -4,7 +4,15 @@ import { Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, pass, testScope } from '../helpers/async.js';
-import { call, declare, declared, lifeCycle, msg, openWith, untilDrop } from '../helpers/channel-frames.js';
+import {
+  call,
+  declare,
+  declared,
+  lifeCycle,
+  msg,
+  openWith,
+  untilDrop,
+} from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();

@@ -4,7 +4,7 @@ import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, InvokeError, RapChannel, RapClient } from '../../lib/index.js';
 import { testScope, within } from '../helpers/async.js';
-import { fence, fenceClient, lifeCycle } from '../helpers/channel-frames.js';
+import { fence, fenceClient, lifeCycle } from '../helpers/channel/channel-frames.js';
 import { answerDeclare, DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collect, idle } from '../helpers/streams.js';
 

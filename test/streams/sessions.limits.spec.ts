@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
 import { ConnectionLostError, RapClient, TooManyRequestsError } from '../../lib/index.js';
 import { eventually, rejection, turn } from '../helpers/async.js';
-import { answerDeclareWith, call, fence, openWith } from '../helpers/channel-frames.js';
+import { answerDeclareWith, call, fence, openWith } from '../helpers/channel/channel-frames.js';
 import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
 import { collect } from '../helpers/streams.js';
 import { events, gate, probe, scope, sessions, start } from './session-handlers.js';

@@ -4,7 +4,7 @@ import { MessagePattern } from '@nestjs/microservices';
 import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
 import type { RapSession } from '../../lib/index.js';
 import { eventually, rejection, turn } from '../helpers/async.js';
-import { call, declare, msg, openWith } from '../helpers/channel-frames.js';
+import { call, declare, msg, openWith } from '../helpers/channel/channel-frames.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 import { collect, idle } from '../helpers/streams.js';
 import { events, gate, probe, scope, sessions, start } from './session-handlers.js';

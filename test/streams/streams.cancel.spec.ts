@@ -14,7 +14,7 @@ import {
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
-import { call, declare, drop, fence, msg, openWith } from '../helpers/channel-frames.js';
+import { call, declare, drop, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
 import { aborted, collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
 

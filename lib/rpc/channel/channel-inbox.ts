@@ -1,44 +1,39 @@
 import type { Fault } from '../../protocol/fault.js';
+import type { UnderWay } from './channel-flow.js';
 import { type ChannelMessage, MessageQueue } from './message-queue.js';
 import type { ReadingPause } from '../reading-pause.js';
 
-/** Messages that wait for a reader, where the peer knows no credits: then the whole connection is not read. */
+/** Messages that may wait for a reader if the peer knows no credits: at more, the whole connection is not read. */
 const MAX_QUEUED_MESSAGES = 128;
 
 /** A read that waits for a message. */
 export interface WaitingRead {
-  /** Who reads, if that may leave. */
+  /** Who reads, if it may leave. */
   readonly reader?: object | undefined;
   resolve(message: ChannelMessage | undefined): void;
   reject(fault: Fault): void;
 }
 
-/** Messages that processors work on before they can be read. */
-export interface UnderWay {
-  readonly count: number;
-  readonly bytes: number;
-}
-
 /** What the receiving side asks of its channel. */
 export interface InboxOwner {
   /** Whether the reader has got everything that there will be. */
-  nothingComes(): boolean;
-  /** Why nothing comes, where that is an error. */
-  fault(): Fault | undefined;
-  /** Whether the peer writes no more: credit would be for nothing. */
-  peerIsDone(): boolean;
-  underWay(): UnderWay | undefined;
-  /** What is kept of the peer costs so much more, or less. */
+  readonly nothingComes: boolean;
+  /** Why nothing comes, if that is an error. */
+  readonly fault: Fault | undefined;
+  /** Whether the peer writes no more: credit would be useless. */
+  readonly peerIsDone: boolean;
+  readonly underWay: UnderWay | undefined;
+  /** Adds to what is kept of the peer; a negative cost takes off. */
   charge(cost: number): void;
-  /** Lets the peer send so many bytes more. */
+  /** Lets the peer send more bytes. */
   grant(bytes: number): void;
   /** Stops the reading of the connection until the pause is ended. */
   pauseReading(): ReadingPause;
 }
 
 /**
- * The receiving side of a channel: what has come and nobody has read, and whoever waits to read. What was read gives the
- * peer room again: by credit, or where it knows none, by reading the connection on.
+ * The receiving side of a channel: messages that were not read, and readers that wait. What was read gives the peer room
+ * again: by credit, or if it knows none, by reading the connection on.
  */
 export class ChannelInbox {
   readonly #queue = new MessageQueue();
@@ -47,7 +42,7 @@ export class ChannelInbox {
   #unreturned = 0;
   /** Bytes that the peer has sent on its window and that were not given back. */
   #outstanding = 0;
-  /** What messages cost that have come and were not read, those included that processors work on. */
+  /** What messages cost that have come and were not read, those under way included. */
   #held = 0;
   #pause: ReadingPause | undefined;
   #isReleased = false;
@@ -64,7 +59,7 @@ export class ChannelInbox {
     return this.#queue.length > 0;
   }
 
-  /** What messages cost that were not read, those included that processors work on. */
+  /** What messages cost that were not read, those under way included. */
   get unreadCost(): number {
     return this.#held;
   }
@@ -91,7 +86,7 @@ export class ChannelInbox {
     for (const read of left) read.resolve(undefined);
   }
 
-  /** As `read`, for whoever may lose interest: the function that it returns gives the place in the line away. */
+  /** As `read`, for a reader that may lose interest: the function that it returns takes it out of the queue. */
   readInto(reader: WaitingRead): () => void {
     const message = this.poll();
     if (message) reader.resolve(message);
@@ -101,7 +96,7 @@ export class ChannelInbox {
     };
   }
 
-  /** Counts a message of the peer. False where it had no credit for it. */
+  /** Counts a message of the peer. False if it had no credit for it. */
   admit(bytes: number, cost: number): boolean {
     this.#outstanding += bytes;
     this.#charge(cost);
@@ -120,13 +115,13 @@ export class ChannelInbox {
     this.pauseIfFull();
   }
 
-  /** Where the peer knows no credits, a full channel stops the reading of the connection. */
+  /** If the peer knows no credits, a full channel stops the reading of the connection. */
   pauseIfFull(): void {
     if (this.creditsAgreed || this.#pause || this.#isReleased || !this.#isFull()) return;
     this.#pause = this.owner.pauseReading();
   }
 
-  /** The channel is over: others are not held up any more. What came before can still be read. */
+  /** The channel is over, and no longer pauses the connection. What came before can still be read. */
   release(): void {
     this.#isReleased = true;
     this.#resume();
@@ -138,23 +133,23 @@ export class ChannelInbox {
     this.#queue.clear();
   }
 
-  /** What is kept of the channel is no longer the connection's: its handler has ended. */
+  /** The connection no longer accounts for what was not read: the handler of the channel has ended. */
   letGo(): void {
     this.#charge(-this.#held);
   }
 
-  /** Nothing more comes: whoever waits learns of it. */
+  /** Nothing more comes: readers that wait are told. */
   settle(): void {
     for (const reader of this.#readers.splice(0)) this.#tellEnd(reader);
   }
 
   #wait(reader: WaitingRead): void {
-    if (this.owner.nothingComes()) this.#tellEnd(reader);
+    if (this.owner.nothingComes) this.#tellEnd(reader);
     else this.#readers.push(reader);
   }
 
   #tellEnd(reader: WaitingRead): void {
-    const fault = this.owner.fault();
+    const fault = this.owner.fault;
     if (fault) reader.reject(fault);
     else reader.resolve(undefined);
   }
@@ -164,7 +159,7 @@ export class ChannelInbox {
     this.#charge(-Math.min(cost, this.#held));
     if (this.creditsAgreed) {
       this.#unreturned += bytes;
-      if (this.#unreturned * 2 < this.window || this.owner.peerIsDone()) return;
+      if (this.#unreturned * 2 < this.window || this.owner.peerIsDone) return;
       this.#outstanding -= this.#unreturned;
       this.owner.grant(this.#unreturned);
       this.#unreturned = 0;
@@ -184,7 +179,7 @@ export class ChannelInbox {
   }
 
   #isFull(): boolean {
-    const { count = 0, bytes = 0 } = this.owner.underWay() ?? {};
+    const { count = 0, bytes = 0 } = this.owner.underWay ?? {};
     return this.#queue.length + count >= MAX_QUEUED_MESSAGES || this.#queue.bytes + bytes >= this.window;
   }
 }

@@ -5,31 +5,33 @@ import { heldBytes } from '../../protocol/held-body.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
 import { headerAsItIs } from '../../protocol/snapshot.js';
 import { Status } from '../../protocol/status.js';
-import type { ChannelProcessing } from '../../pipeline/processed-channel.js';
 
 /** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
 const MAX_WAITING_WRITES = 1024;
 
-/** Bytes of theirs. */
+/** Bytes that may wait with them. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
-/** More credit than any window makes sense of: the peer's counting is broken. */
+/** No window needs more credit: the peer counts wrongly. */
 const MAX_CREDIT = 2 ** 32;
 
 /** What the sending side asks of its channel. */
 export interface OutboxOwner {
-  /** @throws Fault where the state of the channel does not allow it */
+  /** @throws Fault if the state of the channel does not allow it */
   assertStep(step: 'msg' | 'end'): void;
   /** Whether the state lets frames out: before DECLARE was answered only with `fast_open`. */
-  mayWrite(): boolean;
-  isClosed(): boolean;
+  readonly mayWrite: boolean;
+  readonly isClosed: boolean;
+  /** Whether a message is on its way out; the others wait. */
+  readonly isSending: boolean;
   /** Whether the connection takes more. */
   hasRoom(): boolean;
-  /** Sends a frame and returns its size. @throws Fault where it cannot be encoded */
+  /** Brings a message to `put`; a promise if that takes time. @throws (or rejects with) Fault */
+  transmit(body: unknown, header: Header | undefined): void | Promise<void>;
+  /** Sends a frame and returns its size. @throws Fault if it cannot be encoded */
   send(header: Header | EncodedHeader, body: unknown): number;
-  /** A body as it is now, for a write that waits. @throws Fault where it cannot be encoded */
+  /** A body as it is now, for a write that waits. @throws Fault if it cannot be encoded */
   hold(body: unknown): unknown;
-  processing(): ChannelProcessing | undefined;
   /** END has left. */
   ended(): void;
 }
@@ -57,7 +59,7 @@ export class ChannelOutbox {
   #credit: number;
 
   constructor(
-    /** What the peer lets this side send ahead; `undefined` where it knows no credits. */
+    /** What the peer lets this side send ahead; `undefined` if it knows no credits. */
     window: number | undefined,
     private readonly owner: OutboxOwner,
   ) {
@@ -69,12 +71,12 @@ export class ChannelOutbox {
     return this.#ending !== undefined;
   }
 
-  /** Sends at once where there is room; false where there is none, and then nothing was sent. Throws as `write`. */
+  /** Sends at once if there is room; false if there is none, and then nothing was sent. Throws as `write`. */
   tryWrite(body: unknown, header: Header | undefined): boolean {
     this.owner.assertStep('msg');
     if (this.#writes.length > 0 || !this.#hasRoom()) return false;
-    // one that fails in the processors ends the channel
-    this.#transmit(body, header)?.catch(() => {});
+    // one that fails later ends the channel
+    this.owner.transmit(body, header)?.catch(() => {});
     return true;
   }
 
@@ -82,13 +84,9 @@ export class ChannelOutbox {
   write(body: unknown, header: Header | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       this.owner.assertStep('msg');
-      if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.#transmit(body, header));
+      if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.owner.transmit(body, header));
       else this.#wait(body, { header, resolve, reject });
     });
-  }
-
-  hold(body: unknown): unknown {
-    return this.owner.hold(body);
   }
 
   /** What waits is sent as it was when it was written. */
@@ -126,13 +124,13 @@ export class ChannelOutbox {
     this.#flushEnd();
   }
 
-  /** One write, for the connection has room again. Returns whether others still wait for that. */
+  /** Sends one write, because the connection has room again. Returns whether others still wait for that. */
   flushOne(): boolean {
     const write = this.#writes.length > 0 && this.#hasRoom() ? this.#writes.shift() : undefined;
     if (write) {
       this.#waitingBytes -= heldBytes(write.body);
       try {
-        const pending = this.#transmit(write.body, write.header);
+        const pending = this.owner.transmit(write.body, write.header);
         if (pending)
           pending.then(
             () => write.resolve(),
@@ -155,26 +153,17 @@ export class ChannelOutbox {
     this.#ending = undefined;
   }
 
-  /** Whether the channel lets a message out, whatever its connection says. */
+  /** Whether the channel lets a message out, even if its connection has no room. */
   #mayTransmit(): boolean {
-    return this.#credit > 0 && this.owner.mayWrite() && !this.owner.processing()?.isSending;
+    return this.#credit > 0 && this.owner.mayWrite && !this.owner.isSending;
   }
 
   #hasRoom(): boolean {
     return this.#mayTransmit() && this.owner.hasRoom();
   }
 
-  /** A promise where processors take their time. */
-  #transmit(body: unknown, header: Header | undefined): void | Promise<void> {
-    const processing = this.owner.processing();
-    if (!processing) return this.#put(body, header);
-    const view = processing.outgoing(LifeCycle.Msg, header ? headerAsItIs(header) : null, body);
-    return processing.send(view, () =>
-      this.#put(view.body, view.isTouched || header ? (view.outcome as Header) : undefined),
-    );
-  }
-
-  #put(body: unknown, header: Header | undefined): void {
+  /** Sends a message that has come out. @throws Fault if it cannot be encoded */
+  put(body: unknown, header: Header | undefined): void {
     const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
     this.#credit -= this.owner.send(frameHeader, body);
     this.wroteAny = true;
@@ -182,8 +171,8 @@ export class ChannelOutbox {
 
   #flushEnd(): void {
     const ending = this.#ending;
-    if (!ending || this.#writes.length > 0 || !this.owner.mayWrite() || this.owner.isClosed()) return;
-    if (this.owner.processing()?.isSending) return;
+    if (!ending || this.#writes.length > 0 || !this.owner.mayWrite || this.owner.isClosed) return;
+    if (this.owner.isSending) return;
     this.#ending = undefined;
     this.owner.send(LIFE_CYCLE_HEADER.END, null);
     this.wroteAny = true;

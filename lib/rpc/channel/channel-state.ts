@@ -1,5 +1,5 @@
 /**
- * Where a channel stands, as one side sees it.
+ * The state of a channel, as one side sees it.
  *
  * - `declaring`: DECLARE was sent, its answer has not come (clients only)
  * - `open`: both sides may write

@@ -8,14 +8,14 @@ import type { Link } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { fromErrorFrame } from '../../protocol/wire-error.js';
 import { Channel } from './channel.js';
+import type { ChannelFlow } from './channel-flow.js';
 import type { ChannelHost } from './channel-options.js';
 import { isBeyond } from '../correlation-ids.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import type { RapLimits } from '../limits.js';
-import type { Exchange } from '../../pipeline/exchange.js';
 import { ReadingPause } from '../reading-pause.js';
 
-/** Unsent bytes at which channels wait: what they write then does not delay calls for long. */
+/** Unsent bytes at which channels wait, so that what they write does not delay calls for long. */
 const SEND_MARK_BYTES = 256 * 1024;
 
 /** Channels that this side ended and whose late frames are still on their way. The oldest are forgotten. */
@@ -27,22 +27,22 @@ export interface ChannelConnection {
   send(id: number, header: Header | EncodedHeader, body: unknown): number;
   /** A channel is over. */
   released(): void;
-  /** What is kept of the peer costs so much more, or less. */
+  /** Adds to what is kept of the peer; a negative cost takes off. */
   charge(cost: number): void;
   readonly deadlines: DeadlineQueue;
-  /** Whether what was not read of a channel that is over still counts: at a server, until its handler has ended. */
+  /** Whether what was not read of a channel that is over still counts: on a server, until its handler has ended. */
   readonly keepsUnread: boolean;
 }
 
 /** The channels of one connection. */
 export class Channels {
   readonly #live = new Map<number, Channel>();
-  /** Ended by this side: what the peer sent before it knew is not its fault. */
+  /** Ended by this side: the peer may have sent more before it knew. */
   readonly #closedHere = new Set<number>();
   /** Channels that wait for the connection to take more, in the order of their turn. */
   readonly #blocked = new Set<Channel>();
   #agreed: AgreedExtensions = new Map();
-  /** Channels whose reader is so slow that nothing of the connection is read. */
+  /** Channels whose reader is so slow that the connection is not read. */
   #pausing = 0;
 
   constructor(
@@ -69,11 +69,11 @@ export class Channels {
     return this.#live.has(id);
   }
 
-  /** A new channel under `id`: `declaring` where its DECLARE has just been sent, else open. */
-  create(id: number, state: 'declaring' | 'open', metadata: unknown, exchange?: Exchange): Channel {
+  /** A new channel under `id`: `declaring` if its DECLARE has just been sent, else open. */
+  create(id: number, state: 'declaring' | 'open', metadata: unknown, flow?: ChannelFlow): Channel {
     const host: ChannelHost = {
       send: (header, body) => this.connection.send(id, header, body),
-      hold: (body) => hold(body, this.limits, exchange !== undefined),
+      hold: (body) => hold(body, this.limits, flow !== undefined),
       hasRoom: () => this.#hasRoom(channel),
       charge: (cost) => this.connection.charge(cost),
       pauseReading: () => this.#pauseReading(channel),
@@ -89,7 +89,7 @@ export class Channels {
       maxPushedBytes: this.limits.maxPushedBytes,
       halfClose: this.#agreed.has(Extension.HalfClose),
       fastOpen: this.#agreed.has(Extension.FastOpen),
-      exchange,
+      flow,
     });
     this.#live.set(id, channel);
     this.#closedHere.delete(id);
@@ -97,7 +97,7 @@ export class Channels {
   }
 
   /**
-   * A frame for a channel that is open. Returns false where there is no such channel and the peer should know better.
+   * A frame for a channel that is open. Returns false if there is no such channel and the peer should know that.
    * A frame that the channel's life does not allow ends it with 1008, on both sides.
    */
   receive(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
@@ -124,12 +124,12 @@ export class Channels {
     this.#live.get(id)?.violated(fault);
   }
 
-  /** Remembers that this side wants nothing of an id that it has no channel for. */
+  /** Remembers that this side drops the frames of an id that it has no channel for. */
   reject(id: number): void {
     this.#remember(id);
   }
 
-  /** Ends the channel whose reader is behind by most. Whether there was one. */
+  /** Ends the channel whose reader is furthest behind. Whether there was one. */
   endFurthestBehind(): boolean {
     let furthest: Channel | undefined;
     for (const channel of this.#live.values())
@@ -199,7 +199,7 @@ export function channelFault(message: string): Fault {
   return new Fault({ status: Status.Channel, message });
 }
 
-/** What both sides get of a channel that held up its connection. */
+/** The fault that both sides get if a channel held up its connection. */
 function behind(limit: keyof RapLimits): Fault {
   return channelFault(
     `nobody reads its messages, which are all that may wait (limits.pauseTimeoutMs, limits.${limit})`,

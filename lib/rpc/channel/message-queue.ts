@@ -1,4 +1,5 @@
 import type { Header } from '../../protocol/frame.js';
+import { Fifo } from '../fifo.js';
 
 /** A message of a channel that waits for its reader. */
 export interface ChannelMessage {
@@ -10,44 +11,34 @@ export interface ChannelMessage {
   readonly cost: number;
 }
 
-/** First in, first out, without shifting an array. */
+/** Messages in the order in which they came, and their sizes. */
 export class MessageQueue {
   /** Bytes that wait. */
   bytes = 0;
   /** What they cost. */
   cost = 0;
-  #items: (ChannelMessage | undefined)[] = [];
-  #head = 0;
+  readonly #messages = new Fifo<ChannelMessage>();
 
   get length(): number {
-    return this.#items.length - this.#head;
+    return this.#messages.length;
   }
 
   push(message: ChannelMessage): void {
-    this.#items.push(message);
+    this.#messages.push(message);
     this.bytes += message.bytes;
     this.cost += message.cost;
   }
 
   shift(): ChannelMessage | undefined {
-    const message = this.#items[this.#head];
+    const message = this.#messages.shift();
     if (!message) return undefined;
-    this.#items[this.#head++] = undefined;
     this.bytes -= message.bytes;
     this.cost -= message.cost;
-    if (this.#head === this.#items.length) {
-      this.#items.length = 0;
-      this.#head = 0;
-    } else if (this.#head >= 1024 && this.#head * 2 >= this.#items.length) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
     return message;
   }
 
   clear(): void {
-    this.#items = [];
-    this.#head = 0;
+    this.#messages.clear();
     this.bytes = 0;
     this.cost = 0;
   }

@@ -7,6 +7,7 @@ import { Status } from '../../protocol/status.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
 import { connectionLost } from '../connection/connection-lost.js';
 import { type CorrelationIds, isBeyond } from '../correlation-ids.js';
+import { Fifo } from '../fifo.js';
 import { IdTable } from '../id-table.js';
 import type { RapLimits } from '../limits.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
@@ -41,10 +42,9 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   /** Whether the peer understands `timeout_ms`. */
   #peerKnowsDeadlines = false;
   readonly #live = new IdTable<PendingCall>();
-  /** What was taken off is not kept: calls that are over would outlive their time with it, and grow old. */
-  #queue: (PendingCall | undefined)[] = [];
-  /** Place of the queue's head: taking one off shifts nothing. */
-  #head = 0;
+  /** Calls that wait for a slot, and calls that were given up while they did. */
+  readonly #queue = new Fifo<PendingCall>();
+  /** Calls in the queue that still wait. */
   #queuedCount = 0;
   /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
   #runningEvents = 0;
@@ -126,7 +126,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
 
   /** Does something once the calls that wait now have left, or are settled: at once if none waits. */
   afterUnsent(work: () => void): void {
-    const calls = [...this.#live.values(), ...this.#waiting()].filter(isUnsent);
+    const calls = [...this.#live.values(), ...this.#queue.toArray()].filter(isUnsent);
     if (calls.length === 0) work();
     else this.#deferred.push({ calls, work });
   }
@@ -222,10 +222,9 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#closed = reason;
     this.#flushTimer?.cancel();
     this.#flushTimer = undefined;
-    const calls = this.#waiting().filter(({ settled }) => !settled);
+    const calls = this.#queue.toArray().filter(({ settled }) => !settled);
     for (const call of calls) call.queued = false;
-    this.#queue = [];
-    this.#head = 0;
+    this.#queue.clear();
     this.#queuedCount = 0;
     this.#queuedBytes = 0;
     return [...this.#takeUnsent(reason), ...calls];
@@ -311,24 +310,12 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#queuedBytes -= heldBytes(call.request.body);
   }
 
-  #waiting(): PendingCall[] {
-    return this.#queue.slice(this.#head).filter((call) => call !== undefined);
-  }
-
   #sendQueued(): void {
-    while (this.#head < this.#queue.length && this.#hasRoom()) {
-      const call = this.#queue[this.#head];
-      this.#queue[this.#head++] = undefined;
-      if (!call || call.settled) continue;
+    while (this.#queue.length > 0 && this.#hasRoom()) {
+      const call = this.#queue.shift() as PendingCall;
+      if (call.settled) continue;
       this.#dequeued(call);
       call.transmit(this, this.#ids.next());
-    }
-    if (this.#head === this.#queue.length) {
-      this.#queue = [];
-      this.#head = 0;
-    } else if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
     }
   }
 

@@ -17,6 +17,7 @@ export const STEPS = [
   'accept',
   'abandon',
   'deliver',
+  'process',
   'cut',
 ] as const;
 
@@ -41,6 +42,8 @@ export class End {
   readonly ends: Outcome<void>[] = [];
   /** How this side ended the channel, where it did. */
   act: 'close' | 'fail' | 'cancel' | undefined;
+  /** Whether the channel was over with that: processors may hold its end back. */
+  isActDone = false;
   closedTimes = 0;
   /** What went wrong, seen as it happened. */
   defect: string | undefined;
@@ -67,7 +70,7 @@ export class End {
       }
       case 'tryWrite':
         if (
-          !channel.isClosed &&
+          !channel.isEnding &&
           this.ends.length === 0 &&
           channel.tryWrite([this.#places, 'x'.repeat(amount)])
         ) {
@@ -90,11 +93,12 @@ export class End {
       case 'close':
       case 'fail':
       case 'cancel':
-        if (channel.isClosed) return;
+        if (channel.isClosed || (kind !== 'cancel' && channel.isEnding)) return;
         this.act = kind;
         if (kind === 'cancel') channel.cancel(cancellation);
         else if (kind === 'fail') channel.close(failure, 'ServerError');
         else channel.close();
+        this.isActDone = channel.isClosed;
     }
   }
 

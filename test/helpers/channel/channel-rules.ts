@@ -2,7 +2,7 @@ import type { EncodedHeader } from '../../../lib/protocol/bytes/encoded-frame.js
 import { MsgType, type Header } from '../../../lib/protocol/frame.js';
 import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
 import type { Peer } from '../../../lib/rpc/connection/peer.js';
-import { plainHeader } from '../fake-channel-host.js';
+import { plainHeader } from './fake-channel-host.js';
 import type { LinkedLink } from '../linked-links.js';
 
 /** What two peers agreed on, as far as channels are concerned. */
@@ -11,6 +11,11 @@ export interface ChannelAgreement {
   readonly window: number | undefined;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
+  /**
+   * Processors take their time: a side goes on until they have seen the error that the peer has ended the channel with,
+   * and gives the credit that it has held back even if the peer has ended its side since.
+   */
+  readonly slowProcessors: boolean;
 }
 
 /** What one side has sent and heard of a channel. */
@@ -74,7 +79,8 @@ export class ChannelRules {
     if (header.channel_life_cycle === LifeCycle.Declare) progress.unanswered = false;
     if (header.channel_life_cycle === LifeCycle.Credit) progress.credit += body as number;
     if (header.channel_life_cycle === LifeCycle.End) progress.heardEnd = true;
-    if (header.channel_life_cycle === LifeCycle.Drop) progress.dropped = true;
+    const isHeeded = header.status_code === undefined || !this.agreed.slowProcessors;
+    if (header.channel_life_cycle === LifeCycle.Drop && isHeeded) progress.dropped = true;
   }
 
   #sends(id: number, sent: Header | EncodedHeader | null, body: unknown, bytes: number): void {
@@ -106,7 +112,7 @@ export class ChannelRules {
         return;
       case LifeCycle.Credit:
         forbid(this.agreed.window === undefined, 'not agreed');
-        forbid(progress.heardEnd, 'after the end of the peer');
+        forbid(progress.heardEnd && !this.agreed.slowProcessors, 'after the end of the peer');
         forbid(!Number.isInteger(body) || (body as number) <= 0, `no credit: ${String(body)}`);
         forbid((body as number) > progress.owed, 'more than it has heard');
         progress.owed -= body as number;

@@ -4,7 +4,8 @@ import type { IncomingCall } from '../../../lib/rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../../lib/rpc/server/incoming-channel.js';
 import type { PendingCall } from '../../../lib/rpc/client/pending-call.js';
 import { cancellation, End, failure, type Step } from './channel-end.js';
-import { ChannelPair } from '../channel-pair.js';
+import { ChannelPair } from './channel-pair.js';
+import { Delays, type Processing, Sealing } from './channel-processors.js';
 import { ChannelRules } from './channel-rules.js';
 import type { LinkedLink } from '../linked-links.js';
 import { requestOf } from '../peer-pair.js';
@@ -16,6 +17,7 @@ const REAL_MARK_BYTES = 256 * 1024;
 export interface Setup {
   readonly without: readonly string[];
   readonly window: number;
+  readonly processing: Processing;
   /** For each conversation, whether it is a channel of the client or a call that the server turns into a stream. */
   readonly talks: readonly ('channel' | 'reply')[];
   readonly steps: readonly Step[];
@@ -54,11 +56,21 @@ class Talk {
 export class ChannelScenario {
   readonly pair: ChannelPair;
   readonly #talks: readonly Talk[];
+  readonly #delays: Delays | undefined;
   #cut = false;
 
   constructor(private readonly setup: Setup) {
-    const { without, window } = setup;
-    this.pair = new ChannelPair({ without, limits: { channelWindowBytes: window } });
+    const { without, window, processing } = setup;
+    const delays = processing === 'later' ? new Delays() : undefined;
+    this.#delays = delays;
+    this.pair = new ChannelPair({
+      without,
+      limits: { channelWindowBytes: window },
+      ...(processing !== 'none' && {
+        clientProcessors: [new Sealing('client', delays)],
+        serverProcessors: [new Sealing('server', delays)],
+      }),
+    });
     const { pair } = this;
     const { client: clientLink, server: serverLink } = pair.links;
     for (const link of [clientLink, serverLink]) {
@@ -71,6 +83,7 @@ export class ChannelScenario {
       window: without.includes('credit') ? undefined : window,
       halfClose: !without.includes('half_close'),
       fastOpen: !without.includes('fast_open'),
+      slowProcessors: delays !== undefined,
     };
     new ChannelRules(agreed, 'client').watch(pair.client, clientLink);
     new ChannelRules(agreed, 'server').watch(pair.server, serverLink);
@@ -88,13 +101,16 @@ export class ChannelScenario {
   }
 
   async run(): Promise<void> {
-    for (const step of this.setup.steps) this.#take(step);
-    this.#quiet();
+    for (const step of this.setup.steps) {
+      this.#take(step);
+      if (step[0] === 'process') await ticks();
+    }
+    await this.#quiet();
     await ticks();
     this.#checkWrites();
     this.#checkMessages();
     this.setup.endings.forEach((how, i) => this.#end(this.#talks[i], how));
-    this.#quiet();
+    await this.#quiet();
     await ticks();
     this.#checkWrites();
     this.#checkMessages();
@@ -134,6 +150,7 @@ export class ChannelScenario {
     const talk = this.#talks[index % this.#talks.length] as Talk;
     if (kind === 'deliver') this.#deliver(byClient, amount);
     else if (kind === 'cut') this.#cutOff(byClient, amount);
+    else if (kind === 'process') this.#delays?.release(amount);
     else if (kind === 'accept') this.#accept(talk);
     else if (kind === 'abandon') {
       talk.abandoned ||= talk.call?.settled === false;
@@ -186,20 +203,31 @@ export class ChannelScenario {
   }
 
   /** Everything arrives and is read, until nothing moves any more. */
-  #quiet(): void {
+  async #quiet(): Promise<void> {
     const { pair } = this;
     pair.links.toServer.release();
     pair.links.toClient.release();
     for (let round = 0, moved = true; moved; round++) {
       if (round > 400) throw new Error('it never comes to rest');
       pair.flow();
-      moved = false;
+      moved = await this.#processAll();
       for (const talk of this.#talks) {
         this.#accept(talk);
         for (const end of [talk.client, talk.server]) while (end.poll()) moved = true;
       }
-      moved ||= pair.links.toServer.bytes + pair.links.toClient.bytes > 0;
+      moved ||= pair.links.toServer.bytes + pair.links.toClient.bytes + (this.#delays?.size ?? 0) > 0;
     }
+  }
+
+  /** The processors go on with all that they hold back. Whether there was anything. */
+  async #processAll(): Promise<boolean> {
+    const delays = this.#delays;
+    if (!delays) return false;
+    await ticks();
+    const wasBusy = delays.size > 0;
+    for (let count = delays.size; count > 0; count--) delays.release(count * 7);
+    await ticks();
+    return wasBusy || delays.size > 0;
   }
 
   /** Whatever happened: once everything was delivered and read, no write and no end waits. */
@@ -230,7 +258,7 @@ export class ChannelScenario {
         if (received.some((place, i) => place !== sent[i])) {
           throw new Error(`the ${to.name} reads ${received.join()} of ${sent.join()}`);
         }
-        const wantsAll = !this.#cut && !to.act && !abandoned;
+        const wantsAll = !this.#cut && !to.act && !abandoned && !(this.#delays && isOverBefore(from, to));
         if (wantsAll && received.length < sent.length) {
           throw new Error(`the ${to.name} lacks the last of ${sent.join()}: ${received.join()}`);
         }
@@ -267,7 +295,11 @@ export class ChannelScenario {
 
   /** Whether a side ended by its own act, else by that of the other or by what both agreed on, else with the connection. */
   #isToBeExpected(fault: Fault | undefined, own: End, other: End, reason: Fault | undefined): boolean {
-    if (own.act) return fault === (own.act === 'cancel' ? cancellation : undefined);
+    if (own.act) {
+      const isOwn = fault === (own.act === 'cancel' ? cancellation : undefined);
+      if (isOwn || own.isActDone || !this.#delays) return isOwn;
+    }
+    if (this.#delays && isLateRefusal(fault)) return true;
     const talk = this.#talks.find(({ client, server }) => client === own || server === own);
     const haveBothEnded = own.hasEnded && other.hasEnded;
     if (other.act === 'fail' && fault?.message === failure.message) return true;
@@ -280,7 +312,18 @@ export class ChannelScenario {
   }
 }
 
+/** Whether messages may be lost in slow processors: the channel was not opened, its reader has ended its own side, or it did not end in order. */
+function isOverBefore(from: End, { channel, ends }: End): boolean {
+  if (!channel || ends.length > 0) return true;
+  return from.act === 'cancel' || from.act === 'fail' || isLateRefusal(channel.fault);
+}
+
+/** The peer has ended the channel while the answer to its DECLARE was with the processors. */
+function isLateRefusal(fault: Fault | undefined): boolean {
+  return fault?.message === 'the channel is closed';
+}
+
 /** Lets the promises that have settled tell so. */
 async function ticks(): Promise<void> {
-  for (let i = 0; i < 4; i++) await Promise.resolve();
+  for (let i = 0; i < 16; i++) await Promise.resolve();
 }

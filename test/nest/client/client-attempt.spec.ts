@@ -1,6 +1,6 @@
 import { Attempt } from '../../../lib/nest/client/calls/client-attempt.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
-import { ChannelLab } from '../../helpers/fake-channel-host.js';
+import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 
 it('the time for one answer does not end a stream that has begun: it has its own, or none', () => {
   const rejected: unknown[] = [];

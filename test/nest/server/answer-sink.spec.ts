@@ -3,7 +3,7 @@ import { AnswerSink } from '../../../lib/nest/server/answer-sink.js';
 import type { Route } from '../../../lib/nest/handlers/handler.js';
 import { pumpObservable } from '../../../lib/nest/streams/observable-source.js';
 import { Fault } from '../../../lib/protocol/fault.js';
-import { ChannelPair, readable } from '../../helpers/channel-pair.js';
+import { ChannelPair, readable } from '../../helpers/channel/channel-pair.js';
 import { requestOf } from '../../helpers/peer-pair.js';
 import { Counter, numbers } from '../streams/sources.js';
 

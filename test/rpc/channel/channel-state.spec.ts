@@ -6,7 +6,7 @@ import {
   type ChannelEvent,
   type ChannelState,
 } from '../../../lib/rpc/channel/channel-state.js';
-import { ChannelLab } from '../../helpers/fake-channel-host.js';
+import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 
 const STATES = ['declaring', 'endedEarly', 'open', 'ended', 'peerEnded', 'closed'] as const;

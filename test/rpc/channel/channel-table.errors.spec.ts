@@ -1,7 +1,7 @@
 import { Fault } from '../../../lib/protocol/fault.js';
 import type { Frame } from '../../../lib/protocol/frame.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
-import { channelFrames, ChannelPair, type ChannelPairOptions } from '../../helpers/channel-pair.js';
+import { channelFrames, ChannelPair, type ChannelPairOptions } from '../../helpers/channel/channel-pair.js';
 import { RecordingSink, requestOf } from '../../helpers/peer-pair.js';
 
 let pair: ChannelPair;

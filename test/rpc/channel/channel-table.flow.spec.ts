@@ -1,7 +1,12 @@
 import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
 import type { Frame } from '../../../lib/protocol/frame.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
-import { channelFrames, ChannelPair, readable, type ChannelPairOptions } from '../../helpers/channel-pair.js';
+import {
+  channelFrames,
+  ChannelPair,
+  readable,
+  type ChannelPairOptions,
+} from '../../helpers/channel/channel-pair.js';
 import { outcomeOf, settled, type Outcome } from '../../helpers/outcome.js';
 
 let pair: ChannelPair;

@@ -2,7 +2,12 @@ import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
 import type { IncomingCall } from '../../../lib/rpc/server/incoming-call.js';
 import type { PendingCall } from '../../../lib/rpc/client/pending-call.js';
-import { channelFrames, ChannelPair, readable, type ChannelPairOptions } from '../../helpers/channel-pair.js';
+import {
+  channelFrames,
+  ChannelPair,
+  readable,
+  type ChannelPairOptions,
+} from '../../helpers/channel/channel-pair.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 import { RecordingSink, requestOf } from '../../helpers/peer-pair.js';
 

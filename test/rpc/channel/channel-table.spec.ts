@@ -1,6 +1,11 @@
 import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
 import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
-import { channelFrames, ChannelPair, readable, type ChannelPairOptions } from '../../helpers/channel-pair.js';
+import {
+  channelFrames,
+  ChannelPair,
+  readable,
+  type ChannelPairOptions,
+} from '../../helpers/channel/channel-pair.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 import { requestOf } from '../../helpers/peer-pair.js';
 

@@ -3,7 +3,7 @@ import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
 import { Status } from '../../../lib/protocol/status.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
 import type { ChannelState } from '../../../lib/rpc/channel/channel-state.js';
-import { ChannelLab } from '../../helpers/fake-channel-host.js';
+import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 
 const fault = new Fault({ status: 500, message: 'the server fell over' });

@@ -1,5 +1,5 @@
 import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
-import { ChannelLab } from '../../helpers/fake-channel-host.js';
+import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 
 /** Writes messages of these sizes and tells which were sent. */

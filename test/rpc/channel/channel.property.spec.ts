@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { STEPS, type Step } from '../../helpers/channel/channel-end.js';
+import type { Processing } from '../../helpers/channel/channel-processors.js';
 import { ChannelScenario, type Setup } from '../../helpers/channel/channel-scenario.js';
 
 const RUNS = Number(process.env['CHANNEL_RUNS'] ?? 1300);
@@ -19,22 +20,29 @@ const WEIGHTS: Readonly<Record<Step[0], number>> = {
   accept: 8,
   abandon: 1,
   deliver: 30,
+  process: 30,
   cut: 0.3,
 };
 
-const kind = fc.oneof(
-  ...STEPS.map((step) => ({ arbitrary: fc.constant(step), weight: Math.ceil(WEIGHTS[step] * 10) })),
-);
 /** Sizes around what a window, and the mark of the connection, make a difference to. */
 const amount = fc.constantFrom(0, 1, 2, 7, 30, 90, 250, 600);
-const step: fc.Arbitrary<Step> = fc.tuple(kind, fc.nat(2), fc.boolean(), amount);
 
-function setups(without: readonly string[]): fc.Arbitrary<Setup> {
+function stepsOf(processing: Processing): fc.Arbitrary<Step> {
+  const kinds = STEPS.filter((kind) => kind !== 'process' || processing === 'later');
+  const weighted = kinds.map((kind) => ({
+    arbitrary: fc.constant(kind),
+    weight: Math.ceil(WEIGHTS[kind] * 10),
+  }));
+  return fc.tuple(fc.oneof(...weighted), fc.nat(2), fc.boolean(), amount);
+}
+
+function setups(processing: Processing, without: readonly string[]): fc.Arbitrary<Setup> {
   return fc.record({
     without: fc.constant(without),
     window: fc.constantFrom(1, 60, 250, 1000, 100_000),
+    processing: fc.constant(processing),
     talks: fc.array(fc.constantFrom('channel', 'channel', 'reply'), { minLength: 1, maxLength: 3 }),
-    steps: fc.array(step, { maxLength: 60, size: 'max' }),
+    steps: fc.array(stepsOf(processing), { maxLength: 60, size: 'max' }),
     endings: fc.array(fc.nat(11), { minLength: 3, maxLength: 3 }),
   });
 }
@@ -42,13 +50,17 @@ function setups(without: readonly string[]): fc.Arbitrary<Setup> {
 const EXTENSIONS = ['credit', 'half_close', 'fast_open'] as const;
 const SUBSETS = Array.from({ length: 8 }, (_, bits) => EXTENSIONS.filter((_name, i) => (bits >> i) & 1));
 
-describe('channels between two peers, whatever happens', () => {
+describe.each([
+  ['without processors', 'none', RUNS],
+  ['with processors that answer at once', 'at once', RUNS / 4],
+  ['with processors that answer later', 'later', RUNS / 4],
+] as const)('channels between two peers, whatever happens, %s', (_how, processing, numRuns) => {
   it.each(SUBSETS.map((without) => [without.join(', ') || 'nothing', without] as const))(
     'lose, double and reorder nothing, and leave nobody waiting, without %s',
     async (_, without) => {
       await fc.assert(
-        fc.asyncProperty(setups(without), (setup) => new ChannelScenario(setup).run()),
-        { numRuns: RUNS },
+        fc.asyncProperty(setups(processing, without), (setup) => new ChannelScenario(setup).run()),
+        { numRuns },
       );
     },
     60_000,

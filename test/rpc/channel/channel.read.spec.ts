@@ -1,7 +1,7 @@
 import { Fault } from '../../../lib/protocol/fault.js';
 import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
 import type { WaitingRead } from '../../../lib/rpc/channel/channel-inbox.js';
-import { ChannelLab } from '../../helpers/fake-channel-host.js';
+import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 import { outcomeOf, settled } from '../../helpers/outcome.js';
 
 const fault = new Fault({ status: 500, message: 'the server fell over' });

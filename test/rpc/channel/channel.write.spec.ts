@@ -2,7 +2,7 @@ import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
 import { LifeCycle } from '../../../lib/protocol/life-cycle.js';
 import { Status } from '../../../lib/protocol/status.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
-import { ChannelLab, UNSENDABLE } from '../../helpers/fake-channel-host.js';
+import { ChannelLab, UNSENDABLE } from '../../helpers/channel/fake-channel-host.js';
 import { outcomeOf, settled, type Outcome } from '../../helpers/outcome.js';
 
 const fault = new Fault({ status: 500, message: 'the server fell over' });

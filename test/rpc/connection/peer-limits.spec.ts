@@ -1,7 +1,7 @@
 import type { Frame } from '../../../lib/protocol/frame.js';
 import { peerLimitsOf, toldLimits } from '../../../lib/rpc/connection/peer-limits.js';
 import { DEFAULT_LIMITS } from '../../../lib/rpc/limits.js';
-import { ChannelPair, type ChannelPairOptions } from '../../helpers/channel-pair.js';
+import { ChannelPair, type ChannelPairOptions } from '../../helpers/channel/channel-pair.js';
 import { requestOf } from '../../helpers/peer-pair.js';
 
 let pair: ChannelPair;

@@ -1,5 +1,5 @@
 import type { Frame } from '../../../lib/protocol/frame.js';
-import { ChannelPair, type ChannelPairOptions, readable } from '../../helpers/channel-pair.js';
+import { ChannelPair, type ChannelPairOptions, readable } from '../../helpers/channel/channel-pair.js';
 import { requestOf } from '../../helpers/peer-pair.js';
 
 let pair: ChannelPair;

@@ -4,7 +4,7 @@ import type { IncomingChannel } from '../../../lib/rpc/server/incoming-channel.j
 import { IncomingTable } from '../../../lib/rpc/server/incoming-table.js';
 import { DEFAULT_LIMITS, type RapLimits, serverLoad } from '../../../lib/rpc/limits.js';
 import { Load } from '../../../lib/rpc/load.js';
-import { ChannelPair } from '../../helpers/channel-pair.js';
+import { ChannelPair } from '../../helpers/channel/channel-pair.js';
 import { FakeClock } from '../../helpers/fake-clock.js';
 
 const clock = new FakeClock();

@@ -1,12 +1,12 @@
-import type { EncodedHeader } from '../../lib/protocol/bytes/encoded-frame.js';
-import { Fault } from '../../lib/protocol/fault.js';
-import type { Header } from '../../lib/protocol/frame.js';
-import { LIFE_CYCLE_HEADER, LifeCycle } from '../../lib/protocol/life-cycle.js';
-import { Channel } from '../../lib/rpc/channel/channel.js';
-import type { ChannelHost, ChannelOptions } from '../../lib/rpc/channel/channel-options.js';
-import { DeadlineQueue } from '../../lib/rpc/time/deadline-queue.js';
-import { ReadingPause } from '../../lib/rpc/reading-pause.js';
-import { FakeClock } from './fake-clock.js';
+import type { EncodedHeader } from '../../../lib/protocol/bytes/encoded-frame.js';
+import { Fault } from '../../../lib/protocol/fault.js';
+import type { Header } from '../../../lib/protocol/frame.js';
+import { LIFE_CYCLE_HEADER, LifeCycle } from '../../../lib/protocol/life-cycle.js';
+import { Channel } from '../../../lib/rpc/channel/channel.js';
+import type { ChannelHost, ChannelOptions } from '../../../lib/rpc/channel/channel-options.js';
+import { DeadlineQueue } from '../../../lib/rpc/time/deadline-queue.js';
+import { ReadingPause } from '../../../lib/rpc/reading-pause.js';
+import { FakeClock } from '../fake-clock.js';
 
 /** A body that no frame can carry. */
 export const UNSENDABLE = Symbol('cannot be encoded');

@@ -1,9 +1,9 @@
-import type { Frame } from '../../lib/protocol/frame.js';
-import type { Channel } from '../../lib/rpc/channel/channel.js';
-import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
-import type { CallRequest } from '../../lib/rpc/client/call-request.js';
-import type { Wire } from './linked-links.js';
-import { PeerPair, requestOf, type PairOptions } from './peer-pair.js';
+import type { Frame } from '../../../lib/protocol/frame.js';
+import type { Channel } from '../../../lib/rpc/channel/channel.js';
+import type { IncomingChannel } from '../../../lib/rpc/server/incoming-channel.js';
+import type { CallRequest } from '../../../lib/rpc/client/call-request.js';
+import type { Wire } from '../linked-links.js';
+import { PeerPair, requestOf, type PairOptions } from '../peer-pair.js';
 
 /** Both ends of a channel between two peers. */
 export interface ChannelEnds {

@@ -1,4 +1,4 @@
-import { DECLARE, type RawFrame, RawSocket } from './raw-socket.js';
+import { DECLARE, type RawFrame, RawSocket } from '../raw-socket.js';
 
 /** Every extension, as a peer of this project offers it. */
 export const EXTENSIONS: Readonly<Record<string, Record<string, unknown>>> = {

@@ -1,0 +1,236 @@
+import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
+import { Fault } from '../../protocol/fault.js';
+import type { Header } from '../../protocol/frame.js';
+import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
+import { Status } from '../../protocol/status.js';
+import { toErrorFrame } from '../../protocol/wire-error.js';
+import { ScopedSignal } from '../context/scoped-signal.js';
+import type { ReadingPause } from '../reading-pause.js';
+import { type ChannelFlow, type FlowChannel, STRAIGHT, type UnderWay } from './channel-flow.js';
+import { ChannelInbox, type InboxOwner } from './channel-inbox.js';
+import type { ChannelHost, ChannelOptions } from './channel-options.js';
+import { ChannelOutbox, type OutboxOwner } from './channel-outbox.js';
+import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
+
+/** The inside of a channel: its state, both its directions, and its end. */
+export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
+  readonly inbox: ChannelInbox;
+  readonly outbox: ChannelOutbox;
+  readonly halfClose: boolean;
+  /** How its messages go. */
+  flow: ChannelFlow;
+  state: ChannelState;
+  isOver = false;
+  /** Why it ended; `undefined` for an end in order. */
+  fault: Fault | undefined;
+  /** Whether the peer ended it: by DROP, by an error, or with its connection. */
+  closedByPeer = false;
+  /** The time that the caller has set for it. */
+  limit: { endedByPeer(fault: Fault): Fault } | undefined;
+
+  readonly #host: ChannelHost;
+  readonly #fastOpen: boolean;
+  #signal: ScopedSignal | undefined;
+  #onClosed: (() => void)[] = [];
+  #onDone: (() => void)[] | undefined;
+
+  constructor(options: ChannelOptions) {
+    const { receiveWindow, sendWindow, flow = STRAIGHT } = options;
+    this.#host = options.host;
+    this.#fastOpen = options.fastOpen;
+    this.halfClose = options.halfClose;
+    this.state = options.state;
+    this.flow = flow;
+    this.inbox = new ChannelInbox(receiveWindow, sendWindow !== undefined, this);
+    this.outbox = new ChannelOutbox(sendWindow, this);
+    flow.attach(this);
+  }
+
+  // --- state --------------------------------------------------------------------------------------------------
+
+  get isDeclaring(): boolean {
+    return this.state === 'declaring' || this.state === 'endedEarly';
+  }
+
+  get isClosed(): boolean {
+    return this.state === 'closed';
+  }
+
+  /** Whether this side has ended the channel, even if its last message is still under way. */
+  get isEnding(): boolean {
+    return this.isClosed || this.flow.isClosing;
+  }
+
+  get peerIsDone(): boolean {
+    return this.state === 'closed' || this.state === 'peerEnded';
+  }
+
+  get nothingComes(): boolean {
+    return this.peerIsDone && !this.flow.isReceiving;
+  }
+
+  get mayWrite(): boolean {
+    return this.state !== 'declaring' || this.#fastOpen;
+  }
+
+  get isSending(): boolean {
+    return this.flow.isSending;
+  }
+
+  get underWay(): UnderWay | undefined {
+    return this.flow.underWay;
+  }
+
+  /** Takes a step of the table; says why if it is refused. */
+  step(event: ChannelEvent): ChannelRefusal | undefined {
+    const step = CHANNEL_TABLE[this.state][event];
+    if ('refused' in step) return step.refused;
+    this.state = step.to;
+    return undefined;
+  }
+
+  assertStep(event: 'msg' | 'end'): void {
+    const step = CHANNEL_TABLE[this.state][event];
+    if (this.outbox.isEnding || this.flow.isClosing) throw lifeCycleFault('this side has ended');
+    if ('refused' in step) throw this.fault ?? lifeCycleFault(step.refused);
+    if (event === 'end' && !this.halfClose)
+      throw lifeCycleFault('the peer does not know half-closed channels: use close()');
+  }
+
+  // --- what the directions ask of the connection --------------------------------------------------------------
+
+  send(header: Header | EncodedHeader, body: unknown): number {
+    return this.#host.send(header, body);
+  }
+
+  /** A message on its way out. */
+  transmit(body: unknown, header: Header | undefined): void | Promise<void> {
+    return this.flow.send(body, header, this.outbox);
+  }
+
+  hold(body: unknown): unknown {
+    return this.#host.hold(body);
+  }
+
+  hasRoom(): boolean {
+    return this.#host.hasRoom();
+  }
+
+  charge(cost: number): void {
+    this.#host.charge(cost);
+  }
+
+  grant(bytes: number): void {
+    this.flow.grant(bytes, this);
+  }
+
+  sendCredit(bytes: number): void {
+    this.#host.send(LIFE_CYCLE_HEADER.CREDIT, bytes);
+  }
+
+  pauseReading(): ReadingPause {
+    return this.#host.pauseReading();
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------
+
+  /** Aborted when the channel is over. Made on first use. */
+  get signal(): AbortSignal {
+    this.#signal ??= new ScopedSignal();
+    if (this.isClosed) this.#signal.abort(this.fault);
+    return this.#signal.signal;
+  }
+
+  whenClosed(callback: () => void): void {
+    if (this.isClosed) callback();
+    else this.#onClosed.push(callback);
+  }
+
+  whenDone(callback: () => void): void {
+    if (this.isClosed && !this.flow.isReceiving) callback();
+    else (this.#onDone ??= []).push(callback);
+  }
+
+  /** The last frame of the channel: with the fault, if there is one that the connection can carry. */
+  sendDrop(fault: Fault | undefined, name?: string): void {
+    if (!this.flow.isDeclared) return; // the peer knows of nothing
+    try {
+      if (fault) {
+        const { header, body } = toErrorFrame(fault, name);
+        this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
+        return;
+      }
+    } catch {
+      // limits that are too small for a fault are large enough for its absence
+    }
+    this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+  }
+
+  endHere(fault: Fault | undefined): void {
+    if (!fault) this.inbox.clear();
+    this.finish(fault, 'drop');
+  }
+
+  /** END has left. */
+  ended(): void {
+    if (this.isClosed) return; // the frame was one too many for the connection
+    this.step('end');
+    if (this.isClosed) this.finish(undefined, 'drop');
+  }
+
+  /** END of the peer has come. */
+  peerEnded(): void {
+    // if both sides have ended, the peer may not know that yet, and say DROP as well
+    if (this.isClosed) this.finish(undefined, 'peerDrop', false);
+    else if (this.nothingComes) this.inbox.settle();
+  }
+
+  peerGone(fault: Fault | undefined): void {
+    if (!this.isClosed) this.finish(fault && (this.limit?.endedByPeer(fault) ?? fault), 'peerDrop');
+  }
+
+  /** Ends the channel, once. `event`: the side that ended it. */
+  finish(fault: Fault | undefined, event: 'drop' | 'peerDrop', peerKnows = event === 'peerDrop'): void {
+    // the last frame of the channel may be what ends the connection, and with it the channel
+    if (this.isOver) return;
+    this.isOver = true;
+    this.step(event); // if END has led to `closed` already, it stays
+    this.fault = fault;
+    this.closedByPeer = event === 'peerDrop';
+    this.inbox.release();
+    this.outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
+    this.flow.ended(fault, this.closedByPeer);
+    if (this.nothingComes) this.inbox.settle();
+    this.#signal?.abort(fault);
+    this.#host.released(peerKnows);
+    for (const callback of this.#onClosed.splice(0)) callback();
+    if (!this.flow.isReceiving) this.#done();
+  }
+
+  refusal(): Fault | undefined {
+    return this.isOver ? (this.fault ?? lifeCycleFault('the channel is closed')) : undefined;
+  }
+
+  idle(): void {
+    if (this.nothingComes) this.inbox.settle();
+    if (this.isOver) this.#done();
+  }
+
+  failReader(fault: Fault | undefined): void {
+    this.fault ??= fault;
+    this.inbox.settle();
+    this.#done();
+  }
+
+  /** It is over, and nothing of it is under way. */
+  #done(): void {
+    this.flow.over();
+    const callbacks = this.#onDone;
+    this.#onDone = undefined;
+    if (callbacks) for (const callback of callbacks) callback();
+  }
+}
+
+function lifeCycleFault(message: string): Fault {
+  return new Fault({ status: Status.ChannelLifeCycle, message });
+}
