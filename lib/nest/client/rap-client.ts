@@ -23,7 +23,7 @@ import { traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
-import { clientCodec } from './client-codec.js';
+import { clientCodec } from './calls/client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
 import {

@@ -177,6 +177,10 @@ export class ClientPeer extends Peer {
     return true;
   }
 
+  protected override get isUnread(): boolean {
+    return false; // a server reads
+  }
+
   override isWaiting(): boolean {
     return this.calls.inFlight > 0;
   }

@@ -254,9 +254,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   abstract lost(): void;
 
   /** Whether the other side does not take what it has asked for. */
-  protected get isUnread(): boolean {
-    return false;
-  }
+  protected abstract readonly isUnread: boolean;
 
   isDeaf(): boolean {
     return this.isUnread || this.channels.isPausing || this.#accountPause.isPausing;
@@ -321,13 +319,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     const unsent = connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
     this.failStarted(reason, unsent, lastTaken);
     this.#events.pings.failAll(reason);
-    this.abortArrived(reason);
+    this.abortArrived?.(reason);
     for (const callback of this.#onClosed.splice(0)) callback();
     this.over(reason);
   }
 
   /** What the other side has started: nobody waits for it any more. */
-  protected abortArrived(_reason: Fault): void {
-    // a server has calls of its client
-  }
+  protected abortArrived?(reason: Fault): void;
 }

@@ -22,7 +22,7 @@ import {
 import { ping } from './client-ping.js';
 import type { RapCallOptions } from './rap-session.js';
 import { callError, remember, traced } from '../../errors/failed-call.js';
-import type { ClientCodec } from '../client-codec.js';
+import type { ClientCodec } from './client-codec.js';
 import { copyOfBody } from '../../../protocol/body-copy.js';
 import type { OpenStream } from '../../streams/rap-stream.js';
 
