@@ -29,20 +29,20 @@ export interface RapAsyncClientDefinition extends Pick<ModuleMetadata, 'imports'
   name: string | symbol;
   useFactory: (...args: never[]) => RapClientOptions | Promise<RapClientOptions>;
   inject?: FactoryProvider['inject'] | undefined;
-  /** What the factory needs and no module exports, such as a processor that is a provider. */
+  /** Providers for the factory that no module exports, such as a processor. */
   extraProviders?: Provider[] | undefined;
   /** Contracts of its server: each is injected with `@InjectRapService(contract)`. */
   services?: readonly RapServiceDefinition[] | undefined;
 }
 
-/** What `RapModule.register` takes instead of a list of clients. */
+/** Options of `RapModule.register`, instead of a list of clients. */
 export interface RapModuleOptions {
   clients: readonly RapClientDefinition[];
   /** Every module may inject them, without an import. Default false. */
   isGlobal?: boolean | undefined;
 }
 
-/** What `RapModule.registerAsync` takes instead of a list of clients. */
+/** Options of `RapModule.registerAsync`, instead of a list of clients. */
 export interface RapAsyncModuleOptions {
   clients: readonly RapAsyncClientDefinition[];
   /** Every module may inject them, without an import. Default false. */
@@ -58,7 +58,7 @@ export const InjectRapClient = (name: string | symbol): PropertyDecorator & Para
  *
  *     constructor(@InjectRapService(MathService) private readonly math: RapServiceClient<typeof MathService>) {}
  *
- * @throws RegisteredError for what is no contract
+ * @throws RegisteredError if `service` is not a contract
  */
 export const InjectRapService = (service: RapServiceDefinition): PropertyDecorator & ParameterDecorator =>
   Inject(serviceToken('@InjectRapService', service));
@@ -69,7 +69,7 @@ export class RapModule {
   /**
    * Registers clients with options that are known now: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
+   * @throws RangeError for anything else, an option that does not exist, and two clients with the same name or contract
    */
   static register(given: readonly RapClientDefinition[] | RapModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.register', given);
@@ -83,7 +83,7 @@ export class RapModule {
   /**
    * Registers clients whose options come from other providers: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
+   * @throws RangeError for anything else, an option that does not exist, and two clients with the same name or contract
    */
   static registerAsync(given: readonly RapAsyncClientDefinition[] | RapAsyncModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.registerAsync', given);
@@ -106,8 +106,8 @@ export class RapModule {
   }
 
   /**
-   * Lets a server drain as soon as the application shuts down. On SIGTERM, and whenever a hybrid application closes, Nest
-   * destroys the modules before it closes the transport; without this, calls would still come in while providers go.
+   * Drains a server as soon as the application shuts down. On SIGTERM, and when a hybrid application closes, Nest destroys
+   * the modules before it closes the transport; without this, calls would still come in while providers are destroyed.
    */
   static drainOnShutdown(server: RapServer): DynamicModule {
     const drain: FactoryProvider<OnModuleDestroy> = {

@@ -8,7 +8,7 @@ import type {
 import { Processors, type ProcessorsOptions } from '../../pipeline/exchange.js';
 import { SECURITY } from '../../rpc/connection/security.js';
 
-/** Middleware by what it works around; `undefined` where there is none of a kind. */
+/** Middleware by scope; `undefined` if there is none of a scope. */
 export interface LoadedMiddleware {
   readonly connection: readonly ConnectionMiddleware[] | undefined;
   readonly message: readonly MessageMiddleware[] | undefined;
@@ -25,7 +25,7 @@ const PROCESSOR_METHODS = [
   'onClientStop',
 ];
 
-/** @throws TypeError for what is no middleware */
+/** @throws TypeError if an item is not middleware */
 export function loadMiddleware(list: readonly RapMiddleware[] = []): LoadedMiddleware {
   list.forEach((it, i) => {
     assertInstance(`middleware[${i}]`, it, ['use']);
@@ -42,18 +42,18 @@ export function loadMiddleware(list: readonly RapMiddleware[] = []): LoadedMiddl
   };
 }
 
-/** `undefined` where there are none. @throws TypeError for what is no processor */
+/** `undefined` if there are none. @throws TypeError if an item is not a processor */
 export function loadProcessors(
   list: readonly RapProcessor[] = [],
   options: ProcessorsOptions,
 ): Processors | undefined {
   list.forEach((it, i) => assertInstance(`processors[${i}]`, it, [...PROCESSOR_METHODS, SECURITY]));
-  // what secures connections works below messages, and costs them nothing here
+  // a processor that secures connections works below messages
   const working = list.filter((it) => !(SECURITY in it));
   return working.length > 0 ? new Processors(working, options) : undefined;
 }
 
-/** @throws TypeError where the same instance is loaded twice, also as both kinds */
+/** @throws TypeError if an instance is loaded twice, also as middleware and processor */
 export function assertLoadedOnce(plugins: readonly object[]): void {
   plugins.forEach((plugin, i) => {
     if (plugins.indexOf(plugin) === i) return;
