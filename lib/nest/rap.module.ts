@@ -10,6 +10,7 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import { isObject } from '../protocol/values/unknown.js';
 import { assertClientOptions, type RapClientOptions } from './client/client-options.js';
 import { assertKnown } from './validation/known-options.js';
 import { RapClient } from './client/rap-client.js';
@@ -142,7 +143,7 @@ function moduleOptions<C extends Named>(
 ): { readonly clients: readonly C[]; readonly isGlobal: boolean } {
   const isList = Array.isArray(given);
   const takes = `${what} takes a list of clients, or { clients, isGlobal }`;
-  if (typeof given !== 'object' || given === null) throw new RangeError(`${takes}, got ${inspect(given)}`);
+  if (!isObject(given)) throw new RangeError(`${takes}, got ${inspect(given)}`);
   if (!isList) assertKnown(takes, given, MODULE);
   const { clients, isGlobal = false } = isList
     ? { clients: given as readonly C[] }

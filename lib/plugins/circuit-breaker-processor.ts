@@ -3,6 +3,7 @@ import { OverloadError } from '../nest/errors/errors.js';
 import type { Clock } from '../protocol/clock.js';
 import { type Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
+import { RUN_TIMEOUT } from '../rpc/time/own-timeout.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { type ProcessorContext, RapProcessor, type RapRequest } from '../pipeline/api.js';
 import { AdaptiveBreaker, type Breaker } from './adaptive-breaker.js';
@@ -106,9 +107,6 @@ export class CircuitBreakerProcessor extends RapProcessor {
 function serverAndTarget({ peer, target }: ProcessorContext): string {
   return `${peer.address}:${peer.port} ${target}`;
 }
-
-/** Name by which rap's server says that the function took too long. */
-const RUN_TIMEOUT = 'RpcRunTimeError';
 
 function blamesServer(error: unknown): boolean | undefined {
   const { status, code, sent, remoteName } = (error ?? {}) as Partial<Record<keyof Fault, unknown>>;

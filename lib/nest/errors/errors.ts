@@ -247,7 +247,7 @@ export class CallCancelledError extends RapError {
   }
 }
 
-/** Local: too many calls wait already; this one was not sent. `sent: 'unknown'` if a call that the server made itself failed so. */
+/** Local: too many calls wait already; this one was not sent. `sent: 'unknown'` if it happened to a call of the server. */
 export class OverloadError extends RapError {
   override name = 'OverloadError';
   readonly sent: Sent;

@@ -1,5 +1,6 @@
 import { Fault } from '../../protocol/fault.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import { isHttpErrorStatus, type NamedFault, nameOf } from '../../protocol/wire-error.js';
 import { InvokeError, RapError, ServerError, shownStatus } from './errors.js';
 import { toRapError } from './to-rap-error.js';
@@ -80,7 +81,7 @@ function read(error: unknown): NamedFault {
     });
   }
   if (typeof error === 'string') return invokeFault({ remoteName: 'RpcException', message: error });
-  if (typeof error !== 'object' || error === null) {
+  if (!isObject(error)) {
     return invokeFault({ remoteName: 'Error', message: String(error) });
   }
   if (areValidationErrors(error)) return validationFault(error);
@@ -105,7 +106,7 @@ function readInner(error: RpcExceptionLike): NamedFault {
   return invokeFault({ remoteName: error.name, message: error.message, httpStatus: statusGiven(error) });
 }
 
-/** The HTTP status of what a handler threw: that of `new RpcException({ status: 404, message })`, or of the body of an `HttpException`. */
+/** The HTTP status of `new RpcException({ status: 404, message })`, or of the body of an `HttpException`. */
 function statusGiven(error: object): number | undefined {
   const { status, statusCode } = error as { status?: unknown; statusCode?: unknown };
   return [status, statusCode].find(isHttpErrorStatus);

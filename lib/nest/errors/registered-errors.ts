@@ -32,8 +32,8 @@ export function addRegistered(name: string, Class: RegistrableError): void {
 }
 
 /**
- * The error of a fault whose class is registered. `undefined` if the class is not registered, or cannot make one: a constructor that
- * throws must not lose the answer.
+ * The error of a fault whose class is registered. `undefined` if the class is not registered, or cannot make one: a
+ * constructor that throws must not lose the answer.
  */
 export function registeredErrorOf(fault: Fault): RapError | undefined {
   const Class = fault.errorName === undefined ? undefined : classes.get(fault.errorName);

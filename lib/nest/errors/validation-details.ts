@@ -36,7 +36,7 @@ export function areValidationErrors(value: unknown): value is readonly unknown[]
 }
 
 function isValidationError(value: unknown): value is ValidationErrorLike {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isObject(value)) return false;
   const { property, constraints, children } = value as Record<string, unknown>;
   return (
     typeof property === 'string' &&

@@ -1,6 +1,7 @@
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { DEFAULT_GROUP, formatTarget, parseTarget } from '../../protocol/target.js';
+import { isObject } from '../../protocol/values/unknown.js';
 
 /** Nest's `normalizePattern`. */
 export type NormalizePattern = (pattern: never) => string;
@@ -34,7 +35,7 @@ export function targetOf(
 }
 
 function isNamed(pattern: unknown): pattern is { name: string; group?: string } {
-  if (typeof pattern !== 'object' || pattern === null) return false;
+  if (!isObject(pattern)) return false;
   const { name, group } = pattern as { name?: unknown; group?: unknown };
   return typeof name === 'string' && typeof group === 'string' && Object.keys(pattern).length === 2;
 }

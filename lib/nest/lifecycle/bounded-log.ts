@@ -2,7 +2,7 @@ import type { Clock } from '../../protocol/clock.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { TokenBucket } from '../../rpc/time/token-bucket.js';
 
-/** Limits log lines that others can cause: a burst, then a rate. Lines without room are counted, and the next line gives their number. */
+/** Limits log lines that others can cause: a burst, then a rate. The next line says how many were left out. */
 export class BoundedLog {
   #allowance!: TokenBucket;
   #missing = 0;

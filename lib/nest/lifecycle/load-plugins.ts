@@ -6,6 +6,7 @@ import type {
   RapProcessor,
 } from '../../pipeline/api.js';
 import { Processors, type ProcessorsOptions } from '../../pipeline/exchange.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import { SECURITY } from '../../rpc/connection/security.js';
 
 /** Middleware by scope; `undefined` if there is none of a scope. */
@@ -66,8 +67,7 @@ export function assertLoadedOnce(plugins: readonly object[]): void {
 function assertInstance(where: string, it: unknown, methods: readonly (string | symbol)[]): void {
   if (typeof it === 'function')
     throw new TypeError(`${where} is the class ${it.name}: pass an instance of it`);
-  if (typeof it !== 'object' || it === null)
-    throw new TypeError(`${where} must be an object, got ${inspect(it)}`);
+  if (!isObject(it)) throw new TypeError(`${where} must be an object, got ${inspect(it)}`);
   const given = methods.filter((name) => (it as Record<string | symbol, unknown>)[name] !== undefined);
   for (const name of given) {
     if (typeof name === 'string' && typeof (it as Record<string, unknown>)[name] !== 'function')

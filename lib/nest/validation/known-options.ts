@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { isRecord } from '../../protocol/values/unknown.js';
+import { isObject, isRecord } from '../../protocol/values/unknown.js';
 import { nearestName } from './nearest-name.js';
 
 /** All keys of an options type: the compiler reports a missing one. */
@@ -24,7 +24,7 @@ const INSTEAD: ReadonlyMap<string, readonly string[]> = new Map([
  */
 export function assertKnown(what: string, given: unknown, known: Readonly<Record<string, unknown>>): void {
   assertObject(what, given);
-  if (typeof given !== 'object' || given === null) return;
+  if (!isObject(given)) return;
   for (const name of Object.keys(given))
     if (!Object.hasOwn(known, name)) throw unknownOption(what, name, known);
 }

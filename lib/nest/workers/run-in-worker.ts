@@ -64,7 +64,7 @@ export function RunInWorker(
 
 /** The body of a method that has {@link RunInWorker}: it never runs. @throws Error if the decorator is missing */
 export function inWorker(): never {
-  throw new Error('this method has no @RunInWorker');
+  throw new Error('inWorker() was called in a method that has no @RunInWorker: decorate the method');
 }
 
 function urlOf(module: unknown, where: string): string {

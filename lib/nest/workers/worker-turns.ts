@@ -45,7 +45,7 @@ export class WorkerTurns {
 
   giveBack(): void {
     this.#taken -= 1;
-    if (this.#taken >= this.maxTaken) return; // more turns than threads: calls that were cancelled while they waited have taken some
+    if (this.#taken >= this.maxTaken) return; // cancelled calls have taken more turns than there are threads
     const [next] = this.#waiting;
     next?.();
   }
