@@ -10,6 +10,7 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import { isObject } from '../protocol/values/unknown.js';
 import { assertClientOptions, type RapClientOptions } from './client/client-options.js';
 import { assertKnown } from './validation/known-options.js';
 import { RapClient } from './client/rap-client.js';
@@ -29,20 +30,20 @@ export interface RapAsyncClientDefinition extends Pick<ModuleMetadata, 'imports'
   name: string | symbol;
   useFactory: (...args: never[]) => RapClientOptions | Promise<RapClientOptions>;
   inject?: FactoryProvider['inject'] | undefined;
-  /** What the factory needs and no module exports, such as a processor that is a provider. */
+  /** Providers for the factory that no module exports, such as a processor. */
   extraProviders?: Provider[] | undefined;
   /** Contracts of its server: each is injected with `@InjectRapService(contract)`. */
   services?: readonly RapServiceDefinition[] | undefined;
 }
 
-/** What `RapModule.register` takes instead of a list of clients. */
+/** Options of `RapModule.register`, instead of a list of clients. */
 export interface RapModuleOptions {
   clients: readonly RapClientDefinition[];
   /** Every module may inject them, without an import. Default false. */
   isGlobal?: boolean | undefined;
 }
 
-/** What `RapModule.registerAsync` takes instead of a list of clients. */
+/** Options of `RapModule.registerAsync`, instead of a list of clients. */
 export interface RapAsyncModuleOptions {
   clients: readonly RapAsyncClientDefinition[];
   /** Every module may inject them, without an import. Default false. */
@@ -58,7 +59,7 @@ export const InjectRapClient = (name: string | symbol): PropertyDecorator & Para
  *
  *     constructor(@InjectRapService(MathService) private readonly math: RapServiceClient<typeof MathService>) {}
  *
- * @throws RegisteredError for what is no contract
+ * @throws RegisteredError if `service` is not a contract
  */
 export const InjectRapService = (service: RapServiceDefinition): PropertyDecorator & ParameterDecorator =>
   Inject(serviceToken('@InjectRapService', service));
@@ -69,7 +70,7 @@ export class RapModule {
   /**
    * Registers clients with options that are known now: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
+   * @throws RangeError for anything else, an option that does not exist, and two clients with the same name or contract
    */
   static register(given: readonly RapClientDefinition[] | RapModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.register', given);
@@ -83,7 +84,7 @@ export class RapModule {
   /**
    * Registers clients whose options come from other providers: a list of them, or `{ clients, isGlobal }`.
    *
-   * @throws RangeError for what is neither, an option that does not exist, and two clients of one name or contract
+   * @throws RangeError for anything else, an option that does not exist, and two clients with the same name or contract
    */
   static registerAsync(given: readonly RapAsyncClientDefinition[] | RapAsyncModuleOptions): DynamicModule {
     const { clients, isGlobal } = moduleOptions('RapModule.registerAsync', given);
@@ -106,8 +107,8 @@ export class RapModule {
   }
 
   /**
-   * Lets a server drain as soon as the application shuts down. On SIGTERM, and whenever a hybrid application closes, Nest
-   * destroys the modules before it closes the transport; without this, calls would still come in while providers go.
+   * Drains a server as soon as the application shuts down. On SIGTERM, and when a hybrid application closes, Nest destroys
+   * the modules before it closes the transport; without this, calls would still come in while providers are destroyed.
    */
   static drainOnShutdown(server: RapServer): DynamicModule {
     const drain: FactoryProvider<OnModuleDestroy> = {
@@ -142,7 +143,7 @@ function moduleOptions<C extends Named>(
 ): { readonly clients: readonly C[]; readonly isGlobal: boolean } {
   const isList = Array.isArray(given);
   const takes = `${what} takes a list of clients, or { clients, isGlobal }`;
-  if (typeof given !== 'object' || given === null) throw new RangeError(`${takes}, got ${inspect(given)}`);
+  if (!isObject(given)) throw new RangeError(`${takes}, got ${inspect(given)}`);
   if (!isList) assertKnown(takes, given, MODULE);
   const { clients, isGlobal = false } = isList
     ? { clients: given as readonly C[] }

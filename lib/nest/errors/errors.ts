@@ -6,15 +6,15 @@ import { brand, isInstance } from './error-brand.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {
-  /** Status on the wire. Default: the class's own, 1006 for `RapError`. */
+  /** Status on the wire. Default: that of the class, 1006 for `RapError`. */
   status?: number | undefined;
-  /** Stable code, `'ERR_RAP_...'` by default; an own one travels as it is. */
+  /** Stable code, `'ERR_RAP_...'` by default; a custom code is sent unchanged. */
   code?: string | undefined;
-  /** More for the caller's program: at most 4 KiB. Deeper than two levels it travels as JSON. */
+  /** Data for the caller's program: at most 4 KiB. Below two levels it is sent as JSON. */
   details?: unknown;
-  /** The status with which an HTTP gateway answers, 400 to 599. Default: what `RapExceptionFilter` makes of the class. */
+  /** The status with which an HTTP gateway answers, 400 to 599. Default: that of the class in `RapExceptionFilter`. */
   httpStatus?: number | undefined;
-  /** What caused it; stays on this side. */
+  /** The cause; it is not sent. */
   cause?: unknown;
   /** For {@link InvokeError}: name of the exception that the function raised. */
   remoteName?: string | undefined;
@@ -24,7 +24,7 @@ export interface RapErrorOptions {
   phase?: TimeoutPhase | undefined;
 }
 
-/** What a client called that failed. */
+/** A call of a client that failed. */
 export interface FailedCall {
   /** `/group/name`. */
   readonly target: string;
@@ -35,25 +35,25 @@ export interface FailedCall {
 }
 
 /**
- * An error of rap. Thrown in a handler, the same class arrives at the caller with the same status, code, message and
- * details; Nest's filters see an `RpcException`.
+ * An error of rap. If a handler throws it, the caller gets the same class with the same status, code, message and details.
+ * Nest's filters see an `RpcException`.
  */
 export class RapError extends RpcException {
   override name = 'RapError';
-  /** Status on the wire; of a function that failed (301) the HTTP status that its handler gave, if it gave one. */
+  /** Status on the wire; for a function that failed (301) the HTTP status that its handler has set, if any. */
   readonly status: number;
   /** Status on the wire. */
   readonly wireStatus: number;
   /** Stable code for programs: `'ERR_RAP_...'`. */
   readonly code: string;
   readonly details: unknown;
-  /** The status by which HTTP says the same, where the one who threw it knew; else `undefined`. */
+  /** The HTTP status, if the code that threw the error has set it. */
   readonly httpStatus: number | undefined;
   override readonly cause?: unknown;
-  /** At the client: the call that failed. It stays on this side, and is not enumerable. */
+  /** On the client: the call that failed. It is not sent, and not enumerable. */
   declare readonly call?: FailedCall;
 
-  /** Holds for errors of another copy of this package, too. */
+  /** True for errors of another copy of this package, too. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isInstance(this, value);
   }
@@ -61,7 +61,7 @@ export class RapError extends RpcException {
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message);
     const { name } = new.target;
-    // a class of its own tells its own name, unless it sets another one; a minified bundle has renamed RapError itself
+    // a subclass shows its own name, unless it sets another one; a minified bundle has renamed RapError itself
     if (new.target !== RapError && typeof name === 'string' && name !== '') this.name = name;
     this.wireStatus = options.status ?? Status.RpcCall;
     this.code = options.code ?? CODE_BY_STATUS[this.wireStatus] ?? 'ERR_RAP_UNKNOWN';
@@ -71,12 +71,12 @@ export class RapError extends RpcException {
     if (options.cause !== undefined) this.cause = options.cause;
   }
 
-  /** Itself: Nest's filters hand on what this returns, and nothing of the error gets lost. */
+  /** Returns the error itself: Nest's filters pass on what this returns, and nothing of the error gets lost. */
   override getError(): this {
     return this;
   }
 
-  /** What logs and other transports of Nest show: no stack, no cause. */
+  /** The form in logs and other transports of Nest: without stack and cause. */
   toJSON(): object {
     const { name, status, wireStatus, code, message, details, httpStatus } = this;
     return {
@@ -92,16 +92,16 @@ export class RapError extends RpcException {
 }
 
 /**
- * What `error.status` says. A gateway of Nest does `new HttpException(error.message, error.status)`: 301 tells it only that
- * the function failed, what its handler gave as the status tells it more.
+ * The value of `error.status`. A gateway of Nest does `new HttpException(error.message, error.status)`: for that, the status
+ * that the handler has set says more than 301.
  */
 export function shownStatus({ wireStatus, httpStatus }: Pick<RapError, 'wireStatus' | 'httpStatus'>): number {
   return wireStatus === Status.Invoke && httpStatus !== undefined ? httpStatus : wireStatus;
 }
 
 /**
- * 301: the function itself failed. `remoteName` is the name of the exception it raised, `status` the HTTP status that its
- * handler gave (`new RpcException({ status: 404, message })`), else 301; `wireStatus` is always 301.
+ * 301: the function itself failed. `remoteName` is the name of the exception that it raised, `status` the HTTP status that its
+ * handler has set (`new RpcException({ status: 404, message })`), else 301; `wireStatus` is always 301.
  */
 export class InvokeError extends RapError {
   override name = 'InvokeError';
@@ -113,7 +113,7 @@ export class InvokeError extends RapError {
   }
 }
 
-/** 401: the caller may not do this. A guard that says no arrives as this. */
+/** 401: the caller may not do this. Also the error of a guard that refuses. */
 export class AuthError extends RapError {
   override name = 'AuthError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -121,7 +121,7 @@ export class AuthError extends RapError {
   }
 }
 
-/** 404: no such function. */
+/** 404: the function does not exist. */
 export class FuncNotFoundError extends RapError {
   override name = 'FuncNotFoundError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -129,7 +129,7 @@ export class FuncNotFoundError extends RapError {
   }
 }
 
-/** 429: a limit of the server; the handler did not run. */
+/** 429: a limit of the server was reached; the handler did not run. */
 export class TooManyRequestsError extends RapError {
   override name = 'TooManyRequestsError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -137,7 +137,7 @@ export class TooManyRequestsError extends RapError {
   }
 }
 
-/** 500: a fault of the server that it does not explain. */
+/** 500: an internal error of the server. */
 export class ServerError extends RapError {
   override name = 'ServerError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -145,7 +145,7 @@ export class ServerError extends RapError {
   }
 }
 
-/** 1001: done at the wrong time in the life of a connection. */
+/** 1001: wrong time in the life of a connection. */
 export class LifeCycleError extends RapError {
   override name = 'LifeCycleError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -153,7 +153,7 @@ export class LifeCycleError extends RapError {
   }
 }
 
-/** 1002: parameters missing, unknown or of the wrong type. */
+/** 1002: parameters are missing, unknown or of the wrong type. */
 export class ParseError extends RapError {
   override name = 'ParseError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -161,7 +161,7 @@ export class ParseError extends RapError {
   }
 }
 
-/** 1003: the peer, or this side, broke the wire's rules. */
+/** 1003: the peer, or this side, violated the protocol. */
 export class ProtocolError extends RapError {
   override name = 'ProtocolError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -169,7 +169,7 @@ export class ProtocolError extends RapError {
   }
 }
 
-/** 1004: a function cannot be registered so. */
+/** 1004: a function cannot be registered. */
 export class RegisteredError extends RapError {
   override name = 'RegisteredError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -185,7 +185,7 @@ export class RunTimeError extends RapError {
   }
 }
 
-/** 1006: the call as such failed. */
+/** 1006: the call itself failed, not the function. */
 export class RpcCallError extends RapError {
   override name = 'RpcCallError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -193,7 +193,7 @@ export class RpcCallError extends RapError {
   }
 }
 
-/** 1007: a body could not be decrypted or was not accepted. */
+/** 1007: a body could not be decrypted, or was refused. */
 export class CryptoError extends RapError {
   override name = 'CryptoError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -201,7 +201,7 @@ export class CryptoError extends RapError {
   }
 }
 
-/** 1008: a channel was used in a way that it does not allow. */
+/** 1008: a channel was used in a wrong way. */
 export class ChannelError extends RapError {
   override name = 'ChannelError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -209,7 +209,7 @@ export class ChannelError extends RapError {
   }
 }
 
-/** 10081: a step that the channel's life does not allow now. */
+/** 10081: the state of the channel does not allow this step. */
 export class ChannelLifecycleError extends RapError {
   override name = 'ChannelLifecycleError';
   constructor(message: string, options: RapErrorOptions = {}) {
@@ -217,7 +217,7 @@ export class ChannelLifecycleError extends RapError {
   }
 }
 
-/** Local: the connection was lost, or could not be had. `sent: 'no'` means that the server has not seen the call. */
+/** Local: the connection was lost, or could not be opened. `sent: 'no'` means that the server has not seen the call. */
 export class ConnectionLostError extends RapError {
   override name = 'ConnectionLostError';
   readonly sent: Sent;
@@ -228,7 +228,7 @@ export class ConnectionLostError extends RapError {
   }
 }
 
-/** Local: the call's time ran out. `phase` says what it was waiting for. */
+/** Local: the call timed out. `phase` says what it was waiting for. */
 export class CallTimeoutError extends RapError {
   override name = 'CallTimeoutError';
   readonly phase: TimeoutPhase;
@@ -247,7 +247,7 @@ export class CallCancelledError extends RapError {
   }
 }
 
-/** Local: too much waits already; the call was not sent. `sent: 'unknown'` where a server's own call met that. */
+/** Local: too many calls wait already; this one was not sent. `sent: 'unknown'` if it happened to a call of the server. */
 export class OverloadError extends RapError {
   override name = 'OverloadError';
   readonly sent: Sent;
@@ -258,10 +258,10 @@ export class OverloadError extends RapError {
   }
 }
 
-/** A class of this package, and one of an application that is built the same way. */
+/** An error class of this package, or one of an application with the same constructor. */
 export type RapErrorClass = new (message: string, options?: RapErrorOptions) => RapError;
 
-/** Classes that come with the package, by name: no other class may have it. Written out, since a minifier renames classes. */
+/** Error classes of the package by name: no other class may have one of these names. Written out, since minifiers rename classes. */
 export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map<string, RapErrorClass>(
   Object.entries({
     RapError,

@@ -12,11 +12,11 @@ export interface MadeCall {
   readonly target: string;
   /** The server in messages. */
   readonly where: string;
-  /** On the system clock; `undefined` if that is not known. */
+  /** Time on the system clock, if it is known. */
   readonly since: number | undefined;
 }
 
-/** Frames of those who wait for a call, by its error. */
+/** Stack frames of the code that waits for a call, by its error. */
 const waiting = new WeakMap<object, { stack?: unknown }>();
 const madeAs = new WeakMap<Channel, MadeCall>();
 const NOTHING = (): void => {};
@@ -26,13 +26,13 @@ export function remember(channel: Channel, made: MadeCall): void {
   madeAs.set(channel, made);
 }
 
-/** As {@link callError}, for what a channel fails with. */
+/** As {@link callError}, for the failure of a channel. */
 export function channelError(channel: Channel, error: unknown): unknown {
   const made = madeAs.get(channel);
   return made ? callError(error, made) : toRapError(error);
 }
 
-/** The public error of a call: it says which one failed, and what a user's own code has thrown stays as it is. */
+/** The public error of a call: it says which call failed. An error that the user's own code has thrown stays as it is. */
 export function callError(error: unknown, { target, where: server, since }: MadeCall): unknown {
   const shown = toRapError(error);
   if (!(error instanceof Fault) || error instanceof ThrownFault || !(shown instanceof Error)) return shown;
@@ -43,7 +43,7 @@ export function callError(error: unknown, { target, where: server, since }: Made
   let stack: unknown;
   Reflect.defineProperty(shown, 'stack', {
     configurable: true,
-    // made when somebody looks, as Node's own
+    // made on the first access, as Node's own
     get: () => (stack ??= stackOf(shown, call)),
     set: (value: unknown) => {
       stack = value;
@@ -53,8 +53,8 @@ export function callError(error: unknown, { target, where: server, since }: Made
 }
 
 /**
- * Adds to the error of a call who waits for it now: async functions, one up to the next. For the code that they wait for,
- * whose frames up to that of `inside` are left out.
+ * Adds the async functions that wait for a call to its error. Called by the code that they wait for: frames up to that of
+ * `inside` are left out.
  */
 export function traced(error: unknown, inside: Function = traced): unknown {
   const { call } = (error ?? {}) as { call?: unknown };
@@ -66,7 +66,7 @@ export function traced(error: unknown, inside: Function = traced): unknown {
 }
 
 /**
- * A promise that rejects with the error of a call, once the promise that is resolved with it follows it: V8 then sees who
+ * A promise that rejects with the error of a call, after the promise that is resolved with it follows it: then V8 knows what
  * waits for that one. A call that succeeds costs nothing.
  */
 export function rejection(error: unknown): Promise<never> {
@@ -84,7 +84,7 @@ function stackOf(error: Error, { target, server, afterMs }: FailedCall): string 
   return [`${error.name}: ${error.message}`, `    in ${target} on ${server}${after}`, ...callers].join('\n');
 }
 
-/** The text that the wire has for it names the function without its group. */
+/** Adds the group: the message on the wire names the function alone. */
 function nameGroup(error: Error, { status, message }: Fault, target: string): void {
   const { group, name } = parseTarget(target) ?? {};
   if (status !== Status.FuncNotFound || message !== `Not found func. name: ${name}`) return;

@@ -13,8 +13,8 @@ const MAX_LOGGED = 1024;
 const told = new WeakSet<object>();
 
 /**
- * A promise whose failure ends no process where nobody has awaited it: a peer could cause one at will. Whether somebody
- * has is known by its `then`, which `await` calls as well.
+ * A promise whose rejection does not end the process if it was never awaited: a peer could cause that at any time. A call of
+ * `then`, which `await` makes as well, tells that it was awaited.
  */
 class Forgettable<T> extends Promise<T> {
   static override get [Symbol.species](): PromiseConstructor {
@@ -34,8 +34,8 @@ class Forgettable<T> extends Promise<T> {
 }
 
 /**
- * What `source` resolves to, or rejects with as an error of rap, for somebody who need not wait for it. Where nobody does,
- * the failure goes to the log, in bounds and once for each `owner`, which is closed with it.
+ * Resolves and rejects as `source` does, with an error of rap, for a caller that need not wait. If nothing awaits it, the
+ * failure goes to the log, within its bounds and once for each `owner`, which is closed with the error.
  */
 export function forgettable<T>(
   source: Promise<T>,
@@ -45,10 +45,10 @@ export function forgettable<T>(
   const promise: Forgettable<T> = new Forgettable((resolve) => {
     source.then(resolve, (fault: unknown) => {
       const error = owner ? owner.errorOf(fault) : toRapError(fault);
-      // a second one who listens would hide from V8 who waits
+      // a second listener would hide from V8 what waits
       if (!promise.isAwaited) void Promise.prototype.then.call(promise, undefined, () => {});
       resolve(rejection(error));
-      // Node, too, looks after all that is due first
+      // Node, too, checks after all pending microtasks
       setImmediate(() => {
         if (promise.isAwaited) return;
         if (!(owner && told.has(owner)))

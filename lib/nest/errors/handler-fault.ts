@@ -1,5 +1,6 @@
 import { Fault } from '../../protocol/fault.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import { isHttpErrorStatus, type NamedFault, nameOf } from '../../protocol/wire-error.js';
 import { InvokeError, RapError, ServerError, shownStatus } from './errors.js';
 import { toRapError } from './to-rap-error.js';
@@ -7,16 +8,16 @@ import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';
 
-/** The text by which Nest masks an error that no filter knows. */
+/** The message with which Nest masks an error that no filter knows. */
 export const MASKED_MESSAGE = 'Internal server error';
-/** The text of the `RpcException` by which Nest refuses what a guard does not let through. Over HTTP it is a 403. */
+/** The message of the `RpcException` that Nest throws if a guard refuses. Over HTTP it is a 403. */
 const FORBIDDEN_MESSAGE = 'Forbidden resource';
 const HTTP_FORBIDDEN = 403;
 
 /**
- * Turns whatever came out of a handler and its filters into a fault. Nest hands on what `RpcException.getError()`
- * returned, or `{ status: 'error', message }`; a user's filter may hand on anything. Nothing of it is trusted: a getter
- * may throw, a text may be long, and no stack ever leaves.
+ * Turns what a handler and its filters threw into a fault. Nest passes on what `RpcException.getError()` returned, or
+ * `{ status: 'error', message }`; a user's filter may pass on anything. Nothing of it is trusted: a getter may throw, a text
+ * may be long, and a stack is never sent.
  */
 export function handlerFault(error: unknown): NamedFault {
   try {
@@ -26,7 +27,7 @@ export function handlerFault(error: unknown): NamedFault {
   }
 }
 
-/** What a handler failed with, as the error that its caller gets. */
+/** The failure of a handler as the error that its caller gets. */
 export function callerError(error: unknown): RapError {
   const { fault, name } = handlerFault(error);
   const { status, code, message, details, httpStatus, remoteName } = fault;
@@ -41,7 +42,7 @@ function masked(httpStatus?: number): NamedFault {
   };
 }
 
-/** Whether an error is one that tells the caller something. A hostile one may throw while it is asked. */
+/** Whether the caller may see an error. A hostile error may throw when it is read. */
 export function isMeantForCaller(error: unknown): boolean {
   try {
     return isRpcException(error) || error instanceof Fault || isHttpException(error);
@@ -50,7 +51,7 @@ export function isMeantForCaller(error: unknown): boolean {
   }
 }
 
-/** Does for an error that no filter has seen what Nest's last filter does: logs it, and gives nothing of it away. */
+/** Does what Nest's last filter does, for an error that no filter has seen: logs it, and hides it from the caller. */
 export function maskError(error: unknown, log: (error: unknown) => void): unknown {
   if (isMeantForCaller(error)) return error;
   log(error);
@@ -66,7 +67,7 @@ function read(error: unknown): NamedFault {
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     const texts = { code: asText(code), message: asText(message) };
     const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
-    // the class of all errors says less than the status
+    // the name of the base class says less than the status
     return { fault, name: name === 'RapError' ? nameOf(fault) : asText(name) };
   }
   if (error instanceof Fault) return { fault: error, name: nameOf(error) };
@@ -80,7 +81,7 @@ function read(error: unknown): NamedFault {
     });
   }
   if (typeof error === 'string') return invokeFault({ remoteName: 'RpcException', message: error });
-  if (typeof error !== 'object' || error === null) {
+  if (!isObject(error)) {
     return invokeFault({ remoteName: 'Error', message: String(error) });
   }
   if (areValidationErrors(error)) return validationFault(error);
@@ -98,20 +99,20 @@ function read(error: unknown): NamedFault {
   return invokeFault({ remoteName, message: text, details: error, httpStatus: statusGiven(error) });
 }
 
-/** What an `RpcException` was made of; one that gives itself is read as any other error. */
+/** Reads what an `RpcException` was made with; one that returns itself is read as any other error. */
 function readInner(error: RpcExceptionLike): NamedFault {
   const inner: unknown = error.getError();
   if (inner !== error) return read(inner);
   return invokeFault({ remoteName: error.name, message: error.message, httpStatus: statusGiven(error) });
 }
 
-/** The HTTP status of what a handler threw: as `new RpcException({ status: 404, message })` has it, or the body of an `HttpException`. */
+/** The HTTP status of `new RpcException({ status: 404, message })`, or of the body of an `HttpException`. */
 function statusGiven(error: object): number | undefined {
   const { status, statusCode } = error as { status?: unknown; statusCode?: unknown };
   return [status, statusCode].find(isHttpErrorStatus);
 }
 
-/** Nest's `HttpException`, which shared guards, pipes and services throw. */
+/** Nest's `HttpException`, as shared guards, pipes and services throw it. */
 interface HttpExceptionLike extends Error {
   getStatus(): number;
   getResponse(): string | object;
@@ -119,14 +120,14 @@ interface HttpExceptionLike extends Error {
   errorCode?: unknown;
 }
 
-/** By its methods: an application may have more than one copy of `@nestjs/common`. */
+/** Recognised by its methods: an application may have more than one copy of `@nestjs/common`. */
 export function isHttpException(error: unknown): error is HttpExceptionLike {
   if (!(error instanceof Error)) return false;
   const { getStatus, getResponse } = error as Partial<HttpExceptionLike>;
   return typeof getStatus === 'function' && typeof getResponse === 'function';
 }
 
-/** HTTP statuses that say the same as one of rap. The others arrive as `InvokeError` with the exception's name. */
+/** HTTP statuses with an equivalent in rap. For others the caller gets an `InvokeError` with the exception's name. */
 const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string]> = new Map([
   [400, [Status.Parse, 'ParseError']],
   [401, [Status.Auth, 'AuthError']],
@@ -136,16 +137,16 @@ const STATUS_OF_HTTP: ReadonlyMap<number, readonly [status: number, name: string
   [500, [Status.Server, 'ServerError']],
 ]);
 
-/** More reasons do not fit into a message, however short they are. */
+/** More reasons do not fit into a message, even if each is short. */
 const MAX_JOINED = 512;
 
-/** Keys of the body that Nest makes of a text; a body with others is the application's own. */
+/** Keys of the body that Nest makes of a text; a body with other keys was made by the application. */
 const STANDARD_KEYS: ReadonlySet<string> = new Set(['statusCode', 'message', 'error', 'errorCode']);
 
 function httpFault(error: HttpExceptionLike): NamedFault {
   const httpStatus = error.getStatus();
   const response = error.getResponse();
-  // an Error in place of a body is not for the caller
+  // an Error as the body is not for the caller
   if (response instanceof Error) return masked(httpStatus);
   const reasons = typeof response === 'object' ? bodyDetails(response) : undefined;
   if (areValidationErrors(reasons)) return validationFault(reasons, httpStatus);
@@ -161,26 +162,26 @@ function httpFault(error: HttpExceptionLike): NamedFault {
   return { fault: new Fault({ status, message, details, code, httpStatus }), name };
 }
 
-/** class-validator's own errors, which an `exceptionFactory` handed on. */
+/** class-validator's own errors, which an `exceptionFactory` has passed on. */
 function validationFault(errors: readonly unknown[], httpStatus?: number): NamedFault {
   const details = validationDetails(errors) ?? [];
   const message = details.map((detail) => detail.message).join('; ');
   return { fault: new Fault({ status: Status.Parse, message, details, httpStatus }), name: 'ParseError' };
 }
 
-/** The reasons that a validation pipe lists, or a body of the application's own. */
+/** The reasons of a validation pipe, or a body that the application has made. */
 function bodyDetails(response: object): unknown {
   const { message } = response as { message?: unknown };
   if (Array.isArray(message)) return message;
   return Object.keys(response).every((key) => STANDARD_KEYS.has(key)) ? undefined : response;
 }
 
-/** `{ status: 'error', message }`: what Nest makes of an `RpcException` with a text, and of everything it masks. */
+/** `{ status: 'error', message }`: the form of an `RpcException` with a text, and of every error that Nest masks. */
 function isNestError(error: object): boolean {
   return (error as { status?: unknown }).status === 'error' && Object.keys(error).length === 2;
 }
 
-/** Names and messages of what was thrown may be anything, whatever their types say. */
+/** Names and messages of what was thrown may be anything, despite their types. */
 function asText(value: unknown): string {
   return typeof value === 'string' ? value : String(value);
 }

@@ -6,13 +6,13 @@ import {
   type RegistrableError,
 } from './registered-errors.js';
 
-/** Longer names are cut on the wire, and would not be found again. */
+/** Longer names are cut on the wire, and would not be recognised. */
 const MAX_NAME_BYTES = 128;
 
 /**
- * Makes an error class of the application known by its name: thrown in a handler, it arrives at the caller as this class
- * with status, code, message and details. Call it in both processes, in code that they share. Without it the caller gets
- * the class of the status, with the same fields.
+ * Registers an error class of the application under its name: if a handler throws it, the caller gets this class with status,
+ * code, message and details. Call it in both processes, in code that they share. Without it the caller gets the class of
+ * the status, with the same fields.
  *
  *     export class OutOfStockError extends RapError {
  *       constructor(message: string, options?: RapErrorOptions) {
@@ -22,15 +22,15 @@ const MAX_NAME_BYTES = 128;
  *     registerError(OutOfStockError);
  *
  * The caller's error is made with `new Class(message, options)`. A class with another constructor has a static
- * `fromRap(fields)`. Where either throws, or gives something else, the caller gets the class of the status.
+ * `fromRap(fields)`. If either throws, or returns something else, the caller gets the class of the status.
  *
- * @param options.name the name that travels; default the name of the class. Set it where a bundler renames classes.
+ * @param options.name the name on the wire; default the name of the class. Set it if a bundler renames classes.
  * @returns the class
- * @throws RegisteredError for what is no class of errors, and for a name that another class has
+ * @throws RegisteredError if it is not a class that extends `RapError`, or another class has the name
  */
 export function registerError<C extends RegistrableError>(Class: C, options: { name?: string } = {}): C {
   if (!isRapErrorClass(Class)) {
-    throw new RegisteredError(`registerError: ${describe(Class)} is no class that extends RapError`);
+    throw new RegisteredError(`registerError: ${describe(Class)} is not a class that extends RapError`);
   }
   const name: unknown = options.name ?? Class.name;
   if (typeof name !== 'string' || name === '') {

@@ -1,19 +1,19 @@
 import type { Fault } from '../../protocol/fault.js';
 import { type RapError, type RapErrorOptions, shownStatus } from './errors.js';
 
-/** What of an error came over the wire. */
+/** The fields of an error that came over the wire. */
 export interface RapErrorFields extends RapErrorOptions {
   readonly message: string;
   readonly status: number;
   readonly code: string;
 }
 
-/** A class whose constructor takes what `RapError` takes, or that says itself how it is made. */
+/** A class with the constructor of `RapError`, or with a static `fromRap`. */
 export type RegistrableError =
   | (new (message: string, options?: RapErrorOptions) => RapError)
   | ((new (...args: never[]) => RapError) & { fromRap(fields: RapErrorFields): RapError });
 
-/** Classes of the application, by the name that travels, and the names by class. */
+/** Classes of the application by their names on the wire, and the names by class. */
 const classes = new Map<string, RegistrableError>();
 const names = new Map<unknown, string>();
 
@@ -32,8 +32,8 @@ export function addRegistered(name: string, Class: RegistrableError): void {
 }
 
 /**
- * The error of a registered class that a fault came from. `undefined` where there is none, and where the class cannot
- * make one: a constructor that throws must not lose the answer.
+ * The error of a fault whose class is registered. `undefined` if the class is not registered, or cannot make one: a
+ * constructor that throws must not lose the answer.
  */
 export function registeredErrorOf(fault: Fault): RapError | undefined {
   const Class = fault.errorName === undefined ? undefined : classes.get(fault.errorName);
@@ -49,7 +49,7 @@ export function registeredErrorOf(fault: Fault): RapError | undefined {
   }
 }
 
-/** Whatever the constructor does with its options, the error says what was sent. */
+/** The error has the fields that were sent, even if the constructor ignores its options. */
 function construct(
   Class: new (message: string, options: RapErrorOptions) => RapError,
   message: string,

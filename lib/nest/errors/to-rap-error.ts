@@ -50,8 +50,8 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
 ] satisfies [number, RapErrorClass][]);
 
 /**
- * The public error of a fault: what an own processor has thrown, else the class that was registered under the name it came with, else the class of its local
- * code, else of its status. Anything else stays as it is.
+ * The public error of a fault: what a processor of this side has thrown, else an error of the class that is registered
+ * under its name, else of the class of its local code, else of its status. Anything else stays as it is.
  */
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;

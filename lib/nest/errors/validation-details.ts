@@ -8,15 +8,15 @@ interface ValidationErrorLike {
   readonly children?: readonly unknown[];
 }
 
-/** Errors nested deeper are cut: the tree follows a peer's data. */
+/** Deeper errors are cut: the depth of the tree follows a peer's data. */
 const MAX_DEPTH = 32;
-/** A text may hold a key of that data. Its path is looked for at its beginning. */
+/** A text may hold a key of that data. Only its beginning is searched for a path. */
 const MAX_READ = 1024;
 
 /**
- * What Nest's validation pipes say, in the one form of this package: `ValidationPipe` gives texts that begin with the
- * path, `StandardSchemaValidationPipe` gives `path: message`, an `exceptionFactory` may hand on class-validator's own
- * errors. A text that shows no path keeps an empty one. `undefined` where nothing of it is known.
+ * The errors of Nest's validation pipes in the form of this package: `ValidationPipe` gives texts that begin with the path,
+ * `StandardSchemaValidationPipe` gives `path: message`, an `exceptionFactory` may pass on class-validator's own errors. A
+ * text without a path gets an empty one. `undefined` if a reason has another form.
  */
 export function validationDetails(reasons: readonly unknown[]): ValidationDetail[] | undefined {
   const details: ValidationDetail[] = [];
@@ -36,7 +36,7 @@ export function areValidationErrors(value: unknown): value is readonly unknown[]
 }
 
 function isValidationError(value: unknown): value is ValidationErrorLike {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isObject(value)) return false;
   const { property, constraints, children } = value as Record<string, unknown>;
   return (
     typeof property === 'string' &&

@@ -8,10 +8,10 @@ const INTERNAL = 500;
 const BAD_GATEWAY = 502;
 const UNAVAILABLE = 503;
 const GATEWAY_TIMEOUT = 504;
-/** nginx's number for a client that has gone: nobody reads the answer, access logs do. */
+/** nginx's number for a client that has disconnected: only access logs show it. */
 const CLIENT_CLOSED_REQUEST = 499;
 
-/** Where a call failed before, or in place of, its answer. The code says more than the status that it shares. */
+/** Failures without an answer. The code says more than the status, which others share. */
 const BY_CODE: ReadonlyMap<string, number> = new Map([
   [LocalCode.ConnectionLost, UNAVAILABLE],
   [LocalCode.CallTimeout, GATEWAY_TIMEOUT],
@@ -22,7 +22,7 @@ const BY_CODE: ReadonlyMap<string, number> = new Map([
 const BY_STATUS: ReadonlyMap<number, number> = new Map([
   [Status.Invoke, INTERNAL],
   [Status.Auth, 401],
-  // the gateway asks for a function that its server does not have: nothing that the HTTP client could mend
+  // the gateway calls a function that its server does not have: the HTTP client cannot fix that
   [Status.FuncNotFound, BAD_GATEWAY],
   [Status.TooManyRequests, 429],
   [Status.Server, INTERNAL],
@@ -38,14 +38,13 @@ const BY_STATUS: ReadonlyMap<number, number> = new Map([
 ] satisfies [number, number][]);
 
 /**
- * The HTTP status with which a gateway answers for an error of rap: the error's own `httpStatus`, which came with it
- * where an HTTP exception was thrown, else what its code or status says. A status of the application's that is one of
- * HTTP's (409) is taken as it is.
+ * The HTTP status with which a gateway answers for an error of rap: its `httpStatus`, which it has if an HTTP exception was
+ * thrown, else that of its code or status. A status of the application that is also one of HTTP (409) is used as it is.
  */
 export function toHttpStatus(error: RapError): number {
   const { httpStatus, code, status } = error;
   if (isHttpErrorStatus(httpStatus)) return httpStatus;
-  // the server's own run timeout, in rap's words
+  // the run timeout of the server, under rap's name
   if (error instanceof InvokeError && error.remoteName === RUN_TIMEOUT) return GATEWAY_TIMEOUT;
   const known = BY_CODE.get(code) ?? BY_STATUS.get(status);
   return known ?? (isHttpErrorStatus(status) ? status : INTERNAL);

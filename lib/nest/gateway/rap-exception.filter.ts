@@ -20,14 +20,14 @@ const OPTIONS: Keys<RapExceptionFilterOptions> = {
 };
 
 /**
- * Takes errors over the border between HTTP and rap, both ways.
+ * Translates errors between HTTP and rap, both ways.
  *
  * - In an HTTP application, an error that a `RapClient` threw is answered with its HTTP status ({@link toHttpStatus}) and
  *   `{ statusCode, code, message, details }`.
- * - In a microservice, `HttpException` and its family become rap errors. `RapServer` does that by itself; other transports
- *   of Nest mask them.
+ * - In a microservice, `HttpException` and its family become rap errors. `RapServer` does that without the filter; other
+ *   transports of Nest mask them.
  *
- * Everything else gets what Nest's own filters make of it.
+ * Everything else goes to Nest's own filters.
  *
  *     providers: [{ provide: APP_FILTER, useClass: RapExceptionFilter }]
  *     app.useGlobalFilters(new RapExceptionFilter(app.getHttpAdapter()));
@@ -37,7 +37,7 @@ export class RapExceptionFilter extends BaseExceptionFilter {
   readonly #logger = new Logger('RapExceptionFilter');
   readonly #rpcFilter = new BaseRpcExceptionFilter();
 
-  /** @param adapter of the HTTP application; Nest injects it where it makes the filter */
+  /** @param adapter of the HTTP application; Nest injects it if it makes the filter */
   constructor(
     @Optional() adapter?: HttpServer,
     @Optional() private readonly options: RapExceptionFilterOptions = {},
@@ -46,7 +46,7 @@ export class RapExceptionFilter extends BaseExceptionFilter {
     assertKnown('RapExceptionFilter', options, OPTIONS);
   }
 
-  /** @returns the error itself outside of HTTP and microservices, as GraphQL wants it */
+  /** @returns the error itself outside of HTTP and microservices, as GraphQL requires */
   override catch(exception: unknown, host: ArgumentsHost): unknown {
     switch (host.getType<string>()) {
       case 'http':
@@ -78,7 +78,7 @@ export class RapExceptionFilter extends BaseExceptionFilter {
   }
 
   #fail(exception: unknown, host: ArgumentsHost): Observable<unknown> {
-    // a RapContext remembers what Nest's filter masks, and knows HTTP exceptions
+    // with a RapContext, RapServer handles what Nest's filter masks, and HTTP exceptions
     const isRap = host.switchToRpc().getContext<unknown>() instanceof RapContext;
     if (!isRap && isHttpException(exception)) return throwError(() => callerError(exception));
     return this.#rpcFilter.catch(exception, host);
@@ -92,7 +92,7 @@ function unwrapped(exception: unknown): unknown {
   return inner instanceof RapError ? inner : exception;
 }
 
-/** What an HTTP client sees. Texts of our own faults may name servers and addresses: those are for the log. */
+/** The body of the answer. Messages of 5xx errors may name servers and addresses: those are for the log. */
 function bodyOf(error: RapError, statusCode: number, isTold: boolean): object {
   const { code, message, details } = error;
   if (!isTold) return { statusCode, code, message: FAULT_TEXTS.get(statusCode) ?? 'Internal server error' };
@@ -106,7 +106,7 @@ const FAULT_TEXTS: ReadonlyMap<number, string> = new Map([
   [504, 'Gateway timeout'],
 ]);
 
-/** Details as JSON can carry them: an integer beyond 2^53 came over the wire as a bigint. */
+/** Details as JSON: an integer above 2^53 is a bigint, which JSON cannot carry. */
 function jsonOf(details: unknown): unknown {
   try {
     const json = JSON.stringify(details, (_key, value: unknown) =>
@@ -125,7 +125,7 @@ interface AnyResponse {
   end?(): unknown;
 }
 
-/** For a filter that was made without its adapter: what the responses of Express and Fastify share. */
+/** For a filter without an adapter: the methods that responses of Express and Fastify share. */
 const ANY_ADAPTER = {
   isHeadersSent: (response: object) => {
     const { headersSent, sent } = response as AnyResponse;

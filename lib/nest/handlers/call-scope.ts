@@ -2,17 +2,17 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { PROCESS_CONTEXT } from '../../rpc/context/async-context.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
 
-/** Whose time and cancellation calls inherit. */
+/** A call or channel whose time limit and cancellation other calls inherit. */
 export type ScopeOwner = Pick<Incoming, 'signal' | 'timeLeftMs'>;
 
-/** A session that code runs in, as the client looks for its own. */
+/** A session that code runs in. A client looks for its own among several. */
 export interface ScopedSession {
   belongsTo(client: object): boolean;
 }
 
-/** What code knows of where it was called from. */
+/** What running code inherits from its caller. */
 export interface CallScope {
-  /** The call or channel that a handler works on: calls made inside inherit its time and its cancellation. */
+  /** The call or channel of the handler: calls made inside inherit its time limit and its cancellation. */
   readonly incoming?: ScopeOwner | undefined;
   /** The sessions of `withSession`, the innermost first. */
   readonly sessions?: readonly ScopedSession[];
@@ -21,7 +21,7 @@ export interface CallScope {
 const storage = new AsyncLocalStorage<CallScope>();
 let wanted = false;
 
-/** Following a scope costs every promise of the process a little: a server without clients does not pay it. */
+/** Starts to track scopes, which slows down every promise of the process a little: a process without clients does not. */
 export function followCallScopes(): void {
   wanted = true;
 }
@@ -36,13 +36,13 @@ export function runInScope<T>(incoming: ScopeOwner, work: () => T): T {
   return wanted ? storage.run({ incoming }, work) : work();
 }
 
-/** Runs code in a session, beside what it had inherited. */
+/** Runs code in a session; what it inherits already stays. */
 export function runInSession<T>(session: ScopedSession, work: () => T): T {
   const outer = storage.getStore();
   return storage.run({ ...outer, sessions: [session, ...(outer?.sessions ?? [])] }, work);
 }
 
-/** Runs code that outlives the call it happens to start in, such as a connection. */
+/** Runs code that outlives the call it starts in, such as a connection. */
 export function runOutside<T>(work: () => T): T {
   return PROCESS_CONTEXT.run(work, undefined, undefined);
 }

@@ -10,8 +10,8 @@ import {
 } from './method-metadata.js';
 
 /**
- * Handles a duplex channel: the payload is a `RapChannel`, and the channel ends when the method does. An error it
- * throws arrives at the other side.
+ * Handles a duplex channel: the payload is a `RapChannel`, and the channel ends when the method does. The peer gets an
+ * error that it throws.
  *
  *     @ChannelPattern('chat')
  *     async chat(@Payload() channel: RapChannel<string, string>) {
@@ -30,8 +30,8 @@ export function ChannelPattern(
 }
 
 /**
- * Sets the group of all patterns of a controller that name none: `@RapGroup('math')` makes `@MessagePattern('sum')` the
- * target `/math/sum`. Inherited handlers belong to the group as well, without a change to the class they come from.
+ * Sets the group of all patterns of a controller that have no group: `@RapGroup('math')` makes `@MessagePattern('sum')` the
+ * target `/math/sum`. Inherited handlers belong to the group as well; the base class does not change.
  */
 export function RapGroup(group: string): ClassDecorator {
   return ({ prototype, name }) => {

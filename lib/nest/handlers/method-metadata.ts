@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { RapChannel } from '../streams/rap-channel.js';
 import type { RapPatternExtras } from './handler.js';
 
-/** Keys under which Nest's decorators file what they were told. Nest 11 does not export them. */
+/** Metadata keys of Nest's decorators. Nest 11 does not export them. */
 const PATTERN_METADATA = 'microservices:pattern';
 const PATTERN_HANDLER_METADATA = 'microservices:handler_type';
 const PATTERN_EXTRAS_METADATA = 'microservices:pattern_extras';
@@ -19,7 +19,7 @@ export interface PatternMetadata {
   readonly extras: RapPatternExtras & Record<string, unknown>;
 }
 
-/** `undefined` where the method handles no pattern. */
+/** `undefined` if the method does not handle a pattern. */
 export function patternMetadata(method: object): PatternMetadata | undefined {
   const patterns = Reflect.getMetadata(PATTERN_METADATA, method) as unknown[] | undefined;
   if (!patterns) return undefined;
@@ -54,33 +54,33 @@ export function ownMethodNames(prototype: object): string[] {
     .map(([key]) => key);
 }
 
-/** The method of this class; for an inherited one a double with the same metadata, so that the base class stays as it is. */
+/** The method of this class; for an inherited one a copy with the same metadata, so that the base class does not change. */
 export function ownMethod(prototype: object, key: string): Method {
   const method = (prototype as Record<string, Method>)[key] as Method;
   if (Object.hasOwn(prototype, key)) return method;
-  const double = {
+  const copy = {
     [key](this: unknown, ...args: unknown[]): unknown {
       return method.apply(this, args);
     },
   }[key] as Method;
-  copyMetadata(method, double);
-  Object.defineProperty(prototype, key, { value: double, writable: true, configurable: true });
-  return double;
+  copyMetadata(method, copy);
+  Object.defineProperty(prototype, key, { value: copy, writable: true, configurable: true });
+  return copy;
 }
 
-/** Gives a method that stands in for another one what Nest's decorators filed on that. */
+/** Copies the metadata of Nest's decorators to a method that replaces another one. */
 export function copyMetadata(from: object, to: object): void {
   for (const key of Reflect.getMetadataKeys(from) as unknown[]) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, from), to);
   }
 }
 
-/** The types of a method's parameters; `undefined` if TypeScript has kept none. */
+/** The types of a method's parameters; `undefined` if TypeScript has emitted none. */
 export function parameterTypes(target: object, key: string | symbol): unknown[] | undefined {
   return Reflect.getMetadata(PARAM_TYPES_METADATA, target, key) as unknown[] | undefined;
 }
 
-/** A pipe that builds instances of the declared type, as Nest's `ValidationPipe` does, must leave a channel alone. */
+/** Hides `RapChannel` from pipes that build instances of the declared type, as Nest's `ValidationPipe` does. */
 export function hideChannelType(target: object, key: string | symbol): void {
   const types = parameterTypes(target, key);
   if (!types) return;
@@ -88,7 +88,7 @@ export function hideChannelType(target: object, key: string | symbol): void {
   Reflect.defineMetadata(PARAM_TYPES_METADATA, hidden, target, key);
 }
 
-/** Whether a call of the method gives a generator, whatever it is called with. */
+/** Whether the method is a generator function. */
 export function isGenerator(method: object): boolean {
   return GENERATORS.has(Object.getPrototypeOf(method) as object);
 }

@@ -1,18 +1,19 @@
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { DEFAULT_GROUP, formatTarget, parseTarget } from '../../protocol/target.js';
+import { isObject } from '../../protocol/values/unknown.js';
 
-/** What Nest's `normalizePattern` makes of a pattern. */
+/** Nest's `normalizePattern`. */
 export type NormalizePattern = (pattern: never) => string;
 
 /**
  * Target of a pattern, the same on either side:
  *
- * - `'sum'` is `/default/sum`, or `/<group>/sum` where a group is given
+ * - `'sum'` is `/default/sum`, or `/<group>/sum` if a group is given
  * - `'/math/sum'` and `{ group: 'math', name: 'sum' }` are `/math/sum`
  * - any other object is Nest's normalised route as the name, such as `/default/{"cmd":"sum"}`
  *
- * @throws Fault with status 1004 where no valid target comes out.
+ * @throws Fault with status 1004 if the pattern does not make a valid target
  */
 export function targetOf(
   pattern: unknown,
@@ -34,7 +35,7 @@ export function targetOf(
 }
 
 function isNamed(pattern: unknown): pattern is { name: string; group?: string } {
-  if (typeof pattern !== 'object' || pattern === null) return false;
+  if (!isObject(pattern)) return false;
   const { name, group } = pattern as { name?: unknown; group?: unknown };
   return typeof name === 'string' && typeof group === 'string' && Object.keys(pattern).length === 2;
 }

@@ -11,16 +11,16 @@ import { toRapError } from '../errors/to-rap-error.js';
 import { ItemLink } from '../streams/item-link.js';
 import type { Route } from './handler.js';
 
-/** @internal How long a handler may take. */
+/** @internal The time limit of a handler. */
 export interface HandlerTime {
-  /** Aborted when it is over, or nobody waits for the handler any more. */
+  /** Aborted when the time is over, or no caller waits for the handler any more. */
   readonly signal: AbortSignal;
   readonly timeLeftMs: number | undefined;
 }
 
 type RapContextArgs = [target: string, header: Header];
 
-/** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
+/** The call, for handlers, guards, pipes, interceptors and filters: `@Ctx() ctx: RapContext`. */
 export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #call: AnyIncoming;
   readonly #route: Route;
@@ -54,17 +54,17 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return this.#call.id;
   }
 
-  /** Header of the call as it came, unknown keys included. */
+  /** Header of the call as it was received, unknown keys included. */
   get header(): Header {
     return this.#call.header;
   }
 
-  /** What the client said about itself when it connected; shared by all calls of the connection. */
+  /** What the client sent about itself when it connected; shared by all calls of the connection. */
   get metadata(): Readonly<Record<string, unknown>> {
     return this.#call.connection.metadata;
   }
 
-  /** What the client said when it opened this channel; `undefined` in a unary call. */
+  /** What the client sent when it opened this channel; `undefined` in a unary call. */
   get channelMetadata(): unknown {
     return this.#call.kind === 'channel' ? this.#call.channel.metadata : undefined;
   }
@@ -72,7 +72,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /**
    * The session that this call belongs to, the same object for all of its calls; `undefined` without one.
    *
-   * @throws TooManyRequestsError where the connection has too many sessions, ProtocolError for an id that is none
+   * @throws TooManyRequestsError if the connection has too many sessions, ProtocolError for an invalid session id
    */
   get session(): Session | undefined {
     const { session } = this.#call;
@@ -80,14 +80,14 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return session;
   }
 
-  /** Who calls: address, port, and the subject of a verified TLS certificate. */
+  /** The caller: address, port, and the subject of a verified TLS certificate. */
   get peer(): RemoteAddress {
     return this.#call.connection.remote;
   }
 
   /**
-   * Aborted when nobody waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. Where that was
-   * so before anybody asked for it, the `abort` event comes once more, after the turn in which it is asked for first.
+   * Aborted when no caller waits for the result any more: cancel, deadline, run timeout, disconnect, shutdown. If it was
+   * aborted before the first access, the `abort` event comes once more, after the turn of that access.
    */
   get signal(): AbortSignal {
     this.#signal ??= audibleSignal(this.#call.signal);
@@ -95,23 +95,23 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   }
 
   /**
-   * Aborted when the server begins to drain (`app.close()`, SIGTERM, `server.drain()`): a feed that has no end of its own
-   * ends on it, and its reader sees an end in order. What goes on has `closeTimeoutMs` left, then `signal` is aborted. In a
-   * handler that begins later it is aborted already; its `abort` event comes once more, as that of `signal`.
+   * Aborted when the server begins to drain (`app.close()`, SIGTERM, `server.drain()`): an endless feed should end then, and
+   * its reader sees a regular end. What goes on has `closeTimeoutMs` left, then `signal` is aborted. In a handler that
+   * begins later it is aborted already; its `abort` event comes once more, as that of `signal`.
    */
   get draining(): AbortSignal {
     this.#draining ??= audibleSignal(this.#call.draining);
     return this.#draining;
   }
 
-  /** Moment after which nobody waits for the answer, as `Date.now()` counts; `undefined` where there is none. */
+  /** Time at which the caller stops waiting, as `Date.now()` counts; `undefined` if it has no limit. */
   get deadline(): number | undefined {
     const left = this.#call.timeLeftMs;
     return left === undefined ? undefined : Date.now() + left;
   }
 
   /**
-   * Sets a header of the answer. Keys of the protocol are not the application's to set.
+   * Sets a header of the answer. The application may not set keys of the protocol.
    *
    * @throws RangeError for a reserved key.
    */
@@ -121,12 +121,12 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     this.#replyHeader[key] = value;
   }
 
-  /** The pattern, as Nest's own contexts tell it. */
+  /** The pattern, as in Nest's own contexts. */
   getPattern(): string {
     return this.#route.pattern;
   }
 
-  /** Text entries of the call's header, where instrumentation finds its trace. */
+  /** Text entries of the call's header: instrumentation finds its trace in them. */
   getMetadata(): Record<string, string> | undefined {
     const entries = Object.entries(this.#call.header).filter(
       (entry): entry is [string, string] => typeof entry[1] === 'string' && !RESERVED.has(entry[0]),
@@ -134,17 +134,17 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     return entries.length > 0 ? Object.fromEntries(entries) : undefined;
   }
 
-  /** @internal What it was made of. */
+  /** @internal The arguments of the constructor. */
   get origin(): [call: AnyIncoming, route: Route] {
     return [this.#call, this.#route];
   }
 
-  /** @internal Header of the answer; `null` where the handler set none. */
+  /** @internal Header of the answer; `null` if the handler has set none. */
   get replyHeader(): Header | null {
     return this.#replyHeader;
   }
 
-  /** @internal What the source of a stream and its reader know of each other. */
+  /** @internal Connects the source of a stream with its reader. */
   get items(): ItemLink {
     this.#items ??= new ItemLink();
     return this.#items;
@@ -152,11 +152,11 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** @internal Interceptors have called the handler. */
   isHandled = false;
-  /** @internal Whether the handler gives a stream; set where there are interceptors. */
+  /** @internal Whether the handler returns a stream; set if there are interceptors. */
   isStreamOf: (() => boolean) | undefined;
 
   /**
-   * @internal One value, and the handler was not asked: an interceptor keeps results and has kept the last item.
+   * @internal Refuses one value of an interceptor that has not called the handler: a cache has kept the last item.
    *
    * @throws Fault 1008
    */
@@ -168,16 +168,16 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     });
   }
 
-  /** @internal Whether the caller sends and takes a `Date` and the like as what they are. */
+  /** @internal Whether the connection carries a `Date` and the like as such. */
   get carriesValues(): boolean {
     return this.#call.connection.has(Extension.Values);
   }
 
-  /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */
+  /** @internal The error of the handler before Nest masked it. */
   failure: unknown;
 }
 
-/** @internal The context of one of several handlers of a message: its time and its failure are its own. */
+/** @internal The context of one of several handlers of a message: it has its own time limit and failure. */
 export class HandlerContext extends RapContext {
   readonly #whole: RapContext;
   readonly #time: HandlerTime | undefined;

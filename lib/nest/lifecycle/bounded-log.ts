@@ -2,7 +2,7 @@ import type { Clock } from '../../protocol/clock.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { TokenBucket } from '../../rpc/time/token-bucket.js';
 
-/** Bounds lines of the log that others can cause: a burst, then a rate. What had no room is counted, and the next line says so. */
+/** Limits log lines that others can cause: a burst, then a rate. The next line says how many were left out. */
 export class BoundedLog {
   #allowance!: TokenBucket;
   #missing = 0;
@@ -15,15 +15,15 @@ export class BoundedLog {
     this.reset();
   }
 
-  /** Begins anew, as if nothing had been logged. For tests that have more than one server in a process. */
+  /** Starts again, as if nothing had been logged. For tests with more than one server in a process. */
   reset(): void {
     this.#allowance = new TokenBucket(this.clock, this.burst, this.perSecond);
     this.#missing = 0;
   }
 
   /**
-   * Hands what `make` gives to `log`, if there is room. Throws nothing: neither a logger that fails nor a text that cannot be
-   * made may end what they tell of.
+   * Passes the result of `make` to `log`, if there is room. Never throws: neither a logger that fails nor a text that cannot
+   * be made may stop the caller.
    *
    * @returns whether there was room
    */
@@ -45,11 +45,11 @@ export class BoundedLog {
   }
 }
 
-/** What peers do: one allowance for the process, however many servers, clients and peers there are. */
+/** For what peers do: one allowance for all servers, clients and peers of the process. */
 export const peerLog = new BoundedLog(systemClock, 15, 1);
 
 /**
- * Errors of the application that no filter of Nest has seen: of its middleware, processors, serializers and listeners. Apart from
- * what peers do, so that no stranger hides them.
+ * For errors of the application that no filter of Nest has seen: of its middleware, processors, serializers and listeners.
+ * Separate from `peerLog`, so that a hostile peer cannot hide them.
  */
 export const faultLog = new BoundedLog(systemClock, 50, 5);

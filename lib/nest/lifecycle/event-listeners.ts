@@ -1,4 +1,4 @@
-/** Listeners of events, called in the order in which they came. One that throws harms neither the others nor the caller. */
+/** Listeners of events, called in the order in which they were added. If one throws, the others still run. */
 export class EventListeners<Events extends Record<string, (...args: never[]) => unknown>> {
   readonly #listeners = new Map<keyof Events, Events[keyof Events][]>();
 

@@ -1,6 +1,6 @@
 import { Plugins } from '../../pipeline/plugin-hooks.js';
 
-/** A function, or several, that run one after the other. */
+/** A function, or several that run one after the other. */
 export type LifecycleListeners = (() => unknown) | readonly (() => unknown)[];
 
 /** What is called around start and stop, awaited in order. */
@@ -18,7 +18,7 @@ export const LIFECYCLE_EVENTS: Record<keyof Required<LifecycleEvents>, true> = {
   afterStop: true,
 };
 
-/** Start and stop of a server or client: its events, and the hooks of what was loaded into it. */
+/** Start and stop of a server or client: its events, and the hooks of its plugins. */
 export class Lifecycle {
   readonly #plugins: Plugins;
 
@@ -41,7 +41,7 @@ export class Lifecycle {
     return runAll(this.events.afterStart);
   }
 
-  /** Whether something comes before the stop. */
+  /** Whether there are events before the stop. */
   get waitsToStop(): boolean {
     return this.events.beforeStop !== undefined;
   }
@@ -50,9 +50,9 @@ export class Lifecycle {
     return runAll(this.events.beforeStop);
   }
 
-  /** The start has failed, or the stop: what was started is stopped again. */
+  /** Stops what was started, after a start or stop that failed. */
   async undo(): Promise<void> {
-    await this.#plugins.stop(this.owner).catch(() => {}); // why it failed matters more
+    await this.#plugins.stop(this.owner).catch(() => {}); // the first failure matters more
   }
 
   /** @throws the first failure of a plugin; then the events after the stop are not called */

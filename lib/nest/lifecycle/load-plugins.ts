@@ -6,9 +6,10 @@ import type {
   RapProcessor,
 } from '../../pipeline/api.js';
 import { Processors, type ProcessorsOptions } from '../../pipeline/exchange.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import { SECURITY } from '../../rpc/connection/security.js';
 
-/** Middleware by what it works around; `undefined` where there is none of a kind. */
+/** Middleware by scope; `undefined` if there is none of a scope. */
 export interface LoadedMiddleware {
   readonly connection: readonly ConnectionMiddleware[] | undefined;
   readonly message: readonly MessageMiddleware[] | undefined;
@@ -25,7 +26,7 @@ const PROCESSOR_METHODS = [
   'onClientStop',
 ];
 
-/** @throws TypeError for what is no middleware */
+/** @throws TypeError if an item is not middleware */
 export function loadMiddleware(list: readonly RapMiddleware[] = []): LoadedMiddleware {
   list.forEach((it, i) => {
     assertInstance(`middleware[${i}]`, it, ['use']);
@@ -42,18 +43,18 @@ export function loadMiddleware(list: readonly RapMiddleware[] = []): LoadedMiddl
   };
 }
 
-/** `undefined` where there are none. @throws TypeError for what is no processor */
+/** `undefined` if there are none. @throws TypeError if an item is not a processor */
 export function loadProcessors(
   list: readonly RapProcessor[] = [],
   options: ProcessorsOptions,
 ): Processors | undefined {
   list.forEach((it, i) => assertInstance(`processors[${i}]`, it, [...PROCESSOR_METHODS, SECURITY]));
-  // what secures connections works below messages, and costs them nothing here
+  // a processor that secures connections works below messages
   const working = list.filter((it) => !(SECURITY in it));
   return working.length > 0 ? new Processors(working, options) : undefined;
 }
 
-/** @throws TypeError where the same instance is loaded twice, also as both kinds */
+/** @throws TypeError if an instance is loaded twice, also as middleware and processor */
 export function assertLoadedOnce(plugins: readonly object[]): void {
   plugins.forEach((plugin, i) => {
     if (plugins.indexOf(plugin) === i) return;
@@ -66,8 +67,7 @@ export function assertLoadedOnce(plugins: readonly object[]): void {
 function assertInstance(where: string, it: unknown, methods: readonly (string | symbol)[]): void {
   if (typeof it === 'function')
     throw new TypeError(`${where} is the class ${it.name}: pass an instance of it`);
-  if (typeof it !== 'object' || it === null)
-    throw new TypeError(`${where} must be an object, got ${inspect(it)}`);
+  if (!isObject(it)) throw new TypeError(`${where} must be an object, got ${inspect(it)}`);
   const given = methods.filter((name) => (it as Record<string | symbol, unknown>)[name] !== undefined);
   for (const name of given) {
     if (typeof name === 'string' && typeof (it as Record<string, unknown>)[name] !== 'function')

@@ -1,18 +1,18 @@
 import type { AddressInfo } from 'node:net';
 import type { RemoteAddress } from '../../protocol/link.js';
 
-/** State of a server or client, as `status` tells it. */
+/** State of a server or client, as in `status`. */
 export const RapStatus = {
   Disconnected: 'disconnected',
   Connecting: 'connecting',
   Connected: 'connected',
-  /** A client that lost its server, which was `disconnected`, and is coming back. */
+  /** A client that has lost its connection and reconnects. */
   Reconnecting: 'reconnecting',
 } as const;
 
 export type RapStatus = (typeof RapStatus)[keyof typeof RapStatus];
 
-/** Who is connected. */
+/** A client that is connected. */
 export interface RapConnectionInfo {
   /** Unique name of the connection. */
   readonly id: string;
@@ -24,11 +24,11 @@ export interface RapConnectionInfo {
 export type RapServerEvents = {
   /** The server listens. */
   listening: (address: AddressInfo | string) => void;
-  /** A client has connected and said DECLARE. */
+  /** A client has connected and sent DECLARE. */
   connection: (connection: RapConnectionInfo) => void;
-  /** A client is gone, and why. */
+  /** A client has disconnected, with the reason. */
   disconnect: (connection: RapConnectionInfo, reason: Error) => void;
-  /** A fault of the listening socket; the server goes on. */
+  /** An error of the listening socket; the server goes on. */
   error: (error: Error) => void;
   /** The server has stopped. */
   close: () => void;
@@ -37,7 +37,7 @@ export type RapServerEvents = {
 /** Events of `RapClient.on`. */
 export type RapClientEvents = {
   connect: () => void;
-  /** The connection is gone; with `reconnect`, `reconnecting` follows, and the client comes back by itself. */
+  /** The connection is closed; with `reconnect`, `reconnecting` follows, and the client reconnects. */
   disconnect: (reason: Error | undefined) => void;
   reconnecting: (reason: Error | undefined) => void;
 };

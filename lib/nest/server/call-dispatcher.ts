@@ -20,8 +20,8 @@ import { isValues, pump, type Values } from '../streams/values.js';
 /** Nest's processing hooks, which instrumentation sets on a server. */
 export interface ProcessingHooks {
   start(context: RapContext, done: () => Promise<unknown>): unknown;
-  /** `undefined` if no hook is set. */
-  readonly end: ((context: RapContext) => void) | undefined;
+  /** The hook of the moment, if one is set. */
+  end(): ((context: RapContext) => void) | undefined;
 }
 
 export interface DispatcherOptions {
@@ -136,7 +136,7 @@ export class CallDispatcher {
     const run = (): Promise<void> => {
       // the call was over before its handler could start
       if (incoming.settled) return Promise.resolve(incoming.ended());
-      const { end } = hooks;
+      const end = hooks.end();
       // the end hook finds its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.failures.guarded(() => end(context)));
       return runInScope(incoming, () => work(context));

@@ -1,4 +1,5 @@
 import { detailsTravel } from '../../protocol/error-details.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import { handlerFault, isMeantForCaller, maskError, MASKED_MESSAGE } from '../errors/handler-fault.js';
 import type { RapContext } from '../handlers/rap-context.js';
@@ -77,7 +78,5 @@ const DETAILS_CUT = 'are too large (4 KiB) or have no form on the wire; they wer
 
 /** What Nest's last filter makes of an error that it does not know. */
 function isMasked(error: unknown): boolean {
-  return (
-    typeof error === 'object' && error !== null && 'message' in error && error.message === MASKED_MESSAGE
-  );
+  return isObject(error) && 'message' in error && error.message === MASKED_MESSAGE;
 }

@@ -2,7 +2,7 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { toRapError } from '../errors/to-rap-error.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import { type NormalizePattern, targetOf } from '../handlers/pattern.js';
-import type { HandlerRegistry } from './handler-registry.js';
+import { HandlerRegistry } from './handler-registry.js';
 import { extrasProblem, routeOf } from './make-route.js';
 import { listRoute } from './registry-list.js';
 import type { RapServerOptions } from './server-options.js';
@@ -14,7 +14,8 @@ const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
 type Extras = RapPatternExtras & Record<string, unknown>;
 
 export interface HandlerBindingsOptions {
-  readonly registry: HandlerRegistry;
+  /** Time limit of a handler that has none of its own. */
+  readonly runTimeoutMs: number;
   /** Nest's own table, by target. */
   readonly handlers: Map<string, MessageHandler>;
   readonly normalize: NormalizePattern;
@@ -23,14 +24,18 @@ export interface HandlerBindingsOptions {
 
 /** Makes routes of the handlers that Nest binds, if they are meant for rap. */
 export class HandlerBindings {
+  readonly registry: HandlerRegistry;
+
   constructor(private readonly options: HandlerBindingsOptions) {
+    this.registry = new HandlerRegistry(options.runTimeoutMs);
     this.#addRegistryList();
   }
 
   /** @throws RegisteredError if the pattern does not make a valid target */
   add(pattern: unknown, handler: MessageHandler, isEvent: boolean, extras: Extras): void {
     if (!this.#binds(pattern, extras)) return;
-    const { registry, handlers, normalize } = this.options;
+    const { registry } = this;
+    const { handlers, normalize } = this.options;
     handler.isEventHandler = isEvent;
     handler.extras = extras;
     const target = this.#targetOf(pattern, extras);
@@ -55,7 +60,7 @@ export class HandlerBindings {
 
   /** Removes the handlers of an application that was closed, before the next one binds its own. */
   clear(): void {
-    this.options.registry.clear();
+    this.registry.clear();
     this.options.handlers.clear();
     this.#addRegistryList();
   }
@@ -83,9 +88,8 @@ export class HandlerBindings {
   }
 
   #addRegistryList(): void {
-    const { registry, server } = this.options;
-    const { registry: access = 'private' } = server;
-    if (access) registry.addRequest(listRoute(registry, access));
+    const { registry: access = 'private' } = this.options.server;
+    if (access) this.registry.addRequest(listRoute(this.registry, access));
   }
 }
 

@@ -5,11 +5,11 @@ import { Server, type CustomTransportStrategy, type MessageHandler } from '@nest
 import { isLocal } from '../../net/address.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
-import type { MessageMiddleware } from '../../pipeline/api.js';
+import { type RapLimits, resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
+import type { ConnectionMiddleware, MessageMiddleware } from '../../pipeline/api.js';
 import { servingThrough } from '../../pipeline/paths.js';
 import type { ServingPath } from '../../rpc/server/serving.js';
-import { securityOf } from '../../rpc/connection/security.js';
+import { type ConnectionSecurity, securityOf } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
 import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';
@@ -19,7 +19,6 @@ import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { HandlerBindings } from './handler-bindings.js';
-import { HandlerRegistry } from './handler-registry.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
@@ -27,7 +26,6 @@ import { assertLoadedOnce, loadMiddleware, loadProcessors } from '../lifecycle/l
 import { MiddlewareDispatcher } from './middleware-dispatcher.js';
 import { wrapCallingNest, wrapNest } from './nest-copies.js';
 import { warnOfCopies } from './package-copies.js';
-import type { RapContext } from '../handlers/rap-context.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
@@ -48,7 +46,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   protected override readonly logger = new Logger('RapServer');
 
   readonly #options: RapServerOptions;
-  readonly #registry: HandlerRegistry;
   readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
   readonly #socket: ServerSocket;
@@ -71,12 +68,11 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
-    this.#registry = new HandlerRegistry(runTimeoutMs);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     wrapNest();
     this.#bindings = new HandlerBindings({
-      registry: this.#registry,
+      runTimeoutMs,
       handlers: this.messageHandlers,
       normalize: (pattern) => this.normalizePattern(pattern),
       server: options,
@@ -87,41 +83,16 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#lifecycle = new Lifecycle(this, options.events, plugins, SERVER_HOOKS);
     const security = securityOf(options.processors, 'server');
     this.#securityWarning = security?.warning;
-    this.#connections = new ServerConnections({
-      limits,
-      keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
-      clock: systemClock,
-      deadlines: new DeadlineQueue(systemClock),
-      serving: this.#serving(),
-      middleware: middleware.connection,
-      onArrival: (incoming) => this.#router.onArrival(incoming),
-      onCall: (call) => this.#router.onCall(call),
-      onChannel: (incoming) => this.#router.onChannel(incoming),
-      onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
-      log: (message) => this.logger.warn(message),
-      security,
-    });
-    const { host, port, path, tls } = options;
-    this.#socket = new ServerSocket({
-      endpoint: { host, port, path },
-      tls,
-      limits,
-      clock: systemClock,
-      onLink: (link) => this.#connections.accept(link),
-      onRefused: () => this.#connections.refusedUnheard(),
-      onError: (error) => {
-        this.#logged(error);
-        this.#listeners.emit('error', error);
-      },
-    });
+    this.#connections = this.#makeConnections(limits, middleware.connection, security);
+    this.#socket = this.#makeSocket(limits);
     this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
     this.#router = new CallRouter({
-      registry: this.#registry,
-      dispatcher: this.#dispatcher(middleware.message),
+      registry: this.#bindings.registry,
+      dispatcher: this.#makeDispatcher(middleware.message),
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
@@ -229,7 +200,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #open(): Promise<AddressInfo | string> {
-    this.#registry.assertSound();
+    this.#bindings.registry.assertSound();
     await this.#lifecycle.starting();
     try {
       return await this.#serve();
@@ -287,18 +258,45 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   // --- for the layers below ------------------------------------------------------------------------------------
 
-  #serving(): ServingPath | undefined {
-    const onError = (error: unknown): void => this.#logged(error);
-    const isExposed = this.#options.exposeErrors ?? false;
-    const processors = loadProcessors(this.#options.processors, {
-      toFault: (error) => handlerFault(isExposed ? error : maskError(error, onError)),
-      toPublic: toRapError,
-      onError,
+  #makeConnections(
+    limits: RapLimits,
+    middleware: readonly ConnectionMiddleware[] | undefined,
+    security: ConnectionSecurity | undefined,
+  ): ServerConnections {
+    const options = this.#options;
+    return new ServerConnections({
+      limits,
+      keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
+      clock: systemClock,
+      deadlines: new DeadlineQueue(systemClock),
+      serving: servingOf(options, (error) => this.#logged(error)),
+      middleware,
+      onArrival: (incoming) => this.#router.onArrival(incoming),
+      onCall: (call) => this.#router.onCall(call),
+      onChannel: (incoming) => this.#router.onChannel(incoming),
+      onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
+      log: (message) => this.logger.warn(message),
+      security,
     });
-    return processors && servingThrough(processors);
   }
 
-  #dispatcher(middleware: readonly MessageMiddleware[] | undefined): CallDispatcher {
+  #makeSocket(limits: RapLimits): ServerSocket {
+    const { host, port, path, tls } = this.#options;
+    return new ServerSocket({
+      endpoint: { host, port, path },
+      tls,
+      limits,
+      clock: systemClock,
+      onLink: (link) => this.#connections.accept(link),
+      onRefused: () => this.#connections.refusedUnheard(),
+      onError: (error) => {
+        this.#logged(error);
+        this.#listeners.emit('error', error);
+      },
+    });
+  }
+
+  #makeDispatcher(middleware: readonly MessageMiddleware[] | undefined): CallDispatcher {
     const options = {
       hooks: this.#processingHooks(),
       failures: this.#failures,
@@ -332,14 +330,24 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** The hooks are fields that instrumentation may set at any time. */
   #processingHooks(): ProcessingHooks {
-    const transportId = (): symbol => this.transportId;
-    const hookOf = (): typeof this.onProcessingEndHook => this.onProcessingEndHook;
     return {
       start: (context, done) => this.onProcessingStartHook(this.transportId, context, done),
-      get end() {
-        const hook = hookOf();
-        return hook && ((context: RapContext) => hook(transportId(), context));
+      end: () => {
+        const hook = this.onProcessingEndHook;
+        return hook && ((context) => hook(this.transportId, context));
       },
     };
   }
+}
+
+function servingOf(
+  { processors, exposeErrors = false }: RapServerOptions,
+  onError: (error: unknown) => void,
+): ServingPath | undefined {
+  const loaded = loadProcessors(processors, {
+    toFault: (error) => handlerFault(exposeErrors ? error : maskError(error, onError)),
+    toPublic: toRapError,
+    onError,
+  });
+  return loaded && servingThrough(loaded);
 }

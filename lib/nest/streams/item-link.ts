@@ -1,26 +1,26 @@
-/** Who reads what an Observable emits. */
+/** The reader of an Observable. */
 export interface ItemReader {
-  /** A stream begins, however many items it has. */
+  /** A stream begins, even if it has no items. */
   begin(): void;
-  /** Resolves when all that was emitted so far has been taken; `undefined` where it has. */
+  /** Resolves when all emitted items have been taken; `undefined` if none waits. */
   taken(): Promise<void> | undefined;
-  /** Ends the answer with an error that interceptors and filters have nothing to do with. */
+  /** Ends the answer with an error that interceptors and filters must not see. */
   fail(error: unknown): void;
 }
 
-/** What the source of a stream and its reader know of each other, with Nest's interceptors between them. */
+/** Connects the source of a stream with its reader past Nest's interceptors. */
 export class ItemLink {
   reader: ItemReader | undefined;
-  /** Values that have come through the interceptors. */
+  /** Number of values that have passed the interceptors. */
   count = 0;
   readonly #endings: Promise<void>[] = [];
 
-  /** A source is left before its end. */
+  /** A source is ended early; `ending` is its clean-up. */
   leaving(ending: Promise<void>): void {
     this.#endings.push(ending);
   }
 
-  /** Resolves when every source that was left has ended. */
+  /** Resolves when the clean-up of every source that was ended early is done. */
   async ended(): Promise<void> {
     await Promise.all(this.#endings);
   }

@@ -3,19 +3,19 @@ import { observable, Observable, type Subscriber } from 'rxjs';
 import { captureContext } from '../../rpc/context/async-context.js';
 import { ChannelError } from '../errors/errors.js';
 
-/** What `toReadable()` may be told: how many items wait in it (1), or, with `objectMode: false`, how many bytes. */
+/** Options of `toReadable()`. `highWaterMark` counts items (default 1), or bytes with `objectMode: false`. */
 export type RapReadableOptions = Pick<
   ReadableOptions,
   'highWaterMark' | 'objectMode' | 'encoding' | 'signal'
 >;
 
 /**
- * The method that RxJS asks for what is no Observable itself. `from()` would iterate instead, and could not leave before the
- * next item. RxJS says nothing more of the key than that it is a text or symbol.
+ * The method that RxJS calls on an object that is not itself an Observable. `from()` would iterate instead, and could not stop
+ * before the next item. The types of RxJS say only that the key is a text or symbol.
  */
 export const INTEROP: unique symbol = observable as never;
 
-/** Items as an Observable: iterated anew for each subscriber, and left at once when that unsubscribes. */
+/** Items as an Observable: each subscriber has its own iterator, which ends at once when it unsubscribes. */
 export function observableOf<T>(items: AsyncIterable<T>): Observable<T> {
   return new Observable((observer) => {
     const iterator = items[Symbol.asyncIterator]();
@@ -38,8 +38,8 @@ async function feed<T>(iterator: AsyncIterator<T>, observer: Subscriber<T>): Pro
 }
 
 /**
- * Items as a Readable, which asks for the next one when it is read from, in the async context of the caller, and leaves at
- * once when it is destroyed.
+ * Items as a Readable, which takes the next one when it is read, in the async context of the caller, and ends the iterator
+ * at once when it is destroyed.
  */
 export function readableOf<T>(items: AsyncIterable<T>, options?: RapReadableOptions): Readable {
   const context = captureContext();

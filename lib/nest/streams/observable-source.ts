@@ -13,13 +13,14 @@ import {
   type StreamSink,
 } from './stream-source.js';
 
-/** What a value that waits holds beside its bytes. */
+/** Overhead of a waiting value. */
 const ITEM_BYTES = 16;
 
 /**
- * Writes an Observable to its end. It cannot be slowed down: what the reader has not taken is kept as it was emitted, up
- * to `limits.maxPushedBytes`, then the stream fails with 1008. A value that is itself a stream is written value by value: an interceptor
- * around a generator makes one of these. Resolves when the Observable, and every stream that it emitted, has ended.
+ * Writes an Observable to its end. It cannot be paused: values that the reader has not taken are queued as they were
+ * emitted, up to `limits.maxPushedBytes`, then the stream fails with 1008. A value that is itself a stream is written value
+ * by value: an interceptor around a generator emits one. Resolves when the Observable, and every stream that it emitted,
+ * has ended.
  *
  * @throws what the source fails with
  */
@@ -42,24 +43,24 @@ export async function pumpObservable(
   }
 }
 
-/** A value that waits, and what it holds. */
+/** A waiting value, and its size. */
 interface Item {
   readonly value: unknown;
   readonly bytes: number;
 }
 
-/** Takes what an Observable emits: straight to the reader where nothing waits, else in a line. */
+/** Takes what an Observable emits: passes it to the reader if nothing waits, else queues it. */
 class Inbox implements ItemReader {
   #items: Item[] = [];
   #bytes = 0;
   /** The writer waits for the next value. */
   #idle = true;
-  /** Nothing more comes, or is wanted. */
+  /** Nothing more is emitted, or needed. */
   #over = false;
   #failure: { readonly error: unknown } | undefined;
   #overflow: Fault | undefined;
   #wake: (() => void) | undefined;
-  /** The source waits until the line is empty. */
+  /** The source waits until the queue is empty. */
   #onTaken: (() => void) | undefined;
   #subscription: Subscription | undefined;
 
@@ -69,7 +70,7 @@ class Inbox implements ItemReader {
     private readonly link: ItemLink | undefined,
   ) {
     if (link) link.reader = this;
-    // a source that never pauses sees between two values that it is over
+    // a synchronous source must see between two values that it is over
     this.#subscription = source.pipe(takeWhile(() => !this.#over && !sink.isClosed)).subscribe({
       next: (value) => this.#take(value),
       error: (error: unknown) => this.#end({ error: error ?? new Error('the Observable failed') }),
@@ -80,7 +81,7 @@ class Inbox implements ItemReader {
     if (this.#over) this.#unsubscribe();
   }
 
-  /** The next value that waits; `undefined` when all were taken, or nobody wants more. @throws what the source failed with */
+  /** The next waiting value; `undefined` when all were taken, or the sink is closed. @throws the error of the source */
   async next(): Promise<Item | undefined> {
     if (this.#items.length === 0 && !this.#over) {
       this.#idle = true;
@@ -94,12 +95,12 @@ class Inbox implements ItemReader {
     return item;
   }
 
-  /** @throws Fault 1008 where more waited than may */
+  /** @throws Fault 1008 if too many bytes have waited */
   assertNoOverflow(): void {
     if (this.#overflow) throw this.#overflow;
   }
 
-  /** Unsubscribes, and ends the streams whose turn has not come. */
+  /** Unsubscribes, and ends the streams that still wait. */
   async leave(): Promise<void> {
     this.#stop();
     const streams = this.#items.splice(0).flatMap(({ value }) => (isStream(value) ? [value] : []));
@@ -147,7 +148,7 @@ class Inbox implements ItemReader {
   #hold(value: unknown): void {
     try {
       const held = this.sink.hold(value);
-      // the first of the line goes to the writer in this turn, and waits no more
+      // the first of the queue goes to the writer in this turn, and does not count as waiting
       this.#append(held, this.#idle ? 0 : heldBytes(held) + ITEM_BYTES);
     } catch (error) {
       this.fail(error);
@@ -161,7 +162,7 @@ class Inbox implements ItemReader {
 
   #end(failure?: { readonly error: unknown }): void {
     if (this.#over) return;
-    // what came before an error goes first
+    // values that came before an error are sent first
     this.#failure = failure;
     this.#over = true;
     this.#rouse();
@@ -177,7 +178,7 @@ class Inbox implements ItemReader {
     try {
       this.#subscription?.unsubscribe();
     } catch {
-      // what its clean-up fails with is for nobody
+      // nothing can handle a failure of its clean-up
     }
   }
 

@@ -42,19 +42,19 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     return this.#channel.id;
   }
 
-  /** What the client said when it opened the channel. */
+  /** What the client sent when it opened the channel. */
   get metadata(): unknown {
     return this.#channel.metadata;
   }
 
-  /** Whether the channel is over. Messages that came before may still be there to read. */
+  /** Whether the channel is over. Earlier messages may still be there to read. */
   get isClosed(): boolean {
     return this.#channel.isEnding;
   }
 
   /**
-   * Aborted when the channel is over, with the error as its reason where there was one. Where it was over before anybody
-   * asked for it, the `abort` event comes once more, after the turn in which it is asked for first.
+   * Aborted when the channel is over; the reason is the error that ended it, if any. If it was over before the first access,
+   * the `abort` event comes once more, after the turn of that access.
    */
   get signal(): AbortSignal {
     this.#signal ??= audibleSignal(this.#channel.signal);
@@ -71,7 +71,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
           else resolve();
         });
       });
-      this.#closed.catch(() => {}); // whoever does not look is not punished
+      this.#closed.catch(() => {}); // it may be ignored
     }
     return this.#closed;
   }
@@ -95,17 +95,17 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   }
 
   /**
-   * Sends a message as soon as the peer has room for it: whoever awaits it can never write faster than the peer reads. A
-   * failure that nobody awaits ends the channel, and is in the log.
+   * Sends a message as soon as the peer has room for it: a writer that awaits it can never be faster than the peer reads. A
+   * failure that is not awaited ends the channel, and is logged.
    *
-   * @throws ChannelLifecycleError after `end` or `close`; the error that ended the channel; OverloadError where 1024
-   * writes wait already
+   * @throws ChannelLifecycleError after `end` or `close`; the error that ended the channel; OverloadError if 1024 writes
+   * wait already
    */
   write(body: Out, header?: Header): Promise<void> {
     return this.forgettable(this.#channel.write(body, header), 'channel.write()');
   }
 
-  /** Says that this side writes no more; it can still read. @throws ChannelLifecycleError where the peer does not know it */
+  /** Ends writing on this side; it can still read. @throws ChannelLifecycleError if the peer does not support that */
   end(): Promise<void> {
     return this.forgettable(this.#channel.end(), 'channel.end()');
   }
@@ -117,13 +117,13 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     this.#channel.close(fault, name);
   }
 
-  /** rap's `while (await channel.loop())`: whether there is, or may come, more to read, as long as `condition` holds. */
+  /** rap's `while (await channel.loop())`: whether `condition` holds and there may be more to read. */
   async loop(condition = true): Promise<boolean> {
-    await nextTurn(); // as rap's does: what has just come in is seen, and a loop that only writes lets others work
+    await nextTurn(); // as in rap: sees what has just arrived, and a loop that only writes lets others run
     return condition && this.#channel.readable;
   }
 
-  /** Bodies as an Observable, from the moment of subscription; unsubscribing stops reading and does not close. */
+  /** Bodies as an Observable, from the subscription on; unsubscribing stops reading and does not close the channel. */
   toObservable(): Observable<In> {
     return new Observable((observer) => {
       const context = captureContext();
@@ -137,7 +137,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       const take = (message: ChannelMessage | undefined): void => {
         if (!message) return observer.complete();
         observer.next(message.body as In);
-        // not at once: a long queue must not become a deep stack
+        // in a microtask: a long queue must not become a deep stack
         if (!observer.closed) queueMicrotask(() => !observer.closed && next());
       };
       next();
@@ -146,8 +146,8 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
   }
 
   /**
-   * Bodies as a Readable, in object mode unless told otherwise: it takes one when there is room for it. Destroying it stops
-   * reading and does not close. A body that is `null` is an error: to a Readable, it would be the end.
+   * Bodies as a Readable, by default in object mode: it takes one when it has room. Destroying it stops reading and does not
+   * close the channel. A body that is `null` is an error: to a Readable, it would be the end.
    */
   toReadable(options?: RapReadableOptions): Readable {
     return readableOf(this, options);
@@ -158,12 +158,12 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     return this.toObservable();
   }
 
-  /** @internal The public error of what this channel fails with. */
+  /** @internal The public error of a failure of this channel. */
   errorOf(fault: unknown): unknown {
     return channelError(this.#channel, fault);
   }
 
-  /** @internal What nobody awaits: the channel ends with the failure, since what follows would be sent behind a gap. */
+  /** @internal A failure that is not awaited ends the channel: later messages would follow a gap. */
   protected forgettable<T>(work: Promise<T>, what: string): Promise<T> {
     return forgettable(work, what, this);
   }
@@ -179,7 +179,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
           throw traced(this.errorOf(error));
         }
       },
-      // a `next()` that waits gives its place away
+      // a waiting `next()` gives up its place
       return: () => {
         isOver = true;
         this.#channel.leave(iterator);

@@ -5,18 +5,18 @@ import { toRapError } from '../errors/to-rap-error.js';
 import { INTEROP, observableOf, type RapReadableOptions, readableOf } from './iterated.js';
 import { channelError, traced } from '../errors/failed-call.js';
 
-/** How a client shows what comes over a stream. */
+/** How a client passes on the values and errors of a stream. */
 export interface StreamView<T> {
   value(value: unknown): T;
-  /** Gets errors of rap. */
+  /** `error` is an error of rap. */
   error(error: unknown): unknown;
 }
 
-/** Who reads a stream, while that is opened. */
+/** The reader of a stream that is being opened. */
 export interface StreamReader {
-  /** It has left: the channel is not wanted any more. */
+  /** It has stopped reading: the channel is not needed any more. */
   readonly isOver: boolean;
-  /** Called when it leaves. */
+  /** Called when it stops. */
   whenLeft: (() => void) | undefined;
 }
 
@@ -24,27 +24,27 @@ export interface StreamReader {
 export type OpenStream = (reader: StreamReader) => Promise<Channel> | Channel;
 
 /**
- * A stream that is read: with `for await`, as an Observable or as a Readable. Whichever is used, leaving it ends the
- * stream at once, also while it waits for an item: the server's generator is told to stop.
+ * A stream to read: with `for await`, as an Observable or as a Readable. To stop reading ends the stream at once, also
+ * while it waits for an item: the server's generator stops.
  *
- * It starts when it is read, each time anew. `from(stream)` of RxJS gives the same as `toObservable()`.
+ * Each reader starts a new call. `from(stream)` of RxJS gives the same as `toObservable()`.
  */
 export interface RapIterable<T> extends AsyncIterable<T> {
   /**
-   * Items as an Observable, without backpressure: they are pushed as they come. It starts with each subscription, and
-   * ends at once when that is unsubscribed from.
+   * Items as an Observable, without backpressure: they are pushed as they come. Each subscription starts the stream, and
+   * unsubscribing ends it at once.
    */
   toObservable(): Observable<T>;
 
   /**
-   * Items as a Readable, in object mode unless told otherwise. It starts with the first read, takes an item when there is
-   * room for it, and ends at once when it is destroyed. What ends the stream with an error is its `error` event. An item
-   * that is `null` is an error: to a Readable, it would be the end.
+   * Items as a Readable, by default in object mode. It starts with the first read, takes an item when it has room, and ends
+   * at once when it is destroyed. An error of the stream is its `error` event. An item that is `null` is an error: to a
+   * Readable, it would be the end.
    */
   toReadable(options?: RapReadableOptions): Readable;
 }
 
-/** A stream by the iterator that each reader of it gets. */
+/** A stream, made of a function that returns an iterator for each reader. */
 export class IteratedStream<T> implements RapIterable<T> {
   constructor(private readonly iterate: () => AsyncIterator<T>) {}
 
@@ -65,7 +65,7 @@ export class IteratedStream<T> implements RapIterable<T> {
   }
 }
 
-/** A stream of a client: opened for each reader, or open already, for one. */
+/** A stream of a client: opened for each reader, or already open for one reader. */
 export class ClientStream<T> extends IteratedStream<T> {
   constructor(open: OpenStream, view: StreamView<T>) {
     super(() => new StreamIterator<T>(open, view));
@@ -73,8 +73,8 @@ export class ClientStream<T> extends IteratedStream<T> {
 }
 
 /**
- * A stream's values. The channel opens with the first `next()`; leaving early cancels the stream, and the server's
- * generator is told to stop. A `next()` that waits meanwhile resolves as at the end.
+ * A stream's values. The channel opens with the first `next()`; `return()` cancels the stream, and the server's generator
+ * stops. A `next()` that waits meanwhile resolves as at the end.
  */
 class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
   isOver = false;
@@ -90,7 +90,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
   ) {}
 
   next(): Promise<IteratorResult<T, undefined>> {
-    // the common case costs one promise: the value is here already
+    // the common case costs one promise: the value has already arrived
     const message = this.isOver ? undefined : this.#channel?.poll();
     if (!message) return this.#next();
     try {
@@ -113,7 +113,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
     try {
       if (this.isOver) return END;
       if (!this.#channel) await (this.#opening ??= this.#start());
-      // it may have been left meanwhile
+      // `return()` may have been called meanwhile
       const message = this.isOver ? undefined : await this.#channel?.read(this);
       if (message) return { done: false, value: this.view.value(message.body) };
       this.isOver = true;
@@ -123,7 +123,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
     }
   }
 
-  /** Resolves when the channel is open, or the reader has left. */
+  /** Resolves when the channel is open, or the reader has stopped. */
   #start(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#leave = resolve;
@@ -136,7 +136,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
     });
   }
 
-  /** Nobody calls `return()` after an error: a value that cannot be shown must not leave the stream open. */
+  /** `return()` is not called after an error: a value that the view refuses must not leave the stream open. */
   #failed(error: unknown): unknown {
     this.isOver = true;
     this.#channel?.cancel();

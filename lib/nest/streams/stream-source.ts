@@ -4,26 +4,26 @@ import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { captureContext } from '../../rpc/context/async-context.js';
 
-/** Items of a source that never waits are written so many at a time; then calls and other streams have their turn. */
+/** After this many items of a source that never waits, calls and other streams have their turn. */
 const ITEMS_PER_TURN = 256;
 
-/** Where the values of a stream go. */
+/** Takes the values of a stream. */
 export interface StreamSink {
-  /** A stream begins, however many values it has. Throws where the receiver knows no streams. */
+  /** A stream begins, even if it has no values. Throws if the receiver does not know streams. */
   begin?(): void;
   /** Takes a value if there is room. */
   tryWrite(value: unknown): boolean;
-  /** Takes a value as soon as there is room. Rejects when the stream is over. */
+  /** Takes a value as soon as there is room. Rejects if the stream is over. */
   write(value: unknown): Promise<void>;
-  /** A value as it is now, for a write that comes later. @throws Fault if it cannot be sent */
+  /** A copy of a value, for a later write. @throws Fault if it cannot be sent */
   hold(value: unknown): unknown;
-  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  /** Limit on the queue of a source that cannot be paused, in encoded bytes. */
   readonly maxPushedBytes: number;
-  /** The source goes on: what the sink has taken and not sent must not change with it. */
+  /** The source runs on: values that the sink has taken and not sent must not change with it. */
   keep?(): void;
-  /** Calls back once when the stream is over and nobody wants more. */
+  /** Calls back once when the stream is over. */
   whenClosed(callback: () => void): void;
-  /** Ends the stream with an error, whatever is being written. */
+  /** Ends the stream with an error, also during a write. */
   close(fault: Fault): void;
   readonly isClosed: boolean;
 }
@@ -38,16 +38,16 @@ export function isStream(value: unknown): value is AsyncIterable<unknown> | Iter
   return Symbol.iterator in value && 'next' in value && typeof value.next === 'function';
 }
 
-/** What a generator threw after its handler had returned: no filter of Nest has seen it. */
+/** An error that a generator threw after its handler had returned: no filter of Nest has seen it. */
 export class UnfilteredError {
   constructor(readonly error: unknown) {}
 }
 
 /**
- * Writes a source to its end, never faster than the reader reads. When nobody wants more, the iterator's `return()` is
- * called at once, also while a `next()` is pending. Resolves when the source has ended.
+ * Writes a source to its end, never faster than the reader reads. When the sink closes, the iterator's `return()` is called
+ * at once, also while a `next()` is pending. Resolves when the source has ended.
  *
- * @throws {@link UnfilteredError} with what the source throws; a Fault where a value cannot be sent
+ * @throws {@link UnfilteredError} with what the source throws; Fault if a value cannot be sent
  */
 export async function pumpIterable(
   source: AsyncIterable<unknown> | Iterable<unknown>,
@@ -61,7 +61,7 @@ export async function pumpIterable(
   const leave = (): void => {
     if (!ended) leaving ??= leaveEarly(source, iterator);
   };
-  // the reader's end comes with a frame; the source's clean-up is the handler's own
+  // the sink closes in the context of a frame; the clean-up of the source belongs to that of the handler
   const context = captureContext();
   sink.whenClosed(() => context.runInAsyncScope(leave));
   try {
@@ -88,16 +88,16 @@ export async function pumpIterable(
   }
 }
 
-/** Ends a source that nobody has begun to read. */
+/** Ends a source that was never read. */
 export async function abandon(source: AsyncIterable<unknown> | Iterable<unknown>): Promise<void> {
   try {
     await leaveEarly(source, iteratorOf(source));
   } catch {
-    // it has nothing to end
+    // it has no iterator to end
   }
 }
 
-/** What gives items. */
+/** A source of items. */
 export type Source = AsyncIterable<unknown> | Iterable<unknown>;
 
 /** Sources that can be read once, and were. */
@@ -129,36 +129,35 @@ function usedTwice(): Fault {
 }
 
 /**
- * A Readable tells its failure by an event, too, which ends the process where nobody listens: as long as it is not read,
- * and when it is no longer.
+ * A failed Readable emits an `error` event, which ends the process without a listener: before it is read, and afterwards.
  */
 export function hearFailures(source: object): void {
   if (source instanceof EventEmitter) source.on('error', () => {});
 }
 
-/** Lets a source clean up. What it fails with on leaving is for nobody. */
+/** Lets a source clean up. A failure of the clean-up is ignored. */
 export async function leaveEarly(
   source: object,
   iterator: AsyncIterator<unknown> | Iterator<unknown>,
 ): Promise<void> {
   try {
     hearFailures(source);
-    // a Readable that waits for data would answer only when it has some
+    // the iterator of a Readable that waits for data would return only when some comes
     if ('destroy' in source && typeof source.destroy === 'function') source.destroy();
     await iterator.return?.();
   } catch {
-    // nobody waits for it
+    // see above
   }
 }
 
-/** What fails because nobody wants it any more has not failed. */
+/** Ignores the failure of a write to a closed sink. */
 export function rethrowUnlessClosed(sink: StreamSink): (error: unknown) => void {
   return (error) => {
     if (!sink.isClosed) throw error;
   };
 }
 
-/** Lets everything else that is due work first. */
+/** Lets everything else that is due run first. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,31 +1,31 @@
 import { boundedText } from '../../protocol/wire-error.js';
 import type { StandardIssue } from './standard-schema.js';
 
-/** Where a value is wrong, and why: the `details` of a `ParseError`. */
+/** The path of an invalid value, and the reason: an item of the `details` of a `ParseError`. */
 export interface ValidationDetail {
-  /** Such as `items[0].name`; empty where it is about the value as a whole. */
+  /** Such as `items[0].name`; empty for the value as a whole. */
   readonly path: string;
   readonly message: string;
 }
 
-/** Details travel in a header. The list is cut so that they fit. */
+/** Details are sent in a header. The list is cut to fit. */
 export const MAX_DETAILS = 32;
 const MAX_DETAILS_BYTES = 3 * 1024;
 const MAX_PATH_BYTES = 256;
 const MAX_MESSAGE_BYTES = 256;
-/** What keys and the list itself take of a detail's bytes. */
+/** Overhead of a detail: its keys and its place in the list. */
 const BYTES_AROUND = 24;
-/** A path that is longer says no more. */
+/** Longer paths are cut. */
 const MAX_SEGMENTS = 64;
 
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
 
-/** The first of the issues, as many as fit. Nothing of an issue is trusted: the value under test may speak in it. */
+/** The first issues, as many as fit. Nothing of an issue is trusted: it may contain text of the invalid value. */
 export function detailsOf(issues: readonly StandardIssue[]): ValidationDetail[] {
   return bounded(issues.slice(0, MAX_DETAILS).map(detailOf));
 }
 
-/** Cuts texts and list to what a header takes. */
+/** Cuts texts and list so that they fit into a header. */
 export function bounded(details: readonly ValidationDetail[]): ValidationDetail[] {
   const kept: ValidationDetail[] = [];
   let bytes = 0;
@@ -39,7 +39,7 @@ export function bounded(details: readonly ValidationDetail[]): ValidationDetail[
   return kept;
 }
 
-/** The details as one line, with a word of those that were cut. */
+/** The details as one line, with the number of those that were cut. */
 export function summaryOf(details: readonly ValidationDetail[], total: number): string {
   const lines = details.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
   const more = total > details.length ? ` (and ${total - details.length} more)` : '';

@@ -1,11 +1,11 @@
 import { inspect } from 'node:util';
-import { isRecord } from '../../protocol/values/unknown.js';
+import { isObject, isRecord } from '../../protocol/values/unknown.js';
 import { nearestName } from './nearest-name.js';
 
-/** All keys of an options type, so that the compiler knows of one that is missing here. */
+/** All keys of an options type: the compiler reports a missing one. */
 export type Keys<T> = Record<keyof Required<T>, true>;
 
-/** Options of other libraries that people look for under these names. */
+/** Options of this package by the names that they have in other libraries. */
 const INSTEAD: ReadonlyMap<string, readonly string[]> = new Map([
   ['url', ['host and port']],
   ['urls', ['servers', 'host and port']],
@@ -19,12 +19,12 @@ const INSTEAD: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /**
- * @param what of what they are options, for the message
+ * @param what owner of the options, for the message
  * @throws RangeError that names an option which does not exist, and the nearest that does
  */
 export function assertKnown(what: string, given: unknown, known: Readonly<Record<string, unknown>>): void {
   assertObject(what, given);
-  if (typeof given !== 'object' || given === null) return;
+  if (!isObject(given)) return;
   for (const name of Object.keys(given))
     if (!Object.hasOwn(known, name)) throw unknownOption(what, name, known);
 }
@@ -50,26 +50,26 @@ interface Address {
   readonly path?: unknown;
 }
 
-/** @throws RangeError for an address that is none */
+/** @throws RangeError if the address is not valid */
 export function assertAddress(what: string, { host, port, path }: Address): void {
   for (const [name, value] of Object.entries({ host, path })) {
     if (value !== undefined && (typeof value !== 'string' || value === ''))
       throw new RangeError(`${what}: ${name} must be text, got ${inspect(value)}`);
   }
-  // a text of digits is what an environment variable holds, and Node takes it
+  // environment variables hold a port as text, and Node accepts it
   const number = typeof port === 'string' && port !== '' ? Number(port) : port;
   const isPort = typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 65_535;
   if (port !== undefined && !isPort)
     throw new RangeError(`${what}: port must be a whole number from 0 to 65535, got ${inspect(port)}`);
 }
 
-/** @throws RangeError for what is no object; `undefined` is none */
+/** @throws RangeError unless it is an object or `undefined` */
 export function assertObject(name: string, given: unknown): void {
   if (given === undefined || isRecord(given)) return;
   throw new RangeError(`${name} must be an object, got ${inspect(given)}`);
 }
 
-/** @throws RangeError for what is no list of objects; `undefined` is none */
+/** @throws RangeError unless it is a list or `undefined` */
 export function assertList(name: string, given: unknown): void {
   if (given === undefined || Array.isArray(given)) return;
   throw new RangeError(`${name} must be a list, got ${inspect(given)}`);

@@ -1,11 +1,11 @@
 /** Longer names are compared by their beginnings. */
 const MAX_COMPARED = 64;
-/** Names that differ in more are not alike, whatever their length. */
+/** Names with a larger distance are not alike, even if they are long. */
 const MAX_DISTANCE = 8;
 
 /**
- * The one whose name looks most like the name that was asked for; `undefined` where none is alike. A stranger decides what
- * is asked for, and there may be thousands of names: a comparison ends as soon as it cannot come to anything.
+ * The item with the name that is nearest to the given one; `undefined` if none is alike. A peer may choose the given name, and
+ * there may be thousands of known ones: a comparison stops as soon as its result cannot be the nearest.
  */
 export function nearestName<T extends { readonly name: string }>(
   asked: string,
@@ -25,17 +25,17 @@ export function nearestName<T extends { readonly name: string }>(
   return best;
 }
 
-/** Two rows of the table, used again: there is no need for memory that a stranger's question takes. */
+/** Two rows of the table, reused: a peer's name must not cause allocations. */
 let row = new Uint8Array(MAX_COMPARED + 1);
 let next = new Uint8Array(MAX_COMPARED + 1);
 
-/** Levenshtein distance up to a limit, beyond which any larger number is as good as the right one. */
+/** Levenshtein distance; any number above the limit if the distance is above it. */
 function editDistance(a: string, b: string, limit: number): number {
   const beyond = limit + 1;
   if (Math.abs(a.length - b.length) > limit) return beyond;
   for (let j = 0; j <= b.length; j++) row[j] = j;
   for (let i = 1; i <= a.length; i++) {
-    // what lies further from the diagonal than the limit costs more than it
+    // cells further from the diagonal than the limit are above it
     const from = Math.max(1, i - limit);
     const to = Math.min(b.length, i + limit);
     const letter = a.charCodeAt(i - 1);

@@ -1,8 +1,8 @@
 import { isObject, isThenable } from '../../protocol/values/unknown.js';
 
 /**
- * What validation libraries agreed on (https://standardschema.dev): zod, valibot, arktype and others offer it. A copy of
- * the types, as the standard suggests, so that nothing needs to be installed.
+ * The common interface of validation libraries (https://standardschema.dev) such as zod, valibot and arktype. A copy of the
+ * types, as the standard suggests, so that nothing needs to be installed.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': {
@@ -21,33 +21,33 @@ export interface StandardIssue {
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
 }
 
-/** What a value must be before the schema has seen it. */
+/** Type of a value before validation. */
 export type SchemaInput<S extends StandardSchema> = NonNullable<S['~standard']['types']>['input'];
-/** What the schema makes of it. */
+/** Type of a value after validation. */
 export type SchemaOutput<S extends StandardSchema> = NonNullable<S['~standard']['types']>['output'];
 
-/** Whether something is a schema. Some libraries make functions of them. */
+/** Whether a value is a schema. In some libraries a schema is a function. */
 export function isStandardSchema(value: unknown): value is StandardSchema {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
   const standard = (value as Partial<StandardSchema>)['~standard'];
   return isObject(standard) && typeof standard.validate === 'function';
 }
 
-/** What a check is about, and what becomes of a value that fails it. */
+/** A check of a value, and the error if the value fails it. */
 export interface Check {
   readonly schema: StandardSchema;
-  /** Names the place in messages: `the input of /math/sum`. */
+  /** Name of the value in messages: `the input of /math/sum`. */
   readonly what: string;
-  /** Makes the error of a value that does not fit. */
+  /** Makes the error of an invalid value. */
   readonly refuse: (issues: readonly StandardIssue[], what: string) => Error;
-  /** Says more of the issues, where there is more to say. */
+  /** Adds explanations to the issues. */
   readonly explain?: (issues: readonly StandardIssue[], value: unknown) => Promise<readonly StandardIssue[]>;
 }
 
 /**
- * What the schema makes of a value; a promise only where the schema answers with one.
+ * The output of the schema for a value; a promise only if the schema returns one.
  *
- * @throws what `refuse` made, or an Error with the cause where the schema itself failed: a fault of this side
+ * @throws what `refuse` made, or an Error with the cause if the schema itself failed: a fault of this side
  */
 export function checked(check: Check, value: unknown): unknown {
   let result: unknown;
@@ -66,10 +66,10 @@ export function checked(check: Check, value: unknown): unknown {
 }
 
 function valueOf(check: Check, result: unknown, given: unknown): unknown {
-  if (!isObject(result)) throw broken(check, 'it gave no result');
+  if (!isObject(result)) throw broken(check, 'it returned no result');
   const { issues, value } = result as { issues?: unknown; value?: unknown };
   if (!issues) return value;
-  if (!Array.isArray(issues)) throw broken(check, 'its issues are no list');
+  if (!Array.isArray(issues)) throw broken(check, 'its issues are not a list');
   if (!check.explain) throw check.refuse(issues as StandardIssue[], check.what);
   return check.explain(issues as StandardIssue[], given).then((explained) => {
     throw check.refuse(explained, check.what);
@@ -81,7 +81,7 @@ function broken({ what }: Check, cause: unknown): Error {
   return new Error(`the schema of ${what} failed: ${why}`, { cause });
 }
 
-/** JSON Schema of either side of a schema, where the library offers one (`~standard.jsonSchema`, zod 4 does). */
+/** JSON Schema of either side of a schema, if the library offers one (`~standard.jsonSchema`, as zod 4 does). */
 export function jsonSchemaOf(
   schema: StandardSchema | undefined,
   side: 'input' | 'output',
@@ -91,7 +91,7 @@ export function jsonSchemaOf(
   };
   try {
     const made: unknown = jsonSchema?.[side]({ target: 'draft-2020-12' });
-    // through JSON: what goes to the wire is plain, whatever the library gave
+    // through JSON: only plain data goes to the wire
     return made === undefined ? undefined : (JSON.parse(JSON.stringify(made)) as Record<string, unknown>);
   } catch {
     return undefined; // not every schema has one

@@ -8,20 +8,20 @@ import { RapChannel } from '../streams/rap-channel.js';
 import { RapContext } from '../handlers/rap-context.js';
 import { runInThread } from './worker-pool.js';
 
-/** Where Nest's parameter decorators file what they were told; and the number by which `@Ctx()` stands there. */
+/** Metadata key of Nest's parameter decorators, and the prefix of `@Ctx()` in it. */
 const PARAM_ARGS_METADATA = '__routeArguments__';
 const CONTEXT_PARAM = '6:';
 
 export interface RunInWorkerOptions {
   /**
-   * Hand large buffers (64 KiB and more) over to the thread and back instead of copying them. The ones of the payload
-   * are empty then for whoever looks at them afterwards, such as an interceptor. Default true.
+   * Transfer large buffers (64 KiB and more) to the thread and back instead of copying them. Buffers of the payload are empty
+   * then for code that reads them afterwards, such as an interceptor. Default true.
    */
   transfer?: boolean | undefined;
 }
 
 /**
- * Runs an exported function in a worker thread in place of the method's body, while the event loop goes on. Guards, pipes,
+ * Runs an exported function in a worker thread instead of the method's body, while the event loop goes on. Guards, pipes,
  * interceptors and filters work as for any handler. The function gets the method's arguments without the context; when the
  * call is cancelled, or its time is over, the thread is stopped. Needs the package `piscina`.
  *
@@ -33,7 +33,7 @@ export interface RunInWorkerOptions {
  *
  * @param module URL or absolute path of a JavaScript module
  * @param name of a function that it exports; default `'default'`
- * @throws TypeError where the module is no file, or the decorator is not on a method
+ * @throws TypeError if the module is not a file, or the decorator is not on a method
  */
 export function RunInWorker(
   module: URL | string,
@@ -43,11 +43,11 @@ export function RunInWorker(
   return (target, key, descriptor) => {
     const where = `@RunInWorker on ${target.constructor.name}.${String(key)}`;
     const method = (descriptor as PropertyDescriptor | undefined)?.value as unknown;
-    if (typeof method !== 'function') throw new TypeError(`${where}: it belongs on a method`);
+    if (typeof method !== 'function') throw new TypeError(`${where}: it can only decorate a method`);
     if (typeof name !== 'string' || name === '') throw new TypeError(`${where}: the function has no name`);
     const url = urlOf(module, where);
     askForContext(target, key);
-    const { [key]: double } = {
+    const { [key]: replacement } = {
       async [key](...args: unknown[]): Promise<unknown> {
         if (args.some((arg) => arg instanceof RapChannel)) {
           throw new ChannelError(`${where}: a channel cannot go to a worker thread`);
@@ -57,14 +57,14 @@ export function RunInWorker(
         return runInThread({ url, name, args: data, transfer }, context?.signal);
       },
     } as Record<string | symbol, object>;
-    copyMetadata(method, double as object);
-    return { ...descriptor, value: double as never };
+    copyMetadata(method, replacement as object);
+    return { ...descriptor, value: replacement as never };
   };
 }
 
-/** The body of a method that has {@link RunInWorker}: it never runs. @throws Error where the decorator is missing */
+/** The body of a method that has {@link RunInWorker}: it never runs. @throws Error if the decorator is missing */
 export function inWorker(): never {
-  throw new Error('this method has no @RunInWorker');
+  throw new Error('inWorker() was called in a method that has no @RunInWorker: decorate the method');
 }
 
 function urlOf(module: unknown, where: string): string {
@@ -72,11 +72,11 @@ function urlOf(module: unknown, where: string): string {
   const text = url instanceof URL ? url.href : url;
   if (typeof text === 'string' && text.startsWith('file:')) return text;
   throw new TypeError(
-    `${where}: ${String(module)} is no file; use new URL('./heavy.js', import.meta.url) or an absolute path`,
+    `${where}: ${String(module)} is not a file; use new URL('./heavy.js', import.meta.url) or an absolute path`,
   );
 }
 
-/** Nest hands a method only what its parameters ask for, or the payload alone: the call's context has to be among it. */
+/** Nest passes a method only what its parameters ask for, or the payload alone: this adds the context of the call. */
 function askForContext(target: object, key: string | symbol): void {
   const params = paramsOf(target, key);
   if (Object.keys(params).some((param) => param.startsWith(CONTEXT_PARAM))) return;

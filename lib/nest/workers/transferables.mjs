@@ -1,22 +1,22 @@
 // @ts-check
-// Plain JavaScript: a worker thread loads it as it is, also where the library itself runs from TypeScript.
+// Plain JavaScript: a worker thread loads it without a build, also if the library itself runs from TypeScript.
 import { randomUUID } from 'node:crypto';
 import { types } from 'node:util';
 
-/** Less memory is cheaper to copy than to hand over. */
+/** Less memory is cheaper to copy than to transfer. */
 const MIN_MOVED_BYTES = 64 * 1024;
-/** Buffers deeper in a value, and those in long lists, are copied: looking for them would cost more. */
+/** Buffers deeper in a value, and those in long lists, are copied: to search for them would cost more. */
 const MAX_LEVELS = 4;
 const MAX_LIST = 1024;
 
 /**
- * Gets a value ready for its way to another thread. Large memory that belongs to one buffer alone is collected in
- * `moved`, to be handed over instead of copied. A view of a part of some memory becomes a copy of that part: a thread
- * would get all of the memory otherwise, such as the whole frame that the bytes came in.
+ * Prepares a value for another thread. Large memory of a single buffer is collected in `moved`, to be transferred instead of
+ * copied. A view of a part of some memory becomes a copy of that part: otherwise the thread would get all of the memory,
+ * such as the whole frame that the bytes came in.
  *
  * @param {unknown} value
  * @param {Set<ArrayBuffer>} moved
- * @returns {unknown} the value, or a copy of its containers where something in it changed
+ * @returns {unknown} the value, or a copy of its containers if something in it changed
  */
 export function prepareForThread(value, moved, level = 0) {
   if (typeof value !== 'object' || value === null) return value;
@@ -66,12 +66,12 @@ const INDEX = /^(?:0|[1-9]\d{0,9})$/;
 const LARGEST_INDEX = 4_294_967_294;
 
 /**
- * Puts a Map in place of each object with keys that are indices: V8 would give the clone of such an object memory for all
- * that lies below them, 31 KB for the keys "1023" and "2574" that a peer has sent. The first entry of each is the token,
- * which nobody can foresee.
+ * Replaces each object that has indices as keys by a Map: V8 would allocate the clone of such an object with all elements
+ * below them, 31 KB for the keys "1023" and "2574" that a peer has sent. The first entry of each Map is the token, which is
+ * unpredictable.
  *
  * @param {unknown} value
- * @returns {{ value: unknown, token: string | undefined }} the value, or a copy of its containers where something in it
+ * @returns {{ value: unknown, token: string | undefined }} the value, or a copy of its containers if something in it
  * changed, and the token that {@link showIndices} needs then
  */
 export function hideIndices(value) {
@@ -83,7 +83,7 @@ export function hideIndices(value) {
 /**
  * @param {unknown} value
  * @param {string} token
- * @param {Map<object, unknown>} seen what has become of the objects so far
+ * @param {Map<object, unknown>} seen the results for the objects so far
  * @returns {unknown}
  */
 function hide(value, token, seen) {
@@ -135,7 +135,7 @@ function pairs(list) {
 }
 
 /**
- * Puts the objects back, in a value that belongs to nobody else.
+ * Restores the objects, in a value that only the caller uses.
  *
  * @param {unknown} value
  * @param {string} token

@@ -5,21 +5,21 @@ import { WorkerTurns } from './worker-turns.js';
 import { revive, type WorkerAnswer, type WorkerTask } from './worker-task.js';
 import { WorkerThreads } from './worker-threads.js';
 
-/** How the threads of `@RunInWorker` are kept. */
+/** Options of the threads of `@RunInWorker`. */
 export interface WorkerOptions {
-  /** Threads at most. Default: one less than the machine has cores, so that one is left for the event loop; at least 1. */
+  /** Maximum number of threads. Default: one less than the machine has cores, which leaves one for the event loop; at least 1. */
   maxThreads?: number | undefined;
   /** Time after which an idle thread ends, in milliseconds. Default 30,000. */
   idleTimeoutMs?: number | undefined;
-  /** Calls that may wait for a thread; beyond, `TooManyRequestsError`. Default 1024. */
+  /** Calls that may wait for a thread; further ones fail with `TooManyRequestsError`. Default 1024. */
   maxQueue?: number | undefined;
-  /** Largest heap of a thread, in MiB, at least 4; one that needs more ends, and its call fails. Default: Node's own. */
+  /** Maximum heap of a thread in MiB, at least 4; a thread that needs more ends, and its call fails. Default: that of Node. */
   maxHeapMb?: number | undefined;
 }
 
 const DEFAULT_IDLE_TIMEOUT_MS = 30_000;
-/** With less than 3 MiB for a thread to start in, Node 26 ends the whole process. */
-const LEAST: Partial<Record<keyof WorkerOptions, number>> = { maxThreads: 1, maxHeapMb: 4 };
+/** With less than 3 MiB for a thread, Node 26 ends the whole process. */
+const MINIMUM: Partial<Record<keyof WorkerOptions, number>> = { maxThreads: 1, maxHeapMb: 4 };
 const DEFAULT_MAX_QUEUE = 1024;
 const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'maxThreads',
@@ -49,7 +49,7 @@ class WorkerPool {
   async run(task: WorkerTask, signal: AbortSignal | undefined): Promise<unknown> {
     if (isAborted(signal)) throw cancelled(task, signal);
     await this.#turns.take(signal);
-    /** What the function itself has thrown. */
+    /** The error of the function itself. */
     let thrown: unknown;
     try {
       const threads = await this.#opened();
@@ -80,7 +80,7 @@ class WorkerPool {
     );
   }
 
-  /** Threads that can start. */
+  /** Opens threads, again if those before could not start. */
   async #opened(): Promise<WorkerThreads> {
     const opening = (this.#threads ??= this.#open());
     const threads = await opening;
@@ -103,19 +103,19 @@ let pool = new WorkerPool({});
 let servers = 0;
 
 /**
- * Sets how many threads `@RunInWorker` uses, and how. They are shared by all handlers of the process. Call it before
- * the first of them runs.
+ * Sets the options of the threads of `@RunInWorker`, which all handlers of the process share. Call it before the first of
+ * them runs.
  *
- * @throws RangeError for an option that is no option, or out of range; Error where threads run already
+ * @throws RangeError for an option that does not exist or is out of range; Error if threads run already
  */
 export function configureWorkers(options: WorkerOptions): void {
   for (const [name, value] of Object.entries(options) as [string, unknown][]) {
     if (!OPTION_NAMES.has(name)) throw new RangeError(`configureWorkers: unknown option "${name}"`);
-    const least = LEAST[name as keyof WorkerOptions] ?? 0;
+    const minimum = MINIMUM[name as keyof WorkerOptions] ?? 0;
     const isWhole = Number.isInteger(value) || (name === 'idleTimeoutMs' && value === Infinity);
-    if (value !== undefined && !(isWhole && (value as number) >= least)) {
+    if (value !== undefined && !(isWhole && (value as number) >= minimum)) {
       throw new RangeError(
-        `configureWorkers: ${name} must be an integer of at least ${least}, got ${JSON.stringify(value)}`,
+        `configureWorkers: ${name} must be an integer of at least ${minimum}, got ${JSON.stringify(value)}`,
       );
     }
   }
@@ -146,14 +146,14 @@ function defaultThreads(): number {
 }
 
 /**
- * What structured cloning says names neither the function nor the way; where a thread fails with it, because its result
- * cannot leave, nothing of that arrives here.
+ * A DataCloneError does not name the function, nor whether its arguments or its result failed; in a thread whose result
+ * cannot be cloned, its message gets lost.
  */
 function explained({ name }: WorkerTask, error: unknown): unknown {
   const { name: kind, message } = (error ?? {}) as { name?: unknown; message?: unknown };
-  const says = typeof message === 'string' && message !== ''; // Node 24 gives an Error without a word
+  const says = typeof message === 'string' && message !== ''; // Node 24 gives an Error without a message
   if (kind !== 'DataCloneError' && says) return error;
-  const why = says ? message : 'what the thread gave back has no form';
+  const why = says ? message : 'the result of the thread cannot be cloned';
   return new TypeError(`arguments and result of ${name}() must be plain data: ${why}`, { cause: error });
 }
 

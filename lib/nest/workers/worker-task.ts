@@ -3,27 +3,27 @@ import { RpcException } from '@nestjs/microservices';
 import { Fault, type FaultInit } from '../../protocol/fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
 
-/** What a worker thread is given to do. */
+/** A task of a worker thread. */
 export interface WorkerTask {
   /** URL of the module. */
   readonly url: string;
   /** Name of the function that it exports. */
   readonly name: string;
   readonly args: readonly unknown[];
-  /** Hand large buffers of the result over instead of copying them. */
+  /** Transfer large buffers of the result instead of copying them. */
   readonly transfer: boolean;
-  /** For the objects that are hidden among the arguments. */
+  /** Marks the objects that are hidden in the arguments. */
   readonly token?: string | undefined;
 }
 
-/** What a function threw in a worker thread. */
+/** An error that a function threw in a worker thread. */
 export interface ThrownInWorker {
   readonly name: string;
   readonly message: string;
   readonly stack?: string;
   /** Fields of a `RapError`. */
   readonly rap?: Omit<FaultInit, 'message'> | undefined;
-  /** What a `RpcException` was made of. */
+  /** What an `RpcException` was made with. */
   readonly rpc?: string | object | undefined;
   readonly http?: { status: number; response: string | object | undefined; errorCode?: unknown };
 }
@@ -31,7 +31,7 @@ export interface ThrownInWorker {
 export type WorkerAnswer =
   { readonly value: unknown; readonly token?: string | undefined } | { readonly error: ThrownInWorker };
 
-/** The error that a function threw in a thread, with its class where that is one of rap's or Nest's. */
+/** The error that a function threw in a thread; of its class if that belongs to rap or Nest. */
 export function revive(thrown: ThrownInWorker): Error {
   const error = construct(thrown);
   if (thrown.stack !== undefined) error.stack = thrown.stack;
@@ -42,7 +42,7 @@ function construct({ name, message, rap, rpc, http }: ThrownInWorker): Error {
   if (rap) return toRapError(new Fault({ ...rap, message, errorName: name })) as Error;
   if (rpc !== undefined) return Object.assign(new RpcException(rpc), { name });
   if (!http) return Object.assign(new Error(message), { name });
-  // Nest 11 has no errorCode to hand on
+  // Nest 11 has no errorCode
   const options = http.errorCode === undefined ? undefined : { errorCode: http.errorCode as string };
   return Object.assign(new HttpException(http.response ?? message, http.status, options), { name });
 }

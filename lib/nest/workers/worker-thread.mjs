@@ -1,11 +1,11 @@
 // @ts-check
-// What piscina runs in its threads. Plain JavaScript, as transferables.mjs.
+// The code of piscina's threads. Plain JavaScript, as transferables.mjs.
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { hideIndices, prepareForThread, showIndices } from './transferables.mjs';
 
 /**
- * Runs an exported function. It gives back what the function threw as a description: an Error would lose its class and
- * its fields on the way to the other thread.
+ * Runs an exported function. It returns a description of an error that the function throws: an Error would lose its class
+ * and its fields on the way to the other thread.
  *
  * @param {import('./worker-task.js').WorkerTask} task
  * @returns {Promise<unknown>} a `WorkerAnswer`
@@ -45,13 +45,13 @@ function isIterator(value) {
 }
 
 /**
- * @param {unknown} thrown may be anything, and hostile to being looked at
+ * @param {unknown} thrown may be anything, and may throw when it is read
  * @returns {import('./worker-task.js').ThrownInWorker}
  */
 function describe(thrown) {
   try {
     if (!(thrown instanceof Error)) return { name: 'Error', message: String(thrown) };
-    /** @type {{ name?: unknown, message?: unknown, stack?: unknown }} whatever the types of an Error say */
+    /** @type {{ name?: unknown, message?: unknown, stack?: unknown }} despite the types of an Error */
     const { name, message, stack } = thrown;
     return { name: String(name), message: String(message), stack: String(stack), ...fieldsOf(thrown) };
   } catch {
@@ -60,8 +60,8 @@ function describe(thrown) {
 }
 
 /**
- * What errors of rap and of Nest say beside their message. They are known by their methods: the application may have
- * more than one copy of a package.
+ * The fields of errors of rap and of Nest. They are recognised by their methods: the application may have more than one copy
+ * of a package.
  *
  * @typedef {import('../../protocol/fault.js').Fault & { getError?(): string | object }} RpcLike
  * @typedef {{ getStatus?(): number, getResponse?(): string | object, errorCode?: unknown }} HttpLike

@@ -15,7 +15,7 @@ export interface ThreadRunOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What this file uses of a Piscina: its types are not there if it is not installed. */
+/** What this file uses of Piscina, whose types exist only if it is installed. */
 interface Piscina {
   readonly threads: readonly unknown[];
   run(task: WorkerTask, options: ThreadRunOptions): Promise<unknown>;
@@ -29,12 +29,12 @@ const FILE = 'worker-thread.mjs';
 const logger = new Logger('RunInWorker');
 
 /**
- * The threads that piscina keeps. A call that waits there for a thread which dies before it is ready would wait for ever:
- * when no thread is left, such calls fail with the reason, and the threads have to be opened anew.
+ * The threads of piscina. There, a call that waits for a thread which ends before it is ready would wait for ever: when there
+ * is no thread any more, such calls fail with the reason, and the threads must be opened again.
  */
 export class WorkerThreads {
   #running = 0;
-  /** Why the last thread that failed without a call did so. */
+  /** Why the last thread without a call failed. */
   #cause: unknown;
   #failure: Error | undefined;
 
@@ -53,18 +53,18 @@ export class WorkerThreads {
 
   private constructor(private readonly piscina: Piscina) {
     piscina.on('workerCreate', () => (this.#cause = undefined)); // it is ready
-    // only then is it known which calls the thread took along
+    // only then is it known which calls the thread has ended
     piscina.on('workerDestroy', () => setImmediate(() => this.#failStuck()));
-    // a thread that fails while it has nothing to do, or before it is ready
+    // a thread that fails while it is idle, or before it is ready
     piscina.on('error', (error) => {
       this.#cause = error;
       setImmediate(() => {
-        if (this.#failure?.cause !== error) logger.error(error); // no call tells of it
+        if (this.#failure?.cause !== error) logger.error(error); // no call fails with it
       });
     });
   }
 
-  /** No thread could start: these threads are of no use any more. */
+  /** No thread could start: this pool cannot be used any more. */
   get haveFailed(): boolean {
     return this.#failure !== undefined;
   }
@@ -84,7 +84,7 @@ export class WorkerThreads {
     await this.piscina.destroy();
   }
 
-  /** Without a thread, calls that are not over have none and get none. */
+  /** Without a thread, running calls never get one. */
   #failStuck(): void {
     if (this.#running === 0 || this.piscina.threads.length > 0) return;
     const cause = this.#cause;
@@ -104,14 +104,14 @@ async function importPiscina(): Promise<{ Piscina: new (options: object) => Pisc
   }
 }
 
-/** What the threads run, a file beside this one. */
+/** The file that threads run, beside this one. */
 function threadFile(): string {
   const here: unknown = import.meta.url; // apart from the URL below, which webpack would take for an asset
   if (typeof here !== 'string') throw bundled('its modules have no URL'); // esbuild, in CommonJS
   return fileURLToPath(new URL(FILE, here));
 }
 
-/** Bundlers leave the file behind. */
+/** A bundle does not contain the file. */
 function isBundled(cause: unknown): boolean {
   const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
   return code === 'ERR_MODULE_NOT_FOUND' && String(message).includes(FILE);

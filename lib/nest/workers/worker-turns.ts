@@ -1,8 +1,8 @@
 import { TooManyRequestsError } from '../errors/errors.js';
 
 /**
- * Who may use a thread now, first come, first served. Calls wait here, not in piscina: there, a thread that was stopped is
- * replaced only when the next call comes, and those that wait already would go on waiting.
+ * Turns to use a thread, first come, first served. Calls wait here, not in piscina: there, a thread that was stopped is
+ * replaced only when the next call comes, and calls that wait already would go on waiting.
  */
 export class WorkerTurns {
   #taken = 0;
@@ -18,10 +18,10 @@ export class WorkerTurns {
   }
 
   /**
-   * Waits for a turn, which has to be given back. An aborted signal ends the wait at once, with a turn that is over for
-   * whoever looks at the signal.
+   * Waits for a turn, which must be given back. An aborted signal ends the wait at once, also with a turn: the caller must
+   * check the signal.
    *
-   * @throws TooManyRequestsError where too many wait
+   * @throws TooManyRequestsError if too many calls wait
    */
   async take(signal: AbortSignal | undefined): Promise<void> {
     if (this.#taken < this.maxTaken) {
@@ -45,7 +45,7 @@ export class WorkerTurns {
 
   giveBack(): void {
     this.#taken -= 1;
-    if (this.#taken >= this.maxTaken) return; // there were more than threads: calls that were cancelled while they waited
+    if (this.#taken >= this.maxTaken) return; // cancelled calls have taken more turns than there are threads
     const [next] = this.#waiting;
     next?.();
   }

@@ -228,10 +228,10 @@ describe('registerError refuses', () => {
   beforeAll(() => void registerError(Known));
 
   it.each<[string, unknown, { name?: unknown } | undefined, RegExp]>([
-    ['what is no class', 'OutOfStock', undefined, /OutOfStock is no class that extends RapError/],
-    ['undefined', undefined, undefined, /undefined is no class/],
-    ['another class', class Other extends Error {}, undefined, /Other is no class that extends RapError/],
-    ['RapError itself', RapError, undefined, /RapError is no class that extends/],
+    ['what is no class', 'OutOfStock', undefined, /OutOfStock is not a class that extends RapError/],
+    ['undefined', undefined, undefined, /undefined is not a class/],
+    ['another class', class Other extends Error {}, undefined, /Other is not a class that extends RapError/],
+    ['RapError itself', RapError, undefined, /RapError is not a class that extends/],
     ['a class of the package', AuthError, undefined, /AuthError is the name of a class of nestjs-rap/],
     ['the name of one', named('AuthError'), undefined, /AuthError is the name of a class/],
     [

@@ -542,14 +542,14 @@ describe('bytes', () => {
 
 describe('@RunInWorker refuses at once', () => {
   it.each<[string, unknown, unknown, RegExp]>([
-    ['a relative path', './heavy.js', 'fib', /Some\.method: \.\/heavy\.js is no file; use new URL/],
+    ['a relative path', './heavy.js', 'fib', /Some\.method: \.\/heavy\.js is not a file; use new URL/],
     [
       'another protocol',
       new URL('https://example.org/heavy.js'),
       'fib',
-      /example\.org\/heavy\.js is no file/,
+      /example\.org\/heavy\.js is not a file/,
     ],
-    ['nothing', undefined, 'fib', /undefined is no file/],
+    ['nothing', undefined, 'fib', /undefined is not a file/],
     ['an empty name', heavy, '', /Some\.method: the function has no name/],
     ['a name that is no text', heavy, 7, /the function has no name/],
   ])('%s', (_name, module, name, message) => {
@@ -569,7 +569,7 @@ describe('@RunInWorker refuses at once', () => {
   it('anything but a method', () => {
     class Some {}
     const decorate = (): unknown => RunInWorker(heavy)(Some.prototype, 'field', undefined as never);
-    expect(decorate).toThrow(/Some\.field: it belongs on a method/);
+    expect(decorate).toThrow(/Some\.field: it can only decorate a method/);
   });
 });
 
