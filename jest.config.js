@@ -4,13 +4,13 @@ import { availableParallelism } from 'node:os';
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
-  // a hang is found all the same; a loaded machine is none
+  // long enough for a loaded machine, and still detects a hang
   testTimeout: 30_000,
-  // on two cores Jest would run all in one process, whose heap grows with each file that loads Nest
+  // on two cores Jest would run all tests in one process, whose heap grows with each file that loads Nest
   maxWorkers: Math.max(2, availableParallelism() - 1),
   workerIdleMemoryLimit: '1GB',
   testRegex: '\\.spec\\.ts$',
-  // an app of its own, with a Jest of its own
+  // a separate app, with its own Jest
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/package/'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },

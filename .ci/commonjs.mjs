@@ -1,4 +1,4 @@
-// The CommonJS form of the package, made of what `nest build` wrote: dist/**/*.js becomes dist/cjs/**/*.js.
+// The CommonJS build of the package, converted from the output of `nest build`: dist/**/*.js becomes dist/cjs/**/*.js.
 //
 // Node itself does not load it: by the condition `module-sync` in package.json, `import` and `require` both get the ES
 // modules, and a process has one copy of each class. It is for module systems that cannot require an ES module: Jest's, and
@@ -18,7 +18,7 @@ for (const file of readdirSync(from, { recursive: true })) {
   mkdirSync(dirname(target), { recursive: true });
   if (file.endsWith('.js')) writeFileSync(target, written(source));
   else if (/\.(d\.ts|d\.mts|mjs)$/.test(file)) copyFileSync(source, target);
-  // a worker thread loads an .mjs as it is, and the package requires its twin
+  // a worker thread loads the .mjs, and the package requires the .cjs beside it
   if (file.endsWith('.mjs')) writeFileSync(target.replace(/\.mjs$/, '.cjs'), written(source));
 }
 writeFileSync(join(to, 'package.json'), '{ "type": "commonjs" }\n');

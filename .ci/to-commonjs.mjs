@@ -3,8 +3,8 @@ import ts from 'typescript';
 const { factory } = ts;
 
 /**
- * The CommonJS form of an ES module. `import.meta.url` becomes the URL of the file, a relative import of an .mjs that of its
- * .cjs twin; texts stay as they are.
+ * Converts an ES module to CommonJS. `import.meta.url` becomes the URL of the file, a relative import of an .mjs that of the .cjs
+ * with the same name; strings are not changed.
  *
  * @param {string} code
  * @param {string} fileName for messages
@@ -12,7 +12,7 @@ const { factory } = ts;
  */
 export function toCommonJs(code, fileName) {
   const { outputText } = ts.transpileModule(code, {
-    // an .mjs would stay an ES module
+    // TypeScript would keep an .mjs as an ES module
     fileName: fileName.replace(/\.mjs$/, '.js'),
     compilerOptions: {
       module: ts.ModuleKind.CommonJS,

@@ -24,7 +24,7 @@ async function main(options: Options): Promise<void> {
     console.log(ipFilterReport(measureIpFilter()));
     return;
   }
-  // To stderr, so that stdout is the result and nothing else.
+  // To stderr, so that stdout has only the result.
   const { rows, failures } = await runBench({ ...options, log: (line) => console.error(line) });
   if (options.json) await writeFile(options.json, `${JSON.stringify(rows, null, 2)}\n`);
   if (options.svg) await writeFile(options.svg, chart(rows));

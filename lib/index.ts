@@ -13,7 +13,7 @@ export {
 export { RapChannel, type RapMessage } from './nest/streams/rap-channel.js';
 export type { RapReadableOptions } from './nest/streams/iterated.js';
 export type { RapIterable } from './nest/streams/rap-stream.js';
-export { RapSession } from './nest/client/rap-session.js';
+export { RapSession, type RapCallOptions } from './nest/client/calls/rap-session.js';
 export { ChannelPattern, RapGroup } from './nest/handlers/decorators.js';
 export { inWorker, RunInWorker, type RunInWorkerOptions } from './nest/workers/run-in-worker.js';
 export { configureWorkers, type WorkerOptions } from './nest/workers/worker-pool.js';
@@ -30,14 +30,9 @@ export {
   type RapServiceDefinition,
 } from './nest/contract/contract.js';
 export { RapService, type RapServiceOptions } from './nest/server/rap-service.js';
-export type {
-  InputOf,
-  OutputOf,
-  RapHandlers,
-  RapResult,
-  RapServiceClient,
-  RapStream,
-} from './nest/client/proxies/service-types.js';
+export type { InputOf, OutputOf } from './nest/contract/method-types.js';
+export type { RapHandlers, RapResult, RapStream } from './nest/server/service-handlers.js';
+export type { RapServiceClient } from './nest/client/proxies/service-types.js';
 export type { RapControllerClient } from './nest/client/proxies/controller-types.js';
 export type { ValidationDetail } from './nest/validation/issues.js';
 export type { StandardSchema } from './nest/validation/standard-schema.js';
@@ -50,8 +45,8 @@ export {
 } from './nest/lifecycle/rap-events.js';
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
 export type { RapServerOptions } from './nest/server/server-options.js';
-export type { RapCallOptions, RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
-export type { RapHandlerInfo, RapPatternExtras } from './nest/server/handler-registry.js';
+export type { RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
+export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
 export type { RapRegistryEntry } from './nest/server/registry-list.js';
 export {

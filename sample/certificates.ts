@@ -10,13 +10,13 @@ export interface CertificateRequest {
   readonly commonName: string;
   /** Host names and IPv4 addresses that the certificate is for. */
   readonly names?: readonly string[];
-  /** Its time was over a year ago. */
+  /** It expired a year ago. */
   readonly expired?: boolean;
 }
 
 /**
- * An authority that issues certificates for samples and tests, never for anything else: X.509 v3 with P-256 keys, written as DER by hand, so that no key
- * lies in the repository, none ever expires, and no tool is needed.
+ * A certificate authority for samples and tests only: X.509 v3 with P-256 keys, encoded as DER by hand, so that the repository has no
+ * keys, no certificate in it expires, and no tool is needed.
  */
 export class Authority {
   readonly #keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -99,7 +99,7 @@ function alternativeName(name: string): Buffer {
   return isAddress ? der(0x87, Buffer.from(name.split('.').map(Number))) : der(0x82, Buffer.from(name));
 }
 
-/** A time so many years from now. */
+/** The time N years from now. */
 function utcTime(years: number): Buffer {
   const date = new Date();
   date.setUTCFullYear(date.getUTCFullYear() + years, date.getUTCMonth(), 15);

@@ -1,10 +1,10 @@
-// Runs the server and the client of a sample as two processes, as they would be, and ends when the client is done.
+// Runs the server and the client of a sample as two processes, and ends when the client is done.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
-/** Runs `server.js` and `client.js` of the folder that `mainUrl` is in. */
+/** Runs `server.js` and `client.js` of the folder of `mainUrl`. */
 export async function runPair(mainUrl: string): Promise<void> {
   const file = (name: string): string => fileURLToPath(new URL(name, mainUrl));
 

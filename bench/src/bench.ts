@@ -6,7 +6,7 @@ import { type ScenarioName, scenarios } from './scenarios.js';
 
 export interface BenchOptions {
   scenarios: readonly ScenarioName[];
-  /** Each scenario's own where none are named. */
+  /** Default: those of each scenario. */
   peers: readonly PeerName[] | undefined;
   rounds: number;
   seconds: number;
@@ -19,15 +19,15 @@ export interface BenchResult {
   failures: string[];
 }
 
-/** A peer is warm when a run is no more than this much faster than those before: V8 has compiled what it runs. */
+/** A peer is warm when a run is at most this much faster than those before: V8 has compiled the code. */
 const WARM_UP_GAIN = 1.1;
 const WARM_UP_SECONDS = 1;
 /** gRPC needs most. */
 const MOST_WARM_UPS = 6;
 
 /**
- * While the others have their turn, V8 shrinks the heap of an idle process and throws code away: a run right after that
- * measures how long both take to come back, which says nothing of a service under load.
+ * While the other peers run, V8 shrinks the heap of an idle process and discards code: a run right after that measures how long it takes
+ * to restore both, which says nothing about a service under load.
  */
 const RUN_IN_SECONDS = 0.4;
 
@@ -49,7 +49,7 @@ async function runScenario(name: ScenarioName, options: BenchOptions): Promise<B
   const pairs = new Map<PeerName, Pair>();
   const results = new Map<PeerName, Measurement[]>();
 
-  /** A peer that fails is out of the scenario; the others go on. */
+  /** A peer that fails drops out of the scenario; the others continue. */
   const attempt = async (peer: PeerName, action: () => Promise<void>): Promise<void> => {
     try {
       await action();
@@ -95,13 +95,13 @@ async function warmUp(pair: Pair, scenario: Scenario): Promise<void> {
   let best = 0;
   for (let i = 0; i < MOST_WARM_UPS; i++) {
     const { result } = await pair.run(WARM_UP_SECONDS);
-    // The result of a watched run is no speed.
+    // The result of a watched run is not a rate.
     if (scenario.isWatched || result < best * WARM_UP_GAIN) return;
     best = Math.max(best, result);
   }
 }
 
-/** Another peer goes first in each round, so that none always runs behind the same one. */
+/** A different peer goes first in each round, so that none always runs after the same one. */
 function rotated<T>(items: T[], by: number): T[] {
   const split = items.length === 0 ? 0 : by % items.length;
   return [...items.slice(split), ...items.slice(0, split)];

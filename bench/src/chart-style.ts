@@ -43,8 +43,8 @@ function fills(shade: keyof Shades): string {
 }
 
 /**
- * The picture brings its own ground: GitHub shows it as an image, which follows the system's colour scheme and not
- * GitHub's, so text without a ground could end up dark on dark.
+ * The picture has its own background: GitHub shows it as an image, which follows the system's colour scheme and not
+ * GitHub's, so that text without a background could be dark on dark.
  */
 export const chartStyle = [
   `text{font:12px -apple-system,'Segoe UI',Helvetica,Arial,sans-serif}`,

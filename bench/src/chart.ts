@@ -63,7 +63,7 @@ export function chart(rows: readonly Row[]): string {
   ].join('\n');
 }
 
-/** Nest TCP itself is the line at 1 and gets no bar; what it cannot do is not in the picture. */
+/** Nest TCP itself is the line at 1 and has no bar; scenarios that it does not support are left out. */
 function groupsOf(rows: readonly Row[]): Group[] {
   const groups = new Map<string, Group>();
   for (const { scenario, peer, ratio, ratioTo } of rows) {
@@ -115,7 +115,7 @@ function at(scale: LogScale, value: number): number {
   return Math.round(x * 10) / 10;
 }
 
-/** The chart in words, for those who cannot see it. */
+/** The chart as text, for screen readers. */
 function describe(groups: readonly Group[]): string {
   return groups
     .map(

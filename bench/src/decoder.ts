@@ -2,19 +2,19 @@ import { Packr } from 'msgpackr';
 import { median } from './rows.js';
 import { table } from './table.js';
 
-/** Takes the pieces of one frame as a socket would deliver them and decodes it, with a decoder of its own. */
+/** Decodes one frame from the pieces that a socket would deliver, with a new decoder. */
 export type Feed = (chunks: Buffer[]) => void;
 
-/** What one frame in pieces of one size cost. */
+/** Cost of one frame in pieces of one size. */
 export interface DecoderRow {
   frameMiB: number;
   pieces: string;
   pieceCount: number;
   /** CPU time of one frame, median of the repetitions. */
   cpuMs: number;
-  /** To the same frame in one piece: what the pieces cost. */
+  /** Relative to the same frame in one piece. */
   toOnePiece: number;
-  /** To the smallest frame in pieces of this size, per byte: 1 where the cost grows with the bytes and no faster. */
+  /** Relative to the smallest frame in pieces of this size, per byte: 1 if the cost is linear in the bytes. */
   perByteToSmallest: number;
 }
 
@@ -69,7 +69,7 @@ export function decoderReport(rows: readonly DecoderRow[]): string {
   );
 }
 
-/** What is asked of a decoder, and what it did. */
+/** The targets of a decoder, and the measured values. */
 export function decoderTargets(rows: readonly DecoderRow[]): string {
   const cpuMs = (frameMiB: number, pieces: string): number =>
     rows.find((row) => row.frameMiB === frameMiB && row.pieces === pieces)?.cpuMs ?? Number.NaN;

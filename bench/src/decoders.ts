@@ -1,13 +1,13 @@
 import { Unpackr } from 'msgpackr';
 import type { Feed } from './decoder.js';
 
-/** Above all that is measured: the limits must not be what stops it. */
+/** Above all measured sizes, so that no limit stops a run. */
 const limits = { maxFrameBytes: 64 * 1024 * 1024, maxItems: 2 ** 31 };
 
 interface DecoderEntry {
   name: string;
   feed: Feed;
-  /** It is no contender: it is told what a decoder has to find out. */
+  /** A reference only: it is told the length that a decoder must find out. */
   isFloor: boolean;
 }
 
@@ -24,7 +24,7 @@ export async function loadDecoders(): Promise<DecoderEntry[]> {
   ];
 }
 
-/** The package exports no decoder: this is the one inside. */
+/** The internal decoder: the package does not export one. */
 async function frameDecoderFeed(): Promise<Feed> {
   type DecoderModule = typeof import('../../dist/protocol/frame-decoder.js');
   type LimitsModule = typeof import('../../dist/protocol/limits.js');

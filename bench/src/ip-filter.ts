@@ -3,13 +3,13 @@ import { IpFilterMiddleware, type RapConnection } from 'nestjs-rap';
 import { median } from './rows.js';
 import { table } from './table.js';
 
-/** What a filter with so many ranges costs. */
+/** Cost of a filter with N ranges. */
 export interface IpFilterRow {
   family: string;
   ranges: number;
   /** CPU time that it adds to a connection, in microseconds. */
   connectionUs: number;
-  /** The same question to Node's `net.BlockList`. */
+  /** The same look-up in Node's `net.BlockList`. */
   blockListUs: number;
 }
 
@@ -51,7 +51,7 @@ export function ipFilterReport(rows: readonly IpFilterRow[]): string {
   );
 }
 
-/** None of the addresses is on the list: all of it counts. */
+/** None of the addresses is on the list, so that all of it is searched. */
 function measure(
   family: 'IPv4' | 'IPv6',
   count: number,

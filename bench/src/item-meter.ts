@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { Reservoir } from './reservoir.js';
 
-/** A clock costs as much as a small item: few items are timed. */
+/** Reading the clock costs as much as a small item, so that only few items are timed. */
 const SAMPLE_EVERY = 64;
 
 /** Counts the items of a stream and samples the time from one to the next. */

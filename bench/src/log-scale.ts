@@ -5,7 +5,7 @@ export interface LogScale {
   position(value: number): number;
 }
 
-/** Room beyond the outermost values for their labels. */
+/** Space beyond the outermost values for their labels. */
 const HEADROOM = 1.7;
 
 /** A scale from one round number to another that holds 1 and all values. */
@@ -19,7 +19,7 @@ export function logScale(values: readonly number[]): LogScale {
   };
 }
 
-/** 1, 2 and 5 times each power of ten, from far below to far above any ratio to be expected. */
+/** 1, 2 and 5 times each power of ten, far below and far above all expected ratios. */
 function roundNumbers(): number[] {
   const exponents = Array.from({ length: 13 }, (_, i) => i - 6);
   return exponents.flatMap((exponent) => [1, 2, 5].map((digit) => Number(`${digit}e${exponent}`)));

@@ -16,14 +16,14 @@ interface MeasureOptions {
   sampleEvery: number;
 }
 
-/** Keeps all lanes busy for the given time, then lets the last steps finish: they count, as does their time. */
+/** Keeps all lanes busy for the given time, then lets the last steps finish; they and their time count. */
 export async function measure({ lanes, seconds, sampleEvery }: MeasureOptions): Promise<ClientMeasurement> {
   const latencies = new Reservoir();
   let steps = 0;
   const watch = new Stopwatch(seconds);
 
   const run = async (lane: Lane, index: number): Promise<void> => {
-    // Lanes start out of phase, or they would all take their sample of the same moment.
+    // Lanes start out of phase, otherwise all of them would sample the same moment.
     let untilSample = index % sampleEvery;
     try {
       while (!watch.isOver) {

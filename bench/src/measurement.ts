@@ -10,7 +10,7 @@ export interface ClientMeasurement {
 
 const FIELDS = ['steps', 'seconds', 'p50Us', 'p99Us', 'cpuUs'] as const satisfies (keyof ClientMeasurement)[];
 
-/** For the process that receives one. Over IPC, NaN arrives as null: nothing was sampled. */
+/** For the receiving process. Over IPC, NaN (nothing was sampled) arrives as null. */
 export function isClientMeasurement(value: unknown): value is ClientMeasurement {
   if (typeof value !== 'object' || value === null) return false;
   const fields: Partial<Record<string, unknown>> = { ...value };

@@ -5,7 +5,7 @@ import { isScenarioName, type ScenarioName, scenarioNames, scenarios } from './s
 
 export interface Options {
   scenarios: ScenarioName[];
-  /** Each scenario's own where none are named. */
+  /** Default: those of each scenario. */
   peers: PeerName[] | undefined;
   rounds: number;
   seconds: number;
@@ -16,7 +16,7 @@ export interface Options {
   help: boolean;
 }
 
-/** The caller asked for something that does not exist: told in a line, without a stack. */
+/** Invalid arguments: reported in one line, without a stack. */
 export class UsageError extends Error {}
 
 export const HELP = `Usage: npm run bench -- [options]

@@ -6,7 +6,7 @@ import type { Scenario } from './scenario.js';
 import { type ScenarioName, scenarios } from './scenarios.js';
 import { Watch } from './watch.js';
 
-/** What one peer did in one round. */
+/** The result of one peer in one round. */
 export interface Measurement {
   /** In the scenario's unit. */
   result: number;
@@ -14,7 +14,7 @@ export interface Measurement {
   p99Us: number;
   serverCpuUs: number;
   clientCpuUs: number;
-  /** What the processes came to hold during the run, where the scenario is watched. */
+  /** Peak memory and items of the processes during the run, if the scenario is watched. */
   serverMemoryMiB?: number;
   clientMemoryMiB?: number;
 }
@@ -62,7 +62,7 @@ export class Pair {
     };
   }
 
-  /** What a server sends until it learns that the client has cancelled must not fall into the next run. */
+  /** Items that a server sends before it learns of the cancel must not count in the next run. */
   private async rest(lastCpuUs: number): Promise<void> {
     let before = lastCpuUs;
     for (let waitedMs = 0; waitedMs < REST_PATIENCE_MS; waitedMs += REST_MS) {
@@ -74,7 +74,7 @@ export class Pair {
     throw new Error(`The server was still busy ${REST_PATIENCE_MS / 1000} s after the run`);
   }
 
-  /** The client first, so that no server sees its connection break. */
+  /** The client first, so that no server sees a lost connection. */
   async stop(): Promise<void> {
     await this.client.stop();
     await this.server.stop();

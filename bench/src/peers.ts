@@ -1,13 +1,13 @@
 import type { Peer } from './peer.js';
 
 interface PeerEntry {
-  /** What the chart's legend says about it. */
+  /** Text for the chart's legend. */
   readonly description: string;
-  /** Loaded in the peer's own processes only: a peer that cannot be loaded leaves the others alone. */
+  /** Loaded only in the peer's own processes: a peer that fails to load does not affect the others. */
   load(): Promise<Peer>;
 }
 
-/** All peers. A new one is a file in peers/ and an entry here; scenarios.ts says what it takes part in. */
+/** All peers. A new one is a file in peers/ and an entry here; scenarios.ts lists the scenarios in which it takes part. */
 export const peers = {
   'rap-call': {
     description: 'rap, client.call(): a Promise',

@@ -2,7 +2,7 @@ import type { Row } from './rows.js';
 import { isScenarioName, scenarios } from './scenarios.js';
 import { table } from './table.js';
 
-/** The tables for the terminal, one a scenario. */
+/** The tables for the terminal, one per scenario. */
 export function report(rows: readonly Row[]): string {
   const names = [...new Set(rows.map((row) => row.scenario))].filter(isScenarioName);
   return names

@@ -1,6 +1,6 @@
 /**
- * A uniform sample of bounded size out of any number of times (algorithm R): what it costs does not depend on
- * how fast a peer is.
+ * A uniform sample of bounded size out of any number of times (algorithm R): its cost does not depend on
+ * the speed of the peer.
  */
 export class Reservoir {
   private readonly samples: Float64Array;
@@ -17,7 +17,7 @@ export class Reservoir {
     this.seen += 1;
   }
 
-  /** In microseconds; NaN where nothing was sampled. */
+  /** In microseconds; NaN if nothing was sampled. */
   summaryUs(): { p50Us: number; p99Us: number } {
     const sorted = this.samples.subarray(0, Math.min(this.seen, this.samples.length)).toSorted();
     const quantileUs = (share: number): number =>

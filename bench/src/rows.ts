@@ -3,7 +3,7 @@ import type { PeerName } from './peers.js';
 import type { Scenario } from './scenario.js';
 import { type ScenarioName, scenarios } from './scenarios.js';
 
-/** One line of the result. Scripts outside this repository read the names of these fields. */
+/** One line of the result. Scripts outside this repository depend on the names of these fields. */
 export interface Row {
   scenario: ScenarioName;
   peer: PeerName;
@@ -12,18 +12,18 @@ export interface Row {
   median: number;
   min: number;
   max: number;
-  /** The median of the quotients to `ratioTo` in the same round; null if that was not measured. */
+  /** The median of the ratios to `ratioTo` in the same round; null if that was not measured. */
   ratio: number | null;
-  /** The peer that all are divided by; null where the scenario has none. */
+  /** The peer that all ratios are relative to; null if the scenario has none. */
   ratioTo: PeerName | null;
   p50Us: number;
   p99Us: number;
   /** CPU time of the process for one call, item or round trip. */
   serverCpuUs: number;
   clientCpuUs: number;
-  /** As `ratio`, to Nest gRPC, where `ratioTo` is another peer that has the same kind of stream. */
+  /** As `ratio`, to Nest gRPC, if `ratioTo` is another peer that has the same kind of stream. */
   ratioToGrpc?: number;
-  /** What the processes came to hold during the run: the median of the rounds. */
+  /** Peak memory and items of the processes during the run: the median of the rounds. */
   serverMemoryMiB?: number;
   clientMemoryMiB?: number;
 }
@@ -56,7 +56,7 @@ export function rowsOf(name: ScenarioName, measured: ReadonlyMap<PeerName, reado
   });
 }
 
-/** Round by round: the machine's moods strike both. */
+/** Round by round, since the load of the machine affects both. */
 function medianRatio(
   rounds: readonly Measurement[],
   base: readonly Measurement[] | undefined,

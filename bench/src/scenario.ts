@@ -6,18 +6,18 @@ export interface Scenario {
   readonly title: string;
   readonly unit: string;
   readonly peers: readonly PeerName[];
-  /** The peer that the others are divided by; null where a quotient would say nothing. */
+  /** The peer that the others are relative to; null if a ratio is not meaningful. */
   readonly base: PeerName | null;
-  /** Nest gRPC, which is not the base, is worth a comparison too. */
+  /** Whether to compare with Nest gRPC, too, which is not the base. */
   readonly alsoToGrpc?: boolean;
-  /** Its unit counts the items that the server is ahead of the client, which the bench asks both for while they run. */
+  /** The unit is the number of items that the server is ahead of the client; the bench asks both while they run. */
   readonly isWatched?: boolean;
-  /** Makes ready what runs over this connection. */
+  /** Prepares the run over this connection. */
   prepare(client: PeerClient): Promise<Runner>;
 }
 
 export interface Runner {
   run(seconds: number): Promise<ClientMeasurement>;
-  /** Items taken so far, where the scenario is watched and the reader is at it. */
+  /** Items taken so far, if the scenario is watched and the reader is running. */
   readonly itemsRead?: number;
 }

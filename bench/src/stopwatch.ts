@@ -6,9 +6,9 @@ export interface Lap {
   cpuUs: number;
 }
 
-/** Says when a run is over, and takes its time and the CPU time of this process. Stop it, or its timer stays. */
+/** Says when a run is over, and measures its time and the CPU time of this process. Stop it, otherwise its timer stays. */
 export class Stopwatch {
-  /** Whether the time that was asked for is over. */
+  /** Whether the requested time is over. */
   isOver = false;
 
   private readonly startedAt = performance.now();
@@ -24,7 +24,7 @@ export class Stopwatch {
     return performance.now() - this.startedAt;
   }
 
-  /** What it took up to the first call of this. */
+  /** The times up to the first call of this. */
   stop(): Lap {
     clearTimeout(this.timer);
     this.isOver = true;

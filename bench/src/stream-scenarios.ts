@@ -9,7 +9,7 @@ import type { Runner, Scenario } from './scenario.js';
 import { Stopwatch } from './stopwatch.js';
 import { TEXT_COUNT, textIndex } from './texts.js';
 
-/** Nest TCP streams from the server to the client only. */
+/** Nest TCP streams only from the server to the client. */
 const duplexPeers: readonly PeerName[] = ['rap', 'nest-grpc', 'nest-grpc-tuned', 'raw'];
 
 /** More items than any run takes: the client cancels. */
@@ -50,7 +50,7 @@ export function stream(title: string): Scenario {
   };
 }
 
-/** The client streams 0, 1, 2, ... as fast as it may; the server counts and says so at the end. */
+/** The client streams 0, 1, 2, ... as fast as it may; the server counts them and reports the result at the end. */
 export function upload(title: string): Scenario {
   return {
     title,
@@ -81,13 +81,13 @@ export function upload(title: string): Scenario {
 }
 
 interface DuplexLoad {
-  /** Messages under way at any time. */
+  /** Messages in flight at any time. */
   outstanding: number;
-  /** Every how many messages the latency is taken. */
+  /** The latency of every Nth message is measured. */
   sampleEvery: number;
 }
 
-/** Messages go to and fro over one duplex stream: each that comes back makes room for the next. */
+/** Messages go back and forth over one duplex stream: each that comes back makes room for the next. */
 export function duplex(title: string, { outstanding, sampleEvery }: DuplexLoad): Scenario {
   return {
     title,
@@ -127,7 +127,7 @@ export function duplex(title: string, { outstanding, sampleEvery }: DuplexLoad):
   };
 }
 
-/** The server could stream much faster than the client reads. How far it gets ahead, the bench watches. */
+/** The server could stream much faster than the client reads. The bench measures how far it gets ahead. */
 export function slowReader(title: string): Scenario {
   return {
     title,
@@ -139,7 +139,7 @@ export function slowReader(title: string): Scenario {
   };
 }
 
-/** Takes one item each millisecond; a timer that comes late is made up for. */
+/** Takes one item each millisecond, and catches up after a late timer. */
 class SlowReader implements Runner {
   itemsRead: number | undefined;
 
@@ -171,7 +171,7 @@ class SlowReader implements Runner {
   }
 }
 
-/** Remembers the first item that is not the expected one: peers' callbacks are no place to throw. */
+/** Remembers the first item that is not the expected one: peers' callbacks must not throw. */
 class Checked {
   private complaint: string | undefined;
 

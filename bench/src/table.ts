@@ -1,4 +1,4 @@
-/** Lines up cells under their headings: the first column to the left, numbers to the right. */
+/** Aligns cells under their headings: the first column to the left, numbers to the right. */
 export function table(headings: readonly string[], lines: readonly (readonly string[])[]): string {
   const widths = headings.map((heading, column) =>
     Math.max(heading.length, ...lines.map((line) => line[column]?.length ?? 0)),

@@ -1,4 +1,4 @@
-/** What a server says about the numbers that it was sent. */
+/** A server's summary of the numbers that it received. */
 export interface Tally {
   count: number;
   sum: number;

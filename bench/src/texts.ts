@@ -4,12 +4,12 @@ export const TEXT_COUNT = 500_000;
 const TEXT_BYTES = 1024;
 const INDEX_DIGITS = 8;
 
-/** How many texts this server process has made in this run. */
+/** Number of texts that this server process has made in this run. */
 export const produced = { texts: 0 };
 
 const text = Buffer.alloc(TEXT_BYTES, '.');
 
-/** A string of 1 KiB that begins with its index: each has memory of its own, as a server's answers would. */
+/** A string of 1 KiB that begins with its index: each has its own memory, like a server's answers. */
 export function produceText(index: number): string {
   produced.texts += 1;
   text.write(String(index).padStart(INDEX_DIGITS, '0'), 'latin1');

@@ -13,13 +13,13 @@ const unaryPeers: readonly PeerName[] = [
   'raw',
 ];
 
-/** What plugins of rap cost: each is divided by `rap-call`, which has none. */
+/** Cost of plugins of rap, relative to `rap-call`, which has none. */
 const pluginPeers: readonly PeerName[] = ['rap-call', 'rap-processor', 'rap-tls', 'rap-aead'];
 
 interface UnaryLoad {
-  /** How many calls are in flight. */
+  /** Calls in flight. */
   lanes: number;
-  /** Every how many calls of a lane the latency is taken: 1 where calls are few. */
+  /** The latency of every Nth call of a lane is measured: 1 if there are few calls. */
   sampleEvery: number;
 }
 
@@ -51,7 +51,7 @@ function isThree(answer: unknown): boolean {
 
 /** Calls that send a string and get it back. */
 export function echo(title: string, { bytes, ...load }: UnaryLoad & { bytes: number }): Scenario {
-  // By way of a buffer: repeat() makes a tree of strings, which the first peer to send it would have to flatten.
+  // From a buffer: repeat() makes a tree of strings, which the first peer to send it would have to flatten.
   const body = Buffer.from('nestjs-rap bench'.repeat(bytes / 16)).toString('latin1');
   const isRight = (answer: unknown): boolean => typeof answer === 'string' && answer.length === bytes;
   return unaryScenario({ title, ...load, call: 'echo', body, isRight });

@@ -4,12 +4,12 @@ import { runInNewContext } from 'node:vm';
 let collectGarbage: (() => void) | undefined;
 let collectingUs = 0;
 
-/** CPU time of this process in microseconds, without what {@link liveBytes} took of it. */
+/** CPU time of this process in microseconds, without that of {@link liveBytes}. */
 export function ownCpuUs(): number {
   return cpuUs() - collectingUs;
 }
 
-/** Bytes that this process holds in live objects and buffers. Garbage is collected first, or it would be most of it. */
+/** Bytes in live objects and buffers of this process. Garbage is collected first, otherwise it would dominate. */
 export function liveBytes(): number {
   const before = cpuUs();
   collectGarbage ??= exposeGarbageCollector();

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from './children/child.js';
 
-/** How often the two are asked, and every how many times for their memory, which stops them for a moment. */
+/** How often both are asked. Every Nth time also for their memory, which pauses them for a moment. */
 const ASK_EVERY_MS = 20;
 const MEMORY_EVERY = 10;
 
 const MIB = 1024 * 1024;
 
-/** The most that was seen while a run went on. */
+/** The maximum values during a run. */
 export interface Watched {
   /** Items that the server had produced and the client not yet taken. */
   itemsAhead: number;
@@ -23,7 +23,7 @@ export class Watch {
     private readonly before: { server: number; client: number },
   ) {}
 
-  /** Just before the run: memory is what comes on top. */
+  /** Just before the run: memory is measured relative to this. */
   static async prepare(server: Child, client: Child): Promise<Watch> {
     await server.ask({ ask: 'reset' });
     return new Watch(server, client, {

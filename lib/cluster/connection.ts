@@ -5,17 +5,16 @@ import { heldBytes } from '../protocol/held-body.js';
 import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
-import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
+import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
-import { Peer } from '../rpc/connection/peer.js';
-import type { PeerOwner } from '../rpc/connection/peer-options.js';
-import type { PendingCall, PendingCallOwner } from '../rpc/client/pending-call.js';
-import type { Processors } from '../pipeline/exchange.js';
+import type { CallingPath } from '../rpc/client/calling.js';
+import { type ClientOwner, ClientPeer } from '../rpc/client/client-peer.js';
+import type { PendingCall } from '../rpc/client/pending-call.js';
 import type { ConnectionSecurity } from '../rpc/connection/security.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
-
-export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
+import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
+import { UnsentCalls, Waiter } from './waiting-calls.js';
 
 /** What holds for one connection, in place of what the options say. */
 export type Prepared = Partial<Pick<ConnectionOptions, 'dial' | 'metadata'>>;
@@ -35,8 +34,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** What works on each message. */
-  readonly processors?: Processors | undefined;
+  /** The way of calls. Default: straight. */
+  readonly calling?: CallingPath | undefined;
   /** Secures every connection. */
   readonly security?: ConnectionSecurity | undefined;
   /** `undefined`: a lost connection comes back with the next call only. */
@@ -54,8 +53,8 @@ export interface ConnectionOptions {
  */
 type State =
   | { readonly name: 'idle' }
-  | { readonly name: 'connecting'; peer: Peer | undefined }
-  | { readonly name: 'open'; readonly peer: Peer }
+  | { readonly name: 'connecting'; peer: ClientPeer | undefined }
+  | { readonly name: 'open'; readonly peer: ClientPeer }
   | { readonly name: 'waiting'; readonly timer: Timer };
 
 /**
@@ -64,14 +63,14 @@ type State =
  * A first connection that fails tells all who wait at once: the address may be wrong. After that, calls wait through an
  * outage as long as their own time allows, since a restart is over in moments.
  */
-export class Connection implements PeerOwner {
+export class Connection implements ClientOwner, PeerSource {
   #state: State = { name: 'idle' };
   #wasOpen = false;
   readonly #waiters = new Set<Waiter>();
   /** Bytes of the bodies of calls that wait for a connection. */
   #waitingBytes = 0;
   /** Peers that finish their calls after the server said shutdown. */
-  readonly #draining = new Set<Peer>();
+  readonly #draining = new Set<ClientPeer>();
   /** Calls that a server which shuts down did not get; they go to the next connection. */
   readonly #unsent: UnsentCalls;
   readonly #drained: (() => void)[] = [];
@@ -83,31 +82,22 @@ export class Connection implements PeerOwner {
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
-  /** The server in messages. */
   get where(): string {
     return this.options.where;
   }
 
-  /** The open connection, for calls that need not wait. */
-  get peer(): Peer | undefined {
+  get peer(): ClientPeer | undefined {
     const state = this.#state;
     // a peer that fails its calls just now tells of its end only afterwards
     return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
   }
 
-  /** A body as it is now, for a call that waits. @throws {@link Fault} where it cannot be encoded */
   hold(body: unknown): unknown {
-    const { limits, processors } = this.options;
-    return hold(body, limits, processors !== undefined);
+    const { limits, calling } = this.options;
+    return hold(body, limits, calling?.holdsValues === true);
   }
 
-  /**
-   * The connection as soon as it is open. `held` is the body that waits for it.
-   *
-   * @throws {@link Fault} `ERR_RAP_CONNECTION_LOST` with `sent: 'no'` where it cannot be had, `ERR_RAP_CALL_TIMEOUT` in
-   * phase `connect` where that takes too long.
-   */
-  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<Peer> {
+  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
     const until = this.options.clock.now() + timeoutMs;
     for (;;) {
       const peer =
@@ -118,7 +108,7 @@ export class Connection implements PeerOwner {
     }
   }
 
-  #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<Peer> {
+  #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<ClientPeer> {
     const { limits, deadlines } = this.options;
     const isFull = this.#waitingBytes > limits.maxQueuedBytes;
     if (isFull || this.#waiters.size >= limits.maxQueuedCalls) {
@@ -155,14 +145,13 @@ export class Connection implements PeerOwner {
     if (this.#state.name === 'waiting') this.#state.timer.hold(this.#waiters.size + this.#unsent.size > 0);
   }
 
-  /** Ends the connection and fails what is pending. A later call connects again. */
   close(reason: string): void {
     const draining = [...this.#draining];
     this.#leave(reason);
     for (const peer of draining) peer.close(reason);
   }
 
-  /** The same, without harm to what runs on connections that are about to end. */
+  /** As `close`, without harm to what runs on connections that are about to end. */
   #leave(reason: string): void {
     const state = this.#state;
     this.#state = { name: 'idle' };
@@ -175,7 +164,6 @@ export class Connection implements PeerOwner {
     if (state.name !== 'idle') this.options.onStatus('disconnected');
   }
 
-  /** Lets what runs end, then closes. Resolves when it is closed. */
   async drain(): Promise<void> {
     const { peer } = this;
     if (peer) {
@@ -203,9 +191,14 @@ export class Connection implements PeerOwner {
     return (this.peer?.calls.queued ?? 0) + this.#waiters.size + this.#unsent.size;
   }
 
+  counts(): CallCounts {
+    const { inFlight, queued, peer } = this;
+    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
+  }
+
   // --- what the peer tells ------------------------------------------------------------------------------------
 
-  onOpen(peer: Peer): void {
+  onOpen(peer: ClientPeer): void {
     if (this.#state.name !== 'connecting' || this.#state.peer !== peer) return;
     this.#state = { name: 'open', peer };
     this.#wasOpen = true;
@@ -215,7 +208,7 @@ export class Connection implements PeerOwner {
     for (const waiter of Array.from(this.#waiters)) waiter.settle(peer);
   }
 
-  onShutdown(peer: Peer, unsent: PendingCall[]): void {
+  onShutdown(peer: ClientPeer, unsent: PendingCall[]): void {
     this.#draining.add(peer);
     for (const call of unsent) this.#unsent.add(call);
     this.#holdProcess();
@@ -223,20 +216,12 @@ export class Connection implements PeerOwner {
     this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
   }
 
-  onClose(peer: Peer, reason: Fault): void {
+  onClose(peer: ClientPeer, reason: Fault): void {
     this.#draining.delete(peer);
     if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
     if (state.name === 'open' && state.peer === peer) this.#lost(reason);
     if (state.name === 'connecting' && state.peer === peer) this.#lost(reason, this.#unreachable(reason));
-  }
-
-  onCall(): void {
-    // a client serves no calls; a peer in its role hands on none
-  }
-
-  onChannel(): void {
-    // nor channels
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------
@@ -263,10 +248,9 @@ export class Connection implements PeerOwner {
       return;
     }
     if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, deadlines, processors, security } = this.options;
+    const { limits, keepAlive, deadlines, calling, security } = this.options;
     const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
-    attempt.peer = new Peer(link, {
-      role: 'client',
+    attempt.peer = new ClientPeer(link, {
       security,
       owner: this,
       limits: { ...limits, openTimeoutMs },
@@ -274,7 +258,7 @@ export class Connection implements PeerOwner {
       clock,
       deadlines,
       metadata,
-      processors,
+      calling,
     });
     try {
       attempt.peer.start();
@@ -317,81 +301,6 @@ export class Connection implements PeerOwner {
         for (const waiter of waiters) waiter.settle(reason);
       },
     };
-  }
-}
-
-/** Calls on their way from one connection to the next. They may run out of time there. */
-class UnsentCalls implements PendingCallOwner {
-  readonly #calls = new Set<PendingCall>();
-
-  constructor(
-    private readonly deadlines: DeadlineQueue,
-    private readonly onForgotten: () => void,
-  ) {}
-
-  get size(): number {
-    return this.#calls.size;
-  }
-
-  add(call: PendingCall): void {
-    call.owner = this;
-    this.#calls.add(call);
-  }
-
-  takeAll(): PendingCall[] {
-    const calls = [...this.#calls];
-    this.#calls.clear();
-    return calls;
-  }
-
-  forget(call: PendingCall): void {
-    this.#calls.delete(call);
-    this.deadlines.remove(call);
-    this.onForgotten();
-  }
-
-  giveUp(call: PendingCall): void {
-    this.forget(call);
-  }
-
-  abandoned(): void {
-    // nothing of it was sent
-  }
-
-  eventTaken(): void {
-    // nor of an event
-  }
-}
-
-/** A call that waits for the connection. */
-class Waiter extends Expiring {
-  /** Why the last attempt failed. */
-  cause: Fault | undefined;
-
-  constructor(
-    private readonly what: string,
-    private readonly timeoutMs: number,
-    private readonly where: string,
-    private readonly sink: { done(result: Peer | Fault): void },
-  ) {
-    super();
-  }
-
-  settle(result: Peer | Fault): void {
-    this.sink.done(result);
-  }
-
-  override expire(): void {
-    this.settle(
-      new Fault({
-        status: Status.RunTime,
-        code: LocalCode.CallTimeout,
-        message: `${this.what} timed out after ${this.timeoutMs} ms, waiting for a connection to ${this.where}`,
-        phase: 'connect',
-        sent: 'no',
-        cause: this.cause,
-      }),
-    );
   }
 }
 

@@ -1,29 +1,34 @@
-import type { Peer } from '../rpc/connection/peer.js';
+import type { ConnectionHandle } from '../rpc/connection/connection-info.js';
 import type { RapConnection } from './api.js';
 
-/** A peer's connection, as middleware and processors see it. Made on first use. */
-export class PeerConnection implements RapConnection {
-  readonly #peer: Peer;
+const views = new WeakMap<ConnectionHandle, RapConnection>();
+
+/** A connection, as middleware and processors see it: the same object each time. */
+export function connectionView(connection: ConnectionHandle): RapConnection {
+  let view = views.get(connection);
+  if (!view) views.set(connection, (view = new ConnectionView(connection)));
+  return view;
+}
+
+class ConnectionView implements RapConnection {
+  readonly #connection: ConnectionHandle;
   #state: Map<unknown, unknown> | undefined;
   #closed: Promise<void> | undefined;
-  #resolve: (() => void) | undefined;
-  #isGone: boolean;
 
-  constructor(peer: Peer) {
-    this.#peer = peer;
-    this.#isGone = peer.state === 'closed';
+  constructor(connection: ConnectionHandle) {
+    this.#connection = connection;
   }
 
   get id(): string {
-    return this.#peer.connectionId;
+    return this.#connection.id;
   }
 
   get peer(): RapConnection['peer'] {
-    return this.#peer.remote;
+    return this.#connection.remote;
   }
 
   get metadata(): Readonly<Record<string, unknown>> {
-    return this.#peer.metadata;
+    return this.#connection.metadata;
   }
 
   get state(): Map<unknown, unknown> {
@@ -32,17 +37,11 @@ export class PeerConnection implements RapConnection {
   }
 
   get closed(): Promise<void> {
-    this.#closed ??= this.#isGone ? Promise.resolve() : new Promise((resolve) => (this.#resolve = resolve));
+    this.#closed ??= new Promise((resolve) => this.#connection.whenClosed(resolve));
     return this.#closed;
   }
 
   close(reason = 'closed by the application'): void {
-    this.#peer.close(reason);
-  }
-
-  /** @internal */
-  gone(): void {
-    this.#isGone = true;
-    this.#resolve?.();
+    this.#connection.close(reason);
   }
 }

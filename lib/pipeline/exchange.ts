@@ -6,8 +6,11 @@ import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../protocol/limits.js';
 import type { Header } from '../protocol/frame.js';
 import { type NamedFault, nameOf } from '../protocol/wire-error.js';
 import { type CapturedContext, captureContext } from '../rpc/context/async-context.js';
-import { type CallContext, MessageView } from './message-view.js';
+import { isThenable } from './afterwards.js';
 import type { RapProcessor, RapResponse } from './api.js';
+import type { CallContext } from './call-context.js';
+import { MessageView } from './message-view.js';
+import { ThrownFault } from './thrown-fault.js';
 
 /** What processors leave to whoever loaded them. */
 export interface ProcessorsOptions {
@@ -34,16 +37,6 @@ export class Processors {
   faultOf(error: unknown, side: 'client' | 'server'): NamedFault {
     const named = this.options.toFault(error);
     return side === 'client' ? { ...named, fault: new ThrownFault(error, named.fault) } : named;
-  }
-}
-
-/** The fault of a client's own processor: the caller gets what was thrown, the server what can be said of it. */
-export class ThrownFault extends Fault {
-  constructor(
-    readonly thrown: unknown,
-    { status, message, code, details, remoteName }: Fault,
-  ) {
-    super({ status, message, code, details, remoteName, cause: thrown });
   }
 }
 
@@ -226,23 +219,3 @@ export class Exchange {
 
 /** Ends the way of a message whose call is over. Nobody waits for it. */
 class ExchangeOver extends Error {}
-
-/** Goes on as soon as the work is done: at once where it was synchronous. */
-export function afterwards(
-  work: () => void | Promise<void>,
-  done: () => void,
-  failed: (error: unknown) => void,
-): void | Promise<void> {
-  let pending: void | Promise<void>;
-  try {
-    pending = work();
-  } catch (error) {
-    return failed(error);
-  }
-  if (pending) return pending.then(done, failed);
-  done();
-}
-
-function isThenable<T>(value: T | PromiseLike<T>): value is Promise<T> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
-}

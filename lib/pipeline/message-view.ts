@@ -2,47 +2,7 @@ import { ownCopy } from '../protocol/values/own-property.js';
 import { FRAME_KEYS, type Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
 import type { NamedFault } from '../protocol/wire-error.js';
-import type { Incoming } from '../rpc/server/incoming.js';
-import type { Peer } from '../rpc/connection/peer.js';
-import type { MessageKind, ProcessorContext, RapConnection, RapFault, RapResponse } from './api.js';
-
-/** The context of one call or channel; what is not asked for is not made. */
-export class CallContext implements ProcessorContext {
-  /** @internal The peer's call that it belongs to, for a plugin that must know when that is given up. */
-  incoming: Incoming | undefined;
-  readonly #owner: Peer;
-  #state: Map<unknown, unknown> | undefined;
-
-  constructor(
-    owner: Peer,
-    readonly kind: MessageKind,
-    readonly target: string,
-    readonly id: number,
-  ) {
-    this.#owner = owner;
-  }
-
-  get side(): 'client' | 'server' {
-    return this.#owner.role;
-  }
-
-  get peer(): RapConnection['peer'] {
-    return this.#owner.remote;
-  }
-
-  get metadata(): Readonly<Record<string, unknown>> {
-    return this.#owner.metadata;
-  }
-
-  get connection(): RapConnection {
-    return this.#owner.connection;
-  }
-
-  get state(): Map<unknown, unknown> {
-    this.#state ??= new Map();
-    return this.#state;
-  }
-}
+import type { MessageKind, ProcessorContext, RapFault, RapResponse } from './api.js';
 
 /** A message as middleware and processors see it. Its header is copied only where somebody looks at it. */
 export class MessageView implements RapResponse {
@@ -109,6 +69,11 @@ export class MessageView implements RapResponse {
   /** Whether somebody has looked at the header, and may have changed it. */
   get isTouched(): boolean {
     return this.#header !== undefined;
+  }
+
+  /** The header that goes on, if somebody has looked at it; `undefined`: it is what it was. */
+  get changedHeader(): Header | undefined {
+    return this.isTouched ? (this.outcome ?? undefined) : undefined;
   }
 
   /** The message is an error from here on. */

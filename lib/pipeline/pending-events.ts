@@ -1,6 +1,7 @@
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
-import { callTimeout, type CallRequest, timeLeftOf } from '../rpc/client/pending-call.js';
+import { type CallRequest, timeLeftOf } from '../rpc/client/call-request.js';
+import { callTimeout } from '../rpc/client/call-timeout.js';
 
 /** Events of this side that processors take their time with. Each ends once: sent, failed, out of time, or lost with its connection. */
 export class PendingEvents {

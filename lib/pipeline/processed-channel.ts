@@ -4,7 +4,8 @@ import { LifeCycle } from '../protocol/life-cycle.js';
 import type { NamedFault } from '../protocol/wire-error.js';
 import type { MessageView } from './message-view.js';
 import { Ordered } from './ordered.js';
-import { afterwards, type Exchange } from './exchange.js';
+import { afterwards } from './afterwards.js';
+import type { Exchange } from './exchange.js';
 
 /** What the processing of a channel's messages tells the channel. */
 export interface ChannelProcessingOwner {

@@ -5,8 +5,7 @@ import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 import { systemClock } from '../rpc/time/system-clock.js';
-import { IncomingCall } from '../rpc/server/incoming-call.js';
-import { CallContext } from '../pipeline/message-view.js';
+import { CallContext } from '../pipeline/call-context.js';
 import {
   type MessageKind,
   MessageMiddleware,
@@ -134,7 +133,7 @@ export class AccessLogMiddleware extends MessageMiddleware {
 /** A call that has timed out or was cancelled is over at that moment, whenever its handler ends. */
 function whenGivenUp(context: ProcessorContext, end: (status: number) => void): void {
   const call = context instanceof CallContext ? context.incoming : undefined;
-  if (!(call instanceof IncomingCall)) return;
+  if (call?.kind !== 'call') return;
   const { signal } = call;
   const onAbort = (): void => {
     // a stream that its reader has left has not failed

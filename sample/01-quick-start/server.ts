@@ -19,7 +19,7 @@ class MathController {
 
   @MessagePattern('async_sum')
   async asyncSum(@Payload() { a, b }: SumParams): Promise<number> {
-    await sleep(10); // an I/O call, say
+    await sleep(10); // for example an I/O call
     return a + b;
   }
 }
@@ -27,7 +27,7 @@ class MathController {
 @Module({ controllers: [MathController] })
 class AppModule {}
 
-// main.ts passes 0, a free port, so that the sample runs beside whatever else does
+// main.ts passes 0, a free port, so that the sample does not collide with other processes
 const server = new RapServer({ host: 'localhost', port: Number(process.argv[2] ?? 9000) });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });
 app.enableShutdownHooks();

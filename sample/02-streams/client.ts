@@ -21,7 +21,7 @@ class Reader {
       break; // cancels the stream: the generator's `finally` runs on the server
     }
 
-    const sent = this.numbers.send<number>('count', { n: 3 }); // Nest's own way: an Observable of every value
+    const sent = this.numbers.send<number>('count', { n: 3 }); // Nest's way: an Observable of every value
     console.log('send():    ', await lastValueFrom(sent.pipe(toArray())));
 
     const error: unknown = await this.numbers.call('count', { n: 3 }).catch((reason: unknown) => reason);

@@ -12,7 +12,7 @@ interface Count {
 
 @Controller()
 class StreamController {
-  /** A generator: it makes the next number when the caller has room for it, and stops when the caller does. */
+  /** A generator: it yields the next number when the caller has room for it, and stops when the caller cancels. */
   @MessagePattern('count')
   async *count(@Payload() { n }: Count): AsyncGenerator<number> {
     let i = 0;
@@ -23,7 +23,7 @@ class StreamController {
     }
   }
 
-  /** An Observable: it cannot be slowed down, so the transport keeps at most 1024 values or 1 MiB of it. */
+  /** An Observable: it cannot be slowed down, so the transport queues at most 16 MiB of it (`limits.maxPushedBytes`). */
   @MessagePattern('ticks')
   ticks(@Payload() { n }: Count): Observable<string> {
     return interval(5).pipe(

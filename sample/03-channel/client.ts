@@ -41,7 +41,7 @@ class Talker {
   async echoWithHeaders(): Promise<void> {
     const channel = await this.talk.channel<string, string>('echo_response');
     for (const [number, word] of ['one', 'two'].entries()) await channel.write(word, { 'x-number': number });
-    await channel.end(); // no more from here: the server's loop ends, and with it the channel
+    await channel.end(); // half-close: the server's loop ends, and with it the channel
     for await (const { header, body } of channel.messages()) {
       console.log(`echo_response: ${body}, answer to message ${String(header['x-answer-to'])}`);
     }
@@ -49,7 +49,7 @@ class Talker {
 
   async upload(): Promise<void> {
     const channel = await this.talk.channel<number, number>('total');
-    for (let n = 1; n <= 100; n++) await channel.write(n); // waits whenever the server has no room
+    for (let n = 1; n <= 100; n++) await channel.write(n); // waits if the server has no room
     await channel.end();
     console.log(`total:         ${await channel.read()}`);
     await channel.closed;

@@ -6,7 +6,7 @@ import { ChannelPattern, RapChannel, RapContext, RapServer } from 'nestjs-rap';
 
 @Controller()
 class ChannelController {
-  /** rap's first example: read and write as long as the other side is there. */
+  /** rap's first example: reads and writes as long as the other side is connected. */
   @ChannelPattern('async_channel')
   async asyncChannel(@Payload() channel: RapChannel<string, string>): Promise<void> {
     while (await channel.loop()) {
@@ -16,7 +16,7 @@ class ChannelController {
     }
   }
 
-  /** rap's second: the bodies, one after the other. What the client said when it opened the channel is in the context. */
+  /** rap's second: the bodies, one after the other. The context has the metadata with which the client opened the channel. */
   @ChannelPattern('echo_body')
   async echoBody(@Payload() channel: RapChannel<string, string>, @Ctx() ctx: RapContext): Promise<void> {
     const { room } = ctx.channelMetadata as { room: string };

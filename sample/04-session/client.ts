@@ -16,7 +16,7 @@ class Visitor {
     console.log(`no session:   whoami -> ${await this.whoAmI()}`);
   }
 
-  /** Every call inside belongs to the session, also in methods that know nothing of it. */
+  /** Every call inside belongs to the session, also in methods that do not know of it. */
   async implicit(): Promise<void> {
     await this.desk.withSession(async () => {
       console.log(`withSession:  login  -> ${await this.desk.call<string>('login', { user: 'ann' })}`);
@@ -24,7 +24,7 @@ class Visitor {
     });
   }
 
-  /** The session is named in each call, beside others that have none. */
+  /** Explicit: only the calls through the session belong to it. */
   async explicit(): Promise<void> {
     const session = await this.desk.openSession();
     console.log(`openSession:  login  -> ${await session.call<string>('login', { user: 'bob' })}`);
@@ -32,7 +32,7 @@ class Visitor {
       `openSession:  whoami -> ${await session.call<string>('whoami')}; beside it ${await this.whoAmI()}`,
     );
 
-    // execute() gives a value or a stream, whatever the function answers with
+    // execute() returns a value or a stream, depending on the function
     console.log(`execute:      whoami -> ${String(await session.execute('whoami'))}`);
     const greetings = await session.execute<string>('greetings', { n: 2 });
     if (typeof greetings !== 'string') {

@@ -6,7 +6,7 @@ import { RapContext, RapServer, type Session } from 'nestjs-rap';
 
 @Controller()
 class SessionController {
-  /** `ctx.session` is one object for all calls of a session, and gone with it. */
+  /** `ctx.session` is one object for all calls of a session, and is deleted with it. */
   @MessagePattern('login')
   login(@Payload() { user }: { user: string }, @Ctx() { session }: RapContext): string {
     if (!session) return 'log in inside a session';

@@ -11,7 +11,7 @@ class Calculator {
   constructor(@InjectRapClient('MATH') private readonly client: RapClient) {}
 
   async show(): Promise<void> {
-    const math = this.client.service(MathService); // its types are those of the contract
+    const math = this.client.service(MathService); // typed by the contract
     console.log(`sum:    ${await math.sum({ a: 1, b: 2 })}`);
     for await (const i of math.count({ n: 3 })) console.log(`count:  ${i}`);
     console.log('total: ', await math.total([1, 2, 3]));
@@ -23,7 +23,7 @@ class Calculator {
     await this.showErrors();
   }
 
-  /** What the compiler would refuse, the server refuses as well. */
+  /** The server refuses what the compiler would refuse. */
   async showErrors(): Promise<void> {
     const math = this.client.service(MathService);
     const wrong = { a: 1, b: 'two' } as unknown as { a: number; b: number };

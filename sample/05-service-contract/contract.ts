@@ -1,4 +1,4 @@
-// What server and client share: in a monorepo, a package of its own.
+// Shared by server and client: in a monorepo, a separate package.
 import { clientStream, defineService, duplex, serverStream, unary } from 'nestjs-rap';
 import { z } from 'zod';
 

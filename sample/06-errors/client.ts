@@ -7,7 +7,7 @@ import { OutOfStockError } from './errors.js';
 
 const port = Number(process.argv[2] ?? 9000);
 
-/** An HTTP gateway: it lets errors through, and the filter answers with the status that says the same. */
+/** An HTTP gateway: it does not catch errors, and the filter answers with the corresponding HTTP status. */
 @Controller()
 class GatewayController {
   constructor(@InjectRapClient('SHOP') readonly shop: RapClient) {}

@@ -8,7 +8,7 @@ import { OutOfStockError } from './errors.js';
 @Controller()
 class ShopController {
   @MessagePattern('raise_exc') unknown(): never {
-    throw new Error('a secret of the server'); // nobody but the log gets to know
+    throw new Error('a secret of the server'); // only the log shows it
   }
   @MessagePattern('raise_msg_exc') message(): never {
     throw new RpcException('this is a message for the caller');

@@ -3,7 +3,7 @@ import { RapClient } from 'nestjs-rap';
 
 const client = new RapClient({ host: 'localhost', port: Number(process.argv[2] ?? 9000) });
 
-/** Calls `ping` every 5 ms until the work is done, and says how long the slowest took. */
+/** Calls `ping` every 5 ms until the work is done, and measures the latency. */
 async function pingBeside(what: string, work: Promise<unknown>): Promise<void> {
   const times: number[] = [];
   const state = { isDone: false };
@@ -20,7 +20,7 @@ async function pingBeside(what: string, work: Promise<unknown>): Promise<void> {
   console.log(`${what}: ${times.length} pings, p50 ${at(0.5)}, p99 ${at(0.99)}`);
 }
 
-for (let i = 0; i < 200; i++) await client.call('ping'); // warm
+for (let i = 0; i < 200; i++) await client.call('ping'); // warm up
 await client.call('burn', { ms: 1 }); // the thread starts
 
 await pingBeside('beside 2 s in a worker thread', client.call('burn', { ms: 2000 }));

@@ -1,4 +1,4 @@
-/** Keeps a core busy for so long: what a password hash, an image or a report would do. */
+/** Keeps a core busy for this time, like a password hash, an image or a report. */
 export function burn({ ms }: { ms: number }): number {
   const until = performance.now() + ms;
   let primes = 0;

@@ -10,7 +10,7 @@ import {
   RapServer,
 } from 'nestjs-rap';
 
-/** Around a connection, before anything is read from it: this one lets two in at a time. */
+/** Runs around a connection, before anything is read from it: accepts two connections at a time. */
 @Injectable()
 class TwoGuests extends ConnectionMiddleware {
   #guests = 0;
@@ -18,7 +18,7 @@ class TwoGuests extends ConnectionMiddleware {
   async use(connection: RapConnection, next: () => Promise<void>): Promise<void> {
     if (this.#guests === 2) return connection.close('two guests are here already');
     this.#guests += 1;
-    await next(); // resolves when the connection is gone
+    await next(); // resolves when the connection is closed
     this.#guests -= 1;
     if (this.#guests === 0) console.log('server: all guests are gone');
   }
@@ -32,7 +32,7 @@ class TwoGuests extends ConnectionMiddleware {
   }
 }
 
-/** Around a unary call: this one remembers answers, and may be any provider of Nest. */
+/** Runs around a unary call: caches answers. A middleware may be any provider of Nest. */
 @Injectable()
 class Cache extends MessageMiddleware {
   readonly #answers = new Map<string, unknown>();
@@ -68,7 +68,7 @@ const app = await NestFactory.createMicroservice<AsyncMicroserviceOptions>(AppMo
       middleware: [guests, cache],
       events: {
         beforeStart: () => console.log('server: start event'),
-        afterStop: [() => console.log('server: stop event')], // one, or several
+        afterStop: [() => console.log('server: stop event')], // one or several
       },
     });
     return { strategy: server };

@@ -21,7 +21,7 @@ class GreetingController {
 @Module({ controllers: [GreetingController] })
 class AppModule {}
 
-// requests pass these in order, responses in reverse: Upside is next to the wire on either side
+// requests pass these in order, responses in reverse: Upside is next to the wire on both sides
 const processors = [new Upside(), new CheckToken()];
 const server = new RapServer({ port: Number(process.argv[2] ?? 9000), processors });
 const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: ['warn', 'error'] });

@@ -19,10 +19,10 @@ export class SendToken extends RapProcessor {
   }
 }
 
-/** On the server: lets nobody in who has none. It comes before guards, and sees streams message by message. */
+/** On the server: refuses callers without the token. It runs before guards, and sees each message of a stream. */
 export class CheckToken extends RapProcessor {
   override processRequest(request: RapRequest, context: ProcessorContext): void {
-    if (request.lifeCycle === 'MSG') return; // the channel was let in with its DECLARE
+    if (request.lifeCycle === 'MSG') return; // the channel was accepted at its DECLARE
     if (request.header['token'] !== 'open sesame') throw new AuthError('what is the word?');
     context.state.set('since', performance.now());
   }
@@ -33,7 +33,7 @@ export class CheckToken extends RapProcessor {
   }
 }
 
-/** On both sides: turns bodies around on their way, as an encrypting processor would. It may take its time. */
+/** On both sides: reverses bodies, as an encrypting processor would transform them. It may be asynchronous. */
 export class Upside extends RapProcessor {
   override async processRequest(request: RapRequest): Promise<void> {
     request.body = await Promise.resolve(turned(request.body));

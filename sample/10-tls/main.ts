@@ -1,4 +1,4 @@
-// Server and client in one process: the certificates are made here, and nobody else needs them.
+// Server and client in one process, with certificates that are made here.
 import 'reflect-metadata';
 import type { AddressInfo } from 'node:net';
 import { Controller, Module } from '@nestjs/common';
@@ -13,7 +13,7 @@ const issue = (commonName: string) => authority.issue({ commonName, names: ['loc
 
 @Controller()
 class WhoController {
-  /** With `requestCert` and `ca`, only clients with a certificate of that authority get this far. */
+  /** With `requestCert` and `ca`, only clients with a certificate of that authority reach the handler. */
   @MessagePattern('whoami')
   whoAmI(@Ctx() { peer }: RapContext): string {
     return `${String(peer.tls?.subject?.['CN'])}, over ${String(peer.tls?.protocol)}`;
@@ -46,13 +46,13 @@ const serverName = (one: RapClient): string =>
 const alice = client({ ca, ...issue('alice') });
 console.log(`mutual TLS:        ${await alice.call<string>('whoami')}`);
 
-// each of these is refused, by default and on either side
+// each of these is refused by default
 console.log(`unknown authority: ${await failure(client(true))}`);
 console.log(`wrong name:        ${await failure(client({ ca, ...issue('bob'), servername: 'elsewhere' }))}`);
 console.log(`no certificate:    ${(await failure(client({ ca }))).split(': ')[0]}`);
 console.log(`no TLS:            ${await failure(client(undefined))}`);
 
-// a new certificate, without a restart: open connections go on, new ones get it
+// a new certificate without a restart: open connections keep the old one, new ones get it
 server.setSecureContext(issue('second'));
 const carol = client({ ca, ...issue('carol') });
 console.log(`reloaded:          ${await carol.call<string>('whoami')}`);

@@ -8,7 +8,7 @@ const servers = [{ host: 'localhost', port }];
 const key = process.env['RAP_KEY'] ?? '';
 const mode = (process.env['RAP_MODE'] ?? 'aead') as CryptoMode; // `aead` is the default
 
-/** timeoutMs and intervalMs are for `rap-cbc`: how old a message may be, and how often old nonces are cleared away. */
+/** timeoutMs and intervalMs are for `rap-cbc`: how old a message may be, and how often old nonces are removed. */
 const cryptoOf = (keyId: string, secret: string): CryptoProcessor =>
   new CryptoProcessor({ keyId, key: secret, mode, timeoutMs: 60_000, intervalMs: 120_000 });
 
@@ -34,7 +34,7 @@ const app = await NestFactory.createApplicationContext(AppModule, { logger: ['wa
 await app.get(Caller).show();
 await app.close();
 
-/** What becomes of a client that should not be there. */
+/** Shows how a client without a valid key fails. */
 async function tryWith(what: string, processors: CryptoProcessor[]): Promise<void> {
   const client = new RapClient({ servers, processors, reconnect: false });
   const outcome = await client

@@ -1,7 +1,7 @@
 import { CryptoProcessor } from 'nestjs-rap';
 import { runPair } from '../run.js';
 
-// a key is made once and kept where secrets are kept; both processes get it from there
+// a key is made once and stored with the other secrets, from where both processes read it
 process.env['RAP_KEY'] = CryptoProcessor.generateKey();
 await runPair(import.meta.url);
 

@@ -26,7 +26,7 @@ console.log(`lists now: ${await first.call<string>('ban', '127.0.0.0/8')}`);
 await second.close();
 const fourth = open();
 await fourth.connect().catch((error: unknown) => console.log(`new connection: ${message(error)}`));
-// those that are open stay
+// open connections stay
 console.log(`old connection: ping ${(await first.ping()) >= 0 ? 'answered' : ''}`);
 
 for (const client of [first, third, fourth]) await client.close();

@@ -2,7 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 
-/** `REDIS_URL`, or a Redis of our own where there is a redis-server; else everything is counted in memory. */
+/** `REDIS_URL`, or a local Redis if redis-server is installed; otherwise everything is counted in memory. */
 export async function startRedis(): Promise<{ url: string | undefined; stop: () => void }> {
   const { REDIS_URL: url } = process.env;
   if (url || spawnSync('redis-server', ['--version']).status !== 0) return { url, stop: () => {} };

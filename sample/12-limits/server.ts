@@ -15,12 +15,12 @@ import { RedisConnStore, RedisIpListStore, RedisRateStore } from 'nestjs-rap/red
 const { REDIS_URL } = process.env;
 const redis = REDIS_URL ? new Redis(REDIS_URL) : undefined;
 console.log(`server: limits are counted in ${redis ? 'Redis' : 'memory'}`);
-// a prefix of its own, so that a run leaves others alone
+// a separate prefix, so that runs do not affect each other
 const prefix = `rap:sample:${process.pid}:`;
 const places = redis && { store: new RedisConnStore(redis, { prefix: `${prefix}conn:` }) };
 
 const filter = new IpFilterMiddleware({
-  allow: ['127.0.0.0/8', '192.168.0.0/31'], // nobody else, and `block` is off
+  allow: ['127.0.0.0/8', '192.168.0.0/31'], // nobody else; `block` is ignored
   block: ['192.168.0.2'],
   ...(redis && { store: new RedisIpListStore(redis, { prefix: `${prefix}ip:` }) }),
 });
@@ -43,7 +43,7 @@ class LimitedController {
 
   @MessagePattern('ban', { private: true })
   async ban(@Payload() range: string): Promise<string> {
-    await filter.block(range); // and off the allow list
+    await filter.block(range); // and remove it from the allow list
     const { allow, block } = filter.lists;
     return `allowed ${allow.join(', ')}; blocked ${block.join(', ')}`;
   }

@@ -14,6 +14,7 @@ import { Exclude } from 'class-transformer';
 import { lastValueFrom, map, Observable, of, tap, toArray } from 'rxjs';
 import { AuthError, type RapContext } from '../../lib/index.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
 const user = new AsyncLocalStorage<string>();
@@ -163,12 +164,6 @@ class Readers {
   }
 }
 
-async function all(items: AsyncIterable<unknown>): Promise<unknown[]> {
-  const list: unknown[] = [];
-  for await (const item of items) list.push(item);
-  return list;
-}
-
 const serialized = names.map((name) => ({ name }));
 
 it.each(['async', 'sync', 'readable'])(
@@ -179,7 +174,7 @@ it.each(['async', 'sync', 'readable'])(
     });
     const client = test.client();
     expect(await client.call('one')).toEqual({ name: 'a' });
-    expect(await all(client.stream(pattern))).toEqual(serialized);
+    expect(await collect(client.stream(pattern))).toEqual(serialized);
     expect(await lastValueFrom(client.send(pattern, {}).pipe(toArray()))).toEqual(serialized);
   },
 );
@@ -189,17 +184,17 @@ it('a serializer of Nest sees each item of the streams that an Observable gives'
     prepare: (app) => app.useGlobalInterceptors(new ClassSerializerInterceptor(new Reflector())),
   });
   const expected = [...names, 'd', 'e'].map((name) => ({ name }));
-  expect(await all(test.client().stream('nested'))).toEqual(expected);
+  expect(await collect(test.client().stream('nested'))).toEqual(expected);
 });
 
 it('what an interceptor makes of a value it makes of each item', async () => {
   const test = await scope.serve([Users], { prepare: (app) => app.useGlobalInterceptors(new Plus()) });
-  expect(await all(test.client().stream('single'))).toEqual([{ value: 1 }]);
+  expect(await collect(test.client().stream('single'))).toEqual([{ value: 1 }]);
   const session = await test.client().openSession();
   // a generator streams behind interceptors, too, however many items it has
-  expect(await all((await session.execute('single')) as AsyncIterable<unknown>)).toEqual([{ value: 1 }]);
+  expect(await collect((await session.execute('single')) as AsyncIterable<unknown>)).toEqual([{ value: 1 }]);
   expect(await rejection(test.client().call('single'))).toMatchObject({ name: 'ChannelError' });
-  expect(await rejection(all(test.client().stream('fail')))).toMatchObject({
+  expect(await rejection(collect(test.client().stream('fail')))).toMatchObject({
     name: 'AuthError',
     message: 'enough',
   });
@@ -209,7 +204,7 @@ it.each(['async', 'sync', 'observable'])(
   'the store of an interceptor is there for each value and the end: %s',
   async (kind) => {
     const test = await scope.serve([Readers]);
-    expect(await all(test.client().stream(`store.${kind}`))).toEqual(['the user', 'the user']);
+    expect(await collect(test.client().stream(`store.${kind}`))).toEqual(['the user', 'the user']);
     expect(seen).toEqual(['the user']);
   },
 );
@@ -229,7 +224,9 @@ it.each(['store.endless', 'store.async'])(
 
 it('an Observable that never pauses is left behind an interceptor when too much of it waits', async () => {
   const test = await scope.serve([Readers]);
-  expect(await rejection(all(test.client().stream('store.flood')))).toMatchObject({ name: 'ChannelError' });
+  expect(await rejection(collect(test.client().stream('store.flood')))).toMatchObject({
+    name: 'ChannelError',
+  });
   expect(seen).toEqual(['left']);
 });
 
@@ -258,8 +255,8 @@ it.each(['async', 'readable'])(
   async (pattern) => {
     const test = await scope.serve([Users], { prepare: (app) => app.useGlobalInterceptors(new Keep()) });
     const client = test.client();
-    expect(await all(client.stream(pattern))).toHaveLength(3);
-    for (const again of [all(client.stream(pattern)), lastValueFrom(client.send(pattern, {}))])
+    expect(await collect(client.stream(pattern))).toHaveLength(3);
+    for (const again of [collect(client.stream(pattern)), lastValueFrom(client.send(pattern, {}))])
       expect(await rejection(again)).toMatchObject({
         name: 'ChannelError',
         message: expect.stringContaining('cannot keep a stream') as string,
@@ -273,8 +270,8 @@ it('a generator that is given twice is refused the second time', async () => {
   for (const interceptors of [[], [new Plus()]]) {
     const test = await scope.serve([Users], { prepare: (app) => app.useGlobalInterceptors(...interceptors) });
     const client = test.client();
-    if (interceptors.length === 0) expect(await all(client.stream('same'))).toEqual([1, 2]);
-    expect(await rejection(all(client.stream('same')))).toMatchObject({
+    if (interceptors.length === 0) expect(await collect(client.stream('same'))).toEqual([1, 2]);
+    expect(await rejection(collect(client.stream('same')))).toMatchObject({
       message: expect.stringContaining('was read before') as string,
     });
   }

@@ -1,7 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { EventPattern, MessagePattern } from '@nestjs/microservices';
 import { ConnectionMiddleware, CryptoProcessor, type RapConnection } from '../../lib/index.js';
-import { AeadPeer, boundOf, RawDirection, sealedFrame } from '../helpers/aead-peer.js';
+import { AeadPeer, boundOf, RawDirection, sealedFrame } from '../helpers/python/aead-peer.js';
 import { eventually, testScope, type ServedApp } from '../helpers/async.js';
 import { DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
 import { WirePeer } from '../helpers/wire-peer.js';

@@ -2,7 +2,13 @@ import { Controller } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, CryptoProcessor, type RapChannel, RapContext } from '../../lib/index.js';
 import { eventually, rejection, testScope, type ServedApp } from '../helpers/async.js';
-import { PYTHON_KEY, pythonBody, pythonOpen, pythonSeal, RECORDED_AT } from '../helpers/python-crypto.js';
+import {
+  PYTHON_KEY,
+  pythonBody,
+  pythonOpen,
+  pythonSeal,
+  RECORDED_AT,
+} from '../helpers/python/python-crypto.js';
 import { DECLARE, RawSocket, scriptedServer, answerDeclare, type RawFrame } from '../helpers/raw-socket.js';
 
 const scope = testScope();

@@ -4,6 +4,7 @@ import { lastValueFrom, of, range, toArray } from 'rxjs';
 import { Readable } from 'node:stream';
 import { ChannelPattern, RapChannel, RapClient, RapContext, type RapSession } from '../../lib/index.js';
 import { serve, type TestApp } from '../helpers/app.js';
+import { collect } from '../helpers/streams.js';
 
 let stopped = 0;
 @Controller()
@@ -53,19 +54,14 @@ beforeAll(async () => {
   client = app.client();
 });
 afterAll(() => app.close());
-const all = async <T>(it: AsyncIterable<T>) => {
-  const out: T[] = [];
-  for await (const x of it) out.push(x);
-  return out;
-};
 it('streams', async () => {
-  expect(await all(client.stream('count', { n: 3 }))).toEqual([0, 1, 2]);
-  expect((await all(client.stream('count', { n: 30_000 }))).length).toBe(30_000);
-  expect(await all(client.stream('gen', { n: 3 }))).toEqual([0, 1, 2]);
-  expect(await all(client.stream('obs', { n: 3 }))).toEqual([0, 1, 2]);
-  expect(await all(client.stream('readable', { n: 3 }))).toEqual([1, 2, 3]);
-  await expect(all(client.stream('sum', { a: 1, b: 3 }))).rejects.toThrow('unary');
-  await expect(all(client.stream('boom', { a: 1, b: 3 }))).rejects.toThrow('Internal server error');
+  expect(await collect(client.stream('count', { n: 3 }))).toEqual([0, 1, 2]);
+  expect((await collect(client.stream('count', { n: 30_000 }))).length).toBe(30_000);
+  expect(await collect(client.stream('gen', { n: 3 }))).toEqual([0, 1, 2]);
+  expect(await collect(client.stream('obs', { n: 3 }))).toEqual([0, 1, 2]);
+  expect(await collect(client.stream('readable', { n: 3 }))).toEqual([1, 2, 3]);
+  await expect(collect(client.stream('sum', { a: 1, b: 3 }))).rejects.toThrow('unary');
+  await expect(collect(client.stream('boom', { a: 1, b: 3 }))).rejects.toThrow('Internal server error');
   await expect(client.call('count', { n: 3 })).rejects.toThrow('use stream()');
   await expect(client.call('echo', { n: 3 })).rejects.toThrow('use channel()');
   expect(await client.call('one', {})).toBe(1);
@@ -81,7 +77,7 @@ it('channels', async () => {
   expect(await c.read()).toBe('A');
   await c.write('b');
   await c.end();
-  expect(await all(c)).toEqual(['B']);
+  expect(await collect(c)).toEqual(['B']);
   await c.closed;
 });
 it('sessions', async () => {
@@ -89,7 +85,7 @@ it('sessions', async () => {
     expect(await client.call('remember', 1)).toBe(null);
     expect(await s.call('remember', 2)).toBe(1);
     expect(await s.execute('remember', 3)).toBe(2);
-    expect(await all((await s.execute('count', { n: 2 })) as AsyncIterable<number>)).toEqual([0, 1]);
+    expect(await collect((await s.execute('count', { n: 2 })) as AsyncIterable<number>)).toEqual([0, 1]);
   });
   expect(await client.call('remember', 1)).toBe(null);
 });

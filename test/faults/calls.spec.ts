@@ -8,22 +8,20 @@ import { MAX_ID } from '../../lib/protocol/frame.js';
 import type { TestApp } from '../helpers/app.js';
 import { answerDeclare, DECLARE, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
-  type Bystander,
   call,
-  cleanUp,
   expectAnswers,
   Handlers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const SLOW = [{ status_code: 301 }, ['RpcRunTimeError', 'Call slow timeout']];
 
@@ -63,12 +61,12 @@ class TimedHandlers {
 }
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options, [Handlers, TimedHandlers]);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 /** A call with more headers. */
@@ -91,13 +89,9 @@ function answeringServer(play: (peer: RawSocket, frame: RawFrame) => void): Retu
   });
 }
 
-beforeEach(() => {
-  resetHandlers();
-  unsubscribed = 0;
-});
-afterEach(cleanUp);
+beforeEach(() => void (unsubscribed = 0));
 
-describe('T15 a server', () => {
+describe('correlation ids at a server', () => {
   it('closes a connection that uses an id that is in use', async () => {
     await start({});
     const raw = await openRaw(app);
@@ -106,7 +100,7 @@ describe('T15 a server', () => {
     await raw.waitClosed();
     expect(raw.frames).toEqual([]);
     expect(seen.signals[0]?.aborted).toBe(true);
-    await bystander.goesOn();
+    await background.goesOn();
   });
 
   it('holds an id in use until its handler has ended, also after it was answered', async () => {
@@ -164,7 +158,7 @@ describe('T15 a server', () => {
   });
 });
 
-describe('T15 a client', () => {
+describe('answers at a client', () => {
   it.each<[string, RawFrame]>([
     ['an answer that nobody waits for', [101, 999, {}, 'foreign']],
     ['an error that nobody waits for', [101, 999, { status_code: 500 }, 'foreign']],
@@ -250,7 +244,7 @@ describe('T15 a client', () => {
   });
 });
 
-describe('T18 a server', () => {
+describe('timeouts and cancels at a server', () => {
   it('ends a call that takes too long in the words of rap, and holds its slot until the handler ends', async () => {
     const time = stopTime();
     app = await startApp({ runTimeoutMs: 50 });
@@ -382,7 +376,7 @@ describe('T18 a server', () => {
     await until(() => seen.signals.every((signal) => signal.aborted), 'the signals');
     await until(() => unsubscribed === 1, 'the Observable to be unsubscribed from');
     expect(seen.ended).toBe(0);
-    await bystander.stop();
+    await background.stop();
     await until(() => app.server.stats().inFlight === 2, 'the slot of the Observable');
     release();
     await until(() => app.server.stats().inFlight === 0, 'the slots of the others');
@@ -427,7 +421,7 @@ describe('T18 a server', () => {
   );
 });
 
-describe('T18 a client', () => {
+describe('timeouts and cancels at a client', () => {
   it('cancels at once, and the server learns of it', async () => {
     await start({});
     const client = startClient(app.port);
@@ -478,7 +472,7 @@ describe('T18 a client', () => {
     const made = jest.spyOn(timers, 'setTimeout');
     const held = client.call('hold', 'long', options);
     await until(() => seen.started === 1, 'the call to run');
-    await bystander.goesOn();
+    await background.goesOn();
     // Node makes one of a millisecond of those
     const overflows = made.mock.calls.filter(([, ms]) => ms !== undefined && !(ms <= 2 ** 31 - 1));
     made.mockRestore();

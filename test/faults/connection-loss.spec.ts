@@ -11,20 +11,18 @@ import {
   atCleanUp,
   brokenOnce,
   call,
-  cleanUp,
   Handlers,
   openRaw,
-  pass,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import { pass } from '../helpers/async.js';
 
 /** Ways in which a server goes, while a frame of its answer is under way or not. */
 const WAYS: [name: string, leave: (peer: RawSocket) => void][] = [
@@ -49,10 +47,7 @@ function outcomeOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.catch((error: unknown) => error);
 }
 
-beforeEach(resetHandlers);
-afterEach(cleanUp);
-
-describe('T19 a client', () => {
+describe('a client whose connection is lost', () => {
   it.each(WAYS)(
     'fails what was sent with "unknown", what was not with "no", and comes back: %s',
     async (_name, leave) => {
@@ -298,10 +293,10 @@ describe('T19 a client', () => {
   });
 });
 
-describe('T19 a server', () => {
+describe('a server whose peers disconnect', () => {
   it('outlives clients that go in every way, and forgets them without a word in the log', async () => {
     const app = await startApp();
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     const ends: string[] = [];
     app.server.on('disconnect', (_connection, reason) => ends.push(reason.name));
     for (const leave of [
@@ -316,13 +311,13 @@ describe('T19 a server', () => {
       const started = seen.started + 2;
       await until(() => seen.started === started, 'the calls to run');
       leave(raw);
-      await bystander.goesOn();
+      await background.goesOn();
       raw.socket.resume();
       await until(() => app.server.stats().connections === 1, 'the connection to be gone');
     }
     expect(seen.signals.every((signal) => signal.aborted)).toBe(true);
     release();
-    await bystander.stop();
+    await background.stop();
     await until(() => app.server.stats().inFlight === 0, 'all slots to be free');
     expect(ends).toEqual(Array(5).fill('ConnectionLostError'));
     expect(app.log.lines).toEqual([]);
@@ -354,5 +349,3 @@ describe('T19 a server', () => {
     expect(called).toBe(0);
   });
 });
-
-describe('T19 a process', () => {});

@@ -11,30 +11,28 @@ import { TestAuthority } from '../helpers/certificates.js';
 import { answerDeclare, DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
 import {
   atCleanUp,
-  type Bystander,
   call,
-  cleanUp,
   connectRaw,
   expectAnswers,
   openRaw,
-  pass,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
+import { pass } from '../helpers/async.js';
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 /** Connections that the server holds, those included that it has refused. */
@@ -44,11 +42,8 @@ function sockets(): Promise<number> {
   });
 }
 
-beforeEach(resetHandlers);
-afterEach(cleanUp);
-
 describe('a server', () => {
-  describe('T7', () => {
+  describe('before DECLARE has come', () => {
     it('destroys a connection that stays silent, without a word in the log', async () => {
       await start({ limits: { declareTimeoutMs: 150 } });
       const silent = await connectRaw(app);
@@ -65,7 +60,7 @@ describe('a server', () => {
       const bytes = pack([103, 3, { target: '/_event/DECLARE' }, { metadata: { blob: 'x'.repeat(8000) } }]);
       for (let i = 0; i < 29; i++) {
         drip.bytes(bytes.subarray(i, i + 1));
-        await bystander.goesOn(); // whose words come through the same loop: the byte is read
+        await background.goesOn(); // whose words come through the same loop: the byte is read
         time.pass(5);
       }
       expect(drip.closed).toBe(false);
@@ -82,7 +77,7 @@ describe('a server', () => {
       for (let i = 0; i < 3; i++) {
         time.pass(160);
         slow.bytes(bytes.subarray(i * 40, i === 2 ? undefined : i * 40 + 40));
-        await bystander.goesOn();
+        await background.goesOn();
       }
       await slow.answer(3);
       time.pass(700); // longer than the time for DECLARE
@@ -90,7 +85,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T15', () => {
+  describe('DECLARE and other events', () => {
     const DECLARE_FIRST = 'the first frame must be DECLARE';
 
     it.each<[string, RawFrame]>([
@@ -164,7 +159,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T8', () => {
+  describe('the limit of connections', () => {
     it('refuses connections beyond the limit with the text of rap, and serves the others', async () => {
       await start({ limits: { maxConnections: 3 } });
       const admitted = [await openRaw(app), await openRaw(app)];
@@ -249,12 +244,12 @@ describe('a server', () => {
         refused.push(raw);
       }
       await until(() => app.server.stats().refusedConnections === 200, 'all to be refused');
-      await bystander.goesOn();
+      await background.goesOn();
       // those who do not read have a moment for the words that say why, and no more
       time.pass(50);
       expect(await sockets()).toBeGreaterThan(10);
       time.pass(50);
-      while ((await sockets()) > 10) await bystander.goesOn();
+      while ((await sockets()) > 10) await background.goesOn();
       expect(app.server.stats()).toMatchObject({ connections: 10, refusedConnections: 200 });
       expect(seen.started).toBe(0);
       expect(app.log.lines).toEqual([]);
@@ -282,7 +277,7 @@ describe('a server', () => {
     });
   });
 
-  describe('T26', () => {
+  describe('the log', () => {
     it('says nothing of health probes that connect and go', async () => {
       await start({});
       const events: string[] = [];
@@ -333,7 +328,7 @@ describe('a server', () => {
 });
 
 describe('a client', () => {
-  it('T7 gives up a server that accepts and says nothing', async () => {
+  it('gives up a server that accepts and says nothing', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { limits: { openTimeoutMs: 150 } });
     const [connected, called] = await Promise.allSettled([client.connect(), client.call('echo', 1)]);
@@ -351,7 +346,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0 });
   });
 
-  it('T7 gives up a TLS handshake that does not come', async () => {
+  it('gives up a TLS handshake that does not come', async () => {
     const held: net.Socket[] = [];
     const server = net.createServer((socket) => void held.push(socket.resume())).listen(0, '127.0.0.1');
     atCleanUp(() => {
@@ -368,7 +363,7 @@ describe('a client', () => {
     });
   });
 
-  it('T7 lets a call end before the server does', async () => {
+  it('lets a call end before the server does', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { callTimeoutMs: 100 });
     await expect(client.call('echo', 1)).rejects.toMatchObject({
@@ -377,7 +372,7 @@ describe('a client', () => {
     });
   });
 
-  it('T8 tells the text of rap, and comes back when there is room', async () => {
+  it('tells the text of rap, and comes back when there is room', async () => {
     app = await startApp({ limits: { maxConnections: 1 } });
     const holder = await openRaw(app);
     const client = app.client({ reconnect: { baseDelayMs: 5, maxDelayMs: 20 } });
@@ -391,7 +386,7 @@ describe('a client', () => {
     expect(await client.call('echo', 2)).toBe(2);
   });
 
-  it('T8 waits with its calls when it is refused after it was connected', async () => {
+  it('waits with its calls when it is refused after it was connected', async () => {
     let connections = 0;
     const server = await startScript(async (peer) => {
       connections += 1;
@@ -416,7 +411,7 @@ describe('a client', () => {
   it.each<[string, RawFrame]>([
     ['an answer to a call', [101, 3, {}, 1]],
     ['a channel', [102, 3, { channel_life_cycle: 'DECLARE' }, null]],
-  ])('T15 refuses %s before the answer to DECLARE', async (_name, frame) => {
+  ])('refuses %s before the answer to DECLARE', async (_name, frame) => {
     const server = await startScript((peer) => peer.send(frame));
     const client = startClient(server.port);
     const error = await client.connect().catch((caught: unknown) => caught);
@@ -428,7 +423,7 @@ describe('a client', () => {
     await server.peers[0]?.waitClosed();
   });
 
-  it('T15 takes no for an answer to DECLARE', async () => {
+  it('takes no for an answer to DECLARE', async () => {
     const server = await startScript(async (peer) => {
       const [, id] = await peer.next();
       peer.send([103, id, { status_code: 401 }, 'who are you?']);
@@ -441,7 +436,7 @@ describe('a client', () => {
     });
   });
 
-  it('T15 makes nothing of odd answers to DECLARE, unknown events and answers to nothing', async () => {
+  it('makes nothing of odd answers to DECLARE, unknown events and answers to nothing', async () => {
     const server = await startScript(async (peer) => {
       const [, declareId] = await peer.next();
       peer.send([103, declareId, {}, ['odd']]);

@@ -5,21 +5,19 @@ import { InvokeError, ParseError, RapContext, RapError, type RapServerOptions } 
 import type { TestApp } from '../helpers/app.js';
 import { answerDeclare, pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
-  type Bystander,
   call,
-  cleanUp,
   expectAnswers,
   Handlers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const TEN_MB = 'x'.repeat(10_000_000);
 
@@ -198,12 +196,12 @@ function circular(): object {
 }
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options, [Handlers, Failing]);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 /** An error as it may leave a server: bounded, and without a word of where it came from. */
@@ -231,10 +229,7 @@ async function answering(header: RawFrame[2], body: unknown): Promise<ReturnType
   return startClient(port);
 }
 
-beforeEach(resetHandlers);
-afterEach(cleanUp);
-
-describe('T17 a server', () => {
+describe('a server', () => {
   describe.each([
     ['masked', false],
     ['exposed', true],
@@ -366,7 +361,7 @@ describe('T17 a server', () => {
   });
 });
 
-describe('T17 a client', () => {
+describe('a client', () => {
   it.each<[string, RawFrame[2], unknown, object]>([
     [
       '301',
@@ -506,6 +501,6 @@ describe('T17 a client', () => {
       await expect(client.call(pattern)).rejects.toMatchObject({ name: 'RegisteredError', status: 1004 });
     }
     expect(await client.call('echo', 1)).toBe(1);
-    await bystander.goesOn();
+    await background.goesOn();
   });
 });

@@ -4,29 +4,27 @@ import type { TestApp } from '../helpers/app.js';
 import { fenceClient } from '../helpers/channel-frames.js';
 import { answerDeclare, DECLARE, pack, RawSocket, type RawFrame } from '../helpers/raw-socket.js';
 import {
-  type Bystander,
   call,
-  cleanUp,
   expectAnswers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 
 /** Starts a server and a client that calls it all the time. */
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options);
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
 const BUSY = [{ status_code: 429 }, 'Too many calls in flight'];
@@ -35,11 +33,8 @@ function ping(id: number): RawFrame {
   return [103, id, { target: '/_event/ping' }, {}];
 }
 
-beforeEach(resetHandlers);
-afterEach(cleanUp);
-
 describe('a server', () => {
-  describe('T9', () => {
+  describe('a flood of calls', () => {
     it('answers calls beyond the limit of a connection with 429 at once, and does not run them', async () => {
       await start({ limits: { maxInFlight: 4 } });
       const raw = await openRaw(app);
@@ -108,7 +103,7 @@ describe('a server', () => {
       const frames = Array.from({ length: total }, (_, i) => pack(call(5 + 2 * i, 'echo', i)));
       raw.bytes(Buffer.concat(frames));
       await until(() => raw.frames.length > 0, 'the first answer');
-      await bystander.goesOn(20);
+      await background.goesOn(20);
       expect(raw.frames.length).toBeLessThan(total);
       await until(() => raw.frames.length === total, 'all answers');
       expect(raw.frames.filter(([, , header]) => 'status_code' in header)).toEqual([]);
@@ -120,13 +115,13 @@ describe('a server', () => {
       for (const raw of raws) for (let i = 0; i < 60; i++) raw.send(call(5 + 2 * i, 'hold', i));
       await until(() => app.server.stats().refusedCalls === 200, 'the excess to be refused');
       expect(seen.started).toBe(1000);
-      await bystander.goesOn();
+      await background.goesOn();
       release();
       for (const raw of raws) await until(() => raw.frames.length === 60, 'all answers');
     });
   });
 
-  describe('T11', () => {
+  describe('a flood of pings', () => {
     it('closes a connection that floods it with pings', async () => {
       stopTime();
       await start({});
@@ -154,7 +149,7 @@ describe('a server', () => {
 });
 
 describe('a client', () => {
-  it('T9 holds calls back while as many as allowed are at the server, and sends them in their order', async () => {
+  it('holds calls back while as many as allowed are at the server, and sends them in their order', async () => {
     const arrived: unknown[] = [];
     const open: RawFrame[] = [];
     let most = 0;
@@ -183,7 +178,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, lateAnswers: 0 });
   });
 
-  it('T9 refuses calls beyond its queue at once with OverloadError', async () => {
+  it('refuses calls beyond its queue at once with OverloadError', async () => {
     app = await startApp();
     const client = app.client({ limits: { maxInFlight: 2, maxQueuedCalls: 3 } });
     await client.connect();
@@ -201,7 +196,7 @@ describe('a client', () => {
     expect(await client.call('echo', 'again')).toBe('again');
   });
 
-  it('T9 bounds the calls that wait for a connection', async () => {
+  it('bounds the calls that wait for a connection', async () => {
     const server = await startScript(() => {});
     const client = startClient(server.port, { limits: { maxQueuedCalls: 3 } });
     const waiting = Array.from({ length: 3 }, () => client.call('echo', 1).catch((error: unknown) => error));
@@ -212,7 +207,7 @@ describe('a client', () => {
     }
   });
 
-  it('T9 never sends a queued call whose time ran out, or that was given up', async () => {
+  it('never sends a queued call whose time ran out, or that was given up', async () => {
     app = await startApp();
     const client = app.client({ limits: { maxInFlight: 1 } });
     await client.connect();
@@ -234,7 +229,7 @@ describe('a client', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, lateAnswers: 0 });
   });
 
-  it('T9 tells a refusal of the server from one of its own', async () => {
+  it('tells a refusal of the server from one of its own', async () => {
     app = await startApp({ limits: { maxInFlightTotal: 1 } });
     const client = app.client();
     const first = client.call('hold', 1);
@@ -246,7 +241,7 @@ describe('a client', () => {
     expect(await first).toBe(1);
   });
 
-  it('T11 leaves a server that floods it with pings, and comes back', async () => {
+  it('leaves a server that floods it with pings, and comes back', async () => {
     const time = stopTime();
     let connections = 0;
     const server = await startScript(async (peer) => {

@@ -1,7 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import { type ProcessorContext, RapProcessor, type RapRequest } from '../../lib/index.js';
-import { call, cleanUp, connectRaw, openRaw, startApp } from './support.js';
+import { call, connectRaw, openRaw, startApp } from '../helpers/fault-scope.js';
 
 /** A burst, and what comes in a few seconds after that. */
 const MOST = 80;
@@ -12,8 +12,6 @@ const limits = { maxConnections: 2000, maxConnectionsPerAddress: 2000 };
 class Handlers {
   @MessagePattern('echo') echo(): void {}
 }
-
-afterEach(cleanUp);
 
 it('connections that are no rap cause a bounded number of lines, however many come', async () => {
   const app = await startApp({ limits });

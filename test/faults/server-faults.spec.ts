@@ -6,22 +6,20 @@ import { serve } from '../helpers/app.js';
 import { answerDeclare } from '../helpers/raw-socket.js';
 import {
   call,
-  cleanUp,
   connectRaw,
   expectAnswers,
   Handlers,
   openRaw,
-  pass,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import { pass } from '../helpers/async.js';
 
 @Controller()
 class First {
@@ -36,16 +34,12 @@ class Second {
   add(): void {}
 }
 
-beforeEach(resetHandlers);
-afterEach(async () => {
-  jest.restoreAllMocks();
-  await cleanUp();
-});
+afterEach(() => void jest.restoreAllMocks());
 
-describe('T28 a server', () => {
+describe('a server', () => {
   it('logs a fault of its listening socket and keeps listening', async () => {
     const app = await startApp();
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     const told: Error[] = [];
     app.server.on('error', (error) => told.push(error));
     app.server.on('error', () => {
@@ -57,13 +51,13 @@ describe('T28 a server', () => {
     expect(told).toEqual([error, error]);
     expect(app.log.lines).toContain('error RapServer: accept EMFILE');
     await expectAnswers(await openRaw(app));
-    await bystander.goesOn();
+    await background.goesOn();
     expect(app.server.address()).not.toBeNull();
   });
 
   it('outlives errors of its sockets, also of those that it has refused or closed', async () => {
     const app = await startApp({ limits: { maxConnections: 3 } });
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     const sockets: { destroy(error?: Error): void }[] = [];
     app.server.unwrap().on('connection', (socket) => sockets.push(socket));
     await openRaw(app);
@@ -74,13 +68,13 @@ describe('T28 a server', () => {
       for (const socket of sockets) socket.destroy(Object.assign(new Error(code), { code }));
     }
     await until(() => app.server.stats().connections === 1, 'the connections to be gone');
-    await bystander.goesOn();
+    await background.goesOn();
     expect(app.log.lines).toEqual([]);
   });
 
   it('writes to peers that have gone, without an error of its own', async () => {
     const app = await startApp();
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     for (let round = 0; round < 10; round++) {
       const raw = await openRaw(app);
       raw.send(...Array.from({ length: 20 }, (_, i) => call(5 + 2 * i, 'hold', 'x'.repeat(50_000))));
@@ -90,7 +84,7 @@ describe('T28 a server', () => {
       release(); // some answers are written before the reset is known, some after
     }
     await until(() => app.server.stats().connections === 1, 'the connections to be gone');
-    await bystander.goesOn();
+    await background.goesOn();
     expect(app.log.lines).toEqual([]);
   });
 
@@ -119,7 +113,7 @@ describe('T28 a server', () => {
   });
 });
 
-describe('T28 a client', () => {
+describe('a client', () => {
   it('outlives errors of its socket', async () => {
     const app = await startApp();
     const client = startClient(app.port, { reconnect: { baseDelayMs: 1 } });
@@ -138,7 +132,7 @@ describe('T28 a client', () => {
   });
 });
 
-describe('T26', () => {
+describe('the log of a server', () => {
   it('a handler that fails again and again writes its own lines, the connection none', async () => {
     @Controller()
     class Failing {
@@ -157,7 +151,7 @@ describe('T26', () => {
 
   it('a logger that throws does not take the server along', async () => {
     const app = await startApp();
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     Logger.overrideLogger({
       log() {},
       warn() {
@@ -174,11 +168,11 @@ describe('T26', () => {
     raw.bytes('c1');
     await raw.waitClosed();
     await until(() => app.server.stats().connections === 1, 'the connection to be gone');
-    await bystander.goesOn();
+    await background.goesOn();
   });
 });
 
-describe('T27', () => {
+describe('clocks and endless timeouts', () => {
   const realNow = Date.now;
 
   it.each([
@@ -190,7 +184,7 @@ describe('T27', () => {
     const app = await startApp({ keepAlive, runTimeoutMs: 400, limits: { incompleteFrameTimeoutMs: 400 } });
     const ends: string[] = [];
     app.server.on('disconnect', (_connection, reason) => ends.push(reason.message));
-    const bystander = await startBystander(app);
+    const background = await startBackgroundCalls(app);
     const client = startClient(app.port, { keepAlive });
     const held = client.call('hold', 'held');
     const late = client.call('hold', 'late', { timeoutMs: 100 }).catch((error: unknown) => error);
@@ -199,9 +193,9 @@ describe('T27', () => {
     await until(() => seen.started === 2, 'the calls to run');
 
     jest.spyOn(Date, 'now').mockImplementation(() => realNow() + jump);
-    await bystander.goesOn();
+    await background.goesOn();
     time.pass(60);
-    await bystander.goesOn();
+    await background.goesOn();
     expect(seen.ended).toBe(0);
     release();
     expect(await held).toBe('held');
@@ -212,7 +206,7 @@ describe('T27', () => {
     await until(() => seen.started === 3, 'the call to run');
     time.pass(60);
     expect(await slow).toMatchObject({ name: 'CallTimeoutError' });
-    await bystander.stop(); // its calls have no more time than others
+    await background.stop(); // its calls have no more time than others
     time.pass(400);
     expect(await unfinished.closeReason()).toBe('incomplete frame');
     const overdue = client.call('hold', 'overdue').catch((error: unknown) => error);

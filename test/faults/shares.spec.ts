@@ -1,22 +1,9 @@
 import { Status } from '../../lib/protocol/status.js';
 import type { TestApp } from '../helpers/app.js';
 import { declare, lifeCycle, msg, untilDrop } from '../helpers/channel-frames.js';
-import {
-  call,
-  cleanUp,
-  expectAnswers,
-  openRaw,
-  release,
-  resetHandlers,
-  seen,
-  startApp,
-  until,
-} from './support.js';
+import { call, expectAnswers, openRaw, release, seen, startApp, until } from '../helpers/fault-scope.js';
 
 let app: TestApp;
-
-beforeEach(resetHandlers);
-afterEach(cleanUp);
 
 const BUSY = { status_code: Status.TooManyRequests };
 

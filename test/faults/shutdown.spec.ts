@@ -7,19 +7,17 @@ import { answerDeclare, DECLARE, type RawFrame, type RawSocket } from '../helper
 import {
   atCleanUp,
   call,
-  cleanUp,
   connectRaw,
   Handlers,
   openRaw,
-  pass,
   release,
-  resetHandlers,
   seen,
   startApp,
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import { pass } from '../helpers/async.js';
 
 /** Streams of {@link Streams} that have ended. */
 let ended = 0;
@@ -74,13 +72,9 @@ async function shuttingDown(drain: (peer: RawSocket, first: RawFrame) => Promise
   return { port, peers, asked };
 }
 
-beforeEach(() => {
-  resetHandlers();
-  ended = 0;
-});
-afterEach(cleanUp);
+beforeEach(() => void (ended = 0));
 
-describe('T21 a server that stops', () => {
+describe('a server that stops', () => {
   it('is gone only when the answers that it had have left, to a client that reads them slowly', async () => {
     const app = await startApp({ closeTimeoutMs: 5000 });
     const raw = await openRaw(app);
@@ -296,7 +290,7 @@ describe('T21 a server that stops', () => {
   });
 });
 
-describe('T21 a client', () => {
+describe('a client of a server that stops', () => {
   it('starts nothing new on a connection that shuts down, waits there for what runs, and closes it', async () => {
     let held: RawFrame | undefined;
     const { port, peers, asked } = await shuttingDown(async (_peer, frame) => {

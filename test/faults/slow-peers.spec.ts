@@ -4,26 +4,24 @@ import type { TestApp } from '../helpers/app.js';
 import { answerDeclare, pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
   brokenOnce,
-  type Bystander,
   call,
-  cleanUp,
   expectAnswers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const MIB = 1024 * 1024;
 
 let app: TestApp;
-let bystander: Bystander;
+let background: BackgroundCalls;
 /** Why connections of the server ended. */
 let ends: string[];
 
@@ -31,16 +29,12 @@ let ends: string[];
 async function start(options: RapServerOptions): Promise<void> {
   app = await startApp(options);
   app.server.on('disconnect', (_connection, reason) => ends.push(reason.message));
-  bystander = await startBystander(app);
+  background = await startBackgroundCalls(app);
 }
 
-beforeEach(() => {
-  resetHandlers();
-  ends = [];
-});
-afterEach(cleanUp);
+beforeEach(() => void (ends = []));
 
-describe('T12 a server', () => {
+describe('a server with a peer that reads slowly', () => {
   it('reads no requests of a peer that does not read, and destroys it when it takes nothing', async () => {
     await start({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 300 } });
     const raw = await openRaw(app);
@@ -51,7 +45,7 @@ describe('T12 a server', () => {
     // 1000 calls came; what ran fits into the buffers of the two kernels' ends
     expect(seen.produced).toBeLessThan(150);
     expect(app.log.lines).toEqual([]);
-    await bystander.goesOn();
+    await background.goesOn();
   });
 
   it('destroys a peer for which more waits than the hard limit, too', async () => {
@@ -66,7 +60,7 @@ describe('T12 a server', () => {
     await until(() => ends.length === 1, 'the connection to be destroyed');
     expect(ends).toEqual([expect.stringContaining('limits.writeStallTimeoutMs')]);
     expect(app.log.lines).toEqual([]);
-    await bystander.goesOn();
+    await background.goesOn();
     expect(app.server.stats()).toMatchObject({ connections: 1 });
   });
 
@@ -98,7 +92,7 @@ describe('T12 a server', () => {
     // until the server has stopped for lack of room
     while (seen.produced !== before) {
       before = seen.produced;
-      await bystander.goesOn(20);
+      await background.goesOn(20);
     }
     time.pass(4999);
     raw.socket.resume();
@@ -133,7 +127,7 @@ describe('T12 a server', () => {
   });
 });
 
-describe('T12 a client', () => {
+describe('a client with a server that reads slowly', () => {
   it('holds calls back while too much of its own waits, and fails all when the server never reads', async () => {
     const server = await startScript(async (peer) => {
       await answerDeclare(peer);
@@ -178,7 +172,7 @@ describe('T12 a client', () => {
   });
 });
 
-describe('T14', () => {
+describe('full buffers in both directions', () => {
   const bodies = Array.from({ length: 64 }, (_, i) => Buffer.alloc(MIB, i));
 
   it.each([
@@ -202,7 +196,7 @@ describe('T14', () => {
     release();
     for (const answer of await Promise.all(answers)) expect(answer.equals(body)).toBe(true);
     expect(ends).toEqual([]);
-    await bystander.goesOn();
+    await background.goesOn();
   });
 
   it('a peer that writes all its calls before it reads gets all its answers', async () => {
@@ -219,7 +213,7 @@ describe('T14', () => {
   });
 });
 
-describe('T20 a server', () => {
+describe('a server with a peer that is silent', () => {
   const keepAlive = { intervalMs: 60, timeoutMs: 60, maxMissed: 2 };
 
   it('finds a peer that is frozen, tells it, and aborts its calls', async () => {
@@ -229,7 +223,7 @@ describe('T20 a server', () => {
     raw.send(call(5, 'hold', null));
     await until(() => seen.started === 1, 'the call to run');
     for (let n = 0; n < 20 && !raw.closed; n++) {
-      await bystander.goesOn();
+      await background.goesOn();
       time.pass(30);
     }
     expect(await raw.closeReason()).toBe(CloseReason.PongTimeout);
@@ -249,13 +243,13 @@ describe('T20 a server', () => {
     let answered = 0;
     for (let n = 0; n < 40; n++) {
       time.pass(30);
-      await bystander.goesOn();
+      await background.goesOn();
       for (const [type, id, , body] of raw.frames.splice(0)) {
         expect([type, id % 2, body]).toEqual([203, 0, '']);
         raw.send([type, id, {}, body]);
         answered += 1;
       }
-      await bystander.goesOn();
+      await background.goesOn();
     }
     expect(answered).toBeGreaterThan(5);
     await expectAnswers(raw);
@@ -283,7 +277,7 @@ describe('T20 a server', () => {
     for (let n = 0; n < 32; n++) {
       time.pass(30);
       raw.bytes(Buffer.alloc(16, n));
-      await bystander.goesOn(); // its calls come through the same loop: the bytes are read
+      await background.goesOn(); // its calls come through the same loop: the bytes are read
     }
     expect(await raw.answer(5)).toHaveLength(4);
     expect(ends).toEqual([]);
@@ -298,7 +292,7 @@ describe('T20 a server', () => {
     const pongs = Promise.allSettled([idle, busy].map(answerPings));
     for (let n = 0; n < 20; n++) {
       time.pass(30);
-      await bystander.goesOn(20);
+      await background.goesOn(20);
     }
     expect(await idle.closeReason()).toBe(CloseReason.IdleTimeout);
     await idle.waitClosed();
@@ -318,7 +312,7 @@ async function answerPings(raw: RawSocket): Promise<never> {
   }
 }
 
-describe('T20 a client', () => {
+describe('a client with a server that is silent', () => {
   const keepAlive = { intervalMs: 60, timeoutMs: 60 };
 
   it('finds a server that is frozen, fails its calls and comes back', async () => {

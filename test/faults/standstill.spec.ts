@@ -2,22 +2,17 @@ import { CallTimeoutError } from '../../lib/index.js';
 import { answerDeclare, DECLARE, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
   call,
-  cleanUp,
   connectRaw,
   expectAnswers,
   openRaw,
-  pass,
-  resetHandlers,
   startApp,
   startClient,
   startScript,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
+import { pass } from '../helpers/async.js';
 
 const TIMEOUT_MS = 200;
-
-beforeEach(resetHandlers);
-afterEach(cleanUp);
 
 /** The process stands still: what comes meanwhile lies in its sockets, and its timers are late. */
 function standStill(ms: number): void {

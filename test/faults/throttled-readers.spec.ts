@@ -4,16 +4,14 @@ import type { RawSocket } from '../helpers/raw-socket.js';
 import type { StoppedTime } from '../helpers/stopped-time.js';
 import {
   call,
-  cleanUp,
   expectAnswers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
   stopTime,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 const MIB = 1024 * 1024;
 
@@ -29,14 +27,12 @@ let time: StoppedTime;
 let ends: string[];
 
 beforeEach(async () => {
-  resetHandlers();
   ends = [];
   time = stopTime();
   // the server's own pings are another matter
   app = await startApp({ keepAlive: { intervalMs: 0 } });
   app.server.on('disconnect', (_connection, reason) => ends.push(reason.message));
 });
-afterEach(cleanUp);
 
 /** Takes what comes at a rate: time passes with the bytes, and only with them. */
 async function throttled(bytesPerMs: number): Promise<RawSocket> {

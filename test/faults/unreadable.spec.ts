@@ -5,16 +5,14 @@ import { type TestApp } from '../helpers/app.js';
 import { DECLARE, pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
   call,
-  cleanUp,
   expectAnswers,
   Handlers,
   openRaw,
   release,
-  resetHandlers,
   seen,
   startApp,
   until,
-} from './support.js';
+} from '../helpers/fault-scope.js';
 
 /** A dict of Python with a key that is a number: sound msgpack, and no value here. */
 const UNREADABLE = Buffer.from('8101a161', 'hex');
@@ -70,11 +68,7 @@ async function chat(raw: RawSocket, id: number): Promise<void> {
   await raw.answer(id);
 }
 
-beforeEach(() => {
-  resetHandlers();
-  ends.length = 0;
-});
-afterEach(cleanUp);
+beforeEach(() => void (ends.length = 0));
 
 describe('a body that cannot be read', () => {
   const oneWay = { target: '/default/happened', one_way: true };

@@ -1,7 +1,7 @@
 import { getEventListeners, getMaxListeners } from 'node:events';
 import type { RapClient, RapClientOptions } from '../../lib/index.js';
 import { serve, type TestApp } from './app.js';
-import { PATIENCE_MS } from './patience.js';
+import { WAIT_TIMEOUT_MS } from './timeouts.js';
 import { StoppedTime } from './stopped-time.js';
 
 /** A door that a test opens: whoever waits goes on then. */
@@ -17,7 +17,11 @@ export class Gate<T = void> {
 }
 
 /** Waits until `check` holds; fails with what it is about when it does not in time. */
-export async function eventually(what: string, check: () => unknown, timeoutMs = PATIENCE_MS): Promise<void> {
+export async function eventually(
+  what: string,
+  check: () => unknown,
+  timeoutMs = WAIT_TIMEOUT_MS,
+): Promise<void> {
   const until = performance.now() + timeoutMs;
   while (!check()) {
     if (performance.now() > until) throw new Error(`not in time: ${what}`);
@@ -37,11 +41,21 @@ export async function rejection(promise: Promise<unknown>): Promise<Error & Reco
 }
 
 /** Waits for a promise, and fails with what it is about when that takes too long. */
-export function within<T>(what: string, promise: Promise<T>, timeoutMs = PATIENCE_MS): Promise<T> {
+export function within<T>(what: string, promise: Promise<T>, timeoutMs = WAIT_TIMEOUT_MS): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), timeoutMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
+}
+
+/** Lets this much time pass. Only for "nothing happens": to await something, `eventually` is right. */
+export function pass(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Lets everything that is due happen first. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Whether Node warns of a leak for the listeners that are on this signal now. */

@@ -1,7 +1,7 @@
 import type { Frame } from '../../lib/protocol/frame.js';
 import type { Channel } from '../../lib/rpc/channel/channel.js';
 import type { IncomingChannel } from '../../lib/rpc/server/incoming-channel.js';
-import type { CallRequest } from '../../lib/rpc/client/pending-call.js';
+import type { CallRequest } from '../../lib/rpc/client/call-request.js';
 import type { Wire } from './linked-links.js';
 import { PeerPair, requestOf, type PairOptions } from './peer-pair.js';
 
@@ -58,7 +58,7 @@ export class ChannelPair extends PeerPair {
   connect(metadata: unknown = null, request: Partial<CallRequest> = {}): ChannelEnds {
     const ends = this.declare(metadata, request);
     expect(ends.incoming.takeSlot()).toBe(true);
-    this.server.acceptChannel(ends.incoming);
+    ends.incoming.open();
     this.flow();
     expect([ends.client.state, ends.server.state]).toEqual(['open', 'open']);
     return ends;

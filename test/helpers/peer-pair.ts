@@ -13,12 +13,15 @@ import {
   type RapLimits,
 } from '../../lib/rpc/limits.js';
 import { Load } from '../../lib/rpc/load.js';
-import { Peer } from '../../lib/rpc/connection/peer.js';
-import type { PeerOwner } from '../../lib/rpc/connection/peer-options.js';
+import { type ClientOwner, ClientPeer } from '../../lib/rpc/client/client-peer.js';
+import { type ServerOwner, ServerPeer } from '../../lib/rpc/server/server-peer.js';
+import { callingThrough } from '../../lib/pipeline/paths.js';
 import type { RapProcessor } from '../../lib/pipeline/api.js';
 import { Processors, type ProcessorsOptions } from '../../lib/pipeline/exchange.js';
 import type { PingSink } from '../../lib/rpc/connection/pings.js';
-import type { CallRequest, PendingCall, ReplySink } from '../../lib/rpc/client/pending-call.js';
+import type { CallRequest, ReplySink } from '../../lib/rpc/client/call-request.js';
+import type { PendingCall } from '../../lib/rpc/client/pending-call.js';
+import { PendingEvent } from '../../lib/rpc/client/pending-event.js';
 import { FakeClock } from './fake-clock.js';
 import { LinkedLinks } from './linked-links.js';
 
@@ -35,7 +38,7 @@ const PLAIN: ProcessorsOptions = {
 };
 
 /** Keeps what a peer tells its owner, in order. */
-export class RecordingOwner implements PeerOwner {
+export class RecordingOwner implements ClientOwner, ServerOwner {
   readonly events: string[] = [];
   /** Calls that came in; their handlers have not ended before the test says so. */
   readonly calls: IncomingCall[] = [];
@@ -60,12 +63,12 @@ export class RecordingOwner implements PeerOwner {
     this.channels.push(incoming);
   }
 
-  onShutdown(_peer: Peer, unsent: PendingCall[]): void {
+  onShutdown(_peer: ClientPeer, unsent: PendingCall[]): void {
     this.unsent.push(...unsent);
     this.events.push('shutdown');
   }
 
-  onClose(_peer: Peer, reason: Fault): void {
+  onClose(_peer: ClientPeer | ServerPeer, reason: Fault): void {
     this.events.push('close');
     this.reason = reason;
   }
@@ -129,8 +132,8 @@ export class PeerPair {
   readonly links: LinkedLinks;
   readonly clientOwner = new RecordingOwner();
   readonly serverOwner = new RecordingOwner();
-  readonly client: Peer;
-  readonly server: Peer;
+  readonly client: ClientPeer;
+  readonly server: ServerPeer;
 
   constructor(options: PairOptions = {}) {
     const limits: RapLimits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -139,23 +142,21 @@ export class PeerPair {
     if (options.scripted) this.links[options.scripted].played = true;
     const shared = { limits, clock: this.clock, deadlines: this.deadlines };
     const patient = { ...limits, openTimeoutMs: 10 * FOR_EVER_MS, declareTimeoutMs: 10 * FOR_EVER_MS };
-    this.client = new Peer(this.links.client, {
+    this.client = new ClientPeer(this.links.client, {
       ...shared,
       ...(options.scripted === 'client' ? { limits: patient } : {}),
-      role: 'client',
       owner: this.clientOwner,
       keepAlive: { ...CLIENT_KEEP_ALIVE, ...options.clientKeepAlive },
       metadata: options.metadata ?? {},
-      processors: options.clientProcessors && new Processors(options.clientProcessors, PLAIN),
+      calling: options.clientProcessors && callingThrough(new Processors(options.clientProcessors, PLAIN)),
     });
-    this.server = new Peer(this.links.server, {
+    this.server = new ServerPeer(this.links.server, {
       ...shared,
       ...(options.scripted === 'server' ? { limits: patient } : {}),
-      role: 'server',
       owner: this.serverOwner,
       keepAlive: { ...SERVER_KEEP_ALIVE, ...options.keepAlive },
       load: this.load,
-      connectionId: 'conn-1',
+      id: 'conn-1',
     });
   }
 
@@ -185,7 +186,8 @@ export class PeerPair {
     request: Partial<CallRequest> = {},
   ): { sink: RecordingSink; event: PendingCall } {
     const sink = new RecordingSink();
-    const event = this.client.calls.emit(requestOf(body, request), sink);
+    const event = new PendingEvent(requestOf(body, request), sink, this.client.calls);
+    this.client.calls.start(event);
     return { sink, event };
   }
 

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { Packr, UnpackrStream } from 'msgpackr';
-import { PATIENCE_MS } from './patience.js';
+import { WAIT_TIMEOUT_MS } from './timeouts.js';
 
 /** A frame as plain msgpack; the codec under test is not used here. */
 export type RawFrame = [type: number, id: number, header: Record<string, unknown>, body: unknown];
@@ -70,7 +70,10 @@ export class RawSocket {
   }
 
   /** Takes the first frame that matches, now or when it comes; rejects when the connection closes before. */
-  async next(match: (frame: RawFrame) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<RawFrame> {
+  async next(
+    match: (frame: RawFrame) => boolean = () => true,
+    timeoutMs = WAIT_TIMEOUT_MS,
+  ): Promise<RawFrame> {
     const until = performance.now() + timeoutMs;
     for (;;) {
       const index = this.frames.findIndex(match);
@@ -90,7 +93,7 @@ export class RawSocket {
     return (await this.next((frame) => frame[2]['target'] === '/_event/CLOSE', timeoutMs))[3];
   }
 
-  async waitClosed(timeoutMs = PATIENCE_MS): Promise<void> {
+  async waitClosed(timeoutMs = WAIT_TIMEOUT_MS): Promise<void> {
     const until = performance.now() + timeoutMs;
     while (!this.closed) await this.#change(until, 'not closed');
   }

@@ -1,4 +1,4 @@
-import { connectRaw, openRaw, until } from '../faults/support.js';
+import { connectRaw, openRaw, until } from './fault-scope.js';
 import type { TestApp } from './app.js';
 import type { RawSocket } from './raw-socket.js';
 

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { Unpackr } from 'msgpackr';
-import { PATIENCE_MS } from './patience.js';
+import { WAIT_TIMEOUT_MS } from './timeouts.js';
 import type { RawFrame } from './raw-socket.js';
 
 /** A frame as it was on the wire, and what msgpack says it is. */
@@ -81,7 +81,7 @@ export class WirePeer {
 
   #change(what: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${what} did not come in time`)), PATIENCE_MS);
+      const timer = setTimeout(() => reject(new Error(`${what} did not come in time`)), WAIT_TIMEOUT_MS);
       this.#wake.push(() => {
         clearTimeout(timer);
         resolve();

@@ -1,7 +1,7 @@
 import type { LookupAddress } from 'node:dns';
 import type { AddressInfo } from 'node:net';
 import { jest } from '@jest/globals';
-import type { LoggedServer } from '../helpers/socket-servers.js';
+import type { LoggedServer } from './socket-servers.js';
 
 const V4 = { address: '127.0.0.1', family: 4 };
 const V6 = { address: '::1', family: 6 };
@@ -15,7 +15,7 @@ jest.unstable_mockModule('node:dns', () => ({
   lookup: (_name: string, _options: object, done: (error: null, addresses: LookupAddress[]) => void) =>
     setImmediate(() => done(null, found)),
 }));
-const { listen } = await import('../helpers/socket-servers.js');
+const { listen } = await import('./socket-servers.js');
 
 let server: LoggedServer | undefined;
 afterEach(async () => {

@@ -9,7 +9,7 @@ import type { Endpoint } from '../../lib/net/address.js';
 import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 import { FakeClock } from '../helpers/fake-clock.js';
-import { listen, type LoggedServer } from '../helpers/socket-servers.js';
+import { listen, type LoggedServer } from './socket-servers.js';
 
 const OPTIONS = { limits: DEFAULT_LIMITS, clock: systemClock, connectTimeoutMs: 5_000 };
 

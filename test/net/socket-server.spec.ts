@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { SocketServer } from '../../lib/net/socket-server.js';
 import { systemClock } from '../../lib/rpc/time/system-clock.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
-import { listen } from '../helpers/socket-servers.js';
+import { listen } from './socket-servers.js';
 
 const OPTIONS = { limits: DEFAULT_LIMITS, clock: systemClock, onLink: () => {}, onError: () => {} };
 

@@ -2,8 +2,8 @@ import { SocketWriter } from '../../lib/net/socket-writer.js';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { FakeSocket, turn } from '../helpers/fake-socket.js';
-import { buffersUsed } from '../helpers/neighbour.js';
-import { STALL_MS, TestedWriter } from '../helpers/tested-writer.js';
+import { buffersUsed } from '../helpers/memory.js';
+import { STALL_MS, TestedWriter } from './tested-writer.js';
 
 const BATCH = 64 * 1024;
 

@@ -3,7 +3,7 @@ import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { SocketWriter } from '../../lib/net/socket-writer.js';
 import type { FakeClock } from '../helpers/fake-clock.js';
 import { type FakeSocket, turn } from '../helpers/fake-socket.js';
-import { STALL_MS, TestedWriter } from '../helpers/tested-writer.js';
+import { STALL_MS, TestedWriter } from './tested-writer.js';
 
 const BATCH = 64 * 1024;
 

@@ -3,7 +3,7 @@ import tls from 'node:tls';
 import { within } from '../helpers/async.js';
 import { TestAuthority } from '../helpers/certificates.js';
 import { DECLARE, pack } from '../helpers/raw-socket.js';
-import { listen, type LoggedServer } from '../helpers/socket-servers.js';
+import { listen, type LoggedServer } from './socket-servers.js';
 
 const authority = new TestAuthority();
 const identity = authority.issue({ commonName: 'server', names: ['localhost', '127.0.0.1'] });

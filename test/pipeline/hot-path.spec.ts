@@ -4,7 +4,7 @@ import { MessageView } from '../../lib/pipeline/message-view.js';
 import { Exchange } from '../../lib/pipeline/exchange.js';
 import type { RapProcessor } from '../../lib/index.js';
 import { testScope } from '../helpers/async.js';
-import { all, forget, Things } from './support.js';
+import { all, forget, Things } from './handlers.js';
 
 const scope = testScope();
 beforeEach(forget);

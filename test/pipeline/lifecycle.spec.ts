@@ -6,7 +6,7 @@ import {
   type RapProcessor,
 } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
-import { forget, later, Things } from './support.js';
+import { forget, later, Things } from './handlers.js';
 
 const scope = testScope();
 const log: string[] = [];

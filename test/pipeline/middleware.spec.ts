@@ -22,7 +22,7 @@ import {
 } from '../../lib/index.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
 import { DECLARE, RawSocket } from '../helpers/raw-socket.js';
-import { all, forget, later, never, Recorder, seen, Things } from './support.js';
+import { all, forget, later, never, Recorder, seen, Things } from './handlers.js';
 
 const scope = testScope();
 beforeEach(forget);

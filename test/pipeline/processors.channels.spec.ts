@@ -8,7 +8,7 @@ import {
   type RapResponse,
 } from '../../lib/index.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { all, forget, later, never, Recorder, seen, SlowRecorder, Things } from './support.js';
+import { all, forget, later, never, Recorder, seen, SlowRecorder, Things } from './handlers.js';
 
 const scope = testScope();
 beforeEach(forget);

@@ -6,18 +6,15 @@ import {
 } from '../../lib/index.js';
 import { DECLARE } from '../helpers/raw-socket.js';
 import { EXCESS, EXCESS_OF_ADDRESS, isRefused, NOT_ALLOWED } from '../helpers/refusals.js';
-import { framesFrom, loadVector } from '../helpers/vectors.js';
+import { framesFrom, loadVector } from '../helpers/python/vectors.js';
 import {
-  cleanUp,
   connectRaw,
   expectAnswers,
   openRaw,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   until,
-} from '../faults/support.js';
-
-afterEach(cleanUp);
+} from '../helpers/fault-scope.js';
 
 it('refuses an excess connection byte for byte as rap does', async () => {
   const app = await startApp({ middleware: [new ConnLimitMiddleware({ maxConnections: 0 })] });
@@ -34,7 +31,7 @@ it('refuses an excess connection byte for byte as rap does', async () => {
 
 it('refuses the excess, and those within the limit notice nothing', async () => {
   const app = await startApp({ middleware: [new ConnLimitMiddleware({ maxConnections: 3 })] });
-  const bystander = await startBystander(app);
+  const background = await startBackgroundCalls(app);
   const admitted = [await openRaw(app), await openRaw(app)];
   for (let i = 0; i < 50; i++) {
     const refused = await connectRaw(app);
@@ -44,7 +41,7 @@ it('refuses the excess, and those within the limit notice nothing', async () => 
     await refused.waitClosed(); // though it does not close by itself
   }
   for (const raw of admitted) await expectAnswers(raw);
-  await bystander.goesOn();
+  await background.goesOn();
 
   admitted[0]?.destroy();
   await until(() => app.server.stats().connections === 2, 'room for one more');
@@ -74,13 +71,13 @@ it('bounds each address on its own', async () => {
 it('filters addresses, also by lists that change while it runs', async () => {
   const filter = new IpFilterMiddleware({ block: ['127.0.0.2'] });
   const app = await startApp({ middleware: [filter] });
-  const bystander = await startBystander(app);
+  const background = await startBackgroundCalls(app);
   await isRefused(app, NOT_ALLOWED, '127.0.0.2');
   await expectAnswers(await openRaw(app));
 
   await filter.block('127.0.0.0/30');
   await isRefused(app, NOT_ALLOWED);
-  await bystander.goesOn(); // it was there before
+  await background.goesOn(); // it was there before
 
   await filter.removeBlocked(['127.0.0.0/30', '127.0.0.2']);
   await expectAnswers(await openRaw(app));

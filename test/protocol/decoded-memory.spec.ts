@@ -4,7 +4,7 @@ import type { Frame, Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { snapshotOf } from '../../lib/protocol/snapshot.js';
 import { MessageView } from '../../lib/pipeline/message-view.js';
-import { heapUsed } from '../helpers/neighbour.js';
+import { heapUsed } from '../helpers/memory.js';
 
 /** What a value may cost beside its bytes: docs/limits.md. */
 const ITEM_BYTES = 100;

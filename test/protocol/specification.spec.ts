@@ -9,8 +9,8 @@ import { CODE_BY_STATUS, Status } from '../../lib/protocol/status.js';
 import { CHANNEL_TABLE, type ChannelStep } from '../../lib/rpc/channel/channel-state.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
 import { toldLimits } from '../../lib/rpc/connection/peer-limits.js';
-import { aeadVectors } from '../helpers/aead-vectors.js';
-import { pythonOpen } from '../helpers/python-crypto.js';
+import { aeadVectors } from '../helpers/python/aead-vectors.js';
+import { pythonOpen } from '../helpers/python/python-crypto.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 import { decode, encodeOwn } from './frames.js';
 

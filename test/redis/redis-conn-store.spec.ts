@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { ConnLimit } from '../../lib/plugins/conn-store.js';
 import { RedisConnStore } from '../../lib/redis/redis-conn-store.js';
 import { eventually } from '../helpers/async.js';
-import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis, useRedis } from './redis.js';
 
 const LIMIT: ConnLimit = { maxConnections: 2, blockTimeMs: 0, leaseMs: 60_000 };
 const SHORT: ConnLimit = { ...LIMIT, leaseMs: 500 };

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { LoadedIpLists } from '../../lib/plugins/ip-list-store.js';
 import { RedisIpListStore } from '../../lib/redis/redis-ip-list-store.js';
-import { describeWithRedis, type TestRedis, useRedis } from '../helpers/redis.js';
+import { describeWithRedis, type TestRedis, useRedis } from './redis.js';
 
 async function load(store: RedisIpListStore, known?: LoadedIpLists): Promise<LoadedIpLists> {
   const loaded = await store.load(known);

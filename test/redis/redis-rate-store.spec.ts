@@ -3,7 +3,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { FlexibleRateStore } from '../../lib/plugins/flexible-rate-store.js';
 import type { Rate, RateStore } from '../../lib/plugins/rate-store.js';
 import { RedisRateStore } from '../../lib/redis/redis-rate-store.js';
-import { describeWithRedis, TestRedis, useRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis, useRedis } from './redis.js';
 
 const RATE: Rate = { name: 'r', rate: 0.01, burst: 3, blockTimeMs: 0 };
 

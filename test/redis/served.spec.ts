@@ -13,21 +13,18 @@ import {
 import { RedisConnStore, RedisIpListStore, RedisRateStore } from '../../lib/redis.js';
 import {
   atCleanUp,
-  cleanUp,
   connectRaw,
   expectAnswers,
   openRaw,
   startApp,
-  startBystander,
+  startBackgroundCalls,
   until,
-} from '../faults/support.js';
+} from '../helpers/fault-scope.js';
 import type { TestApp } from '../helpers/app.js';
 import { type Compiled, compile } from '../helpers/compiled.js';
 import { RawSocket } from '../helpers/raw-socket.js';
-import { describeWithRedis, TestRedis } from '../helpers/redis.js';
+import { describeWithRedis, TestRedis } from './redis.js';
 import { EXCESS_OF_ADDRESS, isRefused, letIn, NOT_ALLOWED, refusesInTheEnd } from '../helpers/refusals.js';
-
-afterEach(cleanUp);
 
 /** A client of it has the wrong password from here on. */
 async function withoutPassword(client: Redis): Promise<RedisOptions> {
@@ -234,19 +231,19 @@ describeWithRedis('limits in Redis', () => {
         ],
       });
       await filter.block('127.0.0.2');
-      const bystander = await startBystander(app);
+      const background = await startBackgroundCalls(app);
       if (how === 'freezes') redis.freeze();
       else await redis.down();
-      await bystander.goesOn(); // its calls are not limited
+      await background.goesOn(); // its calls are not limited
       for (let i = 0; i < 4; i++) await expectAnswers(await openRaw(app)); // nor connections
       await isRefused(app, NOT_ALLOWED, '127.0.0.2'); // by the last lists known
       await expect(filter.block('127.0.0.3')).rejects.toThrow('the shared lists were not changed');
 
       if (how === 'freezes') redis.thaw();
       else await redis.up();
-      await bystander.goesOn();
+      await background.goesOn();
       await refusesInTheEnd(app);
-      await bystander.goesOn();
+      await background.goesOn();
       // the lists are there again, also where Redis had lost them
       await until(() => {
         void filter.block('127.0.0.4').catch(() => {});

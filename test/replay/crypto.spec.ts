@@ -8,11 +8,12 @@ import {
   type RapChannel,
 } from '../../lib/index.js';
 import { serve, type TestApp } from '../helpers/app.js';
-import { PYTHON_KEY, pythonOpen, RECORDED_AT, withoutNonce } from '../helpers/python-crypto.js';
-import { PythonFunctions } from '../helpers/python-functions.js';
+import { PYTHON_KEY, pythonOpen, RECORDED_AT, withoutNonce } from '../helpers/python/python-crypto.js';
+import { PythonFunctions } from '../helpers/python/python-functions.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
-import { loadVector, withId, type VectorFrame } from '../helpers/vectors.js';
+import { loadVector, withId, type VectorFrame } from '../helpers/python/vectors.js';
 import { WirePeer } from '../helpers/wire-peer.js';
+import { collect } from '../helpers/streams.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];
 const steps = loadVector('crypto');
@@ -128,7 +129,7 @@ describe('as the client', () => {
       if (type === CALL) keep(id, client.call(target, said(id, 0)));
       if (type !== CHANNEL) return;
       const isStream = [21, 23].includes(id);
-      if (lifeCycle === 'DECLARE' && isStream) keep(id, all(client.stream(target, said(id, 1))));
+      if (lifeCycle === 'DECLARE' && isStream) keep(id, collect(client.stream(target, said(id, 1))));
       else if (lifeCycle === 'DECLARE') channels.set(id, client.channel(target, { metadata: said(id, 0) }));
       else if (!isStream) void channels.get(id)?.then((channel) => channel.write('hi'));
     };
@@ -170,16 +171,10 @@ describe('as the client', () => {
     expect(await failure(29)).toBeInstanceOf(ParseError);
     expect(await failure(31)).toBeInstanceOf(ParseError);
     expect(await (await channels.get(33))?.read()).toBe('hi');
-    expect(await all((await channels.get(35)) as RapChannel)).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }]);
+    expect(await collect((await channels.get(35)) as RapChannel)).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }]);
     expect(peer.frames).toEqual([]);
     client.close();
     peer.socket.destroy();
     await new Promise((resolve) => void server.close(resolve));
   });
 });
-
-async function all<T>(source: AsyncIterable<T>): Promise<T[]> {
-  const items: T[] = [];
-  for await (const item of source) items.push(item);
-  return items;
-}

@@ -1,8 +1,8 @@
 import { pack, type RawFrame } from '../helpers/raw-socket.js';
 import { serve, type TestApp } from '../helpers/app.js';
-import { PythonFunctions } from '../helpers/python-functions.js';
+import { PythonFunctions } from '../helpers/python/python-functions.js';
 import { StoppedTime } from '../helpers/stopped-time.js';
-import { framesFrom, loadVector, type VectorFrame, type VectorStep } from '../helpers/vectors.js';
+import { framesFrom, loadVector, type VectorFrame, type VectorStep } from '../helpers/python/vectors.js';
 import { WirePeer, type WireFrame } from '../helpers/wire-peer.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];

@@ -12,8 +12,15 @@ import {
   type RapClientOptions,
 } from '../../lib/index.js';
 import { pack, type RawFrame } from '../helpers/raw-socket.js';
-import { framesFrom, loadVector, withId, type VectorFrame, type VectorStep } from '../helpers/vectors.js';
+import {
+  framesFrom,
+  loadVector,
+  withId,
+  type VectorFrame,
+  type VectorStep,
+} from '../helpers/python/vectors.js';
 import { WirePeer, type WireFrame } from '../helpers/wire-peer.js';
+import { collect } from '../helpers/streams.js';
 
 const [CALL, CHANNEL, CLIENT_EVENT, SERVER_EVENT] = [101, 102, 103, 203];
 const DECLARE = '/_event/DECLARE';
@@ -122,7 +129,7 @@ class Conversation {
   #actOnChannel(id: number, target: unknown, lifeCycle: unknown, body: unknown): void {
     if (lifeCycle === 'DECLARE' && this.#isStream(id)) {
       // its parameters follow when the server has answered DECLARE
-      this.#expectOutcome(id, all(client.stream(target, this.#message(id))));
+      this.#expectOutcome(id, collect(client.stream(target, this.#message(id))));
     } else if (lifeCycle === 'DECLARE') {
       this.channels.set(id, client.channel(target, { metadata: body }));
     } else if (lifeCycle === 'MSG' && !this.#isStream(id)) {
@@ -158,12 +165,6 @@ class Conversation {
     client.close();
     await peer.untilEnded();
   }
-}
-
-async function all<T>(source: AsyncIterable<T>): Promise<T[]> {
-  const items: T[] = [];
-  for await (const item of source) items.push(item);
-  return items;
 }
 
 /** The client's frame is the Python client's, but for what is its own to choose. */
@@ -264,7 +265,7 @@ describe('plain.json', () => {
     expect(await echo?.read()).toBe('hi');
     expect(echo?.isClosed).toBe(false);
     const three = await conversation.channels.get(39);
-    expect(await all(three as AsyncIterable<unknown>)).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }]);
+    expect(await collect(three as AsyncIterable<unknown>)).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }]);
     expect(three?.isClosed).toBe(true);
     await conversation.play(end);
     await expect(echo?.read()).rejects.toBeInstanceOf(ConnectionLostError);

@@ -19,14 +19,9 @@ import {
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
-
-const all = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
-};
 
 const events: unknown[] = [];
 
@@ -81,10 +76,10 @@ describe('client.controller', () => {
     expect(await math.named()).toBe('/math/first');
     expect(await math.own()).toBe('/other/own');
     expect(await math.grouped()).toBe('/third/grouped');
-    expect(await all(math.generate(2))).toEqual([0, 1]);
-    expect(await all(math.observe(3))).toEqual([0, 1, 2]);
-    expect(await all(math.read())).toEqual(['a', 'b']);
-    expect(await all(math.returned(2))).toEqual([0, 1]);
+    expect(await collect(math.generate(2))).toEqual([0, 1]);
+    expect(await collect(math.observe(3))).toEqual([0, 1, 2]);
+    expect(await collect(math.read())).toEqual(['a', 'b']);
+    expect(await collect(math.returned(2))).toEqual([0, 1]);
     const echo = await math.echo();
     await echo.write('four');
     expect(await echo.read()).toBe(4);
@@ -112,7 +107,7 @@ describe('client.controller', () => {
         return range(0, n);
       }
       async total(items: AsyncIterable<number>): Promise<number> {
-        return (await all(items)).length;
+        return (await collect(items)).length;
       }
       async chat(channel: RapChannel<string, string>): Promise<void> {
         await channel.write(String(await channel.read()));
@@ -122,7 +117,7 @@ describe('client.controller', () => {
     const svc = client().controller(SvcController);
 
     expect(await svc.sum([1, 2])).toBe(2);
-    expect(await all(svc.count(2))).toEqual([0, 1]);
+    expect(await collect(svc.count(2))).toEqual([0, 1]);
     expect(await svc.total([7, 8, 9])).toBe(3);
     const chat = await svc.chat();
     await chat.write('x');
@@ -182,7 +177,7 @@ describe('client.controller', () => {
     const { client } = await scope.serve([SilentController]);
     const controller = client().controller(SilentController);
 
-    expect(await all(await Promise.resolve(controller.silent() as never))).toEqual([1, 2]);
+    expect(await collect(await Promise.resolve(controller.silent() as never))).toEqual([1, 2]);
     const typed = controller.typed() as unknown as Promise<unknown>;
     expect((await rejection(typed)).message).toContain('use stream(), not call()');
   });

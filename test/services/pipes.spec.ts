@@ -24,6 +24,7 @@ import {
   unary,
 } from '../../lib/index.js';
 import { rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
 
@@ -46,12 +47,6 @@ const validated = {
     void app.useGlobalPipes(new ValidationPipe({ transform: true })),
 };
 
-const all = async (items: AsyncIterable<unknown>): Promise<unknown[]> => {
-  const found: unknown[] = [];
-  for await (const item of items) found.push(item);
-  return found;
-};
-
 describe('a parameter of a service method without @Payload()', () => {
   it('is validated if the types are known, also if only others have decorators', async () => {
     @RapService(Counts)
@@ -63,7 +58,7 @@ describe('a parameter of a service method without @Payload()', () => {
         yield [data instanceof CountDto, data.count];
       }
       async upload(channel: RapChannel, @Ctx() context: RapContext): Promise<unknown> {
-        return [await all(channel), context.target];
+        return [await collect(channel), context.target];
       }
       async chat(channel: RapChannel, @Ctx() context: RapContext): Promise<void> {
         for await (const item of channel) await channel.write([item, context.target]);
@@ -74,14 +69,14 @@ describe('a parameter of a service method without @Payload()', () => {
     const counts = client.service(Counts);
 
     expect(await counts.one({ count: 1 })).toEqual([true, 1, '/counts/one']);
-    expect(await all(counts.many({ count: 2 }))).toEqual([[true, 2]]);
+    expect(await collect(counts.many({ count: 2 }))).toEqual([[true, 2]]);
     expect(await rejection(counts.one({ count: 'many' }))).toBeInstanceOf(ParseError);
-    expect(await rejection(all(counts.many({ count: 'many' })))).toBeInstanceOf(ParseError);
+    expect(await rejection(collect(counts.many({ count: 'many' })))).toBeInstanceOf(ParseError);
     expect(await counts.upload([3])).toEqual([[3], '/counts/upload']);
     const chat = await counts.chat();
     await chat.write(4);
     await chat.end();
-    expect(await all(chat)).toEqual([[4, '/counts/chat']]);
+    expect(await collect(chat)).toEqual([[4, '/counts/chat']]);
   });
 
   it('has a context behind it, also without @Ctx()', async () => {
@@ -111,7 +106,7 @@ describe('a ValidationPipe that cannot know the type of a parameter', () => {
       yield [data.count, context.target];
     }
     async upload(channel: RapChannel): Promise<unknown> {
-      return all(channel);
+      return collect(channel);
     }
     async chat(channel: RapChannel): Promise<void> {
       for await (const item of channel) await channel.write(item);

@@ -23,7 +23,7 @@ import {
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { callFrom, OUTSIDERS } from '../helpers/outsider.js';
+import { callFrom, REMOTE_CALLERS } from '../helpers/remote-caller.js';
 import { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();
@@ -264,7 +264,7 @@ it.each(['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1'])(
   },
 );
 
-describe.each(OUTSIDERS)('private functions, for a caller from %s', (_, hostOf) => {
+describe.each(REMOTE_CALLERS)('private functions, for a caller from %s', (_, hostOf) => {
   it('are what unknown ones are: answer and log', async () => {
     const { port, server, log } = await scope.serve([MathController, PlainController], { host: '0.0.0.0' });
     const host = hostOf(server);

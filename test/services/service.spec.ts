@@ -15,7 +15,7 @@ import {
 } from '@nestjs/common';
 import { jest } from '@jest/globals';
 import { NestFactory } from '@nestjs/core';
-import { CONTEXT, Ctx, MessagePattern, Payload, type RequestContext, Transport } from '@nestjs/microservices';
+import { CONTEXT, Ctx, Payload, type RequestContext, Transport } from '@nestjs/microservices';
 import { map, type Observable, of, range } from 'rxjs';
 import {
   CallCancelledError,
@@ -24,8 +24,6 @@ import {
   defineService,
   duplex,
   FuncNotFoundError,
-  InvokeError,
-  ParseError,
   RapChannel,
   type RapContext,
   type RapHandlers,
@@ -34,51 +32,11 @@ import {
   serverStream,
   unary,
 } from '../../lib/index.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
+import { MathController, MathService, type Terms } from './math-service.js';
 
 const scope = testScope();
-
-interface Terms {
-  a: number;
-  b: number;
-}
-
-const MathService = defineService('math', {
-  sum: unary<Terms, number>({ aliases: ['add', '/other/sum'] }),
-  reset: unary(),
-  count: serverStream<{ n: number }, number>(),
-  total: clientStream<number, { total: number }>(),
-  chat: duplex<string, string>(),
-});
-
-@RapService(MathService)
-class MathController implements RapHandlers<typeof MathService> {
-  resets = 0;
-
-  sum(@Payload() { a, b }: Terms): number {
-    return a + b;
-  }
-  reset(): void {
-    this.resets += 1;
-  }
-  async *count(@Payload() { n }: { n: number }, @Ctx() ctx: RapContext): AsyncGenerator<number> {
-    for (let i = 0; i < n && !ctx.signal.aborted; i++) yield i;
-  }
-  async total(@Payload() items: RapChannel<number, never>): Promise<{ total: number }> {
-    let total = 0;
-    for await (const item of items) total += item;
-    return { total };
-  }
-  async chat(@Payload() channel: RapChannel<string, string>, @Ctx() ctx: RapContext): Promise<void> {
-    for await (const line of channel) await channel.write(`${String(ctx.channelMetadata)}: ${line}`);
-  }
-}
-
-const all = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
-};
 
 describe('a service and its proxy', () => {
   it('calls each of the four kinds', async () => {
@@ -87,7 +45,7 @@ describe('a service and its proxy', () => {
 
     expect(await math.sum({ a: 1, b: 2 })).toBe(3);
     expect(await math.reset()).toBeNull();
-    expect(await all(math.count({ n: 3 }))).toEqual([0, 1, 2]);
+    expect(await collect(math.count({ n: 3 }))).toEqual([0, 1, 2]);
     expect(await math.total([1, 2, 3])).toEqual({ total: 6 });
     const chat = await math.chat({ metadata: 'lobby' });
     await chat.write('hi');
@@ -143,7 +101,7 @@ describe('a service and its proxy', () => {
 
     for (const options of [undefined, { idempotent: true }, { idempotent: false }]) {
       await service.call(undefined, options);
-      await all(service.count(undefined, options));
+      await collect(service.count(undefined, options));
       await (
         await service.chat(options)
       ).closed;
@@ -182,12 +140,12 @@ describe('a service and its proxy', () => {
     const bare = client().service(S);
 
     expect(await bare.sum({ a: 1, b: 2 })).toBe('/bare/sum 3');
-    expect(await all(bare.count({ n: 2 }))).toEqual(['count 0', 'count 1']);
+    expect(await collect(bare.count({ n: 2 }))).toEqual(['count 0', 'count 1']);
     expect(await bare.total([4, 5])).toBe('total 9');
     const echo = await bare.echo();
     await echo.write('x');
     await echo.end();
-    expect(await all(echo)).toEqual(['echo x']);
+    expect(await collect(echo)).toEqual(['echo x']);
   });
 
   it('answers under its aliases, in its group and in others', async () => {
@@ -243,7 +201,7 @@ describe('a service and its proxy', () => {
     const rx = client().service(S);
 
     expect(await rx.one()).toBe(1);
-    expect(await all(rx.many())).toEqual([0, 1, 2]);
+    expect(await collect(rx.many())).toEqual([0, 1, 2]);
     expect(await rx.last([])).toBe(2);
   });
 });
@@ -278,178 +236,6 @@ describe('timeoutMs of a contract', () => {
     expect(await asked(undefined, { timeoutMs: 4000 })).toBe(4000);
     expect(await asked(undefined, { header: { x: 1 } })).toBe(5000);
     expect(await rap.call('/timed/asked')).toBe(-1);
-  });
-});
-
-function* endless(): Generator<number> {
-  for (;;) yield 1;
-}
-
-function* broken(): Generator<number> {
-  yield 1;
-  throw new RangeError('no more disk');
-}
-
-async function* waits(): AsyncGenerator<number> {
-  yield 1;
-  await new Promise(() => {});
-}
-
-describe('an upload', () => {
-  const Upload = defineService('upload', {
-    first: clientStream<number, number>(),
-    fail: clientStream<number, number>(),
-    slow: clientStream<number, number>(),
-    nothing: clientStream<number>(),
-  });
-  let ended: Gate;
-  let failure: Gate<unknown>;
-  @RapService(Upload)
-  class UploadController implements RapHandlers<typeof Upload> {
-    async first(items: RapChannel<number, never>): Promise<number> {
-      return (await items.read()) ?? -1;
-    }
-    async fail(items: RapChannel<number, never>): Promise<number> {
-      await items.read();
-      throw new ParseError('the first item is wrong');
-    }
-    async slow(items: RapChannel<number, never>): Promise<number> {
-      try {
-        for await (const item of items) if (item < 0) return item;
-        return 0;
-      } catch (error) {
-        failure.open(error);
-        throw error;
-      } finally {
-        ended.open();
-      }
-    }
-    nothing(): void {}
-  }
-  beforeEach(() => {
-    ended = new Gate();
-    failure = new Gate();
-  });
-
-  it('leaves its source where the result comes before the last item, also while that one is awaited', async () => {
-    const { client } = await scope.serve([UploadController]);
-    const left = new Gate();
-    let asked = 0;
-    const source: AsyncIterable<number> = {
-      [Symbol.asyncIterator]: () => ({
-        next: () =>
-          ++asked === 1 ? Promise.resolve({ done: false, value: 7 }) : new Promise<never>(() => {}),
-        return: () => {
-          left.open();
-          return Promise.resolve({ done: true, value: undefined });
-        },
-      }),
-    };
-
-    expect(await client().service(Upload).first(source)).toBe(7);
-    await within('the source is left', left.opened);
-  });
-
-  it('takes a generator, and never runs ahead of a server that does not read', async () => {
-    const release = new Gate();
-    const S = defineService('held', { take: clientStream<string, number>() });
-    @RapService(S)
-    class HeldController implements RapHandlers<typeof S> {
-      async take(items: RapChannel<string, never>): Promise<number> {
-        await release.opened;
-        return (await all(items)).length;
-      }
-    }
-    const { client } = await scope.serve([HeldController], { limits: { channelWindowBytes: 4096 } });
-    let made = 0;
-    const source = function* (): Generator<string> {
-      while (made < 64) {
-        made += 1;
-        yield 'x'.repeat(1024);
-      }
-    };
-
-    const result = client().service(S).take(source());
-    await eventually('the window is full', () => made >= 4);
-    await new Promise((resolve) => setImmediate(resolve));
-    const ahead = made;
-    release.open();
-
-    expect(await result).toBe(64);
-    expect(ahead).toBeLessThan(16);
-  });
-
-  it('fails with what the handler throws', async () => {
-    const { client } = await scope.serve([UploadController]);
-
-    const error = await rejection(client().service(Upload).fail(endless()));
-
-    expect(error).toBeInstanceOf(ParseError);
-    expect(error.message).toBe('the first item is wrong');
-  });
-
-  it('fails with what its source throws, and the handler hears of it', async () => {
-    const { client } = await scope.serve([UploadController]);
-
-    const error = await rejection(client().service(Upload).slow(broken()));
-
-    expect(error).toBeInstanceOf(RangeError);
-    expect(await within('the handler', failure.opened)).toMatchObject({
-      constructor: InvokeError,
-      remoteName: 'RangeError',
-      message: 'no more disk',
-    });
-  });
-
-  it('is cancelled by its signal and its time, on both sides', async () => {
-    const { client } = await scope.serve([UploadController]);
-    const controller = new AbortController();
-    const upload = client().service(Upload).slow(waits(), { signal: controller.signal });
-    upload.catch(() => {});
-    const timed = client().service(Upload).slow(waits(), { timeoutMs: 30 });
-
-    expect(await rejection(timed)).toBeInstanceOf(CallTimeoutError);
-    controller.abort();
-    expect(await rejection(upload)).toBeInstanceOf(CallCancelledError);
-    await within('the handler ends', ended.opened);
-  });
-
-  it('of no items, or without a result, is answered', async () => {
-    const { client } = await scope.serve([UploadController]);
-    const upload = client().service(Upload);
-
-    expect(await upload.first([])).toBe(-1);
-    expect(await upload.nothing([1, 2])).toBeNull();
-  });
-
-  it.each([undefined, null, 5, 'text', {}, () => [1]])(
-    'of %p, which is no list of items, sends nothing',
-    async (items) => {
-      const { client, server } = await scope.serve([MathController]);
-      const error = await rejection(
-        client()
-          .service(MathService)
-          .total(items as never),
-      );
-
-      expect(error).toBeInstanceOf(ParseError);
-      expect(error.message).toContain('the items of /math/total must be an iterable or async iterable, got ');
-      expect(server.stats().connections).toBe(0);
-    },
-  );
-
-  it('of a function that is no upload fails with a clear error', async () => {
-    @Controller()
-    class OtherController {
-      @MessagePattern('/upload/first') first(): number {
-        return 1;
-      }
-    }
-    const { client } = await scope.serve([OtherController]);
-
-    const error = await rejection(client().service(Upload).first([1]));
-
-    expect(error.message).toContain('/upload/first is unary: use call()');
   });
 });
 

@@ -18,6 +18,7 @@ import {
   unary,
 } from '../../lib/index.js';
 import { rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
 
@@ -59,12 +60,6 @@ const all = {
 let ran: unknown[] = [];
 beforeEach(() => (ran = []));
 
-const list = async (items: AsyncIterable<unknown>): Promise<unknown[]> => {
-  const found: unknown[] = [];
-  for await (const item of items) found.push(item);
-  return found;
-};
-
 /** The contract's functions as a server in another language has them, which knows no schemas. */
 @RapGroup('s')
 @Controller()
@@ -90,7 +85,7 @@ class Foreign {
     yield await Promise.resolve(1);
   }
   @ChannelPattern('upload') async upload(@Payload() channel: RapChannel): Promise<void> {
-    await channel.write(await list(channel));
+    await channel.write(await collect(channel));
   }
   @ChannelPattern('chat') async chat(@Payload() channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
@@ -134,7 +129,7 @@ class Own {
     yield await Promise.resolve(data);
   }
   upload(channel: RapChannel<unknown, never>): Promise<unknown> {
-    return list(channel);
+    return collect(channel);
   }
   async chat(channel: RapChannel): Promise<void> {
     for await (const item of channel) await channel.write(item);
@@ -202,7 +197,7 @@ describe('a contract that demands what the connection does not carry', () => {
     ],
     [
       'parameters of a stream',
-      (s) => list(s.streamOf({ at: date })),
+      (s) => collect(s.streamOf({ at: date })),
       'the input of /s/streamOf: at: a Date does',
     ],
     [
@@ -216,7 +211,7 @@ describe('a contract that demands what the connection does not carry', () => {
       (s) => s.coerces(1),
       'the output of /s/coerces: at: a Date does',
     ],
-    ['items of a stream', (s) => list(s.stream(1)), 'the output of /s/stream: at: a Date does not come'],
+    ['items of a stream', (s) => collect(s.stream(1)), 'the output of /s/stream: at: a Date does not come'],
     [
       'a message that is written',
       async (s) => (await s.chat()).write({ at: date }),
@@ -269,7 +264,7 @@ describe('a contract that demands what the connection does not carry', () => {
 
     for (const lazy of [client, await served(Foreign)]) {
       const s = lazy.service(S);
-      for (const call of [() => s.held(circle), () => list(s.stream(circle))])
+      for (const call of [() => s.held(circle), () => collect(s.stream(circle))])
         expect((await rejection(call())).constructor).toBe(expected.constructor);
     }
   });
@@ -298,8 +293,8 @@ describe('a contract that demands what the connection does not carry', () => {
       expect(await s.all(all)).toEqual(all);
       expect(await s.givesAll(1)).toEqual(all);
       expect(await s.coerces(1)).toEqual({ at: date });
-      expect(await list(s.stream(1))).toEqual([{ at: date }]);
-      expect(await list(s.streamOf({ at: date }))).toEqual([{ at: date }]);
+      expect(await collect(s.stream(1))).toEqual([{ at: date }]);
+      expect(await collect(s.streamOf({ at: date }))).toEqual([{ at: date }]);
       expect(await s.upload([{ at: date }])).toEqual([{ at: date }]);
     }
     const chat = await s.chat();

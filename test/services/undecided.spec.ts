@@ -19,8 +19,8 @@ import {
   type RapContext,
   type RapIterable,
 } from '../../lib/index.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { aborted, collect, collectFailing, idle, Probe, takeItems, turn } from '../helpers/streams.js';
+import { eventually, Gate, rejection, testScope, turn, within } from '../helpers/async.js';
+import { aborted, collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();

@@ -1,27 +1,21 @@
 import 'reflect-metadata';
 import {
-  BadRequestException,
   type CallHandler,
   type CanActivate,
   Catch,
-  Controller,
   type ExceptionFilter,
   type ExecutionContext,
   type NestInterceptor,
   UseFilters,
   UseGuards,
   UseInterceptors,
-  ValidationPipe,
 } from '@nestjs/common';
-import { MessagePattern, Payload, RpcException } from '@nestjs/microservices';
-import { IsArray, IsInt, IsString, ValidateNested } from 'class-validator';
-import { Type } from 'class-transformer';
-import { type Observable, of, range, throwError, tap } from 'rxjs';
+import { Payload } from '@nestjs/microservices';
+import { type Observable, of, throwError, tap } from 'rxjs';
 import * as v from 'valibot';
 import { z } from 'zod';
 import {
   AuthError,
-  ChannelPattern,
   clientStream,
   defineService,
   duplex,
@@ -35,16 +29,11 @@ import {
   unary,
   type ValidationDetail,
 } from '../../lib/index.js';
-import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
 
-const all = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
-};
 const details = (error: Record<string, unknown>): ValidationDetail[] =>
   error['details'] as ValidationDetail[];
 
@@ -62,18 +51,16 @@ const LaterEven: StandardSchema<number, number> = {
   },
 };
 
-/** A schema that does what `validate` does. */
-const schemaOf = (validate: (value: unknown) => unknown): StandardSchema<void> =>
-  ({ '~standard': { version: 1, vendor: 'by hand', validate } }) as StandardSchema<void>;
-
 const OrderZod = z.strictObject({
   id: z.int(),
   items: z.array(z.object({ name: z.string().min(1), count: z.number().default(1) })).max(1000),
 });
+
 const OrderValibot = v.strictObject({
   id: v.pipe(v.number(), v.integer()),
   items: v.array(v.object({ name: v.pipe(v.string(), v.minLength(1)), count: v.optional(v.number(), 1) })),
 });
+
 const good = { id: 1, items: [{ name: 'pen' }] };
 
 describe.each([
@@ -105,7 +92,7 @@ describe.each([
     const orders = client().service(S);
 
     expect(await orders.place(good)).toBe(1);
-    expect(await all(orders.items(good))).toEqual(['pen']);
+    expect(await collect(orders.items(good))).toEqual(['pen']);
     const filled = { id: 1, items: [{ name: 'pen', count: 1 }] };
     expect(calls).toEqual([filled, filled]);
   });
@@ -133,7 +120,7 @@ describe.each([
     const rap = client();
 
     const call = await rejection(rap.call('/orders/place', body));
-    const stream = await rejection(all(rap.stream('/orders/items', body)));
+    const stream = await rejection(collect(rap.stream('/orders/items', body)));
 
     for (const error of [call, stream]) {
       expect(error).toBeInstanceOf(ParseError);
@@ -200,8 +187,8 @@ describe('a schema that answers later', () => {
       status: 1002,
       details: [{ path: '', message: 'not even' }],
     });
-    expect(await all(later.items(2))).toEqual([0, 4, 8, 12]);
-    expect(await all(later.rx())).toEqual([4, 8, 12]);
+    expect(await collect(later.items(2))).toEqual([0, 4, 8, 12]);
+    expect(await collect(later.rx())).toEqual([4, 8, 12]);
     expect(await later.total([2, 4])).toBe(24);
     const echo = await later.echo();
     await echo.write(2);
@@ -329,203 +316,6 @@ describe('the items of a channel', () => {
   });
 });
 
-describe('the output of a call', () => {
-  const Small = z.number().max(3);
-  const S = defineService('out', {
-    value: unary<number, number>({ output: Small }),
-    items: serverStream<number, number>({ output: Small }),
-    rx: serverStream<number, number>({ output: Small }),
-    one: unary<number, number>({ output: Small }),
-    known: unary({ output: z.object({ name: z.string() }) }),
-    last: clientStream<number, number>({ output: Small }),
-  });
-  let left = 0;
-  @RapService(S)
-  class OutController implements RapHandlers<typeof S> {
-    value(n: number): number {
-      return n;
-    }
-    async *items(n: number): AsyncGenerator<number> {
-      try {
-        for (let i = 0; i < n; i++) yield i;
-      } finally {
-        left += 1;
-      }
-    }
-    rx(n: number): Observable<number> {
-      return range(0, n);
-    }
-    one(n: number): Observable<number> {
-      return of(n);
-    }
-    known(): { name: string } {
-      return { name: 'ann', password: 'secret' } as { name: string };
-    }
-    last(): Observable<number> {
-      return of(1, 4);
-    }
-  }
-
-  it('is what the schema makes of it', async () => {
-    const { client } = await scope.serve([OutController]);
-    const out = client().service(S);
-
-    expect(await out.value(3)).toBe(3);
-    expect(await out.one(3)).toBe(3);
-    expect(await out.known()).toEqual({ name: 'ann' });
-    expect(await all(out.items(2))).toEqual([0, 1]);
-    expect(await all(out.rx(2))).toEqual([0, 1]);
-  });
-
-  it.each(['value', 'one'] as const)('that does not fit is a fault of the server: %s', async (name) => {
-    const { client, log } = await scope.serve([OutController]);
-
-    const error = await rejection(client().service(S)[name](4));
-
-    expect(error).toBeInstanceOf(ServerError);
-    expect(error).toMatchObject({ message: 'Internal server error', details: undefined });
-    expect(log.lines.join('\n')).toContain(`the output of /out/${name} does not fit its schema: Too big`);
-  });
-
-  it.each(['items', 'rx'] as const)(
-    'of a stream: the items before arrive, then the fault: %s',
-    async (name) => {
-      const { client, log } = await scope.serve([OutController]);
-      const found: number[] = [];
-      left = 0;
-
-      const read = async (): Promise<void> => {
-        for await (const item of client().service(S)[name](10)) found.push(item);
-      };
-
-      expect(await rejection(read())).toMatchObject({ status: 500, message: 'Internal server error' });
-      expect(found).toEqual([0, 1, 2, 3]);
-      expect(log.lines.join('\n')).toContain(`the output of /out/${name} does not fit its schema`);
-      expect(left).toBe(name === 'items' ? 1 : 0);
-    },
-  );
-
-  it('of an upload that is an Observable is its last value, and is checked', async () => {
-    const { client, log } = await scope.serve([OutController]);
-
-    const error = await rejection(client().service(S).last([]));
-
-    expect(error).toMatchObject({ status: 500, message: 'Internal server error' });
-    expect(log.lines.join('\n')).toContain('the output of /out/last does not fit its schema');
-  });
-
-  it('with exposeErrors, says what was wrong', async () => {
-    const { client } = await scope.serve([OutController], { exposeErrors: true });
-    expect((await rejection(client().service(S).value(4))).message).toContain('does not fit its schema');
-  });
-
-  it('of a generator that was left early runs its clean-up at once', async () => {
-    const { client } = await scope.serve([OutController]);
-    left = 0;
-    for await (const item of client().service(S).items(1_000_000)) if (item === 1) break;
-    await eventually('the generator is left', () => left === 1);
-  });
-});
-
-describe('a schema that fails itself', () => {
-  const broken: [string, () => unknown][] = [
-    [
-      'throws',
-      () => {
-        throw new RpcException('secret');
-      },
-    ],
-    [
-      'throws an HttpException',
-      () => {
-        throw new BadRequestException('secret');
-      },
-    ],
-    ['rejects', () => Promise.reject(new Error('secret'))],
-    ['gives nothing', () => undefined],
-    ['gives nonsense', () => ({ issues: 'secret' })],
-    [
-      'throws what is no error',
-      () => {
-        // oxlint-disable-next-line typescript/only-throw-error -- a schema may throw anything
-        throw null;
-      },
-    ],
-  ];
-  it.each(broken)('is a fault of the server: one that %s', async (_, validate) => {
-    const S = defineService('broken', {
-      input: unary({ input: schemaOf(validate) }),
-      output: unary({ output: schemaOf(validate) }),
-    });
-    let ran = 0;
-    @RapService(S)
-    class BrokenController implements RapHandlers<typeof S> {
-      input(): void {
-        ran += 1;
-      }
-      output(): void {}
-    }
-    const { client, log } = await scope.serve([BrokenController]);
-    const service = client().service(S);
-
-    for (const name of ['input', 'output'] as const) {
-      const error = await rejection(service[name]());
-      expect(error).toBeInstanceOf(ServerError);
-      expect(error.message).toBe('Internal server error');
-      expect(log.lines.join('\n')).toContain(`the schema of the ${name} of /broken/${name} failed`);
-    }
-    expect(ran).toBe(0);
-  });
-
-  it('with long texts in all of its issues: those that fit arrive', async () => {
-    const issues = Array.from({ length: 40 }, () => ({ message: 'ü'.repeat(500), path: ['p'.repeat(500)] }));
-    const S = defineService('long', { call: unary({ input: schemaOf(() => ({ issues })) }) });
-    @RapService(S)
-    class LongController implements RapHandlers<typeof S> {
-      call(): void {}
-    }
-    const { client } = await scope.serve([LongController]);
-
-    const error = await rejection(client().service(S).call());
-
-    expect(details(error).length).toBeGreaterThan(3);
-    expect(details(error)[0]).toEqual({ path: 'p'.repeat(256), message: 'ü'.repeat(128) });
-    expect(error.message).toMatch(/\(and 3\d more\)$/);
-  });
-
-  it('whose issues are hostile still refuses', async () => {
-    const hostile = {
-      get message(): string {
-        throw new Error('gotcha');
-      },
-    };
-    const issues = [
-      hostile,
-      null,
-      { message: 'odd', path: [Symbol('s'), { key: 0 }, 'a b', '__proto__', Number.NaN] },
-      { message: 'x'.repeat(100_000), path: Array(10_000).fill('k') },
-      { message: 'no path', path: 'text' },
-    ];
-    const S = defineService('hostile', { call: unary({ input: schemaOf(() => ({ issues })) }) });
-    @RapService(S)
-    class HostileController implements RapHandlers<typeof S> {
-      call(): void {}
-    }
-    const { client } = await scope.serve([HostileController]);
-
-    const error = await rejection(client().service(S).call());
-
-    expect(error).toBeInstanceOf(ParseError);
-    expect(details(error).map(({ path }) => path)).toEqual([
-      '',
-      '',
-      '[Symbol(s)][0]["a b"].__proto__[NaN]',
-      expect.stringMatching(/^k(\.k)+$/),
-      '',
-    ]);
-  });
-});
-
 describe('where the input is checked', () => {
   const S = defineService('order', { call: unary({ input: z.coerce.number(), output: z.string() }) });
   const log: unknown[] = [];
@@ -611,125 +401,5 @@ describe('where the input is checked', () => {
 
     expect(await rap.service(V1).call(1)).toBe(2);
     expect(await rap.service(V2).call(1)).toBe(2);
-  });
-});
-
-describe('schemas in the extras of a plain handler', () => {
-  const calls: unknown[] = [];
-  @Controller()
-  class PlainController {
-    @MessagePattern('sum', { input: z.array(z.number()), output: z.number().max(9) })
-    sum(@Payload() numbers: number[]): number {
-      calls.push(numbers);
-      return numbers.reduce((a, b) => a + b, 0);
-    }
-    @ChannelPattern('echo', { input: z.string() })
-    async echo(@Payload() channel: RapChannel<string, string>): Promise<void> {
-      for await (const line of channel) await channel.write(line);
-    }
-    @EventPattern('done', { input: z.number() }) done(@Payload() value: number): void {
-      calls.push(value);
-    }
-  }
-  beforeEach(() => {
-    calls.length = 0;
-  });
-
-  it('hold for calls, channels and events', async () => {
-    const { client, log } = await scope.serve([PlainController]);
-    const rap = client();
-
-    expect(await rap.call('sum', [1, 2])).toBe(3);
-    expect(await rejection(rap.call('sum', [1, 'x']))).toMatchObject({
-      status: 1002,
-      details: [{ path: '[1]' }],
-    });
-    expect(await rejection(rap.call('sum', [5, 5]))).toMatchObject({ status: 500 });
-    const echo = await rap.channel<string>('echo');
-    await echo.write('a');
-    expect(await echo.read()).toBe('a');
-    await echo.write(1);
-    expect(await rejection(echo.read())).toBeInstanceOf(ParseError);
-    rap.emit('done', 'no number');
-    rap.emit('done', 7);
-    await eventually('the event', () => calls.includes(7));
-    await eventually('the log', () =>
-      log.lines.some((line) => line.includes('expected number, received string')),
-    );
-    expect(calls).not.toContain('no number');
-  });
-});
-
-describe("Nest's own validation gives the same details", () => {
-  class ItemDto {
-    @IsString() name!: string;
-  }
-  class OrderDto {
-    @IsInt() id!: number;
-    @IsArray() @ValidateNested({ each: true }) @Type(() => ItemDto) items!: ItemDto[];
-    @IsString({ each: true }) tags!: string[];
-    @IsString({ message: 'say it in words' }) note!: string;
-  }
-  @Controller()
-  class OrderController {
-    @MessagePattern('place') place(@Payload() order: OrderDto): number {
-      return order.id;
-    }
-  }
-  const body = { id: 'x', items: [{ name: 'ok' }, { name: 5 }], tags: [1], note: 2, extra: 1 };
-
-  it('ValidationPipe', async () => {
-    const { client } = await scope.serve([OrderController], {
-      prepare: (app) =>
-        app.useGlobalPipes(new ValidationPipe({ whitelist: true, forbidNonWhitelisted: true })),
-    });
-
-    const error = await rejection(client().call('place', body));
-
-    expect(error).toBeInstanceOf(ParseError);
-    expect(details(error)).toEqual(
-      expect.arrayContaining([
-        { path: 'id', message: 'id must be an integer number' },
-        { path: 'items[1].name', message: 'items.1.name must be a string' },
-        { path: 'tags', message: 'each value in tags must be a string' },
-        { path: '', message: 'say it in words' },
-        { path: 'extra', message: 'property extra should not exist' },
-      ]),
-    );
-    expect(details(error).length).toBe(5);
-  });
-
-  it.each([
-    ['BadRequestException', (errors: unknown[]) => new BadRequestException(errors)],
-    ['RpcException', (errors: unknown[]) => new RpcException(errors)],
-  ])("an exceptionFactory that hands on class-validator's errors, in %s", async (_, exceptionFactory) => {
-    const { client } = await scope.serve([OrderController], {
-      prepare: (app) => app.useGlobalPipes(new ValidationPipe({ exceptionFactory })),
-    });
-
-    const error = await rejection(client().call('place', body));
-
-    expect(error).toBeInstanceOf(ParseError);
-    expect(error.message).toContain('id must be an integer number');
-    expect(details(error)).toEqual(
-      expect.arrayContaining([
-        { path: 'id', message: 'id must be an integer number' },
-        { path: 'items[1].name', message: 'name must be a string' },
-        { path: 'note', message: 'say it in words' },
-      ]),
-    );
-  });
-
-  it('with more than a header holds: the first of them', async () => {
-    const { client } = await scope.serve([OrderController], {
-      prepare: (app) => app.useGlobalPipes(new ValidationPipe()),
-    });
-    const items = Array.from({ length: 500 }, () => ({ name: 5 }));
-
-    const error = await rejection(client().call('place', { id: 1, items, tags: [], note: '' }));
-
-    expect(error).toBeInstanceOf(ParseError);
-    expect(details(error)[0]).toEqual({ path: 'items[0].name', message: 'items.0.name must be a string' });
-    expect(details(error).length).toBeLessThanOrEqual(32);
   });
 });

@@ -3,11 +3,11 @@ import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, testScope, within } from '../helpers/async.js';
+import { eventually, Gate, pass, testScope, turn, within } from '../helpers/async.js';
 import { call, credit, declare, drop, fence, msg, openWith } from '../helpers/channel-frames.js';
-import { heapUsed } from '../helpers/neighbour.js';
+import { heapUsed } from '../helpers/memory.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { aborted, collect, idle, pass, Probe, turn } from '../helpers/streams.js';
+import { aborted, collect, idle, Probe } from '../helpers/streams.js';
 
 const KIBIBYTE = 1024;
 const WINDOW = 256 * KIBIBYTE;
@@ -389,7 +389,7 @@ describe('on one connection', () => {
 describe('a client that reads nothing at all', () => {
   it('stops its streams at the buffers of the kernel and its own, and takes no memory', async () => {
     const test = await start();
-    const neighbour = test.client();
+    const other = test.client();
     const raw = await connect(test.port, { credit: { window: 2 ** 31 }, stream_reply: {} });
     raw.socket.pause();
     raw.send(...Array.from({ length: 20 }, (_, i) => call(5 + 2 * i, 'kibibytes', 1e9)));
@@ -399,7 +399,7 @@ describe('a client that reads nothing at all', () => {
     const kernel = raw.socket.bytesRead;
     expect(kernel).toBeLessThan(WINDOW);
     expect(produced * KIBIBYTE).toBeLessThan(24 * 1024 * KIBIBYTE);
-    expect(await neighbour.call('echo1', 'alive')).toBe('alive');
+    expect(await other.call('echo1', 'alive')).toBe('alive');
     raw.destroy();
     await eventually('all have ended', () => probe.ended === 20);
   });

@@ -11,7 +11,8 @@ import {
 import type { TestApp } from '../helpers/app.js';
 import { eventually, Gate, testScope } from '../helpers/async.js';
 import { declare, drop, end, fence, msg, openWith } from '../helpers/channel-frames.js';
-import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
+import { heapUsed } from '../helpers/memory.js';
 import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import { aborted, idle, Probe } from '../helpers/streams.js';
 
@@ -73,7 +74,7 @@ async function start(
 ): Promise<TestApp & { mine: RapClient }> {
   // a fence is a ping, and there are many
   const limits = { pingBurst: 1e6, ...options.limits };
-  const test = await scope.serve([FloodController, NeighbourController], { ...options, limits });
+  const test = await scope.serve([FloodController, BackgroundController], { ...options, limits });
   const mine = test.client({ reconnect: false });
   scope.defer(() => {
     gate.open();
@@ -98,7 +99,7 @@ const MEGABYTE = 1024 * 1024;
 describe('a flood of channels', () => {
   it('opened, used and ended leave nothing behind', async () => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const use = async (i: number): Promise<void> => {
       const channel = await test.mine.channel<number, number>('echo', { metadata: { i } });
       await channel.write(i);
@@ -114,12 +115,12 @@ describe('a flood of channels', () => {
     const grown = (await heapUsed()) - before;
     expect(grown).toBeLessThan(6 * MEGABYTE);
     expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
-    await neighbour.stop();
+    await background.stop();
   }, 300_000);
 
   it('opened and dropped at once end with the connection that does it, and only that', async () => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     // the same bytes for each connection: what takes its time here is to be the server
     const floods = [5, 1005].map((id) => {
       const ids = Array.from({ length: 500 }, (_, i) => id + 2 * i);
@@ -144,24 +145,24 @@ describe('a flood of channels', () => {
     expect(dropped).toBeGreaterThanOrEqual(100_000);
     await eventually('all handlers have ended', () => probe.ended === probe.started);
     expect((await heapUsed()) - before).toBeLessThan(6 * MEGABYTE);
-    await neighbour.stop();
+    await background.stop();
   }, 300_000);
 
   it('dropped by a client of this project at once end with its connection, in words that say why', async () => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const errors: unknown[] = [];
     test.mine.on('disconnect', (error) => errors.push(error));
     await test.mine.connect();
     for (let i = 0; i < 2000 && errors.length === 0; i++) {
       const channel = await test.mine.channel('untilGone');
       channel.close();
-      if (i % 50 === 0) await test.mine.call('neighbour.echo', i).catch(() => {});
+      if (i % 50 === 0) await test.mine.call('background.echo', i).catch(() => {});
     }
     await eventually('the connection is gone', () => errors.length > 0);
     expect(errors[0]).toBeInstanceOf(ConnectionLostError);
     expect(errors[0]).toMatchObject({ message: expect.stringContaining('excessive resets') });
-    await neighbour.stop();
+    await background.stop();
   });
 });
 
@@ -207,7 +208,7 @@ describe('a peer that opens more than it may', () => {
     const test = await start({
       limits: { maxChannels: 2, maxFrameBytes: 65_536, sendBufferSoftBytes: 65_536, framesPerTick: 1024 },
     });
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const raw = await connect(test.port);
     raw.send(declare(5, 'hold'), declare(7, 'hold'));
     await eventually('both run', () => probe.started === 2);
@@ -218,12 +219,12 @@ describe('a peer that opens more than it may', () => {
     for (let i = 0; i < 20; i++) raw.socket.write(flood);
     const left = (): number => (raw.closed ? 0 : raw.socket.writableLength);
     // until it takes no more for a while: it has stopped reading, or has taken everything
-    for (let before = Infinity; left() < before; await neighbour.goesOn(50)) {
+    for (let before = Infinity; left() < before; await background.goesOn(50)) {
       before = left();
-      await neighbour.goesOn();
+      await background.goesOn();
     }
     expect(raw.closed || raw.socket.writableLength > 0).toBe(true);
-    await neighbour.stop();
+    await background.stop();
   }, 30_000);
 });
 

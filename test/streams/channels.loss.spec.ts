@@ -21,7 +21,7 @@ import {
   msg,
   openWith,
 } from '../helpers/channel-frames.js';
-import { Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { idle, Probe } from '../helpers/streams.js';
 
@@ -87,7 +87,7 @@ class LossController {
 async function start(
   options: Parameters<typeof scope.serve>[1] = {},
 ): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([LossController, NeighbourController], options);
+  const test = await scope.serve([LossController, BackgroundController], options);
   const mine = test.client({ reconnect: false });
   scope.defer(() => {
     gate.open();
@@ -107,7 +107,7 @@ async function openWaiting(raw: RawSocket): Promise<void> {
 describe('a client that goes without DROP', () => {
   it.each(['FIN', 'RST'])('ends its channels at once, with the same error everywhere: %s', async (how) => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const raw = await connect(test.port);
     await openWaiting(raw);
     if (how === 'FIN') raw.socket.end();
@@ -118,7 +118,7 @@ describe('a client that goes without DROP', () => {
       expect(met[name]).toMatchObject({ message: expect.stringContaining('the client is gone') });
     }
     expect(met).toMatchObject({ isClosed: true, aborted: [true, true] });
-    await neighbour.stop();
+    await background.stop();
     await idle(test);
   });
 
@@ -248,7 +248,7 @@ describe('a server that is lost', () => {
 describe('a connection that the client has lost', () => {
   it('ends the channels on both sides; those of others go on', async () => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const open = await Promise.all(Array.from({ length: 20 }, () => test.mine.channel('hold')));
     await eventually('all run', () => probe.started === 20);
     test.mine.unwrap<Socket>().destroy();
@@ -256,7 +256,7 @@ describe('a connection that the client has lost', () => {
     expect(errors.every((error) => error instanceof ConnectionLostError)).toBe(true);
     await eventually('all signals are aborted', () => probe.aborted === 20);
     gate.open();
-    await neighbour.stop();
+    await background.stop();
     await idle(test);
   });
 });

@@ -13,8 +13,8 @@ import {
   serverStream,
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
-import { eventually, Gate, sorted, testScope, within } from '../helpers/async.js';
-import { aborted, collect, idle, Probe, turn } from '../helpers/streams.js';
+import { eventually, Gate, sorted, testScope, turn, within } from '../helpers/async.js';
+import { aborted, collect, idle, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
 /** Far more than a test may take: nothing here waits for it. */

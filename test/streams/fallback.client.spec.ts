@@ -8,7 +8,7 @@ import {
   RapClient,
   type RapClientOptions,
 } from '../../lib/index.js';
-import { eventually, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, pass, rejection, testScope, within } from '../helpers/async.js';
 import {
   answerDeclareWith,
   declared,
@@ -19,7 +19,7 @@ import {
   msg,
 } from '../helpers/channel-frames.js';
 import { answerDeclare, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
-import { collect, collectFailing, pass, takeItems } from '../helpers/streams.js';
+import { collect, collectFailing, takeItems } from '../helpers/streams.js';
 
 const scope = testScope();
 

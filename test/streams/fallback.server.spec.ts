@@ -5,7 +5,7 @@ import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservice
 import { type Observable, of, range } from 'rxjs';
 import { ChannelPattern, RapChannel, type RapContext, RapError } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, Gate, pass, rejection, testScope, turn } from '../helpers/async.js';
 import {
   call,
   credit,
@@ -21,9 +21,9 @@ import {
   openWith,
   untilDrop,
 } from '../helpers/channel-frames.js';
-import { Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { DECLARE, pack, RawSocket } from '../helpers/raw-socket.js';
-import { aborted, idle, pass, Probe, turn } from '../helpers/streams.js';
+import { aborted, idle, Probe } from '../helpers/streams.js';
 
 const scope = testScope();
 let probe = new Probe();
@@ -156,7 +156,7 @@ class FallbackController {
 }
 
 async function start(options: Parameters<typeof scope.serve>[1] = {}): Promise<TestApp> {
-  const test = await scope.serve([FallbackController, NeighbourController], options);
+  const test = await scope.serve([FallbackController, BackgroundController], options);
   scope.defer(() => {
     gate.open();
     return idle(test);
@@ -331,14 +331,14 @@ async function flood(raw: RawSocket, id: number, count: number, size = 1024): Pr
 describe('a Python client that floods a channel', () => {
   it('is read no further while the handler does not read; other connections notice nothing', async () => {
     const test = await start();
-    const neighbour = await Neighbour.of(test);
+    const background = await BackgroundLoad.of(test);
     const raw = await connect(test.port);
     raw.send(declare(5, 'later'));
     await eventually('the handler runs', () => probe.started === 1);
     const taken = await flood(raw, 5, 20_000);
     expect(taken).toBeLessThan(14e6);
     expect(raw.closed).toBe(false);
-    await neighbour.goesOn();
+    await background.goesOn();
     // what comes behind on this connection waits too
     raw.send(call(7, 'one', {}), drop(5));
     gate.open();
@@ -346,7 +346,7 @@ describe('a Python client that floods a channel', () => {
     await eventually('the handler has read all', () => probe.ended === 1, 10_000);
     expect(notes).toHaveLength(20_000);
     expect(notes.every((note) => note instanceof Uint8Array)).toBe(true);
-    await neighbour.stop();
+    await background.stop();
   }, 20_000);
 
   it('with large messages is held by bytes, not by their number', async () => {

@@ -20,7 +20,8 @@ import {
   openWith,
   untilDrop,
 } from '../helpers/channel-frames.js';
-import { heapUsed, Neighbour, NeighbourController } from '../helpers/neighbour.js';
+import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
+import { heapUsed } from '../helpers/memory.js';
 import { type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collectFailing, idle, Probe } from '../helpers/streams.js';
 
@@ -83,13 +84,13 @@ class HostileController {
 }
 
 async function start(options: Parameters<typeof scope.serve>[1] = {}): Promise<TestApp> {
-  const test = await scope.serve([HostileController, NeighbourController], options);
+  const test = await scope.serve([HostileController, BackgroundController], options);
   scope.defer(() => {
     gate.open();
     return idle(test);
   });
-  const neighbour = await Neighbour.of(test);
-  scope.defer(() => neighbour.stop());
+  const background = await BackgroundLoad.of(test);
+  scope.defer(() => background.stop());
   return test;
 }
 
@@ -99,7 +100,7 @@ async function connect(test: TestApp, extensions: Record<string, unknown> = EXTE
   return raw;
 }
 
-/** Waits until all handlers but those of the neighbour have ended. */
+/** Waits until all handlers but those of the background load have ended. */
 function handlersEnded(): Promise<void> {
   return eventually('all handlers have ended', () => probe.started === probe.ended);
 }
@@ -374,7 +375,7 @@ describe('messages beyond the credit', () => {
 /** A client of a server whose frames the test writes. */
 async function client(
   extensions = EXTENSIONS,
-): Promise<{ mine: RapClient; peer: RawSocket; neighbour: () => Promise<void> }> {
+): Promise<{ mine: RapClient; peer: RawSocket; background: () => Promise<void> }> {
   const scripted = await scriptedServer((peer) => answerDeclareWith(peer, extensions).then(() => {}));
   scope.defer(() => scripted.close());
   const mine = new RapClient({ host: '127.0.0.1', port: scripted.port, reconnect: false });
@@ -384,7 +385,7 @@ async function client(
   return {
     mine,
     peer,
-    async neighbour() {
+    async background() {
       const calling = mine.call('echo', 1);
       const frame = await peer.next((it) => it[0] === 101);
       peer.send([101, frame[1], {}, 'fine']);
@@ -415,7 +416,7 @@ describe('a server that breaks the rules', () => {
   ];
 
   it.each(steps)('ends that channel with 1008 and no other: %s', async (_, frames, message) => {
-    const { mine, peer, neighbour } = await client();
+    const { mine, peer, background } = await client();
     const channel = await mine.channel('chat');
     const other = await mine.channel('other');
     const [first, second] = [await peer.next(), await peer.next()];
@@ -429,40 +430,40 @@ describe('a server that breaks the rules', () => {
     expect(readError).toBeInstanceOf(ChannelError);
     peer.send(msg(second[1], 'fine'));
     expect(await other.read()).toBe('fine');
-    await neighbour();
+    await background();
     expect(mine.stats().channels).toBe(1);
   });
 
   it('sends for channels that there are not: answered with 1008, and no more', async () => {
-    const { peer, neighbour } = await client();
+    const { peer, background } = await client();
     peer.send(msg(4, 1), drop(6), end(8), credit(10, 5));
     for (const id of [4, 6, 8, 10]) expect(await peer.answer(id)).toEqual([102, id, ...NOT_CREATED]);
     peer.send([102, 4, ...NOT_CREATED]);
     await fenceClient(peer);
     expect(peer.frames).toEqual([]);
-    await neighbour();
+    await background();
   });
 
   it('opens a channel: there is none to open', async () => {
-    const { peer, neighbour } = await client();
+    const { peer, background } = await client();
     peer.send([102, 4, { channel_life_cycle: 'DECLARE', target: '/default/x' }, {}]);
     expect(await peer.answer(4)).toEqual([102, 4, ...NOT_CREATED]);
-    await neighbour();
+    await background();
   });
 
   it('answers a call twice, the second time with a stream', async () => {
-    const { mine, peer, neighbour } = await client();
+    const { mine, peer, background } = await client();
     const calling = mine.call('a');
     const [, id] = await peer.next();
     peer.send([101, id, {}, 'first'], msg(id, 'second'), drop(id), [101, id, {}, 'third']);
     expect(await calling).toBe('first');
     await fenceClient(peer);
     expect(mine.stats()).toMatchObject({ inFlight: 0, channels: 0, lateAnswers: 1 });
-    await neighbour();
+    await background();
   });
 
   it('answers a stream with a value too', async () => {
-    const { mine, peer, neighbour } = await client();
+    const { mine, peer, background } = await client();
     const session = await mine.openSession();
     const executing = session.execute<number>('a');
     const [, id] = await peer.next();
@@ -470,12 +471,12 @@ describe('a server that breaks the rules', () => {
     const items: number[] = [];
     for await (const item of (await executing) as AsyncIterable<number>) items.push(item);
     expect(items).toEqual([1, 2]);
-    await neighbour();
+    await background();
     session.close();
   });
 
   it('streams to a call() that wanted one value, until it hears DROP', async () => {
-    const { mine, peer, neighbour } = await client();
+    const { mine, peer, background } = await client();
     const calling = rejection(mine.call('a'));
     const [, id] = await peer.next();
     peer.send(...Array.from({ length: 1000 }, (_, i) => msg(id, i)));
@@ -485,11 +486,11 @@ describe('a server that breaks the rules', () => {
     await fenceClient(peer);
     expect(peer.frames).toEqual([]);
     expect(mine.stats().channels).toBe(0);
-    await neighbour();
+    await background();
   });
 
   it('turns a call into a stream while its cancel is on the way', async () => {
-    const { mine, peer, neighbour } = await client();
+    const { mine, peer, background } = await client();
     const controller = new AbortController();
     const calling = rejection(mine.call('a', {}, { signal: controller.signal }));
     const [, id] = await peer.next();
@@ -500,7 +501,7 @@ describe('a server that breaks the rules', () => {
     peer.send(msg(id, 0), msg(id, 1), drop(id));
     await fenceClient(peer);
     expect(peer.frames).toEqual([]);
-    await neighbour();
+    await background();
   });
 
   it('sends and sends what nobody asked for, and is left', async () => {

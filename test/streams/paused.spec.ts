@@ -3,10 +3,9 @@ import { Controller } from '@nestjs/common';
 import { Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, testScope } from '../helpers/async.js';
+import { eventually, pass, testScope } from '../helpers/async.js';
 import { call, declare, declared, lifeCycle, msg, openWith, untilDrop } from '../helpers/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { pass } from '../helpers/streams.js';
 
 const scope = testScope();
 

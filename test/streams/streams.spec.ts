@@ -4,10 +4,10 @@ import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { from, lastValueFrom, Observable, of, range, tap, toArray } from 'rxjs';
 import { ChannelError, type RapClient, type RapContext } from '../../lib/index.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, Gate, rejection, testScope, turn, within } from '../helpers/async.js';
 import { call, lifeCycle, openWith, untilDrop } from '../helpers/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { collect, idle, Probe, takeItems, turn } from '../helpers/streams.js';
+import { collect, idle, Probe, takeItems } from '../helpers/streams.js';
 
 interface Count {
   n: number;

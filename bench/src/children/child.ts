@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { isReply, isUsage, type Question, type Request, type Usage } from './messages.js';
 
-/** How long a child may be silent beyond the time that it was asked to run. */
+/** How long a child may be silent after the requested run time. */
 const PATIENCE_MS = 20_000;
 const EXIT_PATIENCE_MS = 2_000;
 
@@ -13,7 +13,7 @@ export class Child {
 
   private constructor(private readonly process: ChildProcess) {}
 
-  /** Starts a process and waits until it is ready. Resolves to it and what it said on being so. */
+  /** Starts a process and waits until it is ready. Resolves to the process and its ready message. */
   static async start(file: string, args: readonly string[]): Promise<{ child: Child; ready: unknown }> {
     const child = new Child(fork(fileURLToPath(new URL(file, import.meta.url)), args));
     try {
@@ -42,7 +42,7 @@ export class Child {
     return Number(await this.ask({ ask: 'liveBytes' }));
   }
 
-  /** Hangs up, which is what ends the process; kills it if that does not. */
+  /** Disconnects, which ends the process; kills it if it does not end. */
   async stop(): Promise<void> {
     const { process: child } = this;
     if (child.exitCode !== null || child.signalCode !== null) return;

@@ -6,8 +6,8 @@ interface Service {
 }
 
 /**
- * The life of a child: get ready, then answer questions until the bench hangs up. A bench that dies hangs up too,
- * so no child outlives it.
+ * The life of a child: get ready, then answer requests until the bench disconnects. A bench that dies disconnects too,
+ * so that no child outlives it.
  */
 export async function serve(prepare: () => Promise<Service>): Promise<void> {
   process.once('disconnect', () => process.exit());

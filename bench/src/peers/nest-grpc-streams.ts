@@ -17,7 +17,7 @@ import type { PeerClient, StreamParams } from '../peer.js';
 import { addTo, type Tally } from '../tally.js';
 import { produceText } from '../texts.js';
 
-/** gRPC leaves out a field that is 0. */
+/** gRPC omits a field that is 0. */
 interface Item {
   value?: number;
 }
@@ -65,7 +65,7 @@ export class GrpcStreamController {
   @GrpcStreamCall('Bench', 'SinkTuned')
   sinkTuned(call: ServerReadableStream<Item, Tally>, callback: sendUnaryData<Tally>): void {
     const tally: Tally = { count: 0, sum: 0 };
-    // The client waits for it: only from then on do its writes say truly when there is room.
+    // The client waits for it: only then do its writes report correctly when there is room.
     call.sendMetadata(new Metadata());
     call.on('data', ({ value = 0 }: Item) => addTo(tally, value));
     call.on('end', () => callback(null, tally));
@@ -79,9 +79,8 @@ export class GrpcStreamController {
 }
 
 /**
- * Emits while the call has room: Nest writes what an Observable emits at once, and keeps what finds no room, however
- * much. Nest has no other way for a handler that streams an answer to one request; one that writes to the call itself
- * is no faster.
+ * Emits while the call has room: Nest writes at once what an Observable emits, and buffers the rest without a bound. Nest has no
+ * other way for a handler that streams an answer to one request; one that writes to the call itself is not faster.
  */
 function heldBack<T>(n: number, call: ServerWritableStream<StreamParams, T>, make: (i: number) => T) {
   return new Observable<T>((subscriber) => {
@@ -96,7 +95,7 @@ function heldBack<T>(n: number, call: ServerWritableStream<StreamParams, T>, mak
   });
 }
 
-/** The part of the client that grpc-js makes of the contract. */
+/** The part of the client that grpc-js creates from the contract. */
 export interface BenchStub {
   CountTuned(params: StreamParams): ClientReadableStream<Item>;
   Texts(params: StreamParams): ClientReadableStream<Text>;
@@ -107,14 +106,14 @@ export interface BenchStub {
 /** All items of an Observable wait in memory before the first is sent; more of them are slower still. */
 const LONGEST_STREAM = 50_000;
 
-/** The contract as Nest's client offers it. */
+/** The contract in Nest's client. */
 export interface BenchStreams {
   Count(params: StreamParams): Observable<Item>;
   Sink(items: Observable<Item>): Observable<Tally>;
   Mirror(items: Observable<Item>): Observable<Item>;
 }
 
-/** What a user of Nest writes: Observables on both sides. */
+/** As a user of Nest usually writes it: Observables on both sides. */
 export function grpcStreams(service: BenchStreams): PeerClient {
   return {
     longestStream: LONGEST_STREAM,
@@ -156,7 +155,7 @@ export function grpcStreams(service: BenchStreams): PeerClient {
   };
 }
 
-/** Nothing slows an Observable down, so it gives the event loop a turn now and then, or nothing would be sent. */
+/** An Observable has no backpressure, so it yields to the event loop now and then; otherwise nothing would be sent. */
 async function* batches(next: () => number | undefined): AsyncGenerator<Item> {
   for (let i = 1; i <= LONGEST_STREAM; i++) {
     const value = next();
@@ -167,8 +166,7 @@ async function* batches(next: () => number | undefined): AsyncGenerator<Item> {
 }
 
 /**
- * Plain calls of grpc-js: Nest's client wraps them in Observables, which neither let a writer wait nor a reader slow
- * the server down.
+ * Plain calls of grpc-js: Nest's client wraps them in Observables, which have no backpressure in either direction.
  */
 export function tunedGrpcStreams(stub: BenchStub): PeerClient {
   return {

@@ -57,8 +57,8 @@ const channelOptions: ChannelOptions = {
 };
 
 /**
- * By default the client keeps up to 1 MiB of a call's messages in case it has to send them anew, and goes through all of
- * them after each: an upload of small ones then comes to a halt (grpc-js 1.14). With little room it runs at full speed.
+ * By default the client keeps up to 1 MiB of a call's messages for retries, and iterates over all of them after each message: an
+ * upload of small messages then stalls (grpc-js 1.14). With a small buffer it runs at full speed.
  */
 const clientChannelOptions: ChannelOptions = { ...channelOptions, 'grpc.per_rpc_retry_buffer_size': 4096 };
 
@@ -68,7 +68,7 @@ const contract = {
   protoPath: fileURLToPath(new URL('../../../proto/bench.proto', import.meta.url)),
 };
 
-/** Nest binds the port itself and forgets which one it got, so port 0 needs this. */
+/** Nest binds the port itself and does not expose it, so that port 0 needs this. */
 class FreePortServerGrpc extends ServerGrpc {
   port = 0;
 
@@ -96,7 +96,7 @@ export const nestGrpc: Peer = grpcPeer((client) => {
   };
 });
 
-/** Streams by someone who has read the source of Nest and grpc-js. */
+/** Streams tuned with knowledge of the source of Nest and grpc-js. */
 export const nestGrpcTuned: Peer = grpcPeer((client) =>
   tunedGrpcStreams(client.getClientByServiceName<BenchStub>('Bench')),
 );
@@ -123,7 +123,7 @@ function grpcPeer(operations: (client: ClientGrpcProxy) => PeerClient): Peer {
   };
 }
 
-/** A gRPC answer is always a message: its only field is the value that other peers return bare. */
+/** A gRPC answer is always a message: its only field is the value that other peers return directly. */
 function plainValue(answer: unknown): unknown {
   if (typeof answer !== 'object' || answer === null) return answer;
   if ('text' in answer) return answer.text;

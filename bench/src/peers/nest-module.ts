@@ -34,7 +34,7 @@ export class ObjectPatternController {
 }
 
 @Module({})
-// oxlint-disable-next-line typescript/no-extraneous-class -- all that a Nest module has is its decorator
+// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module has only its decorator
 class BenchModule {}
 
 export function moduleOf(...controllers: Type[]): DynamicModule {

@@ -10,8 +10,7 @@ import { ItemQueue } from './item-queue.js';
 const ITEMS_PER_TURN = 250;
 
 /**
- * Nest's client cannot slow the server down: what the reader has not taken waits in the client's memory. 50 MiB show
- * that as well as 500.
+ * Nest's client has no backpressure: unread items wait in the client's memory. 50 MiB show that as well as 500.
  */
 const MOST_TEXTS = 50_000;
 
@@ -22,7 +21,7 @@ const LONGEST_STREAM = 50_000;
 export class TcpStreamController {
   private readonly running = new Set<() => void>();
 
-  /** What a user of Nest writes: the generator, in the Observable that Nest TCP wants. */
+  /** As a user of Nest usually writes it: the generator, in the Observable that Nest TCP expects. */
   @MessagePattern('count')
   count({ n }: StreamParams): Observable<number> {
     return from(countUp(n));
@@ -47,9 +46,9 @@ export class TcpStreamController {
   }
 
   /**
-   * Nest TCP writes whatever an Observable emits, at once. One that emitted all in a loop would fill the server's
-   * memory, and would never let it read; one item a turn would mostly turn. So this one emits in batches and waits where
-   * the socket is full, which keeps the memory flat at the best rate there is. Nest does not do that for its users.
+   * Nest TCP writes at once what an Observable emits. One that emitted all in a loop would fill the server's
+   * memory and block its reads; one item per turn would spend its time on turns. So this one emits in batches and waits if
+   * the socket is full, which keeps the memory constant at the best possible rate. Nest does not do that for its users.
    */
   private emit<T>(n: number, context: TcpContext, make: (i: number) => T): Observable<T> {
     const { netSocket } = context.getSocketRef();
@@ -81,7 +80,7 @@ export function tcpStreams(client: ClientProxy): PeerClient {
   };
 }
 
-/** The fastest stream that can be written for Nest TCP, by someone who has read its source. */
+/** The fastest stream for Nest TCP that knowledge of its source allows. */
 export function batchedTcpStreams(client: ClientProxy): PeerClient {
   return {
     async consume(name, params, take) {

@@ -4,7 +4,7 @@ import type { Peer } from '../peer.js';
 import { StringPatternController } from './nest-module.js';
 import { rapPeer } from './rap.js';
 
-/** `client.call()` with plugins on both sides: what they cost is the quotient to `rap-call`. */
+/** `client.call()` with plugins on both sides: their cost is the ratio to `rap-call`. */
 function plugged(plugins: () => { server: RapServerOptions; client: RapClientOptions }): Peer {
   return rapPeer(
     StringPatternController,
@@ -23,7 +23,7 @@ export const rapProcessor = plugged(() => ({
   client: { processors: [new NoopProcessor()] },
 }));
 
-/** A shared key in place of certificates, which no process would have to hand to another. It costs the same a record. */
+/** A shared key instead of certificates, so that no process must pass one to another. It costs the same per record. */
 const psk = Buffer.alloc(16, 1);
 const suite = { ciphers: 'PSK-AES128-GCM-SHA256', maxVersion: 'TLSv1.2' } as const;
 

@@ -16,7 +16,7 @@ import { HOST, type Peer, type PeerClient, portOf } from '../peer.js';
 import { moduleOf, StringPatternController } from './nest-module.js';
 import { RapStreamController, rapStreams } from './rap-streams.js';
 
-/** The widest scenario keeps 1000 calls in flight: the default limit must not be what is measured. */
+/** The widest scenario keeps 1000 calls in flight, which the default limit must not restrict. */
 const limits = { maxInFlight: 2048 };
 
 /** `plugins`: more options of the two sides. */

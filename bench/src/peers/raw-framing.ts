@@ -38,7 +38,7 @@ function isIncomplete(error: unknown): error is IncompleteError {
   return typeof error === 'object' && error !== null && 'incomplete' in error && error.incomplete === true;
 }
 
-/** Turns the socket's chunks into frames. Pieces of a long frame are only counted until all of it is there. */
+/** Turns the socket's chunks into frames. Pieces of a long frame are only counted until it is complete. */
 export function onFrames(socket: Socket, receive: (frame: Frame) => void): void {
   let pieces: Buffer[] = [];
   let size = 0;
@@ -66,8 +66,8 @@ export function onFrames(socket: Socket, receive: (frame: Frame) => void): void 
 }
 
 /**
- * The length of a frame whose body is a str32, as soon as its length field is there, else 0: try again with the
- * next chunk. It knows no more of msgpack than this benchmark's frames use.
+ * The length of a frame whose body is a str32, as soon as its length field has arrived, otherwise 0: try again with the
+ * next chunk. It supports only the part of msgpack that this benchmark uses.
  */
 function longFrameBytes(data: Buffer): number {
   // 94: array of four, 65: message type 101

@@ -9,7 +9,7 @@ import { batchedWriter, type Frame, packFrame } from './raw-framing.js';
 
 export const CHANNEL = 102;
 
-/** Frames of a stream are joined up to so many bytes for one write. */
+/** Frames of a stream are joined up to this many bytes for one write. */
 const WRITE_BYTES = 64 * 1024;
 
 type LifeCycle = 'DECLARE' | 'MSG' | 'END' | 'DROP';
@@ -30,12 +30,12 @@ async function pump(socket: Socket, next: () => Frame | undefined): Promise<void
       bytes += packed.length;
     }
     if (!socket.write(Buffer.concat(frames, bytes))) await once(socket, 'drain');
-    // A socket that has drained already would leave no time to read.
+    // Without this, a socket that has drained already would leave no time to read.
     await nextTurn();
   }
 }
 
-/** Takes what the other side sends on one channel after DECLARE. */
+/** Receives the messages of one channel after DECLARE. */
 type Receive = (lifeCycle: string | undefined, body: unknown) => void;
 
 /** Opens the server's end of a channel. */
@@ -86,7 +86,7 @@ function isStreamParams(body: unknown): body is StreamParams {
   return typeof body === 'object' && body !== null && 'n' in body && typeof body.n === 'number';
 }
 
-/** The server's end of all channels of one connection. Returns what takes their frames. */
+/** The server's end of all channels of one connection. Returns the receiver of their frames. */
 export function serveChannels(socket: Socket, write: (frame: Frame) => void): (frame: Frame) => void {
   const receivers = new Map<number, Receive>();
   return ([, id, header, body]) => {
@@ -102,7 +102,7 @@ export function serveChannels(socket: Socket, write: (frame: Frame) => void): (f
   };
 }
 
-/** The client's end. `receive` takes the frames of all channels; what comes late finds no receiver. */
+/** The client's end. `receive` takes the frames of all channels; late frames find no receiver. */
 export function rawStreams(socket: Socket, nextId: () => number) {
   const write = batchedWriter(socket);
   const receivers = new Map<number, (body: unknown) => void>();

@@ -22,7 +22,7 @@ const handlers = new Map<string, Handler>([
 
 const MSG = 101;
 
-/** rap's frames without a framework: what the sockets and the codec alone can do. */
+/** rap's frames without a framework: the speed of the sockets and the codec alone. */
 export const raw: Peer = {
   async startServer() {
     const server = createServer({ noDelay: true }, (socket) => {
@@ -49,7 +49,7 @@ export const raw: Peer = {
     await once(socket, 'connect');
     const write = batchedWriter(socket);
     const pending = new Map<number, (answer: unknown) => void>();
-    // Odd and below 2^32, as a rap client counts.
+    // Odd and below 2^32, like the ids of a rap client.
     let lastId = 1;
     const nextId = (): number => (lastId = (lastId + 2) % 2 ** 32);
     const streams = rawStreams(socket, nextId);

@@ -1,11 +1,12 @@
 import { Logger } from '@nestjs/common';
 import { concatMap, from, type Observable, of } from 'rxjs';
 import type { Header } from '../../protocol/frame.js';
+import { isThenable } from '../../protocol/values/unknown.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { ServerError } from '../errors/errors.js';
 import { MASKED_MESSAGE } from '../errors/handler-fault.js';
 import { RapChannel, type RapMessage } from '../streams/rap-channel.js';
-import { type Check, checked, isThenable } from '../validation/standard-schema.js';
+import { type Check, checked } from '../validation/standard-schema.js';
 
 /** What the messages of a channel must be. */
 export interface ChannelChecks {

@@ -1,10 +1,10 @@
+import { isThenable } from '../../protocol/values/unknown.js';
 import { ParseError } from '../errors/errors.js';
 import { detailsOf, pathText, summaryOf } from '../validation/issues.js';
 import { uncarriedIn } from './uncarried.js';
 import {
   type Check,
   checked,
-  isThenable,
   type StandardIssue,
   type StandardSchema,
 } from '../validation/standard-schema.js';

@@ -1,3 +1,4 @@
+import { isObject } from '../../protocol/values/unknown.js';
 import { pathText } from '../validation/issues.js';
 import type { StandardIssue, StandardResult, StandardSchema } from '../validation/standard-schema.js';
 
@@ -70,7 +71,7 @@ function replaced(
 ): unknown {
   const [key, ...rest] = path;
   if (key === undefined) return make(value);
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return value;
+  if (!isObject(value) || !Object.hasOwn(value, key)) return value;
   let copy = value as Record<PropertyKey, unknown>;
   if (!copies.has(copy)) {
     copy = (Array.isArray(value) ? [...(value as unknown[])] : { ...value }) as typeof copy;
@@ -94,9 +95,9 @@ function revive(value: unknown): readonly [type: string, value: unknown] | undef
     if (date.toJSON() === value) return ['Date', date];
     return URL.canParse(value) ? ['URL', new URL(value)] : undefined;
   }
-  if (typeof value !== 'object' || value === null) return undefined;
+  if (!isObject(value)) return undefined;
   if (Array.isArray(value)) return value.length > MAX_ENTRIES ? undefined : ['Set', new Set(value)];
-  const entries = isRecord(value) ? Object.entries(value) : undefined;
+  const entries = isMapLike(value) ? Object.entries(value) : undefined;
   return entries && entries.length <= MAX_ENTRIES ? ['Map', new Map(entries)] : undefined;
 }
 
@@ -112,7 +113,7 @@ class Plain {
   of(value: unknown, depth = 0): unknown {
     if ((this.#left -= 1) < 0 || depth > MAX_DEPTH) return value;
     if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
-    if (typeof value !== 'object' || value === null) return value;
+    if (!isObject(value)) return value;
     switch (typeNameOf(value)) {
       case 'Date':
       case 'URL':
@@ -127,7 +128,7 @@ class Plain {
           ]),
         );
     }
-    return Array.isArray(value) || isRecord(value) ? this.#parts(value, depth) : value;
+    return Array.isArray(value) || isMapLike(value) ? this.#parts(value, depth) : value;
   }
 
   #parts(value: object, depth: number): unknown {
@@ -151,7 +152,7 @@ export function extendedIn(value: unknown): readonly Uncarried[] {
     const type = typeNameOf(part);
     if (EXTENDED.has(type)) found.push({ path: pathText(segments), segments, type });
     else if (Array.isArray(part)) for (const [i, item] of part.entries()) look(item, [...segments, i]);
-    else if (typeof part === 'object' && part !== null && isRecord(part))
+    else if (isObject(part) && isMapLike(part))
       for (const [key, item] of Object.entries(part)) look(item, [...segments, key]);
   };
   look(value, []);
@@ -161,7 +162,7 @@ export function extendedIn(value: unknown): readonly Uncarried[] {
 const EXTENDED: ReadonlySet<string> = new Set(['Date', 'bigint', 'Map', 'Set', 'URL']);
 
 /** An object that is sent as a map of its fields. */
-function isRecord(value: object): value is Record<string, unknown> {
+function isMapLike(value: object): value is Record<string, unknown> {
   return !ArrayBuffer.isView(value) && !('toJSON' in value) && typeNameOf(value) === 'Object';
 }
 

@@ -14,14 +14,12 @@ import {
   assertKnown,
   assertList,
   assertObject,
-  assertServerAddress,
-  CLIENT_OPTIONS,
-  EVENTS,
+  type Keys,
+  unknownOption,
 } from '../validation/known-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { RapProcessor } from '../../pipeline/api.js';
-import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
-import type { RapSession } from './rap-session.js';
+import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
 /** A server that a client connects to. */
 export interface RapServerAddress {
@@ -32,6 +30,8 @@ export interface RapServerAddress {
   /** Path of a Unix socket, instead of host and port. */
   path?: string | undefined;
 }
+
+const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
 
 export interface RapClientOptions extends RapServerAddress {
   /** The server, in the form of a list of one; more than one is refused with a clear error. */
@@ -67,23 +67,20 @@ export interface RapClientOptions extends RapServerAddress {
   deserializer?: Deserializer | undefined;
 }
 
-/** The last argument of a call. */
-export interface RapCallOptions {
-  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
-  header?: Readonly<Record<string, unknown>> | undefined;
-  /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
-  timeoutMs?: number | undefined;
-  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
-  deadline?: number | Date | undefined;
-  /** Cancels the call: it rejects with `CallCancelledError`. */
-  signal?: AbortSignal | undefined;
-  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
-  session?: RapSession | undefined;
-  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
-  idempotent?: boolean | undefined;
-  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
-  detached?: boolean | undefined;
-}
+const CLIENT_OPTIONS: Keys<RapClientOptions> = {
+  ...ADDRESS,
+  servers: true,
+  tls: true,
+  metadata: true,
+  processors: true,
+  events: true,
+  callTimeoutMs: true,
+  reconnect: true,
+  keepAlive: true,
+  limits: true,
+  serializer: true,
+  deserializer: true,
+};
 
 /** @throws RangeError that names what is no option, or no address */
 export function assertClientOptions(options: RapClientOptions): void {
@@ -91,13 +88,16 @@ export function assertClientOptions(options: RapClientOptions): void {
   assertAddress('options of RapClient', options);
   const { servers, tls, metadata } = options;
   assertList('servers', servers);
-  servers?.forEach((address, i) => assertServerAddress(`servers[${i}]`, address));
+  servers?.forEach((address, i) => {
+    assertKnown(`servers[${i}]`, address, ADDRESS);
+    assertAddress(`servers[${i}]`, address);
+  });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
   if (typeof metadata !== 'function') assertObject('metadata', metadata);
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
-  assertKnown('events', options.events, EVENTS);
+  assertKnown('events', options.events, LIFECYCLE_EVENTS);
   const { reconnect } = options;
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }

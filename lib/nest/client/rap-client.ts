@@ -1,39 +1,42 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
-import type { Connection, ConnectionStatus } from '../../cluster/connection.js';
+import type { ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import type { Peer } from '../../rpc/connection/peer.js';
-import { CallPlanner } from './call-plan.js';
+import { CallPlanner } from './calls/call-plan.js';
 import { followCallScopes, runInSession } from '../handlers/call-scope.js';
-import type { Outcome } from './client-attempt.js';
-import { ClientCalls } from './client-calls.js';
-import { clientConnection, logError } from './client-connection.js';
+import { ClientCalls } from './calls/client-calls.js';
+import { HookedCalls } from './calls/hooked-calls.js';
+import { logError, makePeerSource } from './make-peer-source.js';
 import { ClientLifecycle } from './client-lifecycle.js';
-import { assertClientOptions, type RapCallOptions, type RapClientOptions } from './client-options.js';
-import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './client-outcome.js';
-import { ping } from './client-ping.js';
-import { EmittedEvents } from './emitted-events.js';
-import { ParseError, toRapError } from '../errors/errors.js';
+import { assertClientOptions, type RapClientOptions } from './client-options.js';
+import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './calls/client-outcome.js';
+import { EmittedEvents } from './calls/emitted-events.js';
+import { ParseError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
-import { callError, rejection, traced } from '../errors/failed-call.js';
+import { traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
-import { clientCodec } from '../server/body-codec.js';
+import { clientCodec } from './client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
-import { RapSession, type SessionClient } from './rap-session.js';
+import {
+  type ChannelOptions,
+  type RapCallOptions,
+  RapSession,
+  type SessionClient,
+} from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
 import { TypedProxies } from './proxies/typed-proxies.js';
 import type { RapServiceClient } from './proxies/service-types.js';
-import { UndecidedCall } from './proxies/undecided-call.js';
-import { ClientStream, type OpenStream, type RapIterable, type StreamView } from '../streams/rap-stream.js';
+import type { RapIterable } from '../streams/rap-stream.js';
 
 const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
 const NOTHING = (): void => {};
@@ -47,9 +50,9 @@ const NOTHING = (): void => {};
  * It connects with the first call, and comes back by itself when the connection was lost.
  */
 export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
-  readonly #planner: CallPlanner;
-  readonly #connection: Connection;
+  readonly #source: PeerSource;
   readonly #calls: ClientCalls;
+  readonly #hooked: HookedCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
   readonly #proxies: TypedProxies;
@@ -62,7 +65,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     super();
     assertClientOptions(options);
     followCallScopes();
-    this.#planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
+    const planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     const { events, processors = [] } = options;
@@ -70,31 +73,38 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (events || processors.length > 0)
       this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
     const deadlines = new DeadlineQueue(systemClock);
-    this.#connection = clientConnection(options, {
+    this.#source = makePeerSource(options, {
       deadlines,
       lifecycle: this.#lifecycle,
       onLink: (link) => (this.#link = link),
       onStatus: (status, reason) => this.#onStatus(status, reason),
     });
     this.#calls = new ClientCalls({
-      connection: this.#connection,
+      source: this.#source,
       deadlines,
-      planner: this.#planner,
+      planner,
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
-    this.#proxies = new TypedProxies(
-      this,
-      {
-        normalize: (pattern) => this.normalizePattern(pattern),
-        undecided: (...args) => this.#undecided(...args),
+    const base = ClientProxy.prototype;
+    this.#hooked = new HookedCalls(this.#calls, {
+      createPacket: (pattern, data) => this.#packet(pattern, data),
+      serializeResponse: (response) => this.serializeResponse(response),
+      serializeError: (error) => this.serializeError(error),
+      isSubclassed: () =>
+        this.serializeResponse !== base['serializeResponse'] ||
+        this.serializeError !== base['serializeError'],
+    });
+    this.#proxies = new TypedProxies({
+      client: this,
+      calls: this.#hooked,
+      normalize: (pattern) => this.normalizePattern(pattern),
+      carried: {
+        now: () => this.#source.peer?.has(Extension.Values),
+        soon: async (target, timeoutMs) =>
+          (await this.#calls.acquire(target, timeoutMs)).has(Extension.Values),
       },
-      {
-        now: () => this.#connection.peer?.has(Extension.Values),
-        soon: async (target, timeoutMs = this.#planner.callTimeoutMs) =>
-          (await this.#acquire(target, timeoutMs)).has(Extension.Values),
-      },
-    );
+    });
   }
 
   /** Changes of the connection's state, the latest first. */
@@ -114,7 +124,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#start<T>(pattern, data, options, { resolve, reject, isPromise: true });
+      this.#hooked.start<T>(pattern, data, options, { resolve, reject, isPromise: true });
     });
   }
 
@@ -126,9 +136,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
   stream<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T> {
-    // it may begin much later, and again: with what was said now
-    const parameters = this.#calls.held(data);
-    return new ClientStream<T>(this.#opener(pattern, parameters, options), this.#view());
+    return this.#hooked.stream(pattern, data, options);
   }
 
   /**
@@ -138,7 +146,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    */
   async channel<In = unknown, Out = unknown>(
     pattern: unknown,
-    options?: RapCallOptions & { metadata?: unknown },
+    options?: ChannelOptions,
   ): Promise<RapChannel<In, Out>> {
     try {
       return new RapChannel<In, Out>(
@@ -166,7 +174,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }),
       );
     return new Observable<TResult>((observer) =>
-      this.#start(pattern, data, undefined, outcomeFor(observer, this.#view<TResult>()), true),
+      this.#hooked.start(pattern, data, undefined, outcomeFor(observer, this.#hooked.view<TResult>()), true),
     );
   }
 
@@ -206,28 +214,6 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return this.#proxies.controller(controller);
   }
 
-  /** A call of a method that may stream or not. */
-  #undecided<T>(target: string, data: unknown, options: RapCallOptions | undefined): UndecidedCall<T> {
-    const parameters = this.#calls.held(data);
-    return new UndecidedCall<T>({
-      target,
-      open: this.#opener(target, parameters, options),
-      start: (outcome) => {
-        try {
-          return this.#start(target, parameters(), options, outcome, true);
-        } catch (error) {
-          outcome.reject(this.serializeError(toRapError(error)));
-          return NOTHING;
-        }
-      },
-      view: this.#view(),
-    });
-  }
-
-  #opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
-    return this.#calls.opener(() => this.#packet(pattern, undefined), parameters, options);
-  }
-
   // --- sessions -----------------------------------------------------------------------------------------------
 
   /**
@@ -245,7 +231,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Opens a session, which lasts until `session.close()` or the end of an `await using`. */
   async openSession(): Promise<RapSession> {
-    return new RapSession(this, await this.#acquire('openSession', this.#planner.callTimeoutMs));
+    return new RapSession(this, await this.#calls.acquire('openSession'));
   }
 
   /** @internal */
@@ -255,36 +241,19 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     data: unknown,
     options?: RapCallOptions,
   ): Promise<T | RapIterable<T>> {
-    return new Promise((resolve, reject) => {
-      this.#start<T>(
-        pattern,
-        data,
-        { ...options, session },
-        {
-          resolve,
-          reject,
-          isPromise: true,
-          stream: (channel) => resolve(new ClientStream<T>(() => channel, this.#view())),
-        },
-      );
-    });
+    return this.#hooked.execute(pattern, data, { ...options, session });
   }
 
   // --- life ---------------------------------------------------------------------------------------------------
 
   /** Measures the way to the server and back. @returns milliseconds */
   ping(): Promise<number> {
-    const { callTimeoutMs: timeoutMs } = this.#planner;
-    const { where } = this.#connection;
-    const work = this.#acquire('ping', timeoutMs).then((peer) =>
-      ping(peer, { target: 'ping', timeoutMs, where }),
-    );
-    return forgettable(work, 'client.ping()');
+    return forgettable(this.#calls.ping(), 'client.ping()');
   }
 
   /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
   connect(): Promise<void> {
-    const work = this.#acquire('connect', this.#planner.callTimeoutMs).then(() => this.#lifecycle?.ready());
+    const work = this.#calls.acquire('connect').then(() => this.#lifecycle?.ready());
     return forgettable(work, 'client.connect()');
   }
 
@@ -294,13 +263,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @returns where there are `events` or processors, a promise that they have stopped; else nothing
    */
   close(): unknown {
-    const close = (): void => this.#connection.close('the client was closed');
+    const close = (): void => this.#source.close('the client was closed');
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(close) : close();
   }
 
   /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
   drain(): Promise<void> {
-    const drain = (): Promise<void> => this.#connection.drain();
+    const drain = (): Promise<void> => this.#source.drain();
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
@@ -311,8 +280,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Calls of this client now. */
   stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
-    const { inFlight, queued, peer } = this.#connection;
-    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
+    return this.#source.counts();
   }
 
   /** Listens to events of the connection. */
@@ -322,7 +290,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Nest's way to the thing inside: Node's socket. @throws Error before the client is connected. */
   unwrap<T>(): T {
-    if (!this.#link || !this.#connection.peer) throw new Error('Not connected: call "connect" first.');
+    if (!this.#link || !this.#source.peer) throw new Error('Not connected: call "connect" first.');
     return this.#link.unwrap() as T;
   }
 
@@ -346,73 +314,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   // --- beneath ------------------------------------------------------------------------------------------------
 
-  #start<T>(
-    pattern: unknown,
-    data: unknown,
-    options: RapCallOptions | undefined,
-    outcome: Outcome<T>,
-    runsCallbacks = this.#showsOtherwise(),
-  ): () => void {
-    const shown: Outcome<T> = {
-      resolve: (value: T) => {
-        let response: T;
-        try {
-          response = this.serializeResponse(value) as T;
-        } catch (error) {
-          return outcome.reject(this.serializeError(error));
-        }
-        outcome.resolve(response);
-      },
-      reject: (error) => {
-        const shownError = this.serializeError(error);
-        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
-        else outcome.reject(shownError);
-      },
-      stream: outcome.stream,
-    };
-    try {
-      // a promise goes on in the context of its caller by itself
-      return this.#calls.start(
-        this.#packet(pattern, data),
-        options,
-        runsCallbacks ? inThisContext(shown) : shown,
-      );
-    } catch (error) {
-      outcome.reject(this.serializeError(toRapError(error)));
-      return NOTHING;
-    }
-  }
-
-  /** Whether a subclass has its own way to show answers and errors: its methods run in the context of the caller. */
-  #showsOtherwise(): boolean {
-    const { prototype } = ClientProxy;
-    return (
-      this.serializeResponse !== prototype['serializeResponse'] ||
-      this.serializeError !== prototype['serializeError']
-    );
-  }
-
   /** Whether a subclass has its own way to connect or to send: `send` goes that way, as with Nest's own clients. */
   #sendsByItself(): boolean {
     const { prototype } = RapClient;
     return this.connect !== prototype.connect || this.publish !== prototype.publish;
-  }
-
-  /** Values and errors of a stream, as a subclass may show them. */
-  #view<T>(): StreamView<T> {
-    return {
-      value: (value) => this.serializeResponse(value) as T,
-      error: (error) => this.serializeError(error),
-    };
-  }
-
-  async #acquire(what: string, timeoutMs: number): Promise<Peer> {
-    const since = systemClock.now();
-    try {
-      return await this.#connection.acquire(what, timeoutMs);
-    } catch (error) {
-      throw traced(callError(error, { target: what, where: this.#connection.where, since }));
-    }
   }
 
   /** The packet that Nest 12's dispatch hook sees; instrumentation puts its metadata on it. Nest 11 has no such hook. */

@@ -1,4 +1,5 @@
 import { formatTarget } from '../../protocol/target.js';
+import { isObject, textOf } from '../../protocol/values/unknown.js';
 import { RegisteredError } from '../errors/errors.js';
 import { shown } from '../errors/shown.js';
 import { optionProblem, unknownOption } from './method-options.js';
@@ -138,7 +139,7 @@ export function targetsOf(what: string, group: string, name: string, { aliases }
     const others = (aliases ?? []).map((alias) => aliasTarget(group, alias));
     return [formatTarget(group, name), ...others];
   } catch (error) {
-    throw new RegisteredError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new RegisteredError(`${what}: ${textOf(error)}`);
   }
 }
 
@@ -161,10 +162,6 @@ const KINDS: ReadonlySet<unknown> = new Set<RapMethodKind>([
   'clientStream',
   'duplex',
 ]);
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
-}
 
 function isMethod(value: unknown): value is AnyRapMethod {
   return isObject(value) && KINDS.has((value as Partial<AnyRapMethod>).kind);

@@ -1,10 +1,8 @@
 import { RpcException } from '@nestjs/microservices';
-import { Fault, LocalCode, type Sent, type TimeoutPhase } from '../../protocol/fault.js';
+import { LocalCode, type Sent, type TimeoutPhase } from '../../protocol/fault.js';
 import { CODE_BY_STATUS, Status } from '../../protocol/status.js';
 import { isHttpErrorStatus } from '../../protocol/wire-error.js';
 import { brand, isInstance } from './error-brand.js';
-import { registeredErrorOf } from './registered-errors.js';
-import { ThrownFault } from '../../pipeline/exchange.js';
 
 /** What a {@link RapError} may carry beside its message. */
 export interface RapErrorOptions {
@@ -263,30 +261,6 @@ export class OverloadError extends RapError {
 /** A class of this package, and one of an application that is built the same way. */
 export type RapErrorClass = new (message: string, options?: RapErrorOptions) => RapError;
 
-const LOCAL_CLASSES: ReadonlyMap<string, readonly [status: number, Class: RapErrorClass]> = new Map([
-  [LocalCode.ConnectionLost, [Status.RpcCall, ConnectionLostError]],
-  [LocalCode.CallTimeout, [Status.RunTime, CallTimeoutError]],
-  [LocalCode.CallCancelled, [Status.RpcCall, CallCancelledError]],
-  [LocalCode.Overload, [Status.TooManyRequests, OverloadError]],
-] satisfies [string, [number, RapErrorClass]][]);
-
-const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
-  [Status.Invoke, InvokeError],
-  [Status.Auth, AuthError],
-  [Status.FuncNotFound, FuncNotFoundError],
-  [Status.TooManyRequests, TooManyRequestsError],
-  [Status.Server, ServerError],
-  [Status.LifeCycle, LifeCycleError],
-  [Status.Parse, ParseError],
-  [Status.Protocol, ProtocolError],
-  [Status.Registered, RegisteredError],
-  [Status.RunTime, RunTimeError],
-  [Status.RpcCall, RpcCallError],
-  [Status.Crypto, CryptoError],
-  [Status.Channel, ChannelError],
-  [Status.ChannelLifeCycle, ChannelLifecycleError],
-] satisfies [number, RapErrorClass][]);
-
 /** Classes that come with the package, by name: no other class may have it. Written out, since a minifier renames classes. */
 export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map<string, RapErrorClass>(
   Object.entries({
@@ -313,18 +287,3 @@ export const OWN_CLASSES: ReadonlyMap<string, RapErrorClass> = new Map<string, R
 );
 
 for (const [name, Class] of OWN_CLASSES) brand(Class, name);
-
-/**
- * The public error of a fault: what an own processor has thrown, else the class that was registered under the name it came with, else the class of its local
- * code, else of its status. Anything else stays as it is.
- */
-export function toRapError(error: unknown): unknown {
-  if (!(error instanceof Fault)) return error;
-  if (error instanceof ThrownFault) return error.thrown;
-  const registered = registeredErrorOf(error);
-  if (registered) return registered;
-  const { status, code, details, httpStatus, remoteName, sent, phase, cause } = error;
-  const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
-  const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;
-  return new Class(error.message, { status, code, details, httpStatus, remoteName, sent, phase, cause });
-}

@@ -3,8 +3,9 @@ import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
-import { ThrownFault } from '../../pipeline/exchange.js';
-import { type FailedCall, toRapError } from './errors.js';
+import { ThrownFault } from '../../pipeline/thrown-fault.js';
+import type { FailedCall } from './errors.js';
+import { toRapError } from './to-rap-error.js';
 
 /** A call, stream or channel of a client, and when it began. */
 export interface MadeCall {

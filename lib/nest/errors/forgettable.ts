@@ -1,10 +1,14 @@
-import { setImmediate } from '../../net/runtime.js';
 import { Logger } from '@nestjs/common';
+import { setImmediate } from '../../net/runtime.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import { peerLog } from '../lifecycle/bounded-log.js';
-import { toRapError } from './errors.js';
+import { toRapError } from './to-rap-error.js';
 import { rejection } from './failed-call.js';
 
 const logger = new Logger('Rap');
+
+/** Characters of an error's text in the log. */
+const MAX_LOGGED = 1024;
 
 const told = new WeakSet<object>();
 
@@ -50,7 +54,7 @@ export function forgettable<T>(
         if (!(owner && told.has(owner)))
           peerLog.write(
             (line) => logger.warn(line),
-            () => `${what} failed, and nobody awaits it: ${textOf(error)}`,
+            () => `${what} failed, and nobody awaits it: ${textOf(error, MAX_LOGGED)}`,
           );
         if (!owner) return;
         told.add(owner);
@@ -59,12 +63,4 @@ export function forgettable<T>(
     });
   });
   return promise;
-}
-
-function textOf(error: unknown): string {
-  try {
-    return (error instanceof Error ? error.message : String(error)).slice(0, 1024);
-  } catch {
-    return 'it cannot be shown';
-  }
 }

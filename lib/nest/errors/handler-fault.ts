@@ -1,7 +1,8 @@
 import { Fault } from '../../protocol/fault.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
 import { isHttpErrorStatus, type NamedFault, nameOf } from '../../protocol/wire-error.js';
-import { InvokeError, RapError, ServerError, shownStatus, toRapError } from './errors.js';
+import { InvokeError, RapError, ServerError, shownStatus } from './errors.js';
+import { toRapError } from './to-rap-error.js';
 import { isRpcException, type RpcExceptionLike } from './error-brand.js';
 import { registeredName } from './registered-errors.js';
 import { areValidationErrors, validationDetails } from './validation-details.js';
@@ -63,10 +64,10 @@ function read(error: unknown): NamedFault {
     const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
     const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
-    const texts = { code: textOf(code), message: textOf(message) };
+    const texts = { code: asText(code), message: asText(message) };
     const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
     // the class of all errors says less than the status
-    return { fault, name: name === 'RapError' ? nameOf(fault) : textOf(name) };
+    return { fault, name: name === 'RapError' ? nameOf(fault) : asText(name) };
   }
   if (error instanceof Fault) return { fault: error, name: nameOf(error) };
   if (isRpcException(error)) return readInner(error);
@@ -180,7 +181,7 @@ function isNestError(error: object): boolean {
 }
 
 /** Names and messages of what was thrown may be anything, whatever their types say. */
-function textOf(value: unknown): string {
+function asText(value: unknown): string {
   return typeof value === 'string' ? value : String(value);
 }
 
@@ -193,6 +194,6 @@ interface InvokeFault {
 }
 
 function invokeFault({ remoteName, message, ...rest }: InvokeFault): NamedFault {
-  const texts = { remoteName: textOf(remoteName), message: textOf(message) };
+  const texts = { remoteName: asText(remoteName), message: asText(message) };
   return { fault: new Fault({ status: Status.Invoke, ...texts, ...rest }), name: 'InvokeError' };
 }

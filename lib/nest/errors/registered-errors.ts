@@ -1,6 +1,5 @@
 import type { Fault } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
-import type { RapError, RapErrorOptions } from './errors.js';
+import { type RapError, type RapErrorOptions, shownStatus } from './errors.js';
 
 /** What of an error came over the wire. */
 export interface RapErrorFields extends RapErrorOptions {
@@ -54,10 +53,10 @@ export function registeredErrorOf(fault: Fault): RapError | undefined {
 function construct(
   Class: new (message: string, options: RapErrorOptions) => RapError,
   message: string,
-  options: RapErrorOptions,
+  options: RapErrorOptions & { readonly status: number },
 ): RapError {
-  const { status, code, details, httpStatus } = options;
+  const { status: wireStatus, code, details, httpStatus } = options;
   const error = new Class(message, options);
-  const shown = status === Status.Invoke && httpStatus !== undefined ? httpStatus : status;
-  return Object.assign(error, { message, status: shown, wireStatus: status, code, details, httpStatus });
+  const status = shownStatus({ wireStatus, httpStatus });
+  return Object.assign(error, { message, status, wireStatus, code, details, httpStatus });
 }

@@ -1,3 +1,4 @@
+import { isObject } from '../../protocol/values/unknown.js';
 import { bounded, MAX_DETAILS, pathText, type ValidationDetail } from '../validation/issues.js';
 
 /** class-validator's `ValidationError`, also as a plain object. */
@@ -41,10 +42,6 @@ function isValidationError(value: unknown): value is ValidationErrorLike {
     typeof property === 'string' &&
     (isObject(constraints) || (Array.isArray(children) && children.length > 0))
   );
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null;
 }
 
 function collect(error: ValidationErrorLike, above: readonly unknown[], into: ValidationDetail[]): void {

@@ -1,17 +1,21 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { PROCESS_CONTEXT } from '../../rpc/context/async-context.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
-import type { RapSession } from '../client/rap-session.js';
 
 /** Whose time and cancellation calls inherit. */
 export type ScopeOwner = Pick<Incoming, 'signal' | 'timeLeftMs'>;
+
+/** A session that code runs in, as the client looks for its own. */
+export interface ScopedSession {
+  belongsTo(client: object): boolean;
+}
 
 /** What code knows of where it was called from. */
 export interface CallScope {
   /** The call or channel that a handler works on: calls made inside inherit its time and its cancellation. */
   readonly incoming?: ScopeOwner | undefined;
   /** The sessions of `withSession`, the innermost first. */
-  readonly sessions?: readonly RapSession[];
+  readonly sessions?: readonly ScopedSession[];
 }
 
 const storage = new AsyncLocalStorage<CallScope>();
@@ -33,7 +37,7 @@ export function runInScope<T>(incoming: ScopeOwner, work: () => T): T {
 }
 
 /** Runs code in a session, beside what it had inherited. */
-export function runInSession<T>(session: RapSession, work: () => T): T {
+export function runInSession<T>(session: ScopedSession, work: () => T): T {
   const outer = storage.getStore();
   return storage.run({ ...outer, sessions: [session, ...(outer?.sessions ?? [])] }, work);
 }

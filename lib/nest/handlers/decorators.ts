@@ -1,5 +1,5 @@
 import { MessagePattern } from '@nestjs/microservices';
-import type { RapPatternExtras } from '../server/handler-registry.js';
+import type { RapPatternExtras } from './handler.js';
 import {
   hideChannelType,
   isGenerator,

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { RapChannel } from '../streams/rap-channel.js';
-import type { RapPatternExtras } from '../server/handler-registry.js';
+import type { RapPatternExtras } from './handler.js';
 
 /** Keys under which Nest's decorators file what they were told. Nest 11 does not export them. */
 const PATTERN_METADATA = 'microservices:pattern';

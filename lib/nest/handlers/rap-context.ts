@@ -3,14 +3,13 @@ import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import { type Header, PROTOTYPE_KEYS, RESERVED_KEYS } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
-import { IncomingChannel } from '../../rpc/server/incoming-channel.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { Session } from '../../rpc/server/sessions.js';
 import { Status } from '../../protocol/status.js';
 import { audibleSignal } from '../streams/audible-signal.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { ItemLink } from '../streams/item-link.js';
-import type { Route } from '../server/handler-registry.js';
+import type { Route } from './handler.js';
 
 /** @internal How long a handler may take. */
 export interface HandlerTime {
@@ -23,7 +22,7 @@ type RapContextArgs = [target: string, header: Header];
 
 /** What a handler, guard, pipe, interceptor or filter knows of the call: `@Ctx() ctx: RapContext`. */
 export class RapContext extends BaseRpcContext<RapContextArgs> {
-  readonly #call: Incoming;
+  readonly #call: AnyIncoming;
   readonly #route: Route;
   #signal: AbortSignal | undefined;
   #draining: AbortSignal | undefined;
@@ -31,7 +30,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   #items: ItemLink | undefined;
 
   /** @internal */
-  constructor(call: Incoming, route: Route) {
+  constructor(call: AnyIncoming, route: Route) {
     super([route.target, call.header]);
     this.#call = call;
     this.#route = route;
@@ -62,12 +61,12 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** What the client said about itself when it connected; shared by all calls of the connection. */
   get metadata(): Readonly<Record<string, unknown>> {
-    return this.#call.peer.metadata;
+    return this.#call.connection.metadata;
   }
 
   /** What the client said when it opened this channel; `undefined` in a unary call. */
   get channelMetadata(): unknown {
-    return this.#call instanceof IncomingChannel ? this.#call.channel.metadata : undefined;
+    return this.#call.kind === 'channel' ? this.#call.channel.metadata : undefined;
   }
 
   /**
@@ -83,7 +82,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** Who calls: address, port, and the subject of a verified TLS certificate. */
   get peer(): RemoteAddress {
-    return this.#call.peer.remote;
+    return this.#call.connection.remote;
   }
 
   /**
@@ -136,7 +135,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   }
 
   /** @internal What it was made of. */
-  get origin(): [call: Incoming, route: Route] {
+  get origin(): [call: AnyIncoming, route: Route] {
     return [this.#call, this.#route];
   }
 
@@ -171,7 +170,7 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
 
   /** @internal Whether the caller sends and takes a `Date` and the like as what they are. */
   get carriesValues(): boolean {
-    return this.#call.peer.has(Extension.Values);
+    return this.#call.connection.has(Extension.Values);
   }
 
   /** @internal What the handler failed with before Nest masked it, where `exposeErrors` asks for it. */

@@ -11,6 +11,13 @@ export interface LifecycleEvents {
   afterStop?: LifecycleListeners | undefined;
 }
 
+export const LIFECYCLE_EVENTS: Record<keyof Required<LifecycleEvents>, true> = {
+  beforeStart: true,
+  afterStart: true,
+  beforeStop: true,
+  afterStop: true,
+};
+
 /** Start and stop of a server or client: its events, and the hooks of what was loaded into it. */
 export class Lifecycle {
   readonly #plugins: Plugins;

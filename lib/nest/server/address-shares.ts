@@ -8,15 +8,15 @@ interface Share {
   readonly load: Load;
 }
 
-/** What each address has of a server: its connections, and what runs and is held for it. IPv6 addresses count by /64. */
+/** The connections of each address, and the load that it causes. IPv6 addresses count by /64. */
 export class AddressShares {
   readonly #shares = new Map<string, Share>();
-  /** Without connections; handlers that these have left behind may still run. */
+  /** Addresses without connections, whose handlers may still run. */
   readonly #left = new Set<string>();
 
   constructor(
     private readonly limits: LoadLimits,
-    /** The whole server's. */
+    /** Load of the whole server. */
     private readonly total: Load,
   ) {}
 
@@ -25,13 +25,13 @@ export class AddressShares {
     return this.#shares.size;
   }
 
-  /** Connections of the address; none for a Unix socket, which is not counted. */
+  /** Connections of the address; 0 for a Unix socket, which is not counted. */
   connectionsOf(remote: RemoteAddress): number {
     const key = keyOf(remote);
     return key === undefined ? 0 : (this.#shares.get(key)?.connections ?? 0);
   }
 
-  /** A connection came. Returns what it is charged to. */
+  /** Counts a new connection. Returns the load that it adds to. */
   enter(remote: RemoteAddress): Load {
     this.#sweep();
     const key = keyOf(remote);
@@ -56,7 +56,7 @@ export class AddressShares {
     this.#sweep();
   }
 
-  /** Forgets addresses for which nothing runs any more. */
+  /** Removes addresses for which nothing runs any more. */
   #sweep(): void {
     for (const key of this.#left) {
       const load = this.#shares.get(key)?.load;

@@ -3,17 +3,17 @@ import type { Fault } from '../../protocol/fault.js';
 import { nameOf } from '../../protocol/wire-error.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import type { ItemLink } from '../streams/item-link.js';
 import { kindFault } from './kind-fault.js';
-import { copyOf } from './body-codec.js';
+import { copyOfBody } from '../../protocol/body-copy.js';
 import type { StreamSink } from '../streams/stream-source.js';
 import { pump, type Values } from '../streams/values.js';
 
 /**
- * Where the values go that a unary call is answered with: one value is the answer, none is a void answer or an empty stream;
- * with the second, or where a stream begins, the answer becomes a stream. To a caller that takes either, the first value goes at
- * once where no end comes with it: a feed is seen from its first value on.
+ * Takes the values that a unary call is answered with: one value is the answer, none is a void answer or an empty stream;
+ * with the second, or if a stream begins, the answer becomes a stream. To a caller that takes either, the first value goes
+ * at once unless the source ends with it: a feed is seen from its first value on.
  */
 export class AnswerSink implements StreamSink {
   #first: unknown;
@@ -40,7 +40,7 @@ export class AnswerSink implements StreamSink {
     this.call.fail(fault, nameOf(fault));
   }
 
-  /** @throws Fault 1008 where the caller's side knows no such answers; that of a first value that cannot be sent. */
+  /** @throws Fault 1008 if the caller cannot take a stream as the answer; the fault of a first value that cannot be sent */
   begin(): void {
     if (this.call.oneWay || this.#stream) return;
     this.#stream = this.call.turnIntoStream();
@@ -71,7 +71,7 @@ export class AnswerSink implements StreamSink {
   }
 
   keep(): void {
-    if (this.#count === 1 && !this.#stream) this.#first = copyOf(this.#first);
+    if (this.#count === 1 && !this.#stream) this.#first = copyOfBody(this.#first);
   }
 
   write(value: unknown): Promise<void> {
@@ -85,8 +85,8 @@ export class AnswerSink implements StreamSink {
   }
 
   /**
-   * The source has ended. Returns the one value if there was no stream. No value at all is an empty stream to a caller that takes
-   * either, and a void answer to others.
+   * The source has ended. Returns the one value if there was no stream. Without any value, a caller that takes either gets
+   * an empty stream, others get a void answer.
    */
   end(): { readonly value: unknown } | undefined {
     this.#ended = true;
@@ -96,7 +96,7 @@ export class AnswerSink implements StreamSink {
     return undefined;
   }
 
-  /** The source has failed: a value that came before goes first, to a caller that takes a stream. */
+  /** The source has failed: a caller that takes a stream gets the value that came before the error. */
   fail(): void {
     this.#ended = true;
     if (this.#count === 1 && this.call.acceptsStream && !this.isClosed) this.begin();
@@ -113,7 +113,8 @@ export class AnswerSink implements StreamSink {
 }
 
 /**
- * Answers a call with what its handler gives: as a stream, which has ended then, or with the one value, which is given back.
+ * Answers a call with what its handler gives: as a stream, which has ended when this resolves, or with the one value,
+ * which is returned and not yet sent.
  *
  * @throws what the source fails with
  */

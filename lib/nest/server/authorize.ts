@@ -1,8 +1,8 @@
 import type { Header } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
-import { IncomingCall } from '../../rpc/server/incoming-call.js';
-import type { RapHandlerInfo } from './handler-registry.js';
+import { kindOf } from '../../pipeline/processed-incoming.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
+import type { RapHandlerInfo } from '../handlers/handler.js';
 
 /** A call, event or channel as `authorize` sees it, before anything of Nest runs. */
 export interface RapAuthorizeRequest {
@@ -16,34 +16,34 @@ export interface RapAuthorizeRequest {
   readonly metadata: Readonly<Record<string, unknown>>;
   /**
    * Whether the caller is on this machine: a Unix socket or, unless `trustLoopback` is false, loopback. The rule that
-   * `authorize` replaces asks no more.
+   * `authorize` replaces checks nothing else.
    */
   readonly isLocal: boolean;
 }
 
-/** Says true where the caller may use the handler. */
+/** Returns true if the caller may use the handler. */
 export type Authorize = (request: RapAuthorizeRequest, handler: RapHandlerInfo) => boolean | Promise<boolean>;
 
-/** The user's function, and which callers are told to it as local. */
+/** The user's function, and which callers count as local. */
 export interface AuthorizeRule {
   readonly authorize: Authorize;
   readonly isLocal: (remote: RemoteAddress) => boolean;
 }
 
-/** Asks the user's function. `answer` is called once; at once where the function answers at once. */
+/** Asks the user's function. `answer` is called once; synchronously if the function is synchronous. */
 export function askWhetherAllowed(
   { authorize, isLocal }: AuthorizeRule,
-  incoming: Incoming,
+  incoming: AnyIncoming,
   handler: RapHandlerInfo,
   answer: (allowed: boolean, error?: unknown) => void,
 ): void {
   let verdict: unknown;
   try {
-    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.peer.remote)), handler);
+    verdict = authorize(requestOf(incoming, handler.target, isLocal(incoming.connection.remote)), handler);
   } catch (error) {
     return answer(false, error ?? 'it threw nothing');
   }
-  // a forgotten `return` must not open a door: true, and nothing else
+  // a forgotten `return` must not let anybody in: only `true` allows
   if (typeof verdict === 'boolean' || verdict === undefined) return answer(verdict === true);
   Promise.resolve(verdict).then(
     (allowed) => answer(allowed === true),
@@ -51,15 +51,14 @@ export function askWhetherAllowed(
   );
 }
 
-function requestOf(incoming: Incoming, target: string, isLocal: boolean): RapAuthorizeRequest {
-  const { header, peer } = incoming;
-  const isCall = incoming instanceof IncomingCall;
+function requestOf(incoming: AnyIncoming, target: string, isLocal: boolean): RapAuthorizeRequest {
+  const { header, connection } = incoming;
   return {
-    kind: isCall ? (incoming.oneWay ? 'event' : 'call') : 'channel',
+    kind: kindOf(incoming),
     target,
     header,
-    peer: peer.remote,
-    metadata: peer.metadata,
+    peer: connection.remote,
+    metadata: connection.metadata,
     isLocal,
   };
 }

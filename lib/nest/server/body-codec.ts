@@ -1,62 +1,61 @@
-import type { Deserializer, ReadPacket, Serializer, WritePacket } from '@nestjs/microservices';
-import { hold } from '../../protocol/encoder.js';
-import { heldValue } from '../../protocol/held-body.js';
-import { DEFAULT_FRAME_LIMITS } from '../../protocol/limits.js';
-import type { BodyCodec } from './call-dispatcher.js';
+import type { Deserializer, Serializer } from '@nestjs/microservices';
+import { copyOfBody } from '../../protocol/body-copy.js';
+import type { IncomingCall } from '../../rpc/server/incoming-call.js';
+import { handlerFault } from '../errors/handler-fault.js';
+import type { Route } from '../handlers/handler.js';
+import type { RapContext } from '../handlers/rap-context.js';
+import type { CallFailures } from './call-failures.js';
 
-/** Runs bodies through Nest's serializer and deserializer where the user gave one; `undefined` costs nothing. */
-export function nestCodec(
-  serializer: Serializer | undefined,
-  deserializer: Deserializer | undefined,
-): BodyCodec | undefined {
-  if (!serializer && !deserializer) return undefined;
-  return {
-    async decode({ pattern }, { id, body }) {
-      if (!deserializer) return body;
-      const packet = (await deserializer.deserialize({ id: String(id), pattern, data: body })) as {
-        data: unknown;
-      };
-      return packet.data;
-    },
-    async encode(_route, { id }, response) {
-      if (!serializer) return response;
-      const copy = { id: String(id), response: copyOf(response), isDisposed: true };
-      const packet = (await serializer.serialize(copy)) as {
-        response: unknown;
-      };
-      return packet.response;
-    },
-  };
+/** How bodies come from the wire to handlers, and results go to the wire. */
+export interface BodyCodec {
+  /** Calls the handler. */
+  handle(route: Route, body: unknown, context: RapContext): unknown;
+  /** Answers a call with the result of its handler. */
+  reply(call: IncomingCall, result: unknown, context: RapContext): void | Promise<void>;
 }
 
-/** What a serializer gets: it may take its time, and what it was made of may change meanwhile. */
-export function copyOf(body: unknown): unknown {
-  return heldValue(hold(body, DEFAULT_FRAME_LIMITS, true));
-}
+/** Bodies go through as they are. */
+export const PLAIN: BodyCodec = {
+  handle: (route, body, context): unknown => route.handler(body, context),
+  reply: (call, result, context) => call.reply(result, context.replyHeader),
+};
 
-/** The same for a client. */
-export interface ClientCodec {
-  encode(packet: ReadPacket): Promise<unknown>;
-  /** `undefined` where answers stay as they are. */
-  readonly decode: ((response: unknown) => Promise<unknown>) | undefined;
-}
+/** Bodies go through Nest's serializer and deserializer, which may be asynchronous. */
+export class NestCodec implements BodyCodec {
+  constructor(
+    private readonly serializer: Serializer | undefined,
+    private readonly deserializer: Deserializer | undefined,
+    private readonly failures: CallFailures,
+  ) {}
 
-export function clientCodec(
-  serializer: Serializer | undefined,
-  deserializer: Deserializer | undefined,
-): ClientCodec | undefined {
-  if (!serializer && !deserializer) return undefined;
-  return {
-    async encode(packet) {
-      if (!serializer) return packet.data;
-      const serialized = (await serializer.serialize(packet)) as ReadPacket;
-      return serialized.data;
-    },
-    decode:
-      deserializer &&
-      (async (response) => {
-        const packet = (await deserializer.deserialize({ response, isDisposed: true })) as WritePacket;
-        return packet.response as unknown;
-      }),
-  };
+  async handle(route: Route, body: unknown, context: RapContext): Promise<unknown> {
+    return route.handler(await this.#decode(route, body, context), context);
+  }
+
+  async reply(call: IncomingCall, result: unknown, context: RapContext): Promise<void> {
+    let encoded: unknown;
+    try {
+      encoded = await this.#encode(call, result);
+    } catch (error) {
+      const { fault, name } = handlerFault(this.failures.masked(error));
+      call.fail(fault, name);
+      return;
+    }
+    call.reply(encoded, context.replyHeader);
+  }
+
+  async #decode({ pattern }: Route, body: unknown, { correlationId }: RapContext): Promise<unknown> {
+    if (!this.deserializer) return body;
+    const packet = { id: String(correlationId), pattern, data: body };
+    const read: unknown = await this.deserializer.deserialize(packet);
+    return (read as { readonly data: unknown }).data;
+  }
+
+  async #encode({ id }: IncomingCall, result: unknown): Promise<unknown> {
+    if (!this.serializer) return result;
+    // the serializer may take its time, and the result may change meanwhile
+    const packet = { id: String(id), response: copyOfBody(result), isDisposed: true };
+    const written: unknown = await this.serializer.serialize(packet);
+    return (written as { readonly response: unknown }).response;
+  }
 }

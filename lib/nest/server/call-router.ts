@@ -4,36 +4,38 @@ import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
-import { IncomingCall } from '../../rpc/server/incoming-call.js';
+import { textOf } from '../../protocol/values/unknown.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
+import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
-import type { Peer } from '../../rpc/connection/peer.js';
+import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
 import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authorize.js';
 import type { CallDispatcher } from './call-dispatcher.js';
-import type { HandlerRegistry, Route } from './handler-registry.js';
+import type { HandlerRegistry } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { kindFault, noChannelFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
   readonly registry: HandlerRegistry;
   readonly dispatcher: CallDispatcher;
   readonly authorize: Authorize | undefined;
-  /** Whether a caller is on this machine, and finds private functions. */
+  /** Whether a caller is on this machine, and may use private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
-  /** One line of the log, if it has room; says whether it has. */
-  readonly log: (peer: Peer, message: () => string) => boolean;
-  /** One line of the log for each connection at most. */
-  readonly logOnce: (peer: Peer, message: string) => void;
+  /** Writes one line to the log if the log has room; returns whether it had. */
+  readonly log: (connection: ConnectionInfo, message: () => string) => boolean;
+  /** Writes at most one line for each connection. */
+  readonly logOnce: (connection: ConnectionInfo, message: string) => void;
 }
 
 const MAX_SHOWN = 256;
-/** Unknown targets that are remembered. Peers choose them, so the oldest go. */
+/** Unknown targets that are remembered. Peers choose them, so the oldest are dropped. */
 const MAX_UNKNOWN = 1000;
 
-/** Finds the handler of what comes in, gives it its time, and hands both on to the dispatcher. */
+/** Finds the handler of a call or channel, sets its time limit, and passes both to the dispatcher. */
 export class CallRouter {
   readonly #rule: AuthorizeRule | undefined;
-  /** What nobody handles and the log was told of: once each. */
+  /** Targets without a handler that are in the log already. */
   readonly #unknown = new Set<string>();
 
   constructor(private readonly options: CallRouterOptions) {
@@ -41,9 +43,9 @@ export class CallRouter {
     this.#rule = authorize && { authorize, isLocal };
   }
 
-  /** Processors come first, and their time counts. False where it has none left. */
-  onArrival(incoming: Incoming): boolean {
-    const isCall = incoming instanceof IncomingCall;
+  /** Starts the time limit before processors run: their time counts. Returns false if no time is left. */
+  onArrival(incoming: AnyIncoming): boolean {
+    const isCall = incoming.kind === 'call';
     const route = this.#route(incoming);
     return limit(incoming, route?.timeoutMs ?? (isCall ? this.options.runTimeoutMs : Infinity));
   }
@@ -60,15 +62,15 @@ export class CallRouter {
   onChannel(incoming: IncomingChannel): void {
     const route = this.#route(incoming);
     if (!route) return this.#refuse(incoming);
-    // streams and channels live as long as their two sides want, unless one of them says how long that is
+    // streams and channels have no time limit unless one of their sides sets one
     if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
     if (this.#rule) this.#ask(this.#rule, incoming, route);
     else this.#dispatch(incoming, route);
   }
 
-  #dispatch(incoming: IncomingCall | IncomingChannel, route: Route): void {
+  #dispatch(incoming: AnyIncoming, route: Route): void {
     const { dispatcher } = this.options;
-    if (incoming instanceof IncomingCall) {
+    if (incoming.kind === 'call') {
       if (!route.isChannel) return dispatcher.dispatch(incoming, route);
       fail(incoming, kindFault(route, 'a channel', 'channel()', 'call()'), 'ChannelError');
     } else if (route.isChannel) dispatcher.converse(incoming, route);
@@ -78,7 +80,7 @@ export class CallRouter {
   }
 
   /** The user's `authorize` decides, now or later. */
-  #ask(rule: AuthorizeRule, incoming: IncomingCall | IncomingChannel, route: Route): void {
+  #ask(rule: AuthorizeRule, incoming: AnyIncoming, route: Route): void {
     const members = route.members ?? [route];
     const found = new Set<Route>();
     let open = members.length;
@@ -87,46 +89,49 @@ export class CallRouter {
         open -= 1;
         if (allowed) found.add(member);
         if (error !== undefined && !incoming.settled)
-          this.options.logOnce(incoming.peer, `authorize failed for ${route.target}: ${textOf(error)}`);
+          this.options.logOnce(
+            incoming.connection,
+            `authorize failed for ${route.target}: ${textOf(error, MAX_SHOWN)}`,
+          );
         if (open > 0) return;
         if (incoming.settled)
-          incoming.ended(); // nobody waits for it any more
+          incoming.ended(); // the caller does not wait any more
         else if (found.size === 0) this.#refuse(incoming);
         else this.#dispatch(incoming, found.size === members.length ? route : someOf(route, found));
       });
     }
   }
 
-  #route(incoming: Incoming): Route | undefined {
+  #route(incoming: AnyIncoming): Route | undefined {
     const { registry, authorize } = this.options;
     const { target } = incoming.header;
     if (typeof target !== 'string') return undefined;
-    const isCall = incoming instanceof IncomingCall;
+    const isCall = incoming.kind === 'call';
     const request = isCall ? registry.request(target) : registry.channel(target);
     const event = registry.event(target);
     const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
     if (!route || authorize || (!route.isPrivate && !route.members)) return route;
-    return this.options.isLocal(incoming.peer.remote) ? route : route.publicPart;
+    return this.options.isLocal(incoming.connection.remote) ? route : route.publicPart;
   }
 
-  /** Nobody handles it: the peer gets rap's words, the log the target that was meant. */
-  #refuse(incoming: Incoming): void {
-    const kind = incoming instanceof IncomingCall && incoming.oneWay ? 'event' : 'function';
+  /** There is no handler: the peer gets rap's message, and the log a hint at the target that was meant. */
+  #refuse(incoming: AnyIncoming): void {
+    const kind = incoming.kind === 'call' && incoming.oneWay ? 'event' : 'function';
     const target = typeof incoming.header.target === 'string' ? incoming.header.target : '';
     const name = (parseTarget(target)?.name ?? target).slice(0, 256);
     const fault = new Fault({ status: Status.FuncNotFound, message: `Not found func. name: ${name}` });
     fail(incoming, fault, 'FuncNotFoundError');
     const shown = `${kind} ${JSON.stringify(target.slice(0, MAX_SHOWN))}`;
     if (this.#unknown.has(shown)) return;
-    const hasRoom = this.options.log(incoming.peer, () => {
-      // looking for it takes time, which a peer that asks again and again is not given
+    const hasRoom = this.options.log(incoming.connection, () => {
+      // the search takes time: a peer must not cause it again and again
       const nearest = this.options.registry.nearest(target);
       return `no handler for ${shown}${nearest ? `; did they mean ${nearest}?` : ''}`;
     });
     if (hasRoom) this.#remember(shown);
   }
 
-  /** One that found no room is told of when it is asked for again. */
+  /** A target that the log had no room for is not remembered, and logged when it is called again. */
   #remember(shown: string): void {
     this.#unknown.add(shown);
     const [oldest] = this.#unknown;
@@ -140,14 +145,15 @@ function someOf(route: Route, found: ReadonlySet<Route>): Route {
   return route.routeOfSome?.(members) ?? route;
 }
 
-function fail(incoming: Incoming, fault: Fault, name: string): void {
+function fail(incoming: AnyIncoming, fault: Fault, name: string): void {
   incoming.fail(fault, name);
   incoming.ended();
 }
 
-/** Gives a handler its time: the server's or its own limit, or what the caller has left. False where nothing is left. */
-function limit(incoming: Incoming, ownMs: number): boolean {
-  if (incoming.exchange) return true; // it has had it since its arrival
+/** Limits the time of a handler: its own or the server's limit, or what the caller has left. Returns false if none is left. */
+function limit(incoming: AnyIncoming, ownMs: number): boolean {
+  if (incoming.hasLimit) return true; // the limit runs since the arrival
+  incoming.hasLimit = true;
   const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
   if (leftMs <= 0) {
     incoming.expire();
@@ -158,24 +164,16 @@ function limit(incoming: Incoming, ownMs: number): boolean {
   return true;
 }
 
-/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else endless. */
-function callerTimeLeftMs({ header, peer }: Incoming): number {
+/** Time that the caller has left: `timeout_ms`, or the `X-rap-deadline` (Unix seconds) of a Python client; else Infinity. */
+function callerTimeLeftMs({ header, connection }: AnyIncoming): number {
   const { timeout_ms: timeoutMs } = header;
   const deadline = header[PYTHON_DEADLINE_KEY];
   return Math.min(
-    isTime(timeoutMs) && peer.has(Extension.Deadline) ? timeoutMs : Infinity,
+    isTime(timeoutMs) && connection.has(Extension.Deadline) ? timeoutMs : Infinity,
     isTime(deadline) ? deadline * 1000 - Date.now() : Infinity,
   );
 }
 
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && !Number.isNaN(value);
-}
-
-function textOf(error: unknown): string {
-  try {
-    return (error instanceof Error ? error.message : String(error)).slice(0, 256);
-  } catch {
-    return 'it cannot be shown';
-  }
 }

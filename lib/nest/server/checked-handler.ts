@@ -10,13 +10,15 @@ import {
   of,
   takeLast,
 } from 'rxjs';
+import { isThenable } from '../../protocol/values/unknown.js';
 import { ChannelError } from '../errors/errors.js';
 import type { RapChannel } from '../streams/rap-channel.js';
 import type { RapContext } from '../handlers/rap-context.js';
-import { isStream, leaveEarly, UnfilteredError } from '../streams/stream-source.js';
+import { isStream, UnfilteredError } from '../streams/stream-source.js';
 import { checkedParameters, inputCheck, outputCheck } from '../checks/checks.js';
-import { type Check, checked, isThenable, type StandardSchema } from '../validation/standard-schema.js';
+import { type Check, checked, type StandardSchema } from '../validation/standard-schema.js';
 import { CheckedChannel } from '../checks/checked-channel.js';
+import { CheckedIterable } from '../checks/checked-iterable.js';
 
 /** What a handler is given and gives, beside its target. */
 export interface CheckedHandlerOptions {
@@ -30,10 +32,10 @@ export interface CheckedHandlerOptions {
 
 type Handler = MessageHandler<unknown, unknown, unknown>;
 
-/** Values of an Observable that wait for a schema which answers later. */
+/** Values of an Observable that may wait for an asynchronous schema. */
 const MAX_WAITING = 1024;
 
-/** Puts the checks around a handler; the handler itself where there are none, so that nobody pays for them. */
+/** Puts the checks around a handler. Without checks it returns the handler itself, which costs nothing. */
 export function checkedHandler(handler: MessageHandler, options: CheckedHandlerOptions): MessageHandler {
   const { target, isChannel, returnsResult } = options;
   const input = options.input && inputChecks(options.input, target);
@@ -54,13 +56,13 @@ export function checkedHandler(handler: MessageHandler, options: CheckedHandlerO
   };
 }
 
-/** The check of what a caller sends: that of one who can send any value, and of one who cannot. */
+/** The check of what a caller sends, which depends on whether its connection carries all values. */
 function inputChecks(schema: StandardSchema, target: string): (context: RapContext) => Check {
   const [any, plain] = [inputCheck(schema, target), inputCheck(schema, target, false)];
   return ({ carriesValues }) => (carriesValues ? any : plain);
 }
 
-/** An event's failure is logged where the context knows of it; nobody else hears. */
+/** The failure of an event is logged only if the context knows it. */
 async function received(input: Check, data: unknown, context: RapContext): Promise<unknown> {
   try {
     return await checkedParameters(input, data);
@@ -75,7 +77,7 @@ function checkedResult(result: unknown, check: Check): unknown {
   return isStream(result) ? new CheckedIterable(result, check) : checked(check, result);
 }
 
-/** Each value of an Observable, in order. What fails has been seen by no filter, and must be masked. */
+/** Checks each value of an Observable, in order. No filter has seen a value that fails, so its error must be masked. */
 function checkedValues(source: Observable<unknown>, check: Check): Observable<unknown> {
   let waiting = 0;
   return source.pipe(
@@ -93,13 +95,13 @@ function checkedValues(source: Observable<unknown>, check: Check): Observable<un
           throw new UnfilteredError(error);
         },
       );
-      late.catch(() => {}); // its turn to fail may come later
+      late.catch(() => {}); // concatMap handles it later
       return late;
     }),
   );
 }
 
-/** Values that are there at once stay synchronous, as the source is. */
+/** Synchronous values stay synchronous, as the source is. */
 function concatMapWhereLate(
   work: (value: unknown) => unknown,
 ): (source: Observable<unknown>) => Observable<unknown> {
@@ -118,38 +120,6 @@ function unfiltered<T>(work: () => T): T {
   }
 }
 
-/** The items of a stream. One that does not fit ends it, and its source. */
-export class CheckedIterable implements AsyncIterable<unknown> {
-  constructor(
-    private readonly source: AsyncIterable<unknown> | Iterable<unknown>,
-    private readonly check: Check,
-  ) {}
-
-  [Symbol.asyncIterator](): AsyncIterator<unknown> {
-    const { source, check } = this;
-    const iterator =
-      Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
-    const leave = (): Promise<void> => leaveEarly(source, iterator);
-    return {
-      async next() {
-        const result = await iterator.next();
-        if (result.done) return result;
-        try {
-          return { done: false, value: await checked(check, result.value) };
-        } catch (error) {
-          await leave();
-          throw error;
-        }
-      },
-      // at once, also while a value is awaited: that is how a cancelled generator hears of it
-      async return() {
-        await leave();
-        return { done: true, value: undefined };
-      },
-    };
-  }
-}
-
 /** An upload: the handler reads items, and what it returns is the one message that the caller gets. */
 function uploadHandler(
   inner: Handler,
@@ -160,7 +130,7 @@ function uploadHandler(
     const items = input ? new CheckedChannel(channel, { input: input(context), output: undefined }) : channel;
     const answer = async (value: unknown): Promise<void> => {
       const result = output ? await checked(output, value) : value;
-      // a caller that has gone, or was refused an item, waits for no result
+      // a caller that has gone, or whose item was refused, does not wait for a result
       if (!channel.isClosed) await channel.write(result);
     };
     const result: unknown = await inner(items, context);

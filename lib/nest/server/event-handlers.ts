@@ -1,16 +1,16 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { isObservable, type Observable, throwError } from 'rxjs';
 import { runInScope } from '../handlers/call-scope.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { HandlerTimeLimit } from './handler-time-limit.js';
 import { HandlerContext, type RapContext } from '../handlers/rap-context.js';
 import { SharedRequest } from './shared-request.js';
 
 /**
- * One route of all handlers of an event. Each goes by its own extras: callers on other machines reach those that are not
- * private, and each has its own time.
+ * One route of all handlers of an event. Each keeps its own extras: callers on other machines reach those that are not
+ * private, and each has its own time limit.
  *
- * @param runTimeoutMs time of a handler that names none
+ * @param runTimeoutMs time limit of a handler that has none of its own
  */
 export function routeOfAll(members: readonly Route[], runTimeoutMs: number): Route {
   const [first] = members as [Route, ...Route[]];
@@ -39,11 +39,10 @@ function joined(members: readonly Route[], runTimeoutMs: number): Route {
 }
 
 /**
- * Makes one handler of several for the same event. All of them run to their ends, whatever becomes of the others: Nest's
- * own chain stops the rest at the first failure. The first failure is what a peer is told that knows no events, and
- * called it as a function.
+ * Makes one handler of several for the same event. Each runs to its end even if others fail: Nest's own chain stops at the
+ * first failure. A peer that does not know events, and called it as a function, gets the first failure.
  *
- * @param msOf time of a handler; endless if the message's own is enough
+ * @param msOf time limit of a handler; Infinity if that of the message is enough
  */
 function allOf(members: readonly Route[], msOf: (member: Route) => number): MessageHandler {
   return async (data: unknown, context: RapContext) => {
@@ -71,7 +70,7 @@ function allOf(members: readonly Route[], msOf: (member: Route) => number): Mess
 }
 
 interface Failure {
-  /** Throws what no filter has seen; anything else comes as Nest gives it. */
+  /** Throws what no filter has seen; returns anything else as Nest does. */
   inNestsForm(): Observable<never>;
 }
 
@@ -81,7 +80,7 @@ async function failureOf(run: () => unknown): Promise<Failure | undefined> {
   try {
     result = await run();
   } catch (error) {
-    // Nest's handlers never reject: what does has been seen by no filter
+    // Nest's handlers never reject: no filter has seen this error
     return {
       inNestsForm: () => {
         throw error;
@@ -90,7 +89,7 @@ async function failureOf(run: () => unknown): Promise<Failure | undefined> {
   }
   if (!isObservable(result)) return undefined;
   const source: Observable<unknown> = result;
-  // subscribes, or nothing would happen, and waits for the end
+  // an Observable runs only when it is subscribed to
   return new Promise((resolve) => {
     source.subscribe({
       error: (error: unknown) => resolve({ inNestsForm: () => throwError(() => error) }),

@@ -2,18 +2,13 @@ import type { ArgumentsHost } from '@nestjs/common';
 import type { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { RapContext } from '../handlers/rap-context.js';
 
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
-
 /**
  * Lets a `RapContext` remember what Nest masks. Nest's last filter replaces every error that it does not know by one
- * text before a transport sees it, and offers no place to look: an `HttpException` of a pipe would lose its reasons, and
- * `exposeErrors` could not be. So its `catch` is wrapped, once. What the filter does and logs stays the same for every
+ * text before a transport sees it, and has no hook: an `HttpException` of a pipe would lose its reasons, and
+ * `exposeErrors` could not work. So its `catch` is wrapped. What the filter does and logs stays the same for every
  * transport.
  */
 export function rememberMaskedErrors(prototype: BaseRpcExceptionFilter): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.catch as (
     this: BaseRpcExceptionFilter,

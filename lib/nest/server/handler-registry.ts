@@ -1,80 +1,11 @@
-import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../../protocol/target.js';
 import { RegisteredError } from '../errors/errors.js';
 import { routeOfAll } from './event-handlers.js';
 import { nearestName } from '../validation/nearest-name.js';
 import type { ServiceBinding, ServiceMethod } from '../contract/service-binding.js';
-import type { StandardSchema } from '../validation/standard-schema.js';
+import type { Route } from '../handlers/handler.js';
 
-/** What a handler may say of itself in the third argument of `@MessagePattern` and `@EventPattern`. */
-export interface RapPatternExtras {
-  /** Group of the target. Default: that of `@RapGroup` on the class, else `default`. */
-  group?: string | undefined;
-  /**
-   * Only callers on this machine find the function; for others it does not exist. Behind a proxy on this machine everybody is
-   * here: see the option `trustLoopback` of `RapServer`.
-   */
-  private?: boolean | undefined;
-  /** Time that the handler has, in milliseconds. Default: the server's `runTimeoutMs`. */
-  timeoutMs?: number | undefined;
-  /**
-   * `channel` for `@ChannelPattern`. Else what the registry tells of it, and `client.controller()` goes by: `stream` for a
-   * method that is no generator itself and returns one. How it is answered is found out by what it returns.
-   */
-  kind?: 'unary' | 'stream' | 'channel' | undefined;
-  /** What it is for, in the registry. */
-  doc?: string | undefined;
-  /** A second call does no harm. For tools that read the registry. */
-  idempotent?: boolean | undefined;
-  /** What the caller sends must fit this Standard Schema: checked before Nest, and so before guards. A channel's messages, too. */
-  input?: StandardSchema | undefined;
-  /** What the handler gives must fit this one: a result, or each item. */
-  output?: StandardSchema | undefined;
-  /** @internal The contract that it fulfils, set by `@RapService`. */
-  service?: ServiceMethod | undefined;
-  /** @internal `Class.method`, set by the decorators of this package. */
-  handlerName?: string | undefined;
-  /** @internal The group comes from `@RapGroup`: that of a subclass comes before it. */
-  isClassGroup?: boolean | undefined;
-  /** Bind it although `bindUntagged` is false. */
-  rap?: boolean | undefined;
-}
-
-/** A handler as others may see it: `authorize`, and whoever reads the registry. */
-export interface RapHandlerInfo {
-  /** `/<group>/<name>` */
-  readonly target: string;
-  readonly group: string;
-  readonly name: string;
-  readonly kind: 'unary' | 'stream' | 'channel' | 'event';
-  readonly isPrivate: boolean;
-  readonly timeoutMs: number | undefined;
-  readonly idempotent: boolean;
-  readonly doc: string;
-}
-
-/** A handler and where it is found. */
-export interface Route extends RapHandlerInfo {
-  /** The pattern as Nest normalises it. */
-  readonly pattern: string;
-  readonly handler: MessageHandler;
-  /** Known to give one value: a contract says so, or its `kind`. */
-  readonly isUnary: boolean;
-  /** Registered with `@ChannelPattern`, or a contract's channel. */
-  readonly isChannel: boolean;
-  /** `Class.method`, where a decorator of this package has seen it. */
-  readonly owner: string | undefined;
-  readonly input: StandardSchema | undefined;
-  readonly output: StandardSchema | undefined;
-  /** The handlers of an event that has several: each has its own extras. */
-  readonly members?: readonly Route[];
-  /** What callers on other machines find of an event with several handlers. */
-  readonly publicPart?: Route | undefined;
-  /** The same route for some of its members only. */
-  readonly routeOfSome?: (allowed: readonly Route[]) => Route;
-}
-
-/** Handlers by target. Calls, channels and events of one name do not meet. */
+/** Handlers by target. A call, a channel and an event may have the same name. */
 export class HandlerRegistry {
   readonly #requests = new Map<string, Route>();
   readonly #channels = new Map<string, Route>();
@@ -83,27 +14,27 @@ export class HandlerRegistry {
   readonly #conflicts: string[] = [];
   readonly #problems = new Set<string>();
 
-  /** @param runTimeoutMs time of a handler that names none */
+  /** @param runTimeoutMs time limit of a handler that has none of its own */
   constructor(private readonly runTimeoutMs = Infinity) {}
 
-  /** All of them, in the order of their registration within a kind. */
+  /** All routes, by kind, in the order of their registration. */
   get routes(): Route[] {
     return [this.#requests, this.#channels, this.#events].flatMap((routes) => [...routes.values()]);
   }
 
-  /** Forgets all of them. */
+  /** Removes all routes. */
   clear(): void {
     for (const known of [this.#requests, this.#channels, this.#events, this.#services]) known.clear();
     this.#conflicts.length = 0;
     this.#problems.clear();
   }
 
-  /** The handler of a call: not of a channel, unless there is no other. */
+  /** The handler of a call: that of a channel only if there is no other. */
   request(target: string): Route | undefined {
     return this.#requests.get(target) ?? this.#channels.get(target);
   }
 
-  /** The handler of what is opened as a channel: a stream's, where no channel has the name. */
+  /** The handler of what is opened as a channel: that of a stream only if no channel has the name. */
   channel(target: string): Route | undefined {
     return this.#channels.get(target) ?? this.#requests.get(target);
   }
@@ -114,7 +45,7 @@ export class HandlerRegistry {
 
   addRequest(route: Route): void {
     const routes = route.isChannel ? this.#channels : this.#requests;
-    // a stream is opened as a channel is: of the two, one could never be reached
+    // a stream is opened like a channel: one of the two could never be reached
     const opposite = (route.isChannel ? this.#requests : this.#channels).get(route.target);
     const other =
       routes.get(route.target) ?? ([opposite?.kind, route.kind].includes('stream') ? opposite : undefined);
@@ -125,25 +56,25 @@ export class HandlerRegistry {
     } else routes.set(route.target, route);
   }
 
-  /** Notes which methods of a contract Nest has handed over. */
+  /** Records which methods of a contract Nest has bound. */
   addService({ binding, name }: ServiceMethod): void {
     const names = this.#services.get(binding) ?? new Set();
     this.#services.set(binding, names.add(name));
   }
 
-  /** Something that must be told at the start. */
+  /** Adds a message that fails the start. */
   addProblem(problem: string): void {
     this.#problems.add(problem);
   }
 
-  /** Several handlers of one event run all, each with its own extras. */
+  /** All handlers of an event run, each with its own extras. */
   addEvent(route: Route): void {
     const before = this.#events.get(route.target);
     const members = before ? [...(before.members ?? [before]), route] : [route];
     this.#events.set(route.target, routeOfAll(members, this.runTimeoutMs));
   }
 
-  /** @throws {@link RegisteredError} that names all handlers which claim the same target, and all services that are not whole. */
+  /** @throws {@link RegisteredError} that names all handlers with the same target, and all incomplete services */
   assertSound(): void {
     const problems = [...this.#problems, ...this.#serviceProblems()];
     if (this.#conflicts.length > 0) {
@@ -154,19 +85,19 @@ export class HandlerRegistry {
 
   #serviceProblems(): string[] {
     return [...this.#services].flatMap(([binding, names]) => {
-      const lost = Object.keys(binding.service.methods).filter((name) => !names.has(name));
+      const missing = Object.keys(binding.service.methods).filter((name) => !names.has(name));
       return [
         ...binding.problems,
-        ...lost.map(
+        ...missing.map(
           (name) => `${binding.name}: the method "${name}" is overridden by a class that has no @RapService`,
         ),
       ];
     });
   }
 
-  /** The known target that looks most like this one, for whoever reads the log. */
+  /** The known target that looks most like this one, for the log. */
   nearest(target: string): string | undefined {
-    // a private one is not given away, not even to the log
+    // a target that is known was refused since it is private: the log does not give it away
     const others = this.routes.filter((route) => route.target !== target);
     return nearestName(parseTarget(target)?.name ?? target, others)?.target;
   }

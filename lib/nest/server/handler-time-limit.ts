@@ -1,12 +1,10 @@
-import { Fault } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
 import { Expiring } from '../../rpc/time/deadline-queue.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
 import { allowManyListeners } from '../../rpc/context/listeners.js';
-import { RUN_TIMEOUT } from '../../rpc/time/own-timeout.js';
+import { callTimeIsOver } from '../../rpc/time/own-timeout.js';
 import type { HandlerTime } from '../handlers/rap-context.js';
 
-/** The time of one of several handlers of a message. */
+/** Time limit of one of several handlers of a message. */
 export class HandlerTimeLimit extends Expiring implements HandlerTime {
   readonly #controller = new AbortController();
   readonly #abort = (): void => this.#controller.abort(this.incoming.signal.reason);
@@ -17,11 +15,11 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
   ) {
     super();
     allowManyListeners(this.signal);
-    const { signal, peer } = incoming;
+    const { signal, deadlines } = incoming;
     if (signal.aborted) this.#abort();
     else {
       signal.addEventListener('abort', this.#abort, { once: true });
-      peer.deadlines.add(this, ms);
+      deadlines.add(this, ms);
     }
   }
 
@@ -30,23 +28,18 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
   }
 
   get timeLeftMs(): number | undefined {
-    return this.incoming.peer.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
+    return this.incoming.deadlines.timeLeftMs(this) ?? this.incoming.timeLeftMs;
   }
 
-  /** The handler is told to stop; those beside it go on. */
+  /** Aborts the signal of this handler; the others go on. */
   override expire(): void {
     this.end();
-    const fault = new Fault({
-      status: Status.Invoke,
-      message: 'Call slow timeout',
-      remoteName: RUN_TIMEOUT,
-    });
-    this.#controller.abort(fault);
+    this.#controller.abort(callTimeIsOver().fault);
   }
 
   /** The handler has ended. */
   end(): void {
-    this.incoming.peer.deadlines.remove(this);
+    this.incoming.deadlines.remove(this);
     this.incoming.signal.removeEventListener('abort', this.#abort);
   }
 }

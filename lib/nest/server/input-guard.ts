@@ -1,11 +1,12 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { isThenable } from '../../protocol/values/unknown.js';
 import { RapContext } from '../handlers/rap-context.js';
 import { checkedParameters, inputCheck } from '../checks/checks.js';
-import { isThenable, type StandardSchema } from '../validation/standard-schema.js';
+import type { StandardSchema } from '../validation/standard-schema.js';
 
 /**
- * Checks the parameters of a contract's method, as the last of its guards: whoever may not call is told so first, and
- * interceptors, pipes and the handler see only what fits. Unlike a pipe it works whatever parameters the method takes.
+ * Checks the parameters of a contract's method, as the last of its guards: a caller that may not call learns that first, and
+ * interceptors, pipes and the handler see only valid values. Unlike a pipe it works for any list of parameters.
  */
 export class InputGuard implements CanActivate {
   constructor(private readonly schema: StandardSchema) {}

@@ -25,35 +25,30 @@ import {
   UnfilteredError,
 } from '../streams/stream-source.js';
 
-/** Items of a source that never waits are taken so many at a time; then calls and other streams have their turn. */
+/** After this many items of a source that never waits, calls and other streams have their turn. */
 const ITEMS_PER_TURN = 256;
 
 type Intercept = InterceptorsConsumer['intercept'];
 
-/** Methods that have given a stream, beside those that are generators themselves. */
+/** Methods that have returned a stream without being generators. */
 const streaming = new WeakSet<object>();
-
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
 
 /**
  * Shows interceptors the items of a stream, as those of an Observable, and not the generator that gives them: one that
- * serializes or wraps what it sees (`ClassSerializerInterceptor`) does so with each. The handler's code runs in the async
- * context in which the innermost interceptor has called `next.handle()`, until it has ended. Nest has no place for an
- * interceptor behind all others: so the step in which it runs them is wrapped, once.
+ * serializes or wraps values (`ClassSerializerInterceptor`) then does so with each item. The handler's code runs in the
+ * async context in which the innermost interceptor has called `next.handle()`, until it has ended. Nest cannot put an
+ * interceptor behind all others: so the step in which it runs them is wrapped.
  * Nothing changes for other transports, nor for handlers without interceptors.
  *
- * @param Observable the class of that copy of Nest, which knows no other
+ * @param Observable the class of that copy of Nest, which does not know any other
  */
 export function showItemsToInterceptors(
   prototype: InterceptorsConsumer,
   Observable: typeof RxObservable,
 ): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.intercept;
-  // each call comes through here: parameters by name cost less than a list of them
+  // on the path of each call: named parameters cost less than a rest array
   prototype.intercept = function (
     this: InterceptorsConsumer,
     interceptors,
@@ -79,7 +74,7 @@ interface Handling {
   readonly Observable: typeof RxObservable;
 }
 
-/** Runs the handler. What it gives of several values goes on in the context of this call. */
+/** Runs the handler. A source of several values keeps running in the context of this call. */
 async function valuesOf(
   next: () => Promise<unknown>,
   { context, method, Observable }: Handling,
@@ -128,15 +123,15 @@ function flat(
   });
 }
 
-/** Subscribes, and unsubscribes, in this context. */
+/** Subscribes and unsubscribes in this context. */
 function subscribedIn(
   scope: CapturedContext,
   source: RxObservable<unknown>,
   subscriber: Subscriber<unknown>,
 ): () => void {
-  // by an observer of its own: what is added to the subscriber itself is left with it, in the context of whoever leaves
+  // with its own observer: teardown that is added to the subscriber itself runs in the context of the one that unsubscribes
   const subscription = scope.runInAsyncScope(() =>
-    // a source that never pauses sees between two values that it is left
+    // a synchronous source must see between two values that it is unsubscribed from
     source.pipe(takeWhile(() => !subscriber.closed)).subscribe({
       next: (value) => subscriber.next(value),
       error: (error) => subscriber.error(error),
@@ -152,7 +147,7 @@ interface FeedOptions {
   readonly scope: CapturedContext;
 }
 
-/** Emits the items of a stream, each when the one before was taken. */
+/** Emits the items of a stream, each when the previous one was taken. */
 class Feed {
   #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   #ended = false; // by the source itself
@@ -190,7 +185,7 @@ class Feed {
     }
   }
 
-  /** Nobody wants more: the source is told at once, also while an item is awaited. */
+  /** Ends the source at once, also while an item is awaited. */
   leave(): void {
     const iterator = this.#iterator;
     if (this.#ended || !iterator) return;

@@ -1,8 +1,8 @@
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
-import type { Route } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 
-/** 1008, in words that say what the handler is and how it is called. */
+/** 1008, with a message that says what the handler is and how to call it. */
 export function kindFault(route: Route, is: string, use: string, used: string): Fault {
   return new Fault({ status: Status.Channel, message: `${route.target} is ${is}: use ${use}, not ${used}` });
 }
@@ -18,13 +18,13 @@ export function unaryFault(route: Route): Fault {
   return kindFault(route, 'unary', 'call()', 'stream() or channel()');
 }
 
-/** For a stream whose parameters do not come. */
+/** For a stream whose parameters do not arrive. */
 export function parametersFault({ target }: Route, afterMs: number): Fault {
   const message = `${target} is no channel: its parameters, the first message, did not come in ${afterMs} ms`;
   return new Fault({ status: Status.Channel, message });
 }
 
-/** For a stream whose client ends its side in place of the parameters. */
+/** For a stream whose client ends its side instead of sending parameters. */
 export function noParametersFault({ target }: Route): Fault {
   const message = `${target} is no channel: END came in place of its parameters, the first message`;
   return new Fault({ status: Status.Channel, message });

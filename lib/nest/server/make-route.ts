@@ -1,7 +1,11 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { parseTarget } from '../../protocol/target.js';
-import type { RapHandlerInfo, RapPatternExtras, Route } from './handler-registry.js';
-import { misspeltExtra } from '../validation/known-options.js';
+import {
+  misspeltExtra,
+  type RapHandlerInfo,
+  type RapPatternExtras,
+  type Route,
+} from '../handlers/handler.js';
 import { checkedHandler } from './checked-handler.js';
 import { optionProblem } from '../contract/method-options.js';
 import { isStandardSchema } from '../validation/standard-schema.js';
@@ -10,14 +14,14 @@ import { shown } from '../errors/shown.js';
 
 interface RouteInit {
   readonly target: string;
-  /** As Nest normalises it. */
+  /** Normalised by Nest. */
   readonly pattern: string;
   readonly handler: MessageHandler;
   readonly isEvent: boolean;
   readonly extras: RapPatternExtras & Record<string, unknown>;
 }
 
-/** What is registered for a handler that Nest hands over. */
+/** The route of a handler that Nest binds. */
 export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit): Route {
   const { service, kind, timeoutMs, doc, handlerName } = extras;
   const { input, output } = service?.method ?? extras;
@@ -30,7 +34,7 @@ export function routeOf({ target, pattern, handler, isEvent, extras }: RouteInit
       target,
       isChannel,
       returnsResult: service?.method.kind === 'clientStream',
-      // parameters of a contract's method are checked after its guards, by the last of them
+      // the last guard of a contract's method checks its parameters
       input: service && !isChannel ? undefined : schemaOf(input),
       output: schemaOf(output),
     }),

@@ -16,15 +16,17 @@ interface NestClasses {
   readonly Observable: typeof Observable;
 }
 
-/** The file of Nest that hands handlers to a server. */
+/** The file of Nest that binds handlers to a server. */
 const BINDER = /@nestjs[\\/]microservices[\\/]listeners-controller\.[cm]?js$/;
 
 let installed = false;
-/** This copy of Nest is handing over handlers. */
+/** This copy of Nest is binding handlers. */
 let isBinding = false;
 const known = new Set<string>();
+/** Prototypes in which a step is wrapped, of all copies. */
+const wrapped = new WeakSet<object>();
 
-/** Wraps steps of Nest that offer no place for what a server needs there; once, when the first server is made. */
+/** Wraps steps of Nest that have no hook for what a server needs; once, when the first server is made. */
 export function wrapNest(): void {
   if (installed) return;
   installed = true;
@@ -46,9 +48,9 @@ export function wrapNest(): void {
 }
 
 /**
- * Called when a handler is added. Where another copy of `@nestjs/microservices` adds it than this package has, as in a
- * monorepo, the same steps are wrapped there: otherwise its last filter would make an internal error of everything that is
- * thrown. `warn` is told once for each copy.
+ * Called when a handler is added. If another copy of `@nestjs/microservices` than that of this package adds it, as in a
+ * monorepo, the same steps are wrapped there: otherwise its last filter would turn every error into an internal one.
+ * `warn` is called once for each copy.
  */
 export function wrapCallingNest(warn: (message: string) => void): void {
   if (isBinding) return;
@@ -64,7 +66,7 @@ export function wrapCallingNest(warn: (message: string) => void): void {
   );
 }
 
-/** @returns why it could not be done */
+/** @returns the reason if it fails */
 function wrapCopy(file: string): string | undefined {
   try {
     const load = createRequire(file);
@@ -81,12 +83,19 @@ function wrapCopy(file: string): string | undefined {
 }
 
 function wrap(nest: NestClasses): void {
-  rememberMaskedErrors(nest.BaseRpcExceptionFilter.prototype);
-  showItemsToInterceptors(nest.InterceptorsConsumer.prototype, nest.Observable);
-  noticeUncheckedParameters(nest.PipesContextCreator.prototype);
+  once(nest.BaseRpcExceptionFilter.prototype, rememberMaskedErrors);
+  once(nest.InterceptorsConsumer.prototype, (it) => showItemsToInterceptors(it, nest.Observable));
+  once(nest.PipesContextCreator.prototype, noticeUncheckedParameters);
 }
 
-/** The files of the functions that have led here. */
+/** Copies of `@nestjs/microservices` may share one of `@nestjs/core`. */
+function once<T extends object>(prototype: T, wrapStep: (prototype: T) => void): void {
+  if (wrapped.has(prototype)) return;
+  wrapped.add(prototype);
+  wrapStep(prototype);
+}
+
+/** The files on the stack of this call. */
 function callers(): string[] {
   const { stackTraceLimit } = Error;
   // oxlint-disable-next-line typescript/unbound-method -- put back as it was

@@ -3,7 +3,7 @@ const shared = globalThis as { [KEY]?: { count: number; isTold: boolean } };
 const copies = (shared[KEY] ??= { count: 0, isTold: false });
 copies.count += 1;
 
-/** Tells once in the process if it has loaded this package more than once, as a monorepo may. */
+/** Warns once for each process that has loaded this package more than once, as a monorepo may. */
 export function warnOfCopies(warn: (message: string) => void): void {
   if (copies.count < 2 || copies.isTold) return;
   copies.isTold = true;

@@ -1,44 +1,41 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
-import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
-import { assertIdentity, assertSecureContext, SocketServer, withIdentity } from '../../net/socket-server.js';
-import type { SocketLink } from '../../net/socket-link.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
-import type { Processors } from '../../pipeline/exchange.js';
+import type { MessageMiddleware } from '../../pipeline/api.js';
+import { servingThrough } from '../../pipeline/paths.js';
+import type { ServingPath } from '../../rpc/server/serving.js';
 import { securityOf } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
-import { type BodyCodec, CallDispatcher } from './call-dispatcher.js';
+import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
+import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';
+import { CallFailures } from './call-failures.js';
 import { CallRouter } from './call-router.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
-import { HandlerRegistry, type RapPatternExtras } from './handler-registry.js';
-import { listRoute } from './registry-list.js';
-import { extrasProblem, routeOf } from './make-route.js';
+import { HandlerBindings } from './handler-bindings.js';
+import { HandlerRegistry } from './handler-registry.js';
+import type { RapPatternExtras } from '../handlers/handler.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from '../lifecycle/load-plugins.js';
-import { nestCodec } from './body-codec.js';
+import { MiddlewareDispatcher } from './middleware-dispatcher.js';
 import { wrapCallingNest, wrapNest } from './nest-copies.js';
-import { targetOf } from '../handlers/pattern.js';
 import { warnOfCopies } from './package-copies.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { ServerConnections } from './server-connections.js';
+import { ServerSocket } from './server-socket.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
-import type { ServiceMethod } from '../contract/service-binding.js';
-import { takeUncheckedParameter } from './unchecked-parameter.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
 
 const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
-
-/** Extras by which a handler says that it is meant for rap, whatever `bindUntagged` says. */
-const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];
 
 /**
  * The transport strategy: serves the controllers of a Nest microservice over rap.
@@ -52,34 +49,38 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   readonly #options: RapServerOptions;
   readonly #registry: HandlerRegistry;
+  readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
+  readonly #socket: ServerSocket;
   readonly #router: CallRouter;
+  readonly #failures: CallFailures;
   readonly #lifecycle: Lifecycle;
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
-  readonly #limits;
   readonly #closeTimeoutMs: number;
-  #tls: TlsOptions | undefined;
   #securityWarning: string | undefined;
-  #socketServer: SocketServer | undefined;
-  /** It was closed: handlers that are added from now on are those of another application. */
+  /** It was closed: handlers that are added now belong to another application. */
   #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
 
-  /** @throws RangeError for an option that is no option, or out of range. */
+  /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
     super();
     assertServerOptions(options);
     this.#options = options;
-    this.#tls = options.tls;
-    this.#limits = resolveLimits(options.limits);
+    const limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
     this.#registry = new HandlerRegistry(runTimeoutMs);
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     wrapNest();
-    this.#addRegistryList();
+    this.#bindings = new HandlerBindings({
+      registry: this.#registry,
+      handlers: this.messageHandlers,
+      normalize: (pattern) => this.normalizePattern(pattern),
+      server: options,
+    });
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
@@ -87,11 +88,11 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const security = securityOf(options.processors, 'server');
     this.#securityWarning = security?.warning;
     this.#connections = new ServerConnections({
-      limits: this.#limits,
+      limits,
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),
-      processors: this.#processors(),
+      serving: this.#serving(),
       middleware: middleware.connection,
       onArrival: (incoming) => this.#router.onArrival(incoming),
       onCall: (call) => this.#router.onCall(call),
@@ -100,17 +101,27 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       log: (message) => this.logger.warn(message),
       security,
     });
-    const dispatcher = new CallDispatcher({
-      hooks: this.#processingHooks(),
+    const { host, port, path, tls } = options;
+    this.#socket = new ServerSocket({
+      endpoint: { host, port, path },
+      tls,
+      limits,
+      clock: systemClock,
+      onLink: (link) => this.#connections.accept(link),
+      onRefused: () => this.#connections.refusedUnheard(),
+      onError: (error) => {
+        this.#logged(error);
+        this.#listeners.emit('error', error);
+      },
+    });
+    this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
-      codec: () => this.#nestCodec(),
-      middleware: middleware.message,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
     this.#router = new CallRouter({
       registry: this.#registry,
-      dispatcher,
+      dispatcher: this.#dispatcher(middleware.message),
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
@@ -127,67 +138,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     isEventHandler = false,
     extras: RapPatternExtras & Record<string, unknown> = {},
   ): void {
-    if (this.#isClosed) this.#beginAnew();
+    if (this.#isClosed) this.#bindings.clear();
+    this.#isClosed = false;
     wrapCallingNest((message) => this.logger.warn(message));
-    if (!this.#binds(pattern, extras)) return;
-    handler.isEventHandler = isEventHandler;
-    handler.extras = extras;
-    const target = this.#targetOf(pattern, extras);
-    const normalized = this.normalizePattern(pattern as never);
-    const problem = extrasProblem(extras);
-    if (problem) this.#registry.addProblem(`${target}, pattern "${normalized}": ${problem}`);
-    const route = routeOf({ target, pattern: normalized, handler, isEvent: isEventHandler, extras });
-    if (isEventHandler) this.#registry.addEvent(route);
-    else this.#registry.addRequest(route);
-    if (extras.service) this.#addService(extras.service);
-    if (!this.messageHandlers.has(target)) this.messageHandlers.set(target, handler);
-  }
-
-  #addService(service: ServiceMethod): void {
-    this.#registry.addService(service);
-    const problem = takeUncheckedParameter(service);
-    if (problem) this.#registry.addProblem(problem);
-  }
-
-  /** @throws RegisteredError where the pattern gives no valid target */
-  #targetOf(pattern: unknown, { group }: RapPatternExtras): string {
-    try {
-      return targetOf(pattern, (it) => this.normalizePattern(it), group);
-    } catch (error) {
-      throw toRapError(error);
-    }
+    this.#bindings.add(pattern, handler, isEventHandler, extras);
   }
 
   /** The handler of a pattern, of a target, or of the JSON text of a pattern; `null` if there is none. */
   override getHandlerByPattern(pattern: string): MessageHandler | null {
-    return this.#handlerOf(pattern) ?? this.#handlerOf(parsed(pattern)) ?? null;
-  }
-
-  #handlerOf(pattern: unknown): MessageHandler | undefined {
-    try {
-      return this.messageHandlers.get(targetOf(pattern, (it) => this.normalizePattern(it)));
-    } catch {
-      return undefined; // what makes no target has no handler
-    }
-  }
-
-  /** The handlers of an application that has been closed make room for those of the next one. */
-  #beginAnew(): void {
-    this.#isClosed = false;
-    this.#registry.clear();
-    this.messageHandlers.clear();
-    this.#addRegistryList();
-  }
-
-  #addRegistryList(): void {
-    const { registry = 'private' } = this.#options;
-    if (registry) this.#registry.addRequest(listRoute(this.#registry, registry));
-  }
-
-  #binds(pattern: unknown, extras: RapPatternExtras & Record<string, unknown>): boolean {
-    const { bindUntagged = true } = this.#options;
-    if (bindUntagged === true || RAP_EXTRAS.some((key) => extras[key] !== undefined)) return true;
-    return bindUntagged !== false && bindUntagged(pattern, extras);
+    return this.#bindings.find(pattern) ?? null;
   }
 
   // --- life ---------------------------------------------------------------------------------------------------
@@ -201,8 +160,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /**
-   * Stops: accepts nothing more, tells the clients, lets calls that run finish for `closeTimeoutMs`, closes. May be
-   * called before `listen` and again. After it the server may listen again, or be the strategy of another application.
+   * Stops: accepts nothing more, tells the clients, gives running calls `closeTimeoutMs` to finish, and closes. May be
+   * called before `listen`, and twice. Then the server may listen again, or be the strategy of another application.
    */
   close(): Promise<void> {
     this.#isClosed = true;
@@ -211,44 +170,42 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /**
-   * Starts nothing new: stops listening and tells the clients to go elsewhere, while what runs goes on. For a preStop
-   * hook; `close()` does the rest. Resolves when every connection is gone.
+   * Stops listening and tells the clients to send nothing new, while running calls go on. For a preStop hook; `close()`
+   * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
-    this.#socketServer?.stopListening();
+    this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
-    await this.#socketServer?.flushed();
+    await this.#socket.flushed();
   }
 
-  /** Where the server listens, or `null` when it does not. */
+  /** The address that the server listens on, or `null` if it does not listen. */
   address(): AddressInfo | string | null {
-    return this.#socketServer?.server.listening ? this.#socketServer.server.address() : null;
+    const { server } = this.#socket;
+    return server?.listening ? server.address() : null;
   }
 
   /**
    * Serves new connections with another certificate, without a restart; connections that are open go on with theirs.
-   * What is not given stays as it was. Before `listen`, and over restarts, it holds as well.
+   * Options that are not given stay as they were. Works before `listen`, and holds over restarts.
    *
-   * @param options Node's: `key` and `cert`, and `ca` where clients show certificates, too
-   * @throws Error where the server has no `tls`, or key and certificate do not fit; then nothing changes
+   * @param options Node's: `key` and `cert`, and `ca` if clients show certificates, too
+   * @throws Error if the server has no `tls`, or key and certificate do not match; then nothing changes
    */
   setSecureContext(options: SecureContextOptions): void {
-    if (!this.#tls) throw new Error('the server speaks no TLS: give it the option tls');
-    const tls = withIdentity(this.#tls, options);
-    assertSecureContext(tls);
-    this.#socketServer?.setSecureContext(tls);
-    this.#tls = tls;
+    this.#socket.setSecureContext(options);
   }
 
-  /** Connections and calls now, and what was refused since the start. */
+  /** Open connections and running calls, and how many of each were refused since the start. */
   stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
     return this.#connections.stats();
   }
 
-  /** Nest's way to the thing inside: Node's server. @throws Error before `listen`. */
+  /** Node's server. @throws Error before `listen` */
   unwrap<T = NetServer>(): T {
-    if (!this.#socketServer) throw new Error('Not initialized: call "listen" first.');
-    return this.#socketServer.server as T;
+    const { server } = this.#socket;
+    if (!server) throw new Error('Not initialized: call "listen" first.');
+    return server as T;
   }
 
   /** Listens to events of the transport. May be called before `listen`, and holds over restarts. */
@@ -257,7 +214,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #start(): Promise<AddressInfo | string> {
-    if (this.#opening || this.#socketServer) {
+    if (this.#opening || this.#socket.server) {
       throw new Error(
         'The server listens already. If it serves another application: make a RapServer for each, or close that one first',
       );
@@ -283,51 +240,35 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #serve(): Promise<AddressInfo | string> {
-    const { host, port, path } = this.#options;
-    const tls = this.#tls;
-    if (tls) assertIdentity(tls);
+    this.#socket.assertIdentity();
     warnOfCopies((message) => this.logger.warn(message));
     if (this.#securityWarning) this.logger.warn(this.#securityWarning);
     this.#securityWarning = undefined;
-    const server = new SocketServer({
-      endpoint: { host, port, path },
-      tls,
-      limits: this.#limits,
-      clock: systemClock,
-      onLink: (link: SocketLink) => this.#connections.accept(link),
-      onRefused: () => this.#connections.refusedUnheard(),
-      onError: (error) => {
-        this.#logged(error);
-        this.#listeners.emit('error', error);
-      },
-    });
-    const address = await server.listen().catch((error: unknown) => {
+    const address = await this.#socket.listen().catch((error: unknown) => {
       this._status$.next(RapStatus.Disconnected);
       throw error;
     });
     this.#connections.reopen();
-    this.#socketServer = server;
     retainWorkers();
     this._status$.next(RapStatus.Connected);
     this.#listeners.emit('listening', address);
     try {
       await this.#lifecycle.started();
     } catch (error) {
-      await this.#shut(server);
+      await this.#shut();
       throw error;
     }
     return address;
   }
 
   async #stop(): Promise<void> {
-    await this.#opening?.catch(() => {}); // a start that is under way is finished, and undone
-    const server = this.#socketServer;
-    if (!server) return;
+    await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
+    if (!this.#socket.server) return;
     try {
       try {
         await this.#lifecycle.stopping();
       } finally {
-        await this.#shut(server);
+        await this.#shut();
       }
     } catch (error) {
       await this.#lifecycle.undo();
@@ -336,28 +277,37 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     await this.#lifecycle.stopped();
   }
 
-  async #shut(server: SocketServer): Promise<void> {
+  async #shut(): Promise<void> {
     await this.drain();
-    await server.close();
-    this.#socketServer = undefined;
+    await this.#socket.close();
     await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
     this.#listeners.emit('close');
   }
 
-  // --- what the layers below are given -------------------------------------------------------------------------
+  // --- for the layers below ------------------------------------------------------------------------------------
 
-  #processors(): Processors | undefined {
+  #serving(): ServingPath | undefined {
     const onError = (error: unknown): void => this.#logged(error);
     const isExposed = this.#options.exposeErrors ?? false;
-    return loadProcessors(this.#options.processors, {
+    const processors = loadProcessors(this.#options.processors, {
       toFault: (error) => handlerFault(isExposed ? error : maskError(error, onError)),
       toPublic: toRapError,
       onError,
     });
+    return processors && servingThrough(processors);
   }
 
-  /** What the log is told of errors, within bounds: a peer may cause one with each call, or each connection. */
+  #dispatcher(middleware: readonly MessageMiddleware[] | undefined): CallDispatcher {
+    const options = {
+      hooks: this.#processingHooks(),
+      failures: this.#failures,
+      codec: () => this.#codec(),
+    };
+    return middleware ? new MiddlewareDispatcher(options, middleware) : new CallDispatcher(options);
+  }
+
+  /** Logs an error if the log has room: a peer may cause one with each call, or each connection. */
   protected override handleError(error: string): void {
     faultLog.write(
       (line) => this.logger.error(line),
@@ -369,17 +319,19 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     try {
       this.handleError(error as string);
     } catch {
-      // what was thrown cannot even be logged
+      // it cannot even be logged
     }
   }
 
-  /** A subclass may set its serializers at any time, by `initializeSerializer` of Nest. */
-  #nestCodec(): BodyCodec | undefined {
-    return nestCodec(this.serializer, this.deserializer);
+  /** A subclass may set its serializers at any time. */
+  #codec(): BodyCodec {
+    const { serializer, deserializer } = this;
+    if (!serializer && !deserializer) return PLAIN;
+    return new NestCodec(serializer, deserializer, this.#failures);
   }
 
   /** The hooks are fields that instrumentation may set at any time. */
-  #processingHooks(): ConstructorParameters<typeof CallDispatcher>[0]['hooks'] {
+  #processingHooks(): ProcessingHooks {
     const transportId = (): symbol => this.transportId;
     const hookOf = (): typeof this.onProcessingEndHook => this.onProcessingEndHook;
     return {
@@ -389,14 +341,5 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
         return hook && ((context: RapContext) => hook(transportId(), context));
       },
     };
-  }
-}
-
-/** A pattern from its JSON text, as Nest's own servers take it. */
-function parsed(pattern: string): unknown {
-  try {
-    return JSON.parse(pattern) as unknown;
-  } catch {
-    return pattern;
   }
 }

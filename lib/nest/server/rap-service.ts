@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import type { RapPatternExtras } from './handler-registry.js';
+import type { RapPatternExtras } from '../handlers/handler.js';
 import {
   hideChannelType,
   ownMethod,
@@ -20,17 +20,17 @@ import { ServiceBinding, ServiceMethod } from '../contract/service-binding.js';
 
 /** How a class implements a service. */
 export interface RapServiceOptions {
-  /** Public methods that are not of the service. Those whose names begin with `_` need not be named. */
+  /** Public methods that are not in the contract. Names that begin with `_` are always allowed. */
   allow?: readonly string[] | undefined;
 }
 
-/** Keys under which Nest's decorators file what they were told. */
+/** Metadata keys of Nest's decorators. */
 const CONTROLLER_METADATA = '__controller__';
 const GUARDS_METADATA = '__guards__';
 const HTTP_METHOD_METADATA = 'method';
 const PARAMETERS_METADATA = '__routeArguments__';
 
-/** The service that a class itself was made the controller of. */
+/** The service of each class, without those of its base classes. */
 const bindings = new WeakMap<object, ServiceBinding>();
 
 /**
@@ -44,7 +44,7 @@ const bindings = new WeakMap<object, ServiceBinding>();
  *
  * Beside `@Controller({ ... })`, write it above.
  *
- * @throws {@link RegisteredError} for what is no contract
+ * @throws {@link RegisteredError} if `service` is not a contract
  */
 export function RapService(service: RapServiceDefinition, options: RapServiceOptions = {}): ClassDecorator {
   return (target) => {
@@ -102,7 +102,7 @@ function register(prototype: object, service: ServiceMethod): void {
       `${binding.name}: the method "${name}" has a pattern of its own; name aliases in the contract`,
     );
   }
-  // what an inherited method was for another pattern or contract does not stay
+  // extras of an inherited method that belong to another pattern or contract are removed
   if (known) setExtras(handler, Object.fromEntries(Object.entries(known.extras).filter(isForeign)));
   const guards = (Reflect.getMetadata(GUARDS_METADATA, handler) ?? []) as unknown[];
   const own = guards.filter((guard) => !(guard instanceof InputGuard));
@@ -119,8 +119,8 @@ function register(prototype: object, service: ServiceMethod): void {
 }
 
 /**
- * Gives the parameters of a handler that have no decorators those that they stand for: otherwise Nest passes nothing to them
- * beside decorated ones, and the data alone where none is decorated, which is quicker.
+ * Decorates the parameters of a handler that have no decorators: beside decorated ones, Nest would pass nothing to them.
+ * Without any decorator Nest passes the data alone, which is faster.
  */
 function decorateParameters(prototype: object, name: string, length: number): void {
   const decorated = Reflect.getMetadata(PARAMETERS_METADATA, prototype.constructor, name) as
@@ -131,13 +131,13 @@ function decorateParameters(prototype: object, name: string, length: number): vo
   if (!indices.has(1) && length > 1) Ctx()(prototype, name, 1);
 }
 
-/** Whether a method takes parameters, also such as have a default, which `length` does not count. */
+/** Whether a method takes parameters, including those with a default, which `length` does not count. */
 function takesParameters(method: unknown): boolean {
   if (typeof method !== 'function') return false;
   return method.length > 0 || !/^[^(]*\(\s*\)/.test(Function.prototype.toString.call(method));
 }
 
-/** Nest hands over what has a pattern, and nothing else: so that the start can tell of it, a missing method gets one. */
+/** Nest binds only methods with a pattern: a missing method gets a stand-in, so that the start can report it. */
 function standInWhereMissing(prototype: object, { binding, name }: ServiceMethod): void {
   if (typeof lookUp(prototype, name) === 'function') return;
   const problem = `${binding.name}: the method "${name}" is missing`;
@@ -148,7 +148,7 @@ function standInWhereMissing(prototype: object, { binding, name }: ServiceMethod
   Object.defineProperty(prototype, name, { value: standIn, writable: true, configurable: true });
 }
 
-/** What an instance has under a name, without calling an accessor. `Object`'s own methods are nobody's handlers. */
+/** What an instance has under a name, without calling an accessor. The methods of `Object` are not handlers. */
 function lookUp(prototype: object, name: string): unknown {
   for (
     let it: object | null = prototype;
@@ -161,7 +161,7 @@ function lookUp(prototype: object, name: string): unknown {
   return undefined;
 }
 
-/** Extras that the contract decides on. */
+/** Extras that the contract sets. */
 const OWN_EXTRAS: ReadonlySet<string> = new Set<keyof RapPatternExtras>([
   'group',
   'private',

@@ -1,8 +1,9 @@
 import { formatTarget } from '../../protocol/target.js';
-import type { HandlerRegistry, Route } from './handler-registry.js';
+import type { HandlerRegistry } from './handler-registry.js';
+import type { Route } from '../handlers/handler.js';
 import { jsonSchemaOf } from '../validation/standard-schema.js';
 
-/** A function as `/registry/list` tells of it: the fields of Python's server, then those of this project. */
+/** A function in `/registry/list`: the fields of Python's server, then those of this project. */
 export interface RapRegistryEntry {
   readonly group: string;
   /** `channel` for what is opened as a duplex channel, else `normal`. */
@@ -12,12 +13,12 @@ export interface RapRegistryEntry {
   readonly is_private: boolean;
   readonly doc: string;
   readonly func_name: string;
-  /** Class of the handler where it is known, else empty. */
+  /** Class of the handler if it is known, else empty. */
   readonly module_name: string;
   readonly kind: Route['kind'];
   readonly idempotent: boolean;
   readonly timeout_ms?: number;
-  /** JSON Schema of what the caller sends, where the schema's library offers one. */
+  /** JSON Schema of what the caller sends, if the schema's library offers one. */
   readonly input?: Readonly<Record<string, unknown>>;
   /** JSON Schema of what it gets. */
   readonly output?: Readonly<Record<string, unknown>>;
@@ -33,7 +34,7 @@ export function listRoute(registry: HandlerRegistry, access: 'private' | 'public
     name: 'list',
     pattern: target,
     handler: () => {
-      // handlers are registered before the first call, and a list is only as long as that
+      // handlers are only added: an unchanged length means an unchanged list
       if (entries?.length !== registry.routes.length) entries = registry.routes.map(entryOf);
       return Promise.resolve(entries);
     },

@@ -4,19 +4,22 @@ import { CloseReason } from '../../protocol/event.js';
 import type { Fault } from '../../protocol/fault.js';
 import { LocalCode } from '../../protocol/fault.js';
 import type { Link } from '../../protocol/link.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import { CleanContext } from '../../rpc/context/async-context.js';
 import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { aroundConnection } from '../../pipeline/compose.js';
-import type { Incoming } from '../../rpc/server/incoming.js';
+import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
 import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import { addressLoad, type KeepAliveOptions, type RapLimits, serverLoad } from '../../rpc/limits.js';
 import { Load } from '../../rpc/load.js';
-import { Peer } from '../../rpc/connection/peer.js';
-import type { PeerOwner } from '../../rpc/connection/peer-options.js';
+import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
+import { type ServerOwner, ServerPeer } from '../../rpc/server/server-peer.js';
+import type { ServingPath } from '../../rpc/server/serving.js';
+import { connectionView } from '../../pipeline/connection-view.js';
 import type { ConnectionMiddleware } from '../../pipeline/api.js';
-import type { Processors } from '../../pipeline/exchange.js';
-import { RapError, toRapError } from '../errors/errors.js';
+import { RapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { AddressShares } from './address-shares.js';
 import { peerLog } from '../lifecycle/bounded-log.js';
@@ -27,10 +30,11 @@ export interface ServerConnectionsOptions {
   readonly keepAlive: KeepAliveOptions;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
-  readonly processors: Processors | undefined;
-  /** Decides on connections before anything is read from them; `undefined` where there is none. */
+  /** The way of calls and channels to their handlers; `undefined`: straight. */
+  readonly serving: ServingPath | undefined;
+  /** Decides on connections before anything is read from them. */
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
-  readonly onArrival: (incoming: Incoming) => boolean;
+  readonly onArrival: (incoming: AnyIncoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
   readonly onChannel: (incoming: IncomingChannel) => void;
   readonly onEvent: <K extends 'connection' | 'disconnect'>(
@@ -42,14 +46,14 @@ export interface ServerConnectionsOptions {
   readonly security?: ConnectionSecurity | undefined;
 }
 
-/** All connections of a server: admits them within the limits, counts, and drains them. */
-export class ServerConnections implements PeerOwner {
-  readonly #peers = new Set<Peer>();
-  readonly #opening = new Set<Peer>();
+/** All connections of a server: admits them within the limits, counts and drains them. */
+export class ServerConnections implements ServerOwner {
+  readonly #peers = new Set<ServerPeer>();
+  readonly #opening = new Set<ServerPeer>();
   readonly #load: Load;
   readonly #addresses: AddressShares;
-  readonly #logged = new WeakSet<Peer>();
-  /** Where calls begin, and what else the application is told of: as code that `listen` calls back, by itself. */
+  readonly #logged = new WeakSet<ConnectionInfo>();
+  /** The async context in which calls and events of the application begin: that of `listen`. */
   #context = new CleanContext();
   #draining: { readonly graceMs: number; readonly done: (() => void)[] } | undefined;
   #refusedConnections = 0;
@@ -61,10 +65,9 @@ export class ServerConnections implements PeerOwner {
   }
 
   accept(link: Link): void {
-    const { limits, keepAlive, clock, deadlines, processors, middleware, security } = this.options;
+    const { limits, keepAlive, clock, deadlines, serving, middleware, security } = this.options;
     const refusal = this.#refusalOf(link);
-    const peer = new Peer(link, {
-      role: 'server',
+    const peer = new ServerPeer(link, {
       security,
       owner: this,
       limits,
@@ -72,8 +75,8 @@ export class ServerConnections implements PeerOwner {
       clock,
       deadlines,
       load: this.#addresses.enter(link.remote),
-      connectionId: randomUUID(),
-      processors,
+      id: randomUUID(),
+      serving,
       context: this.#context,
     });
     this.#peers.add(peer);
@@ -86,12 +89,12 @@ export class ServerConnections implements PeerOwner {
     else peer.start();
   }
 
-  /** A connection went before it had said who it is, since there were too many of them. */
+  /** A connection was dropped before DECLARE, since too many were pending. */
   refusedUnheard(): void {
     this.#refusedConnections += 1;
   }
 
-  /** Why a connection more is too many. */
+  /** Why the server refuses one more connection; `undefined` if it does not. */
   #refusalOf({ remote }: Link): string | undefined {
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
@@ -100,9 +103,9 @@ export class ServerConnections implements PeerOwner {
       : undefined;
   }
 
-  /** Lets middleware decide. What it does not let through is closed, and counted as refused. */
-  async #admit(peer: Peer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
-    const { connection } = peer;
+  /** Lets middleware decide. A connection that it does not admit is closed, and counted as refused. */
+  async #admit(peer: ServerPeer, middleware: readonly ConnectionMiddleware[]): Promise<void> {
+    const connection = connectionView(peer);
     let isServed = false;
     const serve = (): Promise<void> => {
       isServed = true;
@@ -122,13 +125,13 @@ export class ServerConnections implements PeerOwner {
     peer.close(reason);
   }
 
-  /** After a restart, connections are welcome again. */
+  /** Accepts connections again after a restart. */
   reopen(): void {
     this.#draining = undefined;
     this.#context = new CleanContext();
   }
 
-  /** Ends all connections in good order. Resolves when the last is gone. */
+  /** Drains all connections. Resolves when the last is closed. */
   drain(graceMs: number): Promise<void> {
     this.#draining ??= { graceMs, done: [] };
     for (const peer of this.#peers) peer.drain(graceMs);
@@ -147,27 +150,27 @@ export class ServerConnections implements PeerOwner {
     };
   }
 
-  /** One line a connection at most: a hostile peer must not fill the log. */
-  logOnce(peer: Peer, message: string): void {
+  /** Logs at most one line for each connection: a hostile peer must not fill the log. */
+  logOnce(peer: ConnectionInfo, message: string): void {
     if (this.#logged.has(peer)) return;
     this.#logged.add(peer);
     this.log(peer, () => message);
   }
 
-  /** Tells the log what a peer did, if it has room. @returns whether it has */
-  log({ remote }: Peer, message: () => string): boolean {
+  /** Logs what a peer did, if the log has room. @returns whether it had */
+  log({ remote }: ConnectionInfo, message: () => string): boolean {
     return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
-  // --- what a peer tells --------------------------------------------------------------------------------------
+  // --- PeerOwner ----------------------------------------------------------------------------------------------
 
-  onOpen(peer: Peer): void {
+  onOpen(peer: ServerPeer): void {
     this.#opening.delete(peer);
     this.#context.run((info) => this.options.onEvent('connection', info), undefined, infoOf(peer));
     if (this.#draining) peer.drain(this.#draining.graceMs);
   }
 
-  onArrival(incoming: Incoming): boolean {
+  onArrival(incoming: AnyIncoming): boolean {
     return this.options.onArrival(incoming);
   }
 
@@ -179,11 +182,7 @@ export class ServerConnections implements PeerOwner {
     this.options.onChannel(incoming);
   }
 
-  onShutdown(): void {
-    // only servers say it
-  }
-
-  onClose(peer: Peer, reason: Fault): void {
+  onClose(peer: ServerPeer, reason: Fault): void {
     this.#addresses.leave(peer.remote);
     this.#peers.delete(peer);
     this.#refusedCalls += peer.incoming.refused;
@@ -198,15 +197,6 @@ export class ServerConnections implements PeerOwner {
   }
 }
 
-/** What was thrown may be anything. */
-function textOf(error: unknown): string {
-  try {
-    return error instanceof Error ? error.message : String(error);
-  } catch {
-    return 'no reason given';
-  }
-}
-
-function infoOf({ connectionId, remote, metadata }: Peer): RapConnectionInfo {
-  return { id: connectionId, peer: remote, metadata };
+function infoOf({ id, remote, metadata }: ConnectionInfo): RapConnectionInfo {
+  return { id, peer: remote, metadata };
 }

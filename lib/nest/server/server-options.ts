@@ -13,13 +13,13 @@ import {
   assertKnown,
   assertList,
   assertObject,
-  EVENTS,
-  SERVER_OPTIONS,
+  type Keys,
 } from '../validation/known-options.js';
+import { assertTime } from '../validation/assert-time.js';
 import type { Authorize } from './authorize.js';
 import type { RapMiddleware, RapProcessor } from '../../pipeline/api.js';
-import type { RapPatternExtras } from './handler-registry.js';
-import type { LifecycleEvents } from '../lifecycle/lifecycle.js';
+import type { RapPatternExtras } from '../handlers/handler.js';
+import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
 export interface RapServerOptions {
   /**
@@ -30,38 +30,39 @@ export interface RapServerOptions {
   port?: number | undefined;
   /** Path of a Unix socket, instead of host and port. A file that a killed process has left there is removed. */
   path?: string | undefined;
-  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. TLS 1.2 is the least. */
+  /** TLS options of Node. `requestCert: true` asks clients for certificates: `ctx.peer.tls`. The minimum is TLS 1.2. */
   tls?: TlsOptions | undefined;
-  /** Time that a handler has, in milliseconds. Default 9000, rap's own. A handler may set its own in its extras. */
+  /** Time limit of a handler in milliseconds. Default 9000, as Python's rap. A handler may set its own in its extras. */
   runTimeoutMs?: number | undefined;
-  /** Time that `close()` gives to calls that run, in milliseconds. Default 9000, rap's own. */
+  /** Time that `close()` gives to running calls, in milliseconds. Default 9000, as Python's rap. */
   closeTimeoutMs?: number | undefined;
-  /** When a silent client is asked for a sign of life. */
+  /** When a silent client is pinged. */
   keepAlive?: Given<KeepAliveOptions> | undefined;
-  /** What a peer can make this server do or hold. */
+  /** Limits on what a peer can make this server do or hold. */
   limits?: Given<RapLimits> | undefined;
   /** Send name and message of unknown errors to the caller, instead of Nest's "Internal server error". Default false. */
   exposeErrors?: boolean | undefined;
   /**
-   * Whether handlers that name no transport are served. Default true, as Nest binds them to every microservice. With
-   * false only those are whose extras hold a key of rap's, such as `{ rap: true }`; a function decides for the others.
+   * Whether handlers that do not name a transport are served. Default true, as Nest binds them to every microservice. With
+   * false only those with an extra of rap are served, such as `{ rap: true }`; a function decides for the others.
    */
   bindUntagged?:
     boolean | ((pattern: unknown, extras: RapPatternExtras & Record<string, unknown>) => boolean) | undefined;
   /**
-   * Who may list the functions of this server (`/registry/list`): `private` callers on this machine, `public` all, false
-   * nobody. Default `private`, as Python's rap.
+   * Who may list the functions of this server (`/registry/list`): with `private` callers on this machine, with `public` all
+   * callers, with false none. Default `private`, as Python's rap.
    */
   registry?: 'private' | 'public' | false | undefined;
   /**
-   * Whether callers over loopback TCP are on this machine, and find private functions. Default true, as Python's rap. Set it
-   * to false behind a proxy, a tunnel or a container's port mapping on the same machine: whoever comes through that
-   * comes from loopback. Then only callers over a Unix socket find them.
+   * Whether callers over loopback TCP count as on this machine, and may use private functions. Default true, as Python's
+   * rap. Set it to false behind a proxy, a tunnel or a container's port mapping on the same machine: all callers that come
+   * through it come from loopback. Then only callers over a Unix socket may use private functions.
    */
   trustLoopback?: boolean | undefined;
   /**
-   * Decides for each call, event and channel whether the caller finds the function, instead of the rule that private ones
-   * are for callers on this machine. Unless it says true, or where it throws, the caller gets what an unknown function gets.
+   * Decides for each call, event and channel whether the caller may use the function, instead of the rule that private
+   * functions are for callers on this machine. If it throws, or returns anything but true, the caller gets the error of an
+   * unknown function.
    */
   authorize?: Authorize | undefined;
   /** Around connections and around unary calls, the first outermost. */
@@ -79,10 +80,31 @@ export interface RapServerOptions {
   deserializer?: Deserializer | undefined;
 }
 
+const SERVER_OPTIONS: Keys<RapServerOptions> = {
+  host: true,
+  port: true,
+  path: true,
+  tls: true,
+  runTimeoutMs: true,
+  closeTimeoutMs: true,
+  keepAlive: true,
+  limits: true,
+  exposeErrors: true,
+  bindUntagged: true,
+  registry: true,
+  authorize: true,
+  trustLoopback: true,
+  middleware: true,
+  processors: true,
+  events: true,
+  serializer: true,
+  deserializer: true,
+};
+
 const DEFAULT_RUN_TIMEOUT_MS = 9_000;
 const DEFAULT_CLOSE_TIMEOUT_MS = 9_000;
 
-/** @throws RangeError that names what is no option, or no address */
+/** @throws RangeError that names an option which does not exist, or is not a valid address */
 export function assertServerOptions(options: RapServerOptions): void {
   assertKnown('options of RapServer', options, SERVER_OPTIONS);
   assertAddress('options of RapServer', options);
@@ -91,26 +113,21 @@ export function assertServerOptions(options: RapServerOptions): void {
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
-  assertKnown('events', options.events, EVENTS);
+  assertKnown('events', options.events, LIFECYCLE_EVENTS);
   const { trustLoopback } = options;
   if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
     throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
 }
 
-/** The times of a server, with defaults filled in. @throws RangeError that names the option where one is no time */
+/** The times of a server, with defaults filled in. @throws RangeError that names an option which is not a valid time */
 export function timesOf({ runTimeoutMs, closeTimeoutMs }: RapServerOptions): {
   readonly runTimeoutMs: number;
   readonly closeTimeoutMs: number;
 } {
-  assertTime('runTimeoutMs', runTimeoutMs, 'above 0', (ms) => ms > 0);
-  assertTime('closeTimeoutMs', closeTimeoutMs, 'of at least 0', (ms) => ms >= 0);
+  assertTime('runTimeoutMs', runTimeoutMs);
+  assertTime('closeTimeoutMs', closeTimeoutMs, true);
   return {
     runTimeoutMs: runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS,
     closeTimeoutMs: closeTimeoutMs ?? DEFAULT_CLOSE_TIMEOUT_MS,
   };
-}
-
-function assertTime(name: string, given: unknown, range: string, isRight: (ms: number) => boolean): void {
-  if (given === undefined || (typeof given === 'number' && isRight(given))) return;
-  throw new RangeError(`${name} must be a number ${range}, got ${inspect(given)}`);
 }

@@ -4,21 +4,20 @@ const requests = new WeakMap<object, SharedRequest>();
 
 /**
  * The request context of a message, which its handlers share: request-scoped providers are made once for all of them.
- * Nest makes it in the first handler that needs one, and hands it to the `next` of that handler, as it does in its own
- * chains.
+ * Nest makes it in the first handler that needs one, and passes it to the `next` of that handler, as in its own chains.
  */
 export class SharedRequest {
   #host: object | undefined;
   #onHandedOn: (() => void) | undefined;
   #isHandedOn = false;
 
-  /** The handler that is called with this context comes next. */
+  /** The next handler is called with this context. */
   join(context: object): void {
     this.#isHandedOn = false;
     requests.set(context, this);
   }
 
-  /** The next handler may begin: the last one has handed on what it made, or has ended without. */
+  /** Resolves when the next handler may begin: the last one has passed on what it made, or has ended without. */
   async handedOn(ended: Promise<unknown>): Promise<void> {
     if (this.#isHandedOn) return;
     const handedOn = new Promise<void>((resolve) => (this.#onHandedOn = resolve));
@@ -27,7 +26,7 @@ export class SharedRequest {
 
   /** Makes a handler of Nest share the request context, if the event has several handlers. */
   static shareIn(handler: MessageHandler): MessageHandler {
-    // one that was added by hand and names its parameters takes data and context, and makes no request context
+    // a handler that was added by hand and names its parameters takes data and context, and makes no request context
     const isNests = handler.length === 0;
     return (data: unknown, context: object) => {
       const shared = requests.get(context);
@@ -52,7 +51,7 @@ export class SharedRequest {
 
 type Rest = (...args: unknown[]) => ReturnType<MessageHandler>;
 
-/** What Nest calls with the arguments of a handler, its request context before them if it has made one. */
+/** Nest calls this with the arguments of a handler, after its request context if it has made one. */
 const handOn: Rest = (...args) => {
   const context = args.at(-1) as object;
   requests.get(context)?.handOn(args.length > 2 ? (args[0] as object) : undefined);

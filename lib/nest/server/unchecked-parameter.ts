@@ -4,24 +4,19 @@ import { ServiceMethod } from '../contract/service-binding.js';
 
 type Create = PipesContextCreator['create'];
 
-/** What was found when Nest bound a handler, until `RapServer` is given that. */
+/** Problems that were found when Nest bound a handler, until `RapServer` takes them. */
 const problems = new WeakMap<ServiceMethod, string>();
 
-/** What Nest binds once, at the start, has this id in place of that of a request. */
+/** Context id of handlers that Nest binds once, at the start. */
 const STATIC_CONTEXT_ID = 1;
 
-/** Those of several copies of Nest. */
-const wrapped = new WeakSet<object>();
-
 /**
- * Notices methods of `@RapService` whose parameter a `ValidationPipe` passes on unchecked. The pipe goes by the types that
- * TypeScript keeps of a method, and it keeps them only if the method or one of its parameters has a decorator. Which pipes
- * a handler has, global ones included, Nest says nowhere: so the step in which it collects them is wrapped, once.
+ * Finds methods of `@RapService` whose parameter a `ValidationPipe` does not check. The pipe uses the types that
+ * TypeScript emits for a method, which it does only if the method or one of its parameters has a decorator. Nest does not
+ * show which pipes a handler has, global ones included: so the step in which it collects them is wrapped.
  * Nothing changes for other handlers.
  */
 export function noticeUncheckedParameters(prototype: PipesContextCreator): void {
-  if (wrapped.has(prototype)) return;
-  wrapped.add(prototype);
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.create;
   prototype.create = function (this: PipesContextCreator, ...args: Parameters<Create>): ReturnType<Create> {
@@ -30,7 +25,7 @@ export function noticeUncheckedParameters(prototype: PipesContextCreator): void 
     const service = patternMetadata(method)?.extras.service;
     if (service instanceof ServiceMethod) {
       const problem = problemOf(service, instance, pipes);
-      // a controller that is made for each call is bound with the call: that fails
+      // a request-scoped controller is bound during the call: the call fails
       if (problem && contextId && contextId.id !== STATIC_CONTEXT_ID) throw new Error(problem);
       if (problem) problems.set(service, problem);
     }
@@ -38,7 +33,7 @@ export function noticeUncheckedParameters(prototype: PipesContextCreator): void 
   };
 }
 
-/** What is wrong with the handler that Nest has just bound. */
+/** The problem of the handler that Nest has just bound, once. */
 export function takeUncheckedParameter(service: ServiceMethod): string | undefined {
   const problem = problems.get(service);
   problems.delete(service);
@@ -56,7 +51,7 @@ function problemOf(service: ServiceMethod, instance: object, pipes: readonly unk
   );
 }
 
-/** Nest's `ValidationPipe`, of whatever copy of Nest and under whatever name, that is not told the type itself. */
+/** A `ValidationPipe` of any copy of Nest, also a subclass, that has no `expectedType`. */
 function goesByType(pipe: unknown): boolean {
   const { toValidate, expectedType } = pipe as { toValidate?: unknown; expectedType?: unknown };
   return typeof toValidate === 'function' && !expectedType;

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Observable } from 'rxjs';
 import type { Channel } from '../../rpc/channel/channel.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { INTEROP, observableOf, type RapReadableOptions, readableOf } from './iterated.js';
 import { channelError, traced } from '../errors/failed-call.js';
 

@@ -1,3 +1,5 @@
+import { isObject, isThenable } from '../../protocol/values/unknown.js';
+
 /**
  * What validation libraries agreed on (https://standardschema.dev): zod, valibot, arktype and others offer it. A copy of
  * the types, as the standard suggests, so that nothing needs to be installed.
@@ -28,7 +30,7 @@ export type SchemaOutput<S extends StandardSchema> = NonNullable<S['~standard'][
 export function isStandardSchema(value: unknown): value is StandardSchema {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
   const standard = (value as Partial<StandardSchema>)['~standard'];
-  return typeof standard === 'object' && standard !== null && typeof standard.validate === 'function';
+  return isObject(standard) && typeof standard.validate === 'function';
 }
 
 /** What a check is about, and what becomes of a value that fails it. */
@@ -63,14 +65,8 @@ export function checked(check: Check, value: unknown): unknown {
   );
 }
 
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-  );
-}
-
 function valueOf(check: Check, result: unknown, given: unknown): unknown {
-  if (typeof result !== 'object' || result === null) throw broken(check, 'it gave no result');
+  if (!isObject(result)) throw broken(check, 'it gave no result');
   const { issues, value } = result as { issues?: unknown; value?: unknown };
   if (!issues) return value;
   if (!Array.isArray(issues)) throw broken(check, 'its issues are no list');

@@ -1,7 +1,7 @@
 import { HttpException } from '@nestjs/common';
 import { RpcException } from '@nestjs/microservices';
 import { Fault, type FaultInit } from '../../protocol/fault.js';
-import { toRapError } from '../errors/errors.js';
+import { toRapError } from '../errors/to-rap-error.js';
 
 /** What a worker thread is given to do. */
 export interface WorkerTask {

@@ -1,3 +1,4 @@
+import type { Clock } from '../../protocol/clock.js';
 import { EventTarget } from '../../protocol/event.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -6,94 +7,115 @@ import { heldValue } from '../../protocol/held-body.js';
 import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
 import type { Link } from '../../protocol/link.js';
 import { isErrorStatus } from '../../protocol/status.js';
-import { fromErrorFrame } from '../../protocol/wire-error.js';
 import type { Channel } from '../channel/channel.js';
+import type { Channels } from '../channel/channel-table.js';
+import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { CorrelationIds } from '../correlation-ids.js';
-import type { Peer } from '../connection/peer.js';
-import { type CallRequest, type PendingCall, timeLeftHeader } from './pending-call.js';
-import { PendingEvents } from '../../pipeline/pending-events.js';
-import type { MessageKind } from '../../pipeline/api.js';
-import { afterwards, type Exchange } from '../../pipeline/exchange.js';
+import type { RapLimits } from '../limits.js';
+import { type CallRequest, type ReplySink, timeLeftHeader, timeLeftOf } from './call-request.js';
+import type { OutgoingCalls } from './outgoing-calls.js';
+import { type AnswerHost, PendingCall } from './pending-call.js';
+import { PendingEvent } from './pending-event.js';
 
 export interface CallingOptions {
-  readonly peer: Peer;
+  readonly connection: ConnectionHandle;
   readonly link: Link;
   readonly ids: CorrelationIds;
-  /** Begins the way of a call or channel through the processors, where there are any. */
-  readonly exchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
+  readonly clock: Clock;
+  readonly limits: RapLimits;
+  readonly calls: OutgoingCalls;
+  readonly channels: Channels;
   readonly sendEvent: (target: string, body: unknown) => void;
+  /** What is kept of the peer costs so much more, or less. */
+  readonly charge: (cost: number) => void;
   /** A call is over. */
   readonly ended: () => void;
 }
 
-/**
- * The client's half of a connection: what its owner calls, emits and opens, and the answers to it. The calls themselves
- * are in `OutgoingCalls`.
- */
-export class Calling {
+/** The way of calls over the connections of a client: chosen once. */
+export interface CallingPath {
+  /** Whether a body that waits is kept as a value, and not encoded. */
+  readonly holdsValues: boolean;
+  open(options: CallingOptions): Calling;
+}
+
+/** Straight to the connection. */
+export const PLAIN_CALLING: CallingPath = { holdsValues: false, open: (options) => new Calling(options) };
+
+/** What a client calls, emits and opens, and the answers to it. The calls themselves are in `OutgoingCalls`. */
+export class Calling implements AnswerHost {
   /** Answers to calls that nobody waits for any more, or that were never made. */
   lateAnswers = 0;
+  readonly clock: Clock;
 
-  readonly #pendingEvents: PendingEvents;
-
-  constructor(private readonly options: CallingOptions) {
-    this.#pendingEvents = new PendingEvents(options.peer.clock);
+  constructor(protected readonly options: CallingOptions) {
+    this.clock = options.clock;
   }
 
-  /** Nothing more is sent: events that processors still work on fail. */
-  failAll(fault: Fault): void {
-    this.#pendingEvents.failAll(fault);
+  /** Calls the peer. The sink hears of it exactly once. */
+  call(request: CallRequest, sink: ReplySink): PendingCall {
+    const { calls } = this.options;
+    const call = new PendingCall(request, sink, calls);
+    calls.start(call);
+    return call;
   }
 
   // [101, id, {}, result]
   onAnswer(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
-    const { peer, ended } = this.options;
-    const call = peer.calls.get(id);
-    if (!call || call.isProcessed) {
-      this.lateAnswers += 1;
-      return;
-    }
-    if (call.exchange) {
-      peer.charge(cost); // while processors work on it
-      return call.processAnswer([header, body, bytes], peer.clock, () => {
-        peer.charge(-cost);
-        ended();
-      });
-    }
-    const status = header.status_code;
-    if (status !== undefined && isErrorStatus(status))
-      call.fail(fromErrorFrame(header, body) as Fault, peer.clock);
-    else call.resolve(body);
-    ended();
+    const call = this.options.calls.get(id);
+    if (call?.awaitsAnswer) call.answer(header, body, bytes, cost, this);
+    else this.lateAnswers += 1;
+  }
+
+  charge(cost: number): void {
+    this.options.charge(cost);
+  }
+
+  ended(): void {
+    this.options.ended();
   }
 
   /**
-   * A frame of a channel came: where its id is that of a call, the server answers with a stream, if it may. True if
-   * nothing is left to do with the frame.
+   * A frame of a channel came: if its id is that of a call, the server answers with a stream, if it may. True if nothing is
+   * left to do with the frame.
    */
   onStreamReply(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
-    const { peer, link } = this.options;
-    const call = peer.calls.get(id);
-    if (!call || call.isProcessed || !peer.has(Extension.StreamReply)) return false;
+    const { connection, calls, channels, link } = this.options;
+    const call = calls.get(id);
+    if (!call?.awaitsAnswer || !connection.has(Extension.StreamReply)) return false;
     if (isErrorStatus(header.status_code)) {
       // the stream has failed before it began: that is the answer
       this.onAnswer(id, header, body, bytes, cost);
       return true;
     }
-    if (call.becomeStream(() => peer.channels.create(id, 'open', undefined, call.exchange))) return false;
+    if (call.becomeStream(channels)) return false;
     // the caller wanted one value; a stream that is over need not be ended
     if (header.channel_life_cycle === LifeCycle.Drop) return true;
-    peer.channels.reject(id);
+    channels.reject(id);
     link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
+    return true;
+  }
+
+  /** The answer to a call cannot be read, and fails it. False if there is no such call. */
+  onUnreadable(type: MsgType, id: number, fault: Fault): boolean {
+    const { calls, channels, link } = this.options;
+    const call = calls.get(id);
+    if (!call) return false;
+    call.reject(fault);
+    if (type === MsgType.Channel) {
+      channels.reject(id);
+      link.send(type, id, LIFE_CYCLE_HEADER.DROP, null);
+    }
+    this.options.ended();
     return true;
   }
 
   /** The owner gave a call up after it was sent. */
   onAbandoned({ id, isEvent }: PendingCall): void {
-    const { peer, sendEvent, ended } = this.options;
-    if (peer.state === 'closed') return;
-    if (peer.has(Extension.Cancel) && !isEvent) {
-      peer.channels.reject(id); // the server may be turning it into a stream just now
+    const { connection, channels, sendEvent, ended } = this.options;
+    if (connection.isClosed) return;
+    if (connection.has(Extension.Cancel) && !isEvent) {
+      channels.reject(id); // the server may be turning it into a stream just now
       sendEvent(EventTarget.Cancel, { id });
     }
     ended();
@@ -101,71 +123,42 @@ export class Calling {
 
   /** An event. It waits for a slot as a call does, and so never overtakes one. */
   emit(request: CallRequest): Promise<void> {
-    const { ids, exchange } = this.options;
-    if (!exchange) return this.#send(request);
-    return this.#emitProcessed(request, exchange('event', request.target, ids.next()));
+    return new Promise((resolve, reject) => {
+      this.startEvent(request, { resolve: () => resolve(), reject });
+    });
+  }
+
+  /** The same for a sink, which hears when the peer has taken it; when it was sent, if the peer does not tell. */
+  startEvent(request: CallRequest, sink: ReplySink): PendingCall {
+    const { calls } = this.options;
+    const event = new PendingEvent(request, sink, calls);
+    calls.start(event);
+    return event;
   }
 
   /** A channel that is usable at once: what it cannot send yet waits. */
-  openChannel({
-    target,
-    header,
-    body: metadata,
-    timeoutMs,
-    leftMs = timeoutMs,
-    tellTimeLeft,
-  }: CallRequest): Channel {
-    const { peer, link, ids } = this.options;
-    peer.calls.assertOpen();
+  openChannel(request: CallRequest): Channel {
+    const { channels, calls, ids } = this.options;
+    calls.assertOpen();
     const id = ids.next();
-    const timed = tellTimeLeft && peer.has(Extension.Deadline) ? timeLeftHeader(header, leftMs) : header;
-    const declare = (head: Header, body: unknown): number =>
-      link.send(MsgType.Channel, id, { ...head, channel_life_cycle: LifeCycle.Declare }, body ?? {});
-    if (!this.options.exchange) {
-      declare(timed, metadata);
-      return peer.channels.create(id, 'declaring', heldValue(metadata));
-    }
-    const exchange = this.options.exchange('channel', target, id);
-    const view = exchange.outgoing(LifeCycle.Declare, timed, metadata);
-    const channel = peer.channels.create(id, 'declaring', heldValue(metadata), exchange);
-    channel.open(view, () => {
-      peer.calls.assertOpen();
-      declare(view.outcome as Header, view.body);
-    });
-    return channel;
+    this.declare(id, this.declareHeader(request), request.body);
+    return channels.create(id, 'declaring', heldValue(request.body));
   }
 
-  #send(request: CallRequest, exchange?: Exchange): Promise<void> {
-    return new Promise((resolve, reject) => {
-      let failed: Fault | undefined;
-      const refuse = (fault: Fault): void => reject((failed = fault));
-      this.options.peer.calls.emit(request, { resolve: () => resolve(), reject: refuse });
-      // processors have done their work when it is handed over
-      exchange?.exit(failed);
-    });
+  /** The caller's header, with the time that is left if the peer is to know it. */
+  protected declareHeader({ header, tellTimeLeft, ...request }: CallRequest): Header {
+    const isTold = tellTimeLeft && this.options.connection.has(Extension.Deadline);
+    return isTold ? timeLeftHeader(header, timeLeftOf({ header, ...request })) : header;
   }
 
-  async #emitProcessed(request: CallRequest, exchange: Exchange): Promise<void> {
-    const view = exchange.outgoing(undefined, request.header, request.body);
-    let isOver = false;
-    let sent: Promise<void> | undefined;
-    const work = afterwards(
-      () => exchange.begin(view),
-      () => {
-        if (isOver) return;
-        sent = this.#send({ ...request, header: view.outcome as Header, body: view.body }, exchange);
-      },
-      (error) => {
-        const { fault } = exchange.faultOf(error);
-        exchange.exit(fault);
-        throw fault;
-      },
-    );
-    const giveUp = (reason: Fault): void => {
-      isOver = true;
-      exchange.exit(reason);
-    };
-    if (work) await this.#pendingEvents.wait(work, request, giveUp);
-    await sent; // by now it is, unless the work was given up
+  // [102, id, {channel_life_cycle: DECLARE, target}, metadata]
+  protected declare(id: number, header: Header, metadata: unknown): void {
+    const declare = { ...header, channel_life_cycle: LifeCycle.Declare };
+    this.options.link.send(MsgType.Channel, id, declare, metadata ?? {});
+  }
+
+  /** Nothing more is sent. */
+  failAll(_unsent: Fault): void {
+    // calls and channels fail in their tables
   }
 }

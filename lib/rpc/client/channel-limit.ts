@@ -3,7 +3,7 @@ import type { Fault } from '../../protocol/fault.js';
 import type { Channel } from '../channel/channel.js';
 import { Expiring } from '../time/deadline-queue.js';
 import { isOwnTimeout } from '../time/own-timeout.js';
-import { callTimeout, type CallTiming } from './pending-call.js';
+import { callTimeout, type CallTiming } from './call-timeout.js';
 
 export interface ChannelTiming extends CallTiming {
   /** The caller set it for the whole channel; else it is for the answer to DECLARE. */

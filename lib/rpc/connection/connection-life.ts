@@ -242,7 +242,7 @@ export class PeerLife {
   }
 
   #farewell(reason: string, isOrderly = false): void {
-    if (this.options.isServer) this.options.host.farewell(reason, isOrderly);
+    this.options.host.farewell(reason, isOrderly);
   }
 
   #fail(reason: Fault, lastTaken?: number): void {

@@ -13,7 +13,7 @@ import type { ClientHandshake, ConnectionSecurity, SecurityHooks, ServerHandshak
 /** What the opening of a connection does to it. */
 export interface OpeningHost {
   /** Name of the connection: a server gives it, a client learns it. */
-  connectionId: string;
+  id: string;
   /** What the client says of itself. */
   metadata: Readonly<Record<string, unknown>>;
   /** DECLARE is done, on these extensions: calls may come. */
@@ -107,7 +107,7 @@ export class ClientOpening implements Opening {
       return host.abort(error as Fault);
     }
     this.#sent = undefined;
-    host.connectionId = connectionId ?? '';
+    host.id = connectionId ?? '';
     if (seal) {
       this.link.secure(seal);
       this.isSealed = true;
@@ -161,7 +161,7 @@ export class ServerOpening implements Opening {
       return this.#refuse(id, error as Fault);
     }
     const { metadata, agreed } = readDeclared(body, offer);
-    const answer = declareAnswer(this.link.local, host.connectionId, agreed, offer);
+    const answer = declareAnswer(this.link.local, host.id, agreed, offer);
     if (accepted?.seal) {
       const sent = this.link.sendExact(MsgType.ClientEvent, id, null, { ...answer, ...accepted.answer });
       this.link.secure(accepted.seal(sent));

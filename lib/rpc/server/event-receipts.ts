@@ -1,16 +1,21 @@
-import type { Timer } from '../../protocol/clock.js';
+import type { Clock, Timer } from '../../protocol/clock.js';
+import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
 import { EventTarget } from '../../protocol/event.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
-import { MsgType } from '../../protocol/frame.js';
+import { type Header, MsgType } from '../../protocol/frame.js';
 import { toErrorFrame } from '../../protocol/wire-error.js';
+import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { IncomingCall } from './incoming-call.js';
-import type { ServingOptions } from './serving.js';
 
 /** Ends of events that are told at once; fewer wait for the next turn of the event loop, and go together. */
 const BATCH = 32;
 
-export type ReceiptsOptions = Pick<ServingOptions, 'peer' | 'send'>;
+export interface ReceiptsOptions {
+  readonly connection: ConnectionHandle & { sendEvent(target: string, body: unknown): void };
+  readonly clock: Clock;
+  readonly send: (type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown) => number;
+}
 
 /**
  * What the sender of events hears of them, if it wants to: that each was taken, or why it was refused, and how many have
@@ -24,27 +29,27 @@ export class EventReceipts {
 
   // [101, id, {}, nil]
   taken(call: IncomingCall): void {
-    const { peer, send } = this.options;
-    if (!peer.has(Extension.EventAnswer)) return;
+    const { connection, send } = this.options;
+    if (!connection.has(Extension.EventAnswer)) return;
     call.isTaken = true;
     send(MsgType.Msg, call.id, null, null);
   }
 
   // [101, id, {status_code}, message]
   refused(call: IncomingCall, fault: Fault, name: string): void {
-    const { peer, send } = this.options;
-    if (!peer.has(Extension.EventAnswer)) return;
+    const { connection, send } = this.options;
+    if (!connection.has(Extension.EventAnswer)) return;
     const { header, body } = toErrorFrame(fault, name);
     send(MsgType.Msg, call.id, header, body);
   }
 
   /** The handler of an event that was taken has ended. */
   ended(): void {
-    const { peer } = this.options;
-    if (peer.state === 'closed') return;
+    const { connection, clock } = this.options;
+    if (connection.isClosed) return;
     this.#ended += 1;
     if (this.#ended >= BATCH) this.#tell();
-    else this.#timer ??= peer.clock.after(0, this.#tell);
+    else this.#timer ??= clock.after(0, this.#tell);
   }
 
   stop(): void {
@@ -57,6 +62,6 @@ export class EventReceipts {
     this.stop();
     const count = this.#ended;
     this.#ended = 0;
-    this.options.peer.sendEvent(EventTarget.EventEnd, { count });
+    this.options.connection.sendEvent(EventTarget.EventEnd, { count });
   };
 }

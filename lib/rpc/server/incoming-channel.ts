@@ -1,12 +1,11 @@
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
+import { callCancelled } from '../call-faults.js';
 import type { Channel } from '../channel/channel.js';
-import { cancelled } from './incoming-call.js';
-import { Incoming, tooMany } from './incoming.js';
-import type { MessageView } from '../../pipeline/message-view.js';
 import { channelTimeIsOver } from '../time/own-timeout.js';
-import type { Peer } from '../connection/peer.js';
+import { Incoming, LEFT_BY_CALLER, tooMany } from './incoming.js';
+import type { IncomingHost } from './incoming-host.js';
 
 /** A channel that the peer opened, and the handler that serves it. */
 export class IncomingChannel extends Incoming {
@@ -14,25 +13,29 @@ export class IncomingChannel extends Incoming {
   hasSlot = false;
 
   constructor(
-    peer: Peer,
+    host: IncomingHost,
     header: Header,
     readonly channel: Channel,
   ) {
-    super(peer, channel.id, header);
+    super(host, channel.id, header);
     channel.whenClosed(() => {
-      if (channel.closedByPeer || channel.fault) this.abort(channel.fault ?? cancelled());
-      else if (this.settle()) this.cancel(cancelled()); // the handler, or both sides, ended it in order
+      if (channel.closedByPeer || channel.fault) this.abort(channel.fault ?? callCancelled(LEFT_BY_CALLER));
+      else if (this.settle()) this.cancel(callCancelled(LEFT_BY_CALLER)); // the handler, or both sides, ended it in order
     });
+  }
+
+  override get kind(): 'channel' {
+    return 'channel';
   }
 
   /** Whether the caller wants a conversation: to a function that is no channel, it has nothing to say. */
   get wantsChannel(): boolean {
-    return this.header.accept_stream !== true && this.peer.has(Extension.AcceptStream);
+    return this.header.accept_stream !== true && this.connection.has(Extension.AcceptStream);
   }
 
   /** Takes its slot of the whole server. False where there is none: then it has failed with 429, and has ended. */
   takeSlot(): boolean {
-    if (this.peer.incoming.takeSlot(this)) return true;
+    if (this.host.takeSlot(this)) return true;
     this.fail(tooMany('Too many channels'), 'TooManyRequestsError');
     this.ended();
     return false;
@@ -44,20 +47,14 @@ export class IncomingChannel extends Incoming {
     this.channel.close();
   }
 
-  override accept(message: MessageView): void {
-    super.accept(message);
-    this.channel.metadata = message.body;
+  /** Says that the channel is open. */
+  open(): void {
+    this.host.accept(this);
   }
 
-  /** Takes over what middleware made of the parameters of a stream; they stand beside the metadata. */
-  acceptParameters(message: MessageView): void {
-    super.accept(message);
-  }
-
-  /** Its place is free when its last messages have left the processors, too. */
-  override ended(): void {
-    if (!this.exchange || this.channel.isClosed) super.ended();
-    else this.channel.whenClosed(() => super.ended());
+  /** Takes over what middleware has made of the header of its parameters, which stand beside the metadata. */
+  acceptParameters(header: Header | undefined): void {
+    this.acceptHeader(header);
   }
 
   override fail(fault: Fault, name: string): void {

@@ -3,8 +3,7 @@ import type { Fault } from '../../protocol/fault.js';
 import type { Account } from '../account.js';
 import { isAfter } from '../correlation-ids.js';
 import { IdTable } from '../id-table.js';
-import type { Incoming } from './incoming.js';
-import { IncomingCall } from './incoming-call.js';
+import type { AnyIncoming } from './any-incoming.js';
 import type { IncomingChannel } from './incoming-channel.js';
 import type { RapLimits } from '../limits.js';
 import type { Load } from '../load.js';
@@ -23,7 +22,7 @@ export class IncomingTable {
   /** The last that came, refused ones included; 0 where none did. */
   lastId = 0;
 
-  readonly #running = new IdTable<Incoming>();
+  readonly #running = new IdTable<AnyIncoming>();
   #channels = 0;
   #seen = 0;
   #endedCount = 0;
@@ -50,20 +49,19 @@ export class IncomingTable {
     return this.#running.has(id);
   }
 
-  get(id: number): Incoming | undefined {
+  get(id: number): AnyIncoming | undefined {
     return this.#running.get(id);
   }
 
   /** Takes it in; false where there is no room, and it must be refused. Either way it is there until it has ended. */
-  add(incoming: Incoming): boolean {
+  add(incoming: AnyIncoming): boolean {
     if (isAfter(incoming.id, this.lastId)) this.lastId = incoming.id;
     this.#running.set(incoming.id, incoming);
     this.#seen += 1;
     this.#awaited += 1;
     if (this.#awaited > this.#mostAwaited) this.#mostAwaited = this.#awaited;
     this.account.add(incoming.cost);
-    const fits =
-      (incoming instanceof IncomingCall ? this.#addCall() : this.#addChannel()) && !this.account.isFull;
+    const fits = (incoming.kind === 'call' ? this.#addCall() : this.#addChannel()) && !this.account.isFull;
     if (!fits) this.refused += 1;
     return fits;
   }
@@ -90,15 +88,14 @@ export class IncomingTable {
     return this.#channels <= this.limits.maxChannels;
   }
 
-  remove(incoming: Incoming): void {
+  remove(incoming: AnyIncoming): void {
     if (this.#running.get(incoming.id) !== incoming) return;
     this.#running.delete(incoming.id);
     this.account.add(-incoming.cost);
-    if (incoming instanceof IncomingCall) return this.load.removeCall();
+    if (incoming.kind === 'call') return this.load.removeCall();
     this.#channels -= 1;
-    const channel = incoming as IncomingChannel;
-    if (channel.hasSlot) this.load.removeChannel();
-    channel.hasSlot = false;
+    if (incoming.hasSlot) this.load.removeChannel();
+    incoming.hasSlot = false;
   }
 
   /** Whether anything came in since the last time this was asked, or runs. */

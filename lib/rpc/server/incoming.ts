@@ -2,12 +2,11 @@ import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
 import { Status } from '../../protocol/status.js';
-import { Expiring } from '../time/deadline-queue.js';
+import { type DeadlineQueue, Expiring } from '../time/deadline-queue.js';
 import { allowManyListeners } from '../context/listeners.js';
-import type { MessageView } from '../../pipeline/message-view.js';
-import type { Peer } from '../connection/peer.js';
-import type { Exchange } from '../../pipeline/exchange.js';
+import type { ConnectionHandle } from '../connection/connection-info.js';
 import { ScopedSignal } from '../context/scoped-signal.js';
+import type { Hosted, IncomingHost } from './incoming-host.js';
 import type { Session } from './sessions.js';
 
 /**
@@ -21,18 +20,19 @@ const NEARLY_OVER_MS = 100;
  * no more of it; its slot is free only when the handler has `ended`, however early that was settled: a peer that
  * cancels does not get more work done than its limit.
  */
-export abstract class Incoming extends Expiring {
+export abstract class Incoming extends Expiring implements Hosted {
+  abstract readonly kind: 'call' | 'channel';
   /** Called once when it settles: answered, timed out, cancelled, connection gone. */
   onSettled: (() => void) | undefined;
-  /** Its way through the processors, where there are any. */
-  exchange: Exchange | undefined;
   /** The session that it belongs to, or why it has none that it should have. */
   session: Session | Fault | undefined;
   /** An event whose sender knows that it was taken, and waits to hear of its end. */
   isTaken = false;
+  /** Its time has begun: once, and for what processors work on first, before them. */
+  hasLimit = false;
   /** What its first message costs to keep: see `Account`. */
   cost = 0;
-  /** When it came, in milliseconds of the peer's clock. */
+  /** When it came, in milliseconds of the clock. */
   readonly startedAt: number;
 
   #settled = false;
@@ -42,12 +42,22 @@ export abstract class Incoming extends Expiring {
   #reason: Fault | undefined;
 
   constructor(
-    readonly peer: Peer,
+    protected readonly host: IncomingHost,
     readonly id: number,
     public header: Header,
   ) {
     super();
-    this.startedAt = peer.frameAt;
+    this.startedAt = host.frameAt;
+  }
+
+  /** The connection that it came over. */
+  get connection(): ConnectionHandle {
+    return this.host.connection;
+  }
+
+  /** Timeouts of its connection. */
+  get deadlines(): DeadlineQueue {
+    return this.host.deadlines;
   }
 
   /** Whether the peer gets nothing more of it. */
@@ -71,7 +81,7 @@ export abstract class Incoming extends Expiring {
     if (!this.#draining) {
       this.#draining = new ScopedSignal();
       allowManyListeners(this.#draining.signal);
-      if (this.peer.isDraining) this.drain();
+      if (this.host.isDraining) this.drain();
     }
     return this.#draining.signal;
   }
@@ -83,17 +93,22 @@ export abstract class Incoming extends Expiring {
 
   /** Gives the handler `ms` from now on. */
   limitRun(ms: number): void {
-    this.peer.deadlines.add(this, ms);
+    this.host.deadlines.add(this, ms);
   }
 
   /** Gives the handler `ms` from its arrival on. */
   limitFromArrival(ms: number): void {
-    this.peer.deadlines.add(this, ms, this.startedAt);
+    this.host.deadlines.add(this, ms, this.startedAt);
+  }
+
+  /** The handler may take as long as it wants. */
+  unlimit(): void {
+    this.host.deadlines.remove(this);
   }
 
   /** Time that the handler has left, or `undefined` where it is not limited. */
   get timeLeftMs(): number | undefined {
-    return this.peer.deadlines.timeLeftMs(this);
+    return this.host.deadlines.timeLeftMs(this);
   }
 
   /** Nobody waits any more: the handler is told, and nothing is sent. */
@@ -106,7 +121,7 @@ export abstract class Incoming extends Expiring {
     if (this.#ended) return;
     this.#ended = true;
     this.settle();
-    this.peer.serving.ended(this);
+    this.host.ended(this);
   }
 
   /** Joins its session, as it comes: the client may close that before a handler begins, and it must not come back then. */
@@ -114,17 +129,17 @@ export abstract class Incoming extends Expiring {
     const { session_id: id } = this.header;
     if (id === undefined) return;
     try {
-      this.session = this.peer.sessions.get(id);
+      this.session = this.host.sessions.get(id);
     } catch (error) {
       this.session = error as Fault;
     }
   }
 
-  /** Takes over what processors or middleware made of its first message. */
-  accept(message: MessageView): void {
-    if (!message.isTouched) return;
+  /** Takes over what processors or middleware have made of the header of its first message; `undefined`: nothing. */
+  protected acceptHeader(header: Header | undefined): void {
+    if (!header) return;
     const { session_id: before } = this.header;
-    this.header = message.outcome as Header;
+    this.header = header;
     if (this.header.session_id === before) return;
     this.session = undefined;
     this.joinSession();
@@ -146,16 +161,16 @@ export abstract class Incoming extends Expiring {
   /** Whether the peer gives it up before it got anything, and before its time: that was work for nothing. */
   protected get fruitless(): boolean {
     const { timeout_ms: told } = this.header;
-    if (typeof told !== 'number' || !this.peer.has(Extension.Deadline)) return true;
-    return this.startedAt + told - this.peer.clock.now() > NEARLY_OVER_MS;
+    if (typeof told !== 'number' || !this.connection.has(Extension.Deadline)) return true;
+    return this.startedAt + told - this.host.clock.now() > NEARLY_OVER_MS;
   }
 
   /** Settles; false where it has before. `wasted`: given up by the peer before it got anything. */
   protected settle(wasted = false): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    this.peer.deadlines.remove(this);
-    this.peer.serving.settled(this, wasted);
+    this.host.deadlines.remove(this);
+    this.host.settled(this, wasted);
     try {
       this.onSettled?.();
     } catch {
@@ -164,6 +179,9 @@ export abstract class Incoming extends Expiring {
     return true;
   }
 }
+
+/** Why a handler is told to stop whose caller is gone. */
+export const LEFT_BY_CALLER = 'the caller cancelled';
 
 /** It is more than this side takes on; nothing has run. */
 export function tooMany(message: string): Fault {

@@ -1,5 +1,6 @@
 /* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
+import type { Clock } from '../../protocol/clock.js';
 import { CloseReason } from '../../protocol/event.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -8,234 +9,247 @@ import { LifeCycle } from '../../protocol/life-cycle.js';
 import type { Link } from '../../protocol/link.js';
 import { isErrorStatus } from '../../protocol/status.js';
 import { toErrorFrame } from '../../protocol/wire-error.js';
-import type { CleanContext } from '../context/async-context.js';
 import type { Channel } from '../channel/channel.js';
+import type { Channels } from '../channel/channel-table.js';
+import type { ConnectionHandle } from '../connection/connection-info.js';
+import type { CleanContext } from '../context/async-context.js';
+import type { RapLimits } from '../limits.js';
+import type { DeadlineQueue } from '../time/deadline-queue.js';
+import type { AnyIncoming } from './any-incoming.js';
 import { EventReceipts } from './event-receipts.js';
 import { type Incoming, tooMany } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
-import type { Peer } from '../connection/peer.js';
-import type { PeerOwner } from '../connection/peer-options.js';
-import type { MessageKind } from '../../pipeline/api.js';
-import { afterwards, type Exchange } from '../../pipeline/exchange.js';
-import type { SendWatch } from './slow-reader-guard.js';
+import type { IncomingHost } from './incoming-host.js';
+import type { IncomingTable } from './incoming-table.js';
+import type { Sessions } from './sessions.js';
+import type { SlowReaderGuard } from './slow-reader-guard.js';
 import { WaitingAnswers } from './waiting-answers.js';
 
+/** What calls and channels that came in are handed to. */
+export interface CallOwner {
+  /** A call or channel came in, and processors work on it first: its time begins. False if none is left, and it is over. */
+  onArrival?(incoming: AnyIncoming): boolean;
+  /** A call came in. Must not throw. */
+  onCall(call: IncomingCall): void;
+  /** A channel was opened. Must not throw. */
+  onChannel(incoming: IncomingChannel): void;
+}
+
+/** The connection that is served. */
+export interface ServedConnection extends ConnectionHandle {
+  /** Tells the other side something beside calls. */
+  sendEvent(target: string, body: unknown): void;
+  /** Ends the connection because the other side broke the wire's rules. */
+  protocolError(message: string): void;
+}
+
 export interface ServingOptions {
-  readonly peer: Peer;
-  readonly owner: PeerOwner;
+  readonly connection: ServedConnection;
+  readonly owner: CallOwner;
   readonly link: Link;
-  readonly sendWatch: SendWatch;
-  /** Sends a frame and returns its size. */
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly limits: RapLimits;
+  readonly channels: Channels;
+  readonly table: IncomingTable;
+  readonly sessions: Sessions;
+  readonly slowReader: SlowReaderGuard;
+  /** Sends a frame that is not an answer and returns its size. */
   readonly send: (type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown) => number;
-  /** Begins the way of a call or channel through the processors, where there are any. */
-  readonly exchange: ((kind: MessageKind, target: string, id: number) => Exchange) | undefined;
   /** A handler has ended. */
   readonly ended: () => void;
-  /** Where the work of each call and channel begins: nothing that another one left in its async context is there. */
+  /** The async context in which the work of each call and channel begins: nothing of another one is in it. */
   readonly context: CleanContext;
 }
 
+/** Makes what serves a connection: chosen once for a server. */
+export type ServingPath = (options: ServingOptions) => Serving;
+
+/** Straight to the handlers. */
+export const PLAIN_SERVING: ServingPath = (options) => new Serving(options);
+
 /**
- * The server's half of a connection: calls and channels that come in, on their way to the owner's handlers, and what
- * these answer. `onCall`, the handler, `answer`, `ended` is the whole way of a call.
+ * Calls and channels that come in, on their way to the owner's handlers, and what these answer. `onCall`, the handler, `answer`,
+ * `ended` is the whole way of a call.
  */
-export class Serving {
-  readonly #receipts: EventReceipts;
+export class Serving implements IncomingHost {
+  readonly connection: ServedConnection;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly sessions: Sessions;
+  isDraining = false;
+
+  protected readonly owner: CallOwner;
+  protected readonly receipts: EventReceipts;
   readonly #waiting = new WaitingAnswers();
 
-  constructor(private readonly options: ServingOptions) {
-    this.#receipts = new EventReceipts(options);
+  constructor(protected readonly options: ServingOptions) {
+    this.connection = options.connection;
+    this.clock = options.clock;
+    this.deadlines = options.deadlines;
+    this.sessions = options.sessions;
+    this.owner = options.owner;
+    this.receipts = new EventReceipts(options);
+  }
+
+  get frameAt(): number {
+    return this.options.link.frameAt ?? this.clock.now();
   }
 
   // [101, id, {target}, parameters], answered [101, id, {}, result]
   onCall(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
-    const { peer, owner, exchange, context } = this.options;
+    const { table } = this.options;
     if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
-    if (peer.incoming.has(id)) return this.#inUse(id);
-    const oneWay = header.one_way === true && peer.has(Extension.OneWay);
-    const call = new IncomingCall(peer, id, header, body, oneWay);
+    if (table.has(id)) return this.#inUse(id);
+    const oneWay = header.one_way === true && this.connection.has(Extension.OneWay);
+    const call = this.newCall(id, header, body, oneWay);
     call.bytes = bytes;
     call.cost = cost;
-    if (!peer.incoming.add(call)) return this.#refuse(call, 'Too many calls in flight');
+    if (!table.add(call)) return this.#refuse(call, 'Too many calls in flight');
     call.joinSession();
-    if (oneWay && !exchange) this.#receipts.taken(call);
-    if (exchange) context.run(this.#process, this, call);
-    else context.run(owner.onCall, owner, call);
+    this.dispatch(call);
+  }
+
+  protected newCall(id: number, header: Header, body: unknown, oneWay: boolean): IncomingCall {
+    return new IncomingCall(this, id, header, body, oneWay);
+  }
+
+  protected dispatch(call: IncomingCall): void {
+    if (call.oneWay) this.receipts.taken(call);
+    this.options.context.run(this.owner.onCall, this.owner, call);
   }
 
   // [102, id, {channel_life_cycle: DECLARE, target}, metadata], answered [102, id, {channel_life_cycle: DECLARE}, nil]
   onDeclare(id: number, header: Header, metadata: unknown, bytes: number, cost: number): void {
-    const { peer, owner, exchange, context } = this.options;
-    if (peer.incoming.has(id)) return this.#inUse(id);
-    const incoming = new IncomingChannel(peer, header, peer.channels.create(id, 'open', metadata));
+    const { table, channels } = this.options;
+    if (table.has(id)) return this.#inUse(id);
+    const incoming = this.newChannel(header, channels.create(id, 'open', metadata));
     incoming.cost = cost;
-    if (!peer.incoming.add(incoming)) return this.#refuse(incoming, 'Too many channels');
+    if (!table.add(incoming)) return this.#refuse(incoming, 'Too many channels');
     incoming.joinSession();
-    if (exchange) context.run(this.#processChannel, this, { incoming, bytes });
-    else context.run(owner.onChannel, owner, incoming);
+    this.dispatchChannel(incoming, bytes);
   }
 
-  /** A call or DECLARE whose body is no value: nothing runs. */
+  protected newChannel(header: Header, channel: Channel): IncomingChannel {
+    return new IncomingChannel(this, header, channel);
+  }
+
+  protected dispatchChannel(incoming: IncomingChannel, _bytes: number): void {
+    this.options.context.run(this.owner.onChannel, this.owner, incoming);
+  }
+
+  /** A call or DECLARE whose body cannot be read: nothing runs. */
   onUnreadable([type, id, header]: Frame, fault: Fault): void {
-    const { peer, send } = this.options;
-    if (peer.incoming.has(id)) return this.#inUse(id);
+    const { table, send } = this.options;
+    if (table.has(id)) return this.#inUse(id);
     const isCall = type === MsgType.Msg;
-    const isOneWay = isCall && header.one_way === true && peer.has(Extension.OneWay);
-    if (isOneWay && !peer.has(Extension.EventAnswer)) return;
+    const isOneWay = isCall && header.one_way === true && this.connection.has(Extension.OneWay);
+    if (isOneWay && !this.connection.has(Extension.EventAnswer)) return;
     const { header: head, body } = toErrorFrame(fault);
     send(type, id, isCall ? head : { ...head, channel_life_cycle: LifeCycle.Drop }, body);
   }
 
   /** An honest client does not meet this: ids go round in 2^31. */
   #inUse(id: number): void {
-    this.options.peer.protocolError(`correlation id ${id} is in use`);
+    this.connection.protocolError(`correlation id ${id} is in use`);
   }
 
   /** The client gives a call up. A channel is left by DROP. */
   onCancel(id: unknown): void {
-    const incoming = typeof id === 'number' ? this.options.peer.incoming.get(id) : undefined;
-    if (incoming instanceof IncomingCall) incoming.cancelByPeer();
+    const incoming = typeof id === 'number' ? this.options.table.get(id) : undefined;
+    if (incoming?.kind === 'call') incoming.cancelByPeer();
+  }
+
+  /** The server drains: handlers that have asked for it are told. */
+  drain(): void {
+    this.isDraining = true;
+    this.options.table.drainAll();
   }
 
   // --- answers ------------------------------------------------------------------------------------------------
 
-  /** Sends the answer of a call; one that cannot be encoded becomes an error. */
   answer(call: IncomingCall, header: Header | null, body: unknown): void {
     if (call.oneWay) return;
-    const { sendWatch } = this.options;
-    if (sendWatch.isPaused && sendWatch.isFull) this.#waiting.add({ call, header, body });
+    const { slowReader } = this.options;
+    if (slowReader.isPaused && slowReader.isFull) this.#waiting.add({ call, header, body });
     else this.#send(call, header, body);
   }
 
   #send(call: IncomingCall, header: Header | null, body: unknown): void {
     try {
       this.options.link.send(MsgType.Msg, call.id, header, body);
-      this.options.sendWatch.answered();
+      this.options.slowReader.answered();
     } catch (error) {
       this.answerError(call, error as Fault);
     }
   }
 
-  /** What was unsent has been taken. Whether no answer waits any more: then requests may be read again. */
-  onDrain(): boolean {
-    if (this.#waiting.size === 0) return true;
-    const { sendWatch } = this.options;
-    this.#waiting.flush(
-      () => !sendWatch.isFull,
-      ({ call, header, body }) => this.#send(call, header, body),
-    );
-    return this.#waiting.size === 0;
-  }
-
-  /** Sends the error of a call. */
   answerError(call: IncomingCall, fault: Fault, name?: string, more: Header | null = null): void {
     if (call.oneWay) return;
     const { header, body } = toErrorFrame(fault, name);
     this.options.send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);
   }
 
-  /** Says that a channel is open. */
-  accept({ id, channel, exchange }: IncomingChannel): void {
-    const header: Header = { channel_life_cycle: LifeCycle.Declare };
-    if (!exchange) {
-      this.options.send(MsgType.Channel, id, header, null);
-      return;
-    }
-    try {
-      channel.open(exchange.message(LifeCycle.Declare, header, null), (view) =>
-        this.options.send(MsgType.Channel, id, view.outcome, view.body),
-      );
-    } catch {
-      // the channel has ended with it
-    }
+  /** What was unsent has been taken. Whether no answer waits any more: then requests may be read again. */
+  onDrain(): boolean {
+    if (this.#waiting.size === 0) return true;
+    const { slowReader } = this.options;
+    this.#waiting.flush(
+      () => !slowReader.isFull,
+      ({ call, header, body }) => this.#send(call, header, body),
+    );
+    return this.#waiting.size === 0;
   }
 
-  /** Turns a call into a stream under its id, where the peer knows that. */
-  turnIntoStream({ id, oneWay, exchange }: IncomingCall): Channel | undefined {
-    const { peer } = this.options;
-    if (oneWay || !peer.has(Extension.StreamReply)) return undefined;
-    return peer.channels.create(id, 'open', undefined, exchange);
+  accept({ id }: IncomingChannel): void {
+    this.sendDeclared(id, { channel_life_cycle: LifeCycle.Declare }, null);
   }
 
-  /** A call or channel is over for the peer. */
+  // [102, id, {channel_life_cycle: DECLARE}, nil]
+  protected sendDeclared(id: number, header: Header | null, body: unknown): number {
+    return this.options.send(MsgType.Channel, id, header, body);
+  }
+
+  turnIntoStream(call: IncomingCall): Channel | undefined {
+    if (call.oneWay || !this.connection.has(Extension.StreamReply)) return undefined;
+    return this.newStream(call);
+  }
+
+  protected newStream({ id }: IncomingCall): Channel {
+    return this.options.channels.create(id, 'open', undefined);
+  }
+
+  takeSlot(channel: IncomingChannel): boolean {
+    return this.options.table.takeSlot(channel);
+  }
+
   settled({ startedAt }: Incoming, wasted: boolean): void {
-    const { peer } = this.options;
-    if (peer.state === 'closed' || peer.incoming.settled(startedAt, wasted)) return;
-    peer.close(CloseReason.ExcessiveResets);
+    if (this.connection.isClosed || this.options.table.settled(startedAt, wasted)) return;
+    this.connection.close(CloseReason.ExcessiveResets);
   }
 
-  /** The handler of a call or channel has ended. */
-  ended(incoming: Incoming): void {
-    if (incoming instanceof IncomingChannel) incoming.channel.letGo();
-    this.options.peer.incoming.remove(incoming);
-    if (incoming.isTaken) this.#receipts.ended();
+  ended(incoming: AnyIncoming): void {
+    if (incoming.kind === 'channel') incoming.channel.letGo();
+    this.options.table.remove(incoming);
+    if (incoming.isTaken) this.receipts.ended();
     this.options.ended();
   }
 
   /** The connection is over. */
   stop(): void {
     this.#waiting.clear();
-    this.#receipts.stop();
+    this.receipts.stop();
   }
 
-  // --- processors ---------------------------------------------------------------------------------------------
-
-  /** A call goes through the processors first. One without a target is nobody's. */
-  #process(call: IncomingCall): void {
-    const { owner, exchange: open } = this.options;
-    const { id, header, body, bytes, oneWay } = call;
-    if (!open || typeof header.target !== 'string') return owner.onCall(call);
-    if (owner.onArrival?.(call) === false) return;
-    const exchange = open(oneWay ? 'event' : 'call', header.target, id);
-    const view = exchange.message(undefined, header, body, bytes);
-    call.exchange = exchange;
-    void afterwards(
-      () => exchange.begin(view),
-      () => {
-        if (call.settled) return call.ended();
-        call.accept(view);
-        if (oneWay) this.#receipts.taken(call);
-        owner.onCall(call);
-      },
-      (error) => this.#processingFailed(call, error),
-    );
-  }
-
-  /** A channel's DECLARE goes through the processors first; what follows it waits. */
-  #processChannel({ incoming, bytes }: { incoming: IncomingChannel; bytes: number }): void {
-    const { owner, exchange: open } = this.options;
-    const { id, header, channel } = incoming;
-    if (!open || typeof header.target !== 'string') return owner.onChannel(incoming);
-    if (owner.onArrival?.(incoming) === false) return;
-    const exchange = open('channel', header.target, id);
-    incoming.exchange = exchange;
-    channel.opened(exchange, exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
-      done: (view) => {
-        if (incoming.settled) return incoming.ended();
-        incoming.accept(view);
-        owner.onChannel(incoming);
-      },
-      failed: (error) => this.#processingFailed(incoming, error),
-    });
-  }
-
-  #processingFailed(incoming: Incoming, error: unknown): void {
-    if (!incoming.settled && incoming.exchange) {
-      const { fault, name } = incoming.exchange.faultOf(error);
-      this.#fail(incoming, fault, name);
-    }
-    incoming.ended();
-  }
-
-  #refuse(incoming: Incoming, message: string): void {
-    this.#fail(incoming, tooMany(message), 'TooManyRequestsError');
+  #refuse(incoming: AnyIncoming, message: string): void {
+    this.fail(incoming, tooMany(message), 'TooManyRequestsError');
     incoming.ended();
   }
 
   /** Ends what has not come to a handler. */
-  #fail(incoming: Incoming, fault: Fault, name: string): void {
-    if (incoming instanceof IncomingCall && incoming.oneWay) this.#receipts.refused(incoming, fault, name);
+  protected fail(incoming: AnyIncoming, fault: Fault, name: string): void {
+    if (incoming.kind === 'call' && incoming.oneWay) this.receipts.refused(incoming, fault, name);
     incoming.fail(fault, name);
   }
 }

@@ -7,7 +7,7 @@ import type { RapLimits } from '../limits.js';
  * it as long as the account has room for them, then unencoded; whether it reads at all is for the link to judge, which sees
  * it move.
  */
-export class SendWatch {
+export class SlowReaderGuard {
   #isPaused = false;
   #isOver = false;
   /** Unsent bytes that the account knows of. */

@@ -7,7 +7,7 @@ import type { Frame, MsgType } from '../../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS, type FrameLimits } from '../../../lib/protocol/limits.js';
 import { RecordDecoder, RecordWriter } from '../../../lib/protocol/record.js';
 import { UnreadableBody } from '../../../lib/protocol/values/values.js';
-import { aeadVectors, type AeadVector } from '../../helpers/aead-vectors.js';
+import { aeadVectors, type AeadVector } from '../../helpers/python/aead-vectors.js';
 
 const vectors = aeadVectors();
 const ENDLESS: WearLimits = { frames: 2 ** 31, bytes: 2 ** 36 };

@@ -31,7 +31,7 @@ describe('a channel', () => {
       client.id,
     ]);
     expect([client.id % 2, client.state, server.state]).toEqual([1, 'declaring', 'open']);
-    pair.server.acceptChannel(incoming);
+    incoming.open();
     pair.flow();
     expect(client.state).toBe('open');
     void client.write('hello');
@@ -133,7 +133,7 @@ describe('a channel', () => {
     const [incoming] = pair.serverOwner.channels;
     expect(incoming?.channel.isClosed).toBe(true);
     expect(incoming?.signal.reason).toMatchObject({ code: 'ERR_RAP_CALL_CANCELLED' });
-    if (incoming) pair.server.acceptChannel(incoming);
+    if (incoming) incoming.open();
     pair.flow();
     // an answer to DECLARE that crossed the goodbye is nobody's fault
     expect(sent()).toEqual([2, 1]);
@@ -183,7 +183,7 @@ describe('a channel', () => {
       expect({ without, sent: sent()[0] }).toEqual({ without, sent: without.length > 0 ? 1 : 2 });
       pair.flow();
       const [incoming] = pair.serverOwner.channels;
-      if (incoming) pair.server.acceptChannel(incoming);
+      if (incoming) incoming.open();
       pair.links.toClient.release();
       pair.flow();
       expect(incoming && readable(incoming.channel)).toEqual(['early']);

@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
-import { STEPS, type Step } from '../../helpers/channel-end.js';
-import { ChannelStory, type Setup } from '../../helpers/channel-story.js';
+import { STEPS, type Step } from '../../helpers/channel/channel-end.js';
+import { ChannelScenario, type Setup } from '../../helpers/channel/channel-scenario.js';
 
 const RUNS = Number(process.env['CHANNEL_RUNS'] ?? 1300);
 
-/** How often a step comes, in proportion. Most of a story is messages and their delivery. */
+/** How often a step comes, in proportion. Most of a scenario is messages and their delivery. */
 const WEIGHTS: Readonly<Record<Step[0], number>> = {
   write: 30,
   tryWrite: 5,
@@ -47,7 +47,7 @@ describe('channels between two peers, whatever happens', () => {
     'lose, double and reorder nothing, and leave nobody waiting, without %s',
     async (_, without) => {
       await fc.assert(
-        fc.asyncProperty(setups(without), (setup) => new ChannelStory(setup).run()),
+        fc.asyncProperty(setups(without), (setup) => new ChannelScenario(setup).run()),
         { numRuns: RUNS },
       );
     },

@@ -159,7 +159,7 @@ it('rejects with an overload fault beyond the queue, and says that nothing was s
   const { sink, call } = pair.call('too much');
   expect(sink.fault).toMatchObject({ status: 429, code: LocalCode.Overload, sent: 'no' });
   expect(sink.fault.message).toContain('maxQueuedCalls');
-  expect([call.settled, call.sent]).toEqual([true, 'no']);
+  expect([call.settled, call.wasSent]).toEqual([true, false]);
   expect(counts()).toEqual([1, 2]);
 });
 
@@ -270,7 +270,7 @@ it('fails only the call whose body cannot be sent', () => {
   const bad = pair.call(circular);
   const good = pair.call('fine');
   expect(bad.sink.fault).toMatchObject({ code: 'ERR_RAP_UNSERIALIZABLE' });
-  expect(bad.call.sent).toBe('no');
+  expect(bad.call.wasSent).toBe(false);
   pair.flow();
   pair.serverOwner.call().reply('ok');
   pair.flow();

@@ -40,7 +40,7 @@ it('brings both sides to open, with the metadata and the name of the connection'
   fresh({ metadata: { app: 'demo', n: 1 } }).open();
   expect(pair.server.metadata).toEqual({ app: 'demo', n: 1 });
   expect(Object.isFrozen(pair.server.metadata)).toBe(true);
-  expect([pair.client.connectionId, pair.server.connectionId]).toEqual(['conn-1', 'conn-1']);
+  expect([pair.client.id, pair.server.id]).toEqual(['conn-1', 'conn-1']);
   expect([pair.clientOwner.events, pair.serverOwner.events]).toEqual([['open'], ['open']]);
 });
 
@@ -250,7 +250,7 @@ describe('a client', () => {
       clientOnly().links.toClient.inject([103, 3, {}, body]);
       pair.flow();
       expect(pair.client.state).toBe('open');
-      expect(pair.client.connectionId).toBe('');
+      expect(pair.client.id).toBe('');
       expect(pair.client.has(Extension.OneWay)).toBe(false);
     },
   );
@@ -258,7 +258,7 @@ describe('a client', () => {
   it('ignores a second answer', () => {
     clientOnly().links.toClient.inject([103, 3, {}, { conn_id: 'a' }], [103, 3, {}, { conn_id: 'b' }]);
     pair.flow();
-    expect(pair.client.connectionId).toBe('a');
+    expect(pair.client.id).toBe('a');
     expect(pair.clientOwner.events).toEqual(['open']);
   });
 

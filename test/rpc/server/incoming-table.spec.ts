@@ -1,4 +1,4 @@
-import type { Incoming } from '../../../lib/rpc/server/incoming.js';
+import type { IncomingCall } from '../../../lib/rpc/server/incoming-call.js';
 import { Account } from '../../../lib/rpc/account.js';
 import type { IncomingChannel } from '../../../lib/rpc/server/incoming-channel.js';
 import { IncomingTable } from '../../../lib/rpc/server/incoming-table.js';
@@ -24,7 +24,7 @@ class Arrivals {
     limits: { maxInFlight: 1e6, maxChannels: 1e6, maxInFlightTotal: 1e6 },
   }).open();
 
-  call(): Incoming {
+  call(): IncomingCall {
     this.pair.call();
     this.pair.flow();
     return this.pair.serverOwner.call();

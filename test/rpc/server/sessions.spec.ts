@@ -168,7 +168,7 @@ describe('sessions of a connection', () => {
 
   it('are the client’s to end: an event of the server ends none', () => {
     open();
-    const { signal } = pair.client.sessions.get('a');
+    const { signal } = pair.server.sessions.get('a');
     pair.links.toClient.inject([203, 22, { target: '/_event/session_close' }, { session_id: 'b' }]);
     pair.flow();
     expect([signal.aborted, pair.client.state]).toEqual([false, 'open']);

@@ -1,14 +1,14 @@
 import type { Link } from '../../../lib/protocol/link.js';
 import { Account } from '../../../lib/rpc/account.js';
 import { resolveLimits } from '../../../lib/rpc/limits.js';
-import { SendWatch } from '../../../lib/rpc/server/slow-reader-guard.js';
+import { SlowReaderGuard } from '../../../lib/rpc/server/slow-reader-guard.js';
 
 const HARD = 40_000_000;
 const LIMITS = resolveLimits({ sendBufferSoftBytes: 1000, sendBufferHardBytes: HARD });
 
 let link: { pendingBytes: number; pauses: number };
 let deaf: number[];
-let watch: SendWatch;
+let guard: SlowReaderGuard;
 let account: Account;
 
 beforeEach(() => {
@@ -20,41 +20,41 @@ beforeEach(() => {
     pause: () => (link.pauses += 1),
     resume: () => (link.pauses -= 1),
   } as typeof link;
-  watch = new SendWatch(link as unknown as Link, LIMITS, (bytes) => deaf.push(bytes), account);
+  guard = new SlowReaderGuard(link as unknown as Link, LIMITS, (bytes) => deaf.push(bytes), account);
 });
 
 function answer(bytes: number): void {
   link.pendingBytes += bytes;
-  watch.answered();
+  guard.answered();
 }
 
 function send(bytes: number): void {
   link.pendingBytes += bytes;
-  watch.sent(bytes);
+  guard.sent(bytes);
 }
 
 it('reads no requests beyond the soft limit, until all is taken', () => {
   answer(1000);
-  expect([watch.isPaused, link.pauses]).toEqual([false, 0]);
+  expect([guard.isPaused, link.pauses]).toEqual([false, 0]);
   answer(1);
   answer(0);
-  expect([watch.isPaused, link.pauses]).toEqual([true, 1]);
+  expect([guard.isPaused, link.pauses]).toEqual([true, 1]);
   link.pendingBytes = 0;
-  watch.drained(false); // answers wait behind that
-  expect([watch.isPaused, link.pauses]).toEqual([true, 1]);
-  watch.drained();
-  watch.drained();
-  expect([watch.isPaused, link.pauses]).toEqual([false, 0]);
+  guard.drained(false); // answers wait behind that
+  expect([guard.isPaused, link.pauses]).toEqual([true, 1]);
+  guard.drained();
+  guard.drained();
+  expect([guard.isPaused, link.pauses]).toEqual([false, 0]);
 });
 
 it('has answers wait when the account is full of what waits, and no longer', () => {
   answer(HARD);
-  expect(watch.isFull).toBe(false);
+  expect(guard.isFull).toBe(false);
   answer(1);
-  expect([watch.isFull, account.held]).toEqual([true, HARD + 1]);
+  expect([guard.isFull, account.held]).toEqual([true, HARD + 1]);
   link.pendingBytes = 0;
-  watch.drained();
-  expect([watch.isFull, account.held]).toEqual([false, 0]);
+  guard.drained();
+  expect([guard.isFull, account.held]).toEqual([false, 0]);
 });
 
 it('keeps a peer for which answers wait, however many: it is the link that sees whether it reads', () => {
@@ -76,16 +76,16 @@ it('forgets what the peer has taken', () => {
   for (let i = 0; i < 5; i++) {
     send(HARD);
     link.pendingBytes = 0;
-    watch.drained(false);
+    guard.drained(false);
   }
   expect(deaf).toEqual([]);
 });
 
 it('holds nothing when the connection is over', () => {
   answer(5000);
-  watch.stop();
+  guard.stop();
   expect(account.held).toBe(0);
-  watch.drained();
+  guard.drained();
   answer(5000);
   expect(account.held).toBe(0);
 });

@@ -104,7 +104,7 @@ describe.each(ways)('the time of a channel, %s,', (_, options) => {
     await turns();
     const [incoming] = pair.serverOwner.channels;
     if (!incoming) throw new Error('no channel came in');
-    pair.server.acceptChannel(incoming);
+    incoming.open();
     incoming.limitRun(serverMs);
     pair.pass(serverMs);
     await turns();

@@ -1,13 +1,12 @@
-import type { RapCallOptions } from '../client-options.js';
-import { copyOf } from '../../server/body-codec.js';
+import type { ChannelOptions, RapCallOptions } from '../calls/rap-session.js';
+import { copyOfBody } from '../../../protocol/body-copy.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { IteratedStream } from '../../streams/rap-stream.js';
 import { CheckedChannel } from '../../checks/checked-channel.js';
-import { CheckedIterable } from '../../server/checked-handler.js';
+import { CheckedIterable } from '../../checks/checked-iterable.js';
 import { parseError } from '../../checks/checks.js';
 import type { AnyRapMethod, RapMethodKind } from '../../contract/contract.js';
 import type { MethodCaller } from './method-caller.js';
-import type { ChannelOptions } from './service-types.js';
 import {
   type Check,
   checked,
@@ -80,7 +79,7 @@ export function carriedCaller(
 /** A value as it is now, for one that is sent later. What cannot be sent is told by the call. */
 function heldOf(value: unknown): unknown {
   try {
-    return copyOf(value);
+    return copyOfBody(value);
   } catch {
     return value;
   }

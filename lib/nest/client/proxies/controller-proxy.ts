@@ -1,7 +1,9 @@
 import type { Type } from '@nestjs/common';
 import { firstValueFrom, Observable } from 'rxjs';
-import type { RapCallOptions } from '../client-options.js';
-import { RegisteredError, toRapError } from '../../errors/errors.js';
+import { isObject } from '../../../protocol/values/unknown.js';
+import type { RapCallOptions } from '../calls/rap-session.js';
+import { RegisteredError } from '../../errors/errors.js';
+import { toRapError } from '../../errors/to-rap-error.js';
 import {
   isGenerator,
   methodNames,
@@ -104,7 +106,7 @@ function kindOf(
 function isStreamClass(type: unknown): boolean {
   if (type === Observable) return true;
   const { prototype } = (type ?? {}) as { prototype?: unknown };
-  if (typeof prototype !== 'object' || prototype === null) return false;
+  if (!isObject(prototype)) return false;
   return prototype instanceof Observable || Symbol.asyncIterator in prototype;
 }
 

@@ -1,8 +1,9 @@
 import type { Observable } from 'rxjs';
+import type { ChannelOptions } from '../calls/rap-session.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import type { RapContext } from '../../handlers/rap-context.js';
 import type { RapIterable } from '../../streams/rap-stream.js';
-import type { CallParameters, ChannelOptions } from './service-types.js';
+import type { CallParameters } from './service-types.js';
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 

@@ -1,7 +1,6 @@
-import type { RapCallOptions } from '../client-options.js';
+import type { ChannelOptions, RapCallOptions } from '../calls/rap-session.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import type { RapIterable } from '../../streams/rap-stream.js';
-import type { ChannelOptions } from './service-types.js';
 import type { RapMethodKind } from '../../contract/contract.js';
 import { assertItems, type Items, upload } from './upload.js';
 

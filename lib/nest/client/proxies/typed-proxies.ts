@@ -1,30 +1,34 @@
 import type { Type } from '@nestjs/common';
 import type { ValuesCarried } from './carried-calls.js';
+import type { HookedCalls } from '../calls/hooked-calls.js';
+import type { NormalizePattern } from '../../handlers/pattern.js';
 import type { RapServiceDefinition } from '../../contract/contract.js';
 import { type ControllerCaller, controllerProxy } from './controller-proxy.js';
 import type { RapControllerClient } from './controller-types.js';
 import { serviceProxy } from './service-proxy.js';
 import type { RapServiceClient } from './service-types.js';
+import { undecidedCall } from './undecided-call.js';
 
-/** What a client does for its proxies alone. */
-type Internals = Pick<ControllerCaller, 'normalize' | 'undecided'>;
+export interface TypedProxiesOptions {
+  readonly client: Omit<ControllerCaller, 'normalize' | 'undecided'>;
+  readonly calls: HookedCalls;
+  readonly normalize: NormalizePattern;
+  readonly carried: ValuesCarried;
+}
 
 /** The typed proxies of a client, each made once. */
 export class TypedProxies {
   readonly #made = new WeakMap<object, unknown>();
 
-  constructor(
-    private readonly client: Omit<ControllerCaller, keyof Internals>,
-    private readonly internals: Internals,
-    private readonly carried: ValuesCarried,
-  ) {}
+  constructor(private readonly options: TypedProxiesOptions) {}
 
   service<S extends RapServiceDefinition>(definition: S): RapServiceClient<S> {
-    return this.#once(definition, () => serviceProxy(this.client, definition, this.carried));
+    const { client, carried } = this.options;
+    return this.#once(definition, () => serviceProxy(client, definition, carried));
   }
 
   controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
-    const { client, internals } = this;
+    const { client, calls, normalize } = this.options;
     return this.#once(controller, () =>
       controllerProxy(
         {
@@ -32,7 +36,8 @@ export class TypedProxies {
           stream: (...args) => client.stream(...args),
           channel: (...args) => client.channel(...args),
           emit: (...args) => client.emit(...args),
-          ...internals,
+          undecided: (target, data, options) => undecidedCall(calls, target, data, options),
+          normalize,
         },
         controller,
       ),

@@ -2,8 +2,10 @@ import type { Readable } from 'node:stream';
 import { Observable, of, type Subscriber } from 'rxjs';
 import { queueMicrotask } from '../../../net/runtime.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
-import type { Outcome } from '../client-attempt.js';
-import { outcomeFor } from '../client-outcome.js';
+import type { Outcome } from '../calls/client-attempt.js';
+import { outcomeFor } from '../calls/client-outcome.js';
+import type { HookedCalls } from '../calls/hooked-calls.js';
+import type { RapCallOptions } from '../calls/rap-session.js';
 import { ChannelError } from '../../errors/errors.js';
 import { forgettable } from '../../errors/forgettable.js';
 import { INTEROP, type RapReadableOptions } from '../../streams/iterated.js';
@@ -22,6 +24,22 @@ export interface UndecidedCallOptions<T> {
   /** Makes it as a call, whose answer says what it is. Returns what gives it up. */
   readonly start: (outcome: Outcome<T>) => () => void;
   readonly view: StreamView<T>;
+}
+
+/** A call of a method that streams or does not, with the parameters as they are now. */
+export function undecidedCall<T>(
+  calls: HookedCalls,
+  target: string,
+  data: unknown,
+  options: RapCallOptions | undefined,
+): UndecidedCall<T> {
+  const parameters = calls.held(data);
+  return new UndecidedCall<T>({
+    target,
+    open: calls.opener(target, parameters, options),
+    start: (outcome) => calls.startHeld(target, parameters, options, outcome),
+    view: calls.view(),
+  });
 }
 
 /**

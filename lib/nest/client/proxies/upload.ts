@@ -1,3 +1,5 @@
+import { isObject } from '../../../protocol/values/unknown.js';
+import { onAbort } from '../../../rpc/context/listeners.js';
 import { ChannelError, ParseError } from '../../errors/errors.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { shown } from '../../errors/shown.js';
@@ -17,9 +19,7 @@ export function assertItems(items: unknown, target: string): asserts items is It
 
 /** Whether it gives items, text aside. */
 export function isIterable(value: unknown): boolean {
-  return (
-    typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value)
-  );
+  return isObject(value) && (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
 /**
@@ -60,7 +60,7 @@ async function send<Item>(channel: RapChannel<unknown, Item>, items: Items<Item>
       // the same
     }
   };
-  channel.signal.addEventListener('abort', leave, { once: true });
+  const unlisten = onAbort(channel.signal, leave);
   try {
     if (channel.isClosed) return leave();
     for (;;) {
@@ -69,7 +69,7 @@ async function send<Item>(channel: RapChannel<unknown, Item>, items: Items<Item>
       await channel.write(next.value);
     }
   } finally {
-    channel.signal.removeEventListener('abort', leave);
+    unlisten();
   }
   if (!channel.isClosed) await channel.end();
 }

@@ -1,0 +1,130 @@
+import type { ReadPacket } from '@nestjs/microservices';
+import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
+import { FRAME_KEYS, type Header, PYTHON_DEADLINE_KEY } from '../../../protocol/frame.js';
+import { headerAsItIs } from '../../../protocol/snapshot.js';
+import { currentScope } from '../../handlers/call-scope.js';
+import { type ClientRoute, ClientRoutes } from './client-routes.js';
+import { assertTime } from '../../validation/assert-time.js';
+import { assertObject } from '../../validation/known-options.js';
+import type { NormalizePattern } from '../../handlers/pattern.js';
+import {
+  assertCallOptions,
+  type RapCallOptions,
+  type RapSession,
+  type SessionClient,
+} from './rap-session.js';
+
+const DEFAULT_CALL_TIMEOUT_MS = 10_000;
+const NO_SIGNALS: readonly AbortSignal[] = [];
+
+/** The headers that a call goes out with; encoded ahead where nothing but its target is in them. */
+interface CallHeaders {
+  readonly header: Header;
+  readonly encodedHeader: EncodedHeader | undefined;
+}
+
+/** What a call inherits and was told: where it goes, how long it may take, what cancels it. */
+export interface CallPlan extends CallHeaders {
+  readonly route: ClientRoute;
+  readonly session: RapSession | undefined;
+  readonly timeoutMs: number;
+  /** Somebody asked for this limit: the server is told, and streams and channels end with it. */
+  readonly isLimited: boolean;
+  readonly signals: readonly AbortSignal[];
+}
+
+/** Plans the calls of one client. */
+export class CallPlanner {
+  /** What a call may take that says nothing else. */
+  readonly callTimeoutMs: number;
+
+  readonly #hasOwnTimeout: boolean;
+  readonly #routes: ClientRoutes;
+
+  /** @throws RangeError where `callTimeoutMs` is no time */
+  constructor(
+    private readonly client: SessionClient,
+    callTimeoutMs: number | undefined,
+    normalize: NormalizePattern,
+  ) {
+    this.#hasOwnTimeout = callTimeoutMs !== undefined;
+    this.callTimeoutMs = callTimeoutMs === undefined ? DEFAULT_CALL_TIMEOUT_MS : callTimeoutMs;
+    assertTime('callTimeoutMs', this.callTimeoutMs);
+    this.#routes = new ClientRoutes(normalize);
+  }
+
+  /**
+   * What holds for a call: its own options, and what the handler or session that makes it hands down.
+   *
+   * @throws ParseError or Fault 1004 for a pattern that makes no target, RangeError for a time that is none
+   */
+  plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
+    if (options !== undefined) assertCallOptions(options);
+    const route = this.#routes.of(packet.pattern);
+    const scope = options?.detached ? undefined : currentScope();
+    if (options?.session && !options.session.belongsTo(this.client))
+      throw new RangeError('the session belongs to another client');
+    const session =
+      options?.session ?? scope?.sessions?.find((open): open is RapSession => open.belongsTo(this.client));
+    const { metadata } = packet as { metadata?: Record<string, string> };
+    const isPlain = !session && !metadata && !options?.header;
+    const header = isPlain
+      ? route.header
+      : {
+          ...metadata,
+          ...(options?.header && ownHeader(options.header)),
+          ...(session ? { session_id: session.id } : {}),
+          target: route.target,
+        };
+    const inherited = scope?.incoming;
+    const inheritedMs = inherited?.timeLeftMs ?? Infinity;
+    const ownMs = this.#timeoutOf(options);
+    return {
+      route,
+      header,
+      encodedHeader: isPlain ? route.encodedHeader : undefined,
+      session,
+      timeoutMs: Math.ceil(Math.min(ownMs, inheritedMs)),
+      isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
+      signals: signalsOf(options?.signal, inherited?.signal),
+    };
+  }
+
+  #timeoutOf(options: RapCallOptions | undefined): number {
+    if (!options) return this.callTimeoutMs;
+    const { timeoutMs = this.callTimeoutMs, deadline } = options;
+    assertTime('timeoutMs', timeoutMs);
+    if (deadline === undefined) return timeoutMs;
+    const leftMs = Number(deadline) - Date.now();
+    if (Number.isNaN(leftMs))
+      throw new RangeError('deadline must be a Date, or a number as Date.now() counts');
+    return Math.min(timeoutMs, leftMs);
+  }
+}
+
+/** The headers of a call whose caller takes a stream as well as one value. */
+export function acceptingStream({ route, header, encodedHeader }: CallPlan): CallHeaders {
+  // a plain call costs nothing more
+  if (encodedHeader) return route.accepting;
+  return { header: { ...header, accept_stream: true }, encodedHeader: undefined };
+}
+
+/** Whoever hands the header of one call on to the next hands on what is the application's. */
+function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  assertObject('header', header);
+  const own = headerAsItIs(header) as Record<string, unknown>;
+  for (const key of PROTOCOL_KEYS) delete own[key];
+  return own;
+}
+
+/** What is said of a message by the protocol, beside its target and session, and not by the application. */
+const PROTOCOL_KEYS = [...FRAME_KEYS, 'timeout_ms', PYTHON_DEADLINE_KEY];
+
+function isTimed(options: RapCallOptions | undefined): boolean {
+  return options?.timeoutMs !== undefined || options?.deadline !== undefined;
+}
+
+function signalsOf(own: AbortSignal | undefined, inherited: AbortSignal | undefined): readonly AbortSignal[] {
+  if (!own && !inherited) return NO_SIGNALS;
+  return [own, inherited].filter((signal) => signal !== undefined);
+}

@@ -1,0 +1,154 @@
+import type { Clock } from '../../../protocol/clock.js';
+import { Fault, LocalCode } from '../../../protocol/fault.js';
+import { Status } from '../../../protocol/status.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { onAbort } from '../../../rpc/context/listeners.js';
+import type { ReplySink } from '../../../rpc/client/call-request.js';
+import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
+import type { PendingCall } from '../../../rpc/client/pending-call.js';
+import type { CallPlan } from './call-plan.js';
+import { callError, type MadeCall } from '../../errors/failed-call.js';
+
+/** Where the outcome of a call goes. */
+export interface Outcome<T> {
+  resolve(value: T): void;
+  reject(error: unknown): void;
+  /** `resolve` is that of a promise: it takes a promise, too, which rejects. */
+  readonly isPromise?: boolean;
+  /** The answer is a stream. Without it, a stream is an error. */
+  stream?: ((channel: Channel) => void) | undefined;
+}
+
+/** One call from its start to its outcome, whatever it is waiting for. */
+export class Attempt<T> implements ReplySink {
+  over = false;
+  pending: PendingCall | undefined;
+  /** Nest's deserializer, where there is one. */
+  decode: ((response: unknown) => Promise<T>) | undefined;
+  /** When it began, if it was not sent at once. */
+  since: number | undefined;
+  readonly stream: ((channel: Channel) => void) | undefined;
+  #channel: Channel | undefined;
+  #whenOver: (() => void) | undefined;
+
+  constructor(
+    private readonly outcome: Outcome<T>,
+    private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs'>,
+    private readonly where: string,
+    onStream?: (channel: Channel) => void,
+  ) {
+    const { stream } = outcome;
+    this.stream =
+      stream &&
+      ((channel) => {
+        if (this.over) return channel.close();
+        this.#channel = channel;
+        onStream?.(channel);
+        channel.whenDone(() => this.#end());
+        stream(channel);
+      });
+  }
+
+  resolve(body: unknown): void {
+    if (this.decode) {
+      this.decode(body).then(
+        (value) => this.#end() && this.outcome.resolve(value),
+        (error: unknown) => this.reject(error),
+      );
+    } else if (this.#end()) this.outcome.resolve(body as T);
+  }
+
+  reject(error: unknown): void {
+    if (this.#end()) this.outcome.reject(callError(error, this.#made()));
+  }
+
+  #made(): MadeCall {
+    const { plan, pending, where } = this;
+    const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : systemClock.now());
+    return { target: plan.route.target, where, since };
+  }
+
+  /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
+  timeOut(timing: CallTiming): void {
+    if (this.#channel) return;
+    const wasSent = this.pending?.wasSent === true;
+    this.pending?.abandon();
+    this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
+  }
+
+  /** Time that the call has left: a stream which answers it has no more. At least 1. */
+  leftMs(clock: Clock): number {
+    return Math.max(1, (this.pending?.expiresAt ?? 0) - clock.now());
+  }
+
+  /** Gives the call up without a word to the caller. */
+  abandon(): void {
+    if (!this.#end()) return;
+    this.#channel?.cancel();
+    this.pending?.abandon();
+  }
+
+  /** Cancels the call with the signal: the caller's own, or that of the handler which makes it. */
+  cancelOn(signal: AbortSignal, target: string): void {
+    const cancel = (): void => {
+      const fault = cancelledBy(signal, target);
+      this.pending?.abandon();
+      if (this.#channel) this.#channel.cancel(fault);
+      else this.reject(fault);
+    };
+    if (signal.aborted) return cancel();
+    this.whenOver(onAbort(signal, cancel));
+  }
+
+  /** Calls back once when the outcome is known. */
+  whenOver(callback: () => void): void {
+    const before = this.#whenOver;
+    this.#whenOver = () => {
+      before?.();
+      callback();
+    };
+  }
+
+  #end(): boolean {
+    if (this.over) return false;
+    this.over = true;
+    this.#whenOver?.();
+    return true;
+  }
+}
+
+/** The fault of what a signal has cancelled. */
+export function cancelledBy({ reason }: AbortSignal, target: string): Fault {
+  return cancelled(target, reason);
+}
+
+/** The fault of what its caller has given up. */
+export function cancelled(target: string, cause?: unknown): Fault {
+  return new Fault({
+    status: Status.RpcCall,
+    code: LocalCode.CallCancelled,
+    message: `${target} was cancelled`,
+    cause,
+  });
+}
+
+/** Cancels a channel with a signal. Returns what stops listening. */
+export function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
+  return onAbort(signal, () => channel.cancel(cancelledBy(signal, target)));
+}
+
+/** What `work` gives, unless a signal is aborted first: then the fault that says so. */
+export function unlessAborted<T>(
+  work: Promise<T>,
+  signals: readonly AbortSignal[],
+  target: string,
+): Promise<T> {
+  if (signals.length === 0) return work;
+  return new Promise((resolve, reject) => {
+    const unlisten = signals.map((signal) => onAbort(signal, () => reject(cancelledBy(signal, target))));
+    void work.then(resolve, reject).then(() => {
+      for (const stop of unlisten) stop();
+    });
+  });
+}

@@ -1,0 +1,292 @@
+import type { ReadPacket } from '@nestjs/microservices';
+import type { PeerSource } from '../../../cluster/peer-source.js';
+import type { ClientPeer } from '../../../rpc/client/client-peer.js';
+import { Extension } from '../../../protocol/extension.js';
+import { captureContext } from '../../../rpc/context/async-context.js';
+import type { Fault } from '../../../protocol/fault.js';
+import { Snapshot } from '../../../protocol/snapshot.js';
+import type { Channel } from '../../../rpc/channel/channel.js';
+import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
+import { systemClock } from '../../../rpc/time/system-clock.js';
+import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
+import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
+import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
+import {
+  Attempt,
+  cancelChannelOn,
+  cancelled,
+  cancelledBy,
+  type Outcome,
+  unlessAborted,
+} from './client-attempt.js';
+import { ping } from './client-ping.js';
+import type { RapCallOptions } from './rap-session.js';
+import { callError, remember, traced } from '../../errors/failed-call.js';
+import type { ClientCodec } from '../client-codec.js';
+import { copyOfBody } from '../../../protocol/body-copy.js';
+import type { OpenStream } from '../../streams/rap-stream.js';
+
+const NOTHING = (): void => {};
+
+export interface ClientCallsOptions {
+  readonly source: PeerSource;
+  readonly deadlines: DeadlineQueue;
+  readonly planner: CallPlanner;
+  /** Nest's serializer and deserializer, where the client has one just now. */
+  readonly codec: () => ClientCodec | undefined;
+}
+
+/** What is to be opened. */
+interface Opening {
+  readonly metadata?: unknown;
+  readonly forStream?: boolean;
+  /** Whether its reader has not left while it waited for a connection. */
+  readonly isWanted?: () => boolean;
+}
+
+/** The way of calls, events and channels from a packet of Nest to the connection. */
+export class ClientCalls {
+  constructor(private readonly options: ClientCallsOptions) {}
+
+  /**
+   * Sends a call now, or as soon as there is a connection. Returns what cancels it.
+   *
+   * @throws what stands in the way of a plan: see {@link CallPlanner.plan}
+   */
+  start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
+    const { planner, source, codec } = this.options;
+    const plan = planner.plan(packet, options);
+    const attempt: Attempt<T> = new Attempt(
+      outcome,
+      plan,
+      source.where,
+      outcome.stream && ((channel) => this.#begunAsStream(channel, plan, attempt.leftMs(systemClock))),
+    );
+    if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
+    for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
+    if (attempt.over) return NOTHING;
+    const peer = plan.session ? plan.session.openPeer() : source.peer;
+    const bodies = codec();
+    if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
+    else void this.#sendLater(plan, packet, bodies, attempt);
+    return () => attempt.abandon();
+  }
+
+  /** A body as it is now, to be sent later, and again. What cannot be sent throws only then. */
+  held(body: unknown): () => unknown {
+    const { source, codec } = this.options;
+    // a serializer of Nest gets a value, and not what is sent of it
+    const hold = codec() ? copyOfBody : (it: unknown): unknown => source.hold(it);
+    try {
+      const held = hold(body);
+      // whoever works on a copy may change it
+      return () => hold(held instanceof Snapshot ? held.value : held);
+    } catch (error) {
+      return () => {
+        throw error;
+      };
+    }
+  }
+
+  /** A peer as soon as there is one. @throws the public error of a call to `what` */
+  async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
+    const { source } = this.options;
+    const since = systemClock.now();
+    try {
+      return await source.acquire(what, timeoutMs);
+    } catch (error) {
+      throw traced(callError(error, { target: what, where: source.where, since }));
+    }
+  }
+
+  /** Measures the round trip to the server, in milliseconds. */
+  ping(): Promise<number> {
+    const { planner, source } = this.options;
+    const timing = { target: 'ping', timeoutMs: planner.callTimeoutMs, where: source.where };
+    return this.acquire('ping').then((peer) => ping(peer, timing));
+  }
+
+  /** Sends an event as soon as there is a connection. */
+  async emit(packet: ReadPacket): Promise<void> {
+    const { planner, source, codec } = this.options;
+    const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
+    const since = systemClock.now();
+    try {
+      const bodies = codec();
+      let peer = session?.openPeer() ?? source.peer;
+      let body = packet.data as unknown;
+      // what does not leave at once is sent as it is now
+      if (bodies) body = await bodies.encode(copied(packet));
+      else if (!peer) body = source.hold(body);
+      peer ??= await source.acquire(route.target, timeoutMs, body);
+      await peer.emit({
+        target: route.target,
+        header,
+        body,
+        timeoutMs,
+        leftMs: timeLeft(timeoutMs, since),
+        where: source.where,
+        pinned: session !== undefined,
+      });
+    } catch (error) {
+      throw callError(error, { target: route.target, where: source.where, since });
+    }
+  }
+
+  /** How a stream is opened: much later perhaps, and again. */
+  opener(
+    packet: () => ReadPacket,
+    parameters: () => unknown,
+    options: RapCallOptions | undefined,
+  ): OpenStream {
+    return async (reader) => {
+      const body = parameters();
+      const channel = await this.openChannel(packet(), options, {
+        forStream: true,
+        isWanted: () => !reader.isOver,
+      });
+      // a channel that cannot take its parameters has ended, and says why to the reader
+      channel.write(body).catch((error: Fault) => channel.cancel(error));
+      return channel;
+    };
+  }
+
+  /** Opens a channel, or a stream, as soon as there is a connection; it is usable at once. */
+  async openChannel(
+    packet: ReadPacket,
+    options: RapCallOptions | undefined,
+    what: Opening,
+  ): Promise<Channel> {
+    const { planner, source } = this.options;
+    const plan = planner.plan(packet, options);
+    const since = systemClock.now();
+    try {
+      return await this.#open(plan, since, what);
+    } catch (error) {
+      throw callError(error, { target: plan.route.target, where: source.where, since });
+    }
+  }
+
+  async #open(
+    plan: CallPlan,
+    started: number,
+    { metadata, forStream = false, isWanted }: Opening,
+  ): Promise<Channel> {
+    const { source } = this.options;
+    const { route, header, session, timeoutMs, isLimited, signals } = plan;
+    const { target } = route;
+    if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
+    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+    const held = source.hold(metadata);
+    const peer =
+      session?.openPeer() ?? (await unlessAborted(source.acquire(target, timeoutMs, held), signals, target));
+    if (isWanted?.() === false) throw cancelled(target);
+    const leftMs = timeLeft(timeoutMs, started);
+    const channel = peer.openChannel({
+      target,
+      header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
+      body: held,
+      timeoutMs,
+      leftMs,
+      tellTimeLeft: isLimited,
+    });
+    this.#remember(channel, plan, leftMs);
+    this.#limitChannel(channel, plan, leftMs);
+    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
+    channel.whenDone(() => {
+      for (const stop of unlisten) stop();
+    });
+    return channel;
+  }
+
+  /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
+  async #sendLater<T>(
+    plan: CallPlan,
+    packet: ReadPacket,
+    bodies: ClientCodec | undefined,
+    attempt: Attempt<T>,
+  ): Promise<void> {
+    const { source } = this.options;
+    const { route, session, timeoutMs } = plan;
+    try {
+      const started = (attempt.since = systemClock.now());
+      let body = packet.data as unknown;
+      if (bodies) {
+        this.#limit(attempt, plan, started);
+        body = await bodies.encode(copied(packet));
+        const { decode } = bodies as { decode: typeof attempt.decode };
+        const context = captureContext();
+        attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
+      } else body = source.hold(body);
+      const peer = session?.openPeer() ?? (await source.acquire(route.target, timeoutMs, body));
+      if (attempt.over) return;
+      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
+    } catch (error) {
+      attempt.reject(error);
+    }
+  }
+
+  #sendTo<T>(
+    peer: ClientPeer,
+    plan: CallPlan,
+    body: unknown,
+    leftMs: number | undefined,
+    attempt: Attempt<T>,
+  ): void {
+    const { route, isLimited } = plan;
+    const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
+    attempt.pending = peer.call(
+      {
+        target: route.target,
+        header: headers.header,
+        encodedHeader: headers.encodedHeader,
+        body,
+        timeoutMs: plan.timeoutMs,
+        leftMs,
+        where: this.options.source.where,
+        tellTimeLeft: isLimited,
+        pinned: plan.session !== undefined,
+      },
+      attempt,
+    );
+  }
+
+  #timingOf({ route, timeoutMs }: CallPlan): CallTiming {
+    return { target: route.target, timeoutMs, where: this.options.source.where };
+  }
+
+  /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
+  #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
+    const { deadlines } = this.options;
+    const limit = new TimeLimit(() => attempt.timeOut(this.#timingOf(plan)));
+    deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
+    attempt.whenOver(() => deadlines.remove(limit));
+  }
+
+  /** The answer to a call is a stream. */
+  #begunAsStream(channel: Channel, plan: CallPlan, leftMs: number): void {
+    this.#remember(channel, plan, leftMs);
+    if (plan.isLimited) this.#limitChannel(channel, plan, leftMs);
+  }
+
+  #remember(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number): void {
+    const since = systemClock.now() - (timeoutMs - leftMs);
+    remember(channel, { target: route.target, where: this.options.source.where, since });
+  }
+
+  #limitChannel(channel: Channel, plan: CallPlan, leftMs: number): void {
+    const { deadlines } = this.options;
+    const limit = new ChannelLimit(channel, { ...this.#timingOf(plan), whole: plan.isLimited }, systemClock);
+    deadlines.add(limit, leftMs);
+    channel.whenDone(() => deadlines.remove(limit));
+  }
+}
+
+/** A serializer may take its time, and what it returns may be what it got. */
+function copied(packet: ReadPacket): ReadPacket {
+  return { ...packet, data: copyOfBody(packet.data) };
+}
+
+function timeLeft(timeoutMs: number, since: number): number {
+  return Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - since)));
+}

@@ -1,0 +1,139 @@
+import type { ReadPacket } from '@nestjs/microservices';
+import { toRapError } from '../../errors/to-rap-error.js';
+import { rejection } from '../../errors/failed-call.js';
+import {
+  ClientStream,
+  type OpenStream,
+  type RapIterable,
+  type StreamView,
+} from '../../streams/rap-stream.js';
+import type { Outcome } from './client-attempt.js';
+import type { ClientCalls } from './client-calls.js';
+import { inThisContext } from './client-outcome.js';
+import type { RapCallOptions } from './rap-session.js';
+
+const NOTHING = (): void => {};
+
+/** The methods of Nest's `ClientProxy` that a subclass, or instrumentation, may override. */
+export interface ClientHooks {
+  createPacket(pattern: unknown, data: unknown): ReadPacket;
+  serializeResponse(response: unknown): unknown;
+  /** Gets errors of rap. */
+  serializeError(error: unknown): unknown;
+  /** Whether responses or errors are serialized by a subclass: its methods run in the async context of the caller. */
+  isSubclassed(): boolean;
+}
+
+/** Calls by pattern, whose packets, responses and errors go through the hooks of the client. */
+export class HookedCalls {
+  readonly #view: StreamView<unknown>;
+
+  constructor(
+    private readonly calls: ClientCalls,
+    private readonly hooks: ClientHooks,
+  ) {
+    this.#view = {
+      value: (value) => hooks.serializeResponse(value),
+      error: (error) => hooks.serializeError(error),
+    };
+  }
+
+  /** Values and errors of a stream, as the hooks make them. */
+  view<T>(): StreamView<T> {
+    return this.#view as StreamView<T>;
+  }
+
+  /**
+   * Sends a call now, or as soon as there is a connection. Every failure goes to the outcome. Returns what cancels the call.
+   *
+   * @param runsCallbacks the outcome runs code of the application by itself, as a promise does not
+   */
+  start<T>(
+    pattern: unknown,
+    data: unknown,
+    options: RapCallOptions | undefined,
+    outcome: Outcome<T>,
+    runsCallbacks = this.hooks.isSubclassed(),
+  ): () => void {
+    const { calls, hooks } = this;
+    const shown: Outcome<T> = {
+      resolve: (value: T) => {
+        let response: T;
+        try {
+          response = hooks.serializeResponse(value) as T;
+        } catch (error) {
+          return outcome.reject(hooks.serializeError(error));
+        }
+        outcome.resolve(response);
+      },
+      reject: (error) => {
+        const shownError = hooks.serializeError(error);
+        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
+        else outcome.reject(shownError);
+      },
+      stream: outcome.stream,
+    };
+    try {
+      // a promise goes on in the context of its caller by itself
+      return calls.start(
+        hooks.createPacket(pattern, data),
+        options,
+        runsCallbacks ? inThisContext(shown) : shown,
+      );
+    } catch (error) {
+      return this.#refused(error, outcome);
+    }
+  }
+
+  /** As {@link start}, with parameters that {@link ClientCalls.held} keeps. */
+  startHeld<T>(
+    pattern: unknown,
+    parameters: () => unknown,
+    options: RapCallOptions | undefined,
+    outcome: Outcome<T>,
+  ): () => void {
+    let data: unknown;
+    try {
+      data = parameters();
+    } catch (error) {
+      return this.#refused(error, outcome);
+    }
+    return this.start(pattern, data, options, outcome, true);
+  }
+
+  #refused(error: unknown, outcome: Outcome<never>): () => void {
+    outcome.reject(this.hooks.serializeError(toRapError(error)));
+    return NOTHING;
+  }
+
+  /** A value, or a stream if the function answers with one. */
+  execute<T>(
+    pattern: unknown,
+    data: unknown,
+    options: RapCallOptions | undefined,
+  ): Promise<T | RapIterable<T>> {
+    return new Promise((resolve, reject) => {
+      this.start<T>(pattern, data, options, {
+        resolve,
+        reject,
+        isPromise: true,
+        stream: (channel) => resolve(new ClientStream<T>(() => channel, this.view())),
+      });
+    });
+  }
+
+  stream<T>(pattern: unknown, data: unknown, options: RapCallOptions | undefined): RapIterable<T> {
+    // it may begin much later, and again: with what was said now
+    return new ClientStream<T>(this.opener(pattern, this.held(data), options), this.view());
+  }
+
+  /** See {@link ClientCalls.held}. */
+  held(data: unknown): () => unknown {
+    return this.calls.held(data);
+  }
+
+  /** See {@link ClientCalls.opener}. */
+  opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
+    return this.calls.opener(() => this.hooks.createPacket(pattern, undefined), parameters, options);
+  }
+}

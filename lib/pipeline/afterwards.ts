@@ -1,0 +1,19 @@
+/** Goes on as soon as the work is done: at once if it was synchronous. */
+export function afterwards(
+  work: () => void | Promise<void>,
+  done: () => void,
+  failed: (error: unknown) => void,
+): void | Promise<void> {
+  let pending: void | Promise<void>;
+  try {
+    pending = work();
+  } catch (error) {
+    return failed(error);
+  }
+  if (pending) return pending.then(done, failed);
+  done();
+}
+
+export function isThenable<T>(value: T | PromiseLike<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}

@@ -1,0 +1,15 @@
+import type { CallingPath } from '../rpc/client/calling.js';
+import type { ServingPath } from '../rpc/server/serving.js';
+import type { Processors } from './exchange.js';
+import { ProcessedCalling } from './processed-calling.js';
+import { ProcessedServing } from './processed-serving.js';
+
+/** The way of a client's calls through its processors. It is chosen once for a client, not for each call. */
+export function callingThrough(processors: Processors): CallingPath {
+  return { holdsValues: true, open: (options) => new ProcessedCalling(options, processors) };
+}
+
+/** The way of calls and channels through a server's processors. It is chosen once for a server. */
+export function servingThrough(processors: Processors): ServingPath {
+  return (options) => new ProcessedServing(options, processors);
+}

@@ -1,0 +1,130 @@
+import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
+import { type NamedFault, nameOf } from '../protocol/wire-error.js';
+import type { AnyIncoming } from '../rpc/server/any-incoming.js';
+import { IncomingCall } from '../rpc/server/incoming-call.js';
+import { IncomingChannel } from '../rpc/server/incoming-channel.js';
+import { afterwards } from './afterwards.js';
+import type { MessageKind } from './api.js';
+import { CallContext } from './call-context.js';
+import type { Exchange } from './exchange.js';
+import type { MessageView } from './message-view.js';
+
+/** Time that the answer of a call which has run out of its own has in the processors, in milliseconds. */
+const LAST_ANSWER_MS = 1000;
+
+/** A call or event of the peer that goes through the processors, and its answer. Without an exchange, nothing did. */
+export class ProcessedIncomingCall extends IncomingCall {
+  /** Its way through the processors, once that has begun. */
+  exchange: Exchange | undefined;
+  /** They have let the call through to the handler. */
+  #isHandled = false;
+
+  override reply(body: unknown, header: Header | null = null): void {
+    if (this.exchange) this.#answer(this.exchange, header, body);
+    else super.reply(body, header);
+  }
+
+  protected override failAsCall(error: NamedFault): void {
+    if (this.exchange) this.#answer(this.exchange, null, undefined, error);
+    else super.failAsCall(error);
+  }
+
+  override accept(header: Header | undefined, body: unknown): void {
+    super.accept(header, body);
+    this.#isHandled = true;
+  }
+
+  override abort(reason: Fault): void {
+    super.abort(reason);
+    const { exchange } = this;
+    if (exchange && !this.stream) exchange.inScope((it) => exchange.exit(it), reason);
+  }
+
+  /** The answer goes through the processors. Until it has left, the call can still run out of time, or be cancelled. */
+  #answer(exchange: Exchange, header: Header | null, body: unknown, error?: NamedFault): void {
+    if (this.settled || this.isLeaving) return;
+    if (this.oneWay) return this.#leave(exchange, header, body, error);
+    const view = answerView(exchange, header, body);
+    if (error) view.fail(error);
+    this.isLeaving = true;
+    const leave = (): void => {
+      this.isLeaving = false;
+      this.#leave(exchange, view.outcome, view.body, exchange.faultIn(view));
+      if (this.hasEnded) this.ended();
+    };
+    void afterwards(() => exchange.response(view), leave, leave);
+  }
+
+  #leave(exchange: Exchange, header: Header | null, body: unknown, error: NamedFault | undefined): void {
+    if (!this.settle()) return;
+    if (error) this.host.answerError(this, error.fault, error.name, header);
+    else this.host.answer(this, header, body);
+    exchange.exit(error?.fault);
+  }
+
+  protected override expireAsCall(error: NamedFault): void {
+    const { exchange } = this;
+    if (exchange) exchange.inScope((it) => this.#expireIn(exchange, it), error);
+    else super.expireAsCall(error);
+  }
+
+  /** If processors have taken all the time, they do not get the answer as well. */
+  #expireIn(exchange: Exchange, error: NamedFault): void {
+    const isWaiting = this.isLeaving || !this.#isHandled || this.reason !== undefined;
+    if (isWaiting) this.#leave(exchange, null, undefined, error);
+    else {
+      this.#answer(exchange, null, undefined, error);
+      if (!this.settled) this.limitRun(LAST_ANSWER_MS);
+    }
+  }
+}
+
+/** A channel of the peer whose messages go through the processors. */
+export class ProcessedIncomingChannel extends IncomingChannel {
+  /** Its way through the processors, once that has begun. */
+  exchange: Exchange | undefined;
+
+  /** Takes over what processors have made of DECLARE. */
+  accept(header: Header | undefined, metadata: unknown): void {
+    this.acceptHeader(header);
+    this.channel.metadata = metadata;
+  }
+
+  /** Its place is free when its last messages have left the processors, too. */
+  override ended(): void {
+    if (!this.exchange || this.channel.isClosed) super.ended();
+    else this.channel.whenClosed(() => super.ended());
+  }
+}
+
+/** What middleware and processors know of a call or channel that came in: the same object for both. */
+export function contextOf(incoming: AnyIncoming): CallContext {
+  const { id, header, connection } = incoming;
+  const context =
+    exchangeOf(incoming)?.context ?? new CallContext(connection, kindOf(incoming), header.target ?? '', id);
+  context.incoming = incoming;
+  return context;
+}
+
+function exchangeOf(incoming: AnyIncoming): Exchange | undefined {
+  const isProcessed =
+    incoming instanceof ProcessedIncomingCall || incoming instanceof ProcessedIncomingChannel;
+  return isProcessed ? incoming.exchange : undefined;
+}
+
+export function kindOf(incoming: AnyIncoming): MessageKind {
+  if (incoming.kind === 'channel') return 'channel';
+  return incoming.oneWay ? 'event' : 'call';
+}
+
+/** One that cannot be read is the error that says so. */
+function answerView(exchange: Exchange, header: Header | null, body: unknown): MessageView {
+  try {
+    return exchange.outgoing(undefined, header, body);
+  } catch (error) {
+    const view = exchange.message(undefined, header, undefined);
+    view.fail({ fault: error as Fault, name: nameOf(error as Fault) });
+    return view;
+  }
+}

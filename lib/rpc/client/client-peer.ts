@@ -1,0 +1,235 @@
+import { CloseReason, EventTarget } from '../../protocol/event.js';
+import { type AgreedExtensions, Extension } from '../../protocol/extension.js';
+import type { Fault } from '../../protocol/fault.js';
+import { type Frame, type Header, MAX_ID } from '../../protocol/frame.js';
+import type { Link } from '../../protocol/link.js';
+import type { Channel } from '../channel/channel.js';
+import { connectionLost } from '../connection/connection-lost.js';
+import { Peer } from '../connection/peer.js';
+import { peerLimitsOf } from '../connection/peer-limits.js';
+import type { PeerOptions } from '../connection/peer-options.js';
+import { serverLoad } from '../limits.js';
+import { Load } from '../load.js';
+import type { CallRequest, ReplySink } from './call-request.js';
+import { type Calling, type CallingPath, PLAIN_CALLING } from './calling.js';
+import { eventMode } from './event-mode.js';
+import { OutgoingCalls } from './outgoing-calls.js';
+import type { PendingCall } from './pending-call.js';
+
+/** What the owner of a client's connection is told. */
+export interface ClientOwner {
+  /** DECLARE is done. */
+  onOpen(peer: ClientPeer): void;
+  /** The server drains: start nothing new on this connection. The calls were not sent, and may go elsewhere. */
+  onShutdown(peer: ClientPeer, unsent: PendingCall[]): void;
+  /** The connection is over. Called once, after everything pending has failed. */
+  onClose(peer: ClientPeer, reason: Fault): void;
+}
+
+export interface ClientPeerOptions extends PeerOptions {
+  readonly owner: ClientOwner;
+  /** What the server is told, and each of its handlers sees. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** The way of calls. Default: straight. */
+  readonly calling?: CallingPath | undefined;
+}
+
+/** The client's side of a connection: calls, events and channels out, their answers in. */
+export class ClientPeer extends Peer {
+  readonly calls: OutgoingCalls;
+  readonly #owner: ClientOwner;
+  readonly #calling: Calling;
+
+  constructor(plainLink: Link, options: ClientPeerOptions) {
+    const { limits, clock, deadlines, metadata, calling = PLAIN_CALLING } = options;
+    super('client', plainLink, options, {
+      id: '',
+      metadata,
+      load: new Load(serverLoad(limits)),
+      openMs: limits.openTimeoutMs,
+    });
+    const { link, ids, channels } = this;
+    this.#owner = options.owner;
+    this.calls = new OutgoingCalls({
+      connection: this,
+      link,
+      ids,
+      deadlines,
+      limits,
+      clock,
+      onAbandoned: (call) => this.#calling.onAbandoned(call),
+    });
+    this.#calling = calling.open({
+      connection: this,
+      link,
+      ids,
+      clock,
+      limits,
+      calls: this.calls,
+      channels,
+      sendEvent: (target, body) => this.sendEvent(target, body),
+      charge: (cost) => this.charge(cost),
+      ended: () => this.life.closeIfDrained(),
+    });
+  }
+
+  /** Answers to calls that nobody waits for any more, or that were never made. */
+  get lateAnswers(): number {
+    return this.#calling.lateAnswers;
+  }
+
+  override announce(): void {
+    this.#owner.onOpen(this);
+  }
+
+  override opened(agreed: AgreedExtensions): void {
+    super.opened(agreed);
+    const { maxInFlight } = peerLimitsOf(agreed);
+    this.calls.agree(maxInFlight, agreed.has(Extension.Deadline), eventMode(agreed));
+  }
+
+  // --- what is started ----------------------------------------------------------------------------------------
+
+  /** Calls the peer. The sink hears of it exactly once. */
+  call(request: CallRequest, sink: ReplySink): PendingCall {
+    return this.#calling.call(request, sink);
+  }
+
+  /**
+   * Sends an event, or queues it as a call. Resolves when the peer has taken it; when it was sent, if the peer does not
+   * tell.
+   *
+   * @throws {@link Fault} if it was not sent, or was refused.
+   */
+  emit(request: CallRequest): Promise<void> {
+    return this.#calling.emit(request);
+  }
+
+  /**
+   * Opens a channel. It is usable at once: what it cannot send yet waits.
+   *
+   * @throws {@link Fault} if the header or metadata cannot be encoded.
+   */
+  openChannel(request: CallRequest): Channel {
+    return this.#calling.openChannel(request);
+  }
+
+  /** Tells the server that no call of this session follows: behind those that wait to be sent. */
+  closeSession(sessionId: string): void {
+    this.calls.afterUnsent(() => {
+      if (this.isClosed || !this.has(Extension.Session)) return;
+      this.sendEvent(EventTarget.SessionClose, { session_id: sessionId });
+    });
+  }
+
+  protected override isLive(id: number): boolean {
+    return this.calls.isLive(id) || super.isLive(id);
+  }
+
+  // --- frames -------------------------------------------------------------------------------------------------
+
+  protected override onMessage(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
+    this.#calling.onAnswer(id, header, body, bytes, cost);
+  }
+
+  protected override onFirstFrame(
+    id: number,
+    header: Header,
+    body: unknown,
+    bytes: number,
+    cost: number,
+  ): boolean {
+    return this.#calling.onStreamReply(id, header, body, bytes, cost);
+  }
+
+  protected override onUnreadable([type, id]: Frame, fault: Fault): boolean {
+    return this.#calling.onUnreadable(type, id, fault);
+  }
+
+  protected override onEvent(_id: number, header: Header, body: unknown): void {
+    switch (header.target) {
+      case EventTarget.Close: // reason
+        return this.life.abort(
+          connectionLost(`the server closed the connection: ${reasonOf(body)}`),
+          this.has(Extension.Close) ? lastIdOf(header) : undefined,
+        );
+      case EventTarget.Shutdown: // {close_timeout: seconds}
+        return this.life.onShutdown();
+      case EventTarget.EventEnd: // {count}
+        return this.calls.eventsEnded(countOf(body));
+      default: // "Server Error" belongs to no call; what is unknown is for others
+    }
+  }
+
+  override onDrain(): void {
+    this.calls.flush();
+    super.onDrain();
+  }
+
+  // --- keep-alive ---------------------------------------------------------------------------------------------
+
+  override lost(): void {
+    this.abort(connectionLost(`the peer is silent: ${CloseReason.PongTimeout}`));
+  }
+
+  override get mayWait(): boolean {
+    return true;
+  }
+
+  override isWaiting(): boolean {
+    return this.calls.inFlight > 0;
+  }
+
+  override isBusy(): boolean {
+    return this.calls.wasBusy() || super.isBusy();
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------
+
+  /** A client's orderly end: starts nothing new and closes when what runs is over. */
+  finish(): void {
+    this.life.finish();
+  }
+
+  override close(reason: string): void {
+    // the answers of events that are still on their way must not meet a socket that is gone
+    this.life.close(reason, this.calls.closing());
+  }
+
+  protected override hasCalls(): boolean {
+    const { inFlight, queued } = this.calls;
+    return inFlight + queued > 0;
+  }
+
+  override refuseCalls(reason: Fault): void {
+    this.calls.refuse(reason);
+  }
+
+  override surrenderCalls(reason: Fault): void {
+    this.#owner.onShutdown(this, this.calls.handOver(reason));
+  }
+
+  protected override failStarted(reason: Fault, unsent: Fault, lastTaken?: number): void {
+    this.calls.failAll(reason, unsent, lastTaken);
+    this.#calling.failAll(unsent);
+    super.failStarted(reason, unsent, lastTaken);
+  }
+
+  protected override over(reason: Fault): void {
+    this.#owner.onClose(this, reason);
+  }
+}
+
+/** The last id that the server took, if it told it. */
+function lastIdOf({ last_id: id }: Header): number | undefined {
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID ? (id as number) : undefined;
+}
+
+function reasonOf(body: unknown): string {
+  return typeof body === 'string' ? body.slice(0, 256) : 'no reason given';
+}
+
+function countOf(body: unknown): number {
+  const count = (body as { count?: unknown } | null)?.count;
+  return Number.isInteger(count) && (count as number) > 0 ? (count as number) : 0;
+}
