@@ -13,7 +13,3 @@ export function afterwards(
   if (pending) return pending.then(done, failed);
   done();
 }
-
-export function isThenable<T>(value: T | PromiseLike<T>): value is Promise<T> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
-}

@@ -1,4 +1,5 @@
 import { ownCopy } from '../protocol/values/own-property.js';
+import { isRecord } from '../protocol/values/unknown.js';
 import { FRAME_KEYS, type Header } from '../protocol/frame.js';
 import { parseTarget } from '../protocol/target.js';
 import type { NamedFault } from '../protocol/wire-error.js';
@@ -50,7 +51,7 @@ export class MessageView implements RapResponse {
   }
 
   set header(header: Record<string, unknown>) {
-    if (!isObject(header)) throw new TypeError('the header of a message must be an object');
+    if (!isRecord(header)) throw new TypeError('the header of a message must be an object');
     this.#header = header;
   }
 
@@ -85,7 +86,7 @@ export class MessageView implements RapResponse {
   /** Takes over what a processor returned instead. @throws TypeError where that is no message */
   replaceBy(other: unknown): void {
     if (other === this) return;
-    if (!isObject(other) || !('body' in other)) {
+    if (!isRecord(other) || !('body' in other)) {
       throw new TypeError('a processor must return nothing, or a message with header and body');
     }
     this.body = other['body'];
@@ -97,7 +98,3 @@ export class MessageView implements RapResponse {
 
 /** What only the transport writes into a header. */
 const PROTOCOL_KEYS = ['target', ...FRAME_KEYS] as const;
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 
-/** Calls a listener once when the signal aborts; one that has aborted calls nothing. Returns what stops listening. */
+/** Calls a listener once when the signal aborts; not if it has aborted already. @returns a function that stops listening */
 export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   allowManyListeners(signal);
   signal.addEventListener('abort', listener, { once: true });
