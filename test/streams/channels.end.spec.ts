@@ -8,7 +8,8 @@ import {
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { aborted, collect, collectFailing, idle } from '../helpers/streams.js';
-import { channels, gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { channels, serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('end()', () => {
   it('leaves the other direction open', async () => {

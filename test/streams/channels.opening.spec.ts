@@ -8,7 +8,8 @@ import {
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { aborted, collect, idle } from '../helpers/streams.js';
-import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('what a channel knows', () => {
   it('is its id, metadata and context, the same on both sides', async () => {

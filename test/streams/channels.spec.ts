@@ -3,7 +3,8 @@ import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
 import { AuthError, ChannelLifecycleError, OverloadError, RapError } from '../../lib/index.js';
 import { eventually, pass, rejection, turn, within } from '../helpers/async.js';
 import { collect, collectFailing, idle } from '../helpers/streams.js';
-import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('reading and writing', () => {
   it('goes both ways, in order', async () => {

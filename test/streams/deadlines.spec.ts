@@ -14,7 +14,8 @@ import {
 } from '../helpers/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { aborted, collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
-import { at, connect, expectLeft, gate, probe, recorder, scope, start, time } from './deadline-handlers.js';
+import { at, connect, expectLeft, recorder, start, time } from './deadline-handlers.js';
+import { gate, probe, scope } from '../helpers/stream-scope.js';
 
 describe('ctx.deadline', () => {
   it('is what the caller has left, for every kind of call', async () => {

@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelError, ChannelPattern, RapChannel, RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, rejection, type ServedApp } from '../helpers/async.js';
 import {
   answerDeclareWith,
   call,
@@ -23,17 +23,8 @@ import {
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { heapUsed } from '../helpers/memory.js';
 import { type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
-import { collectFailing, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-let notes: unknown[] = [];
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  notes = [];
-});
+import { collectFailing } from '../helpers/streams.js';
+import { gate, notes, probe, scope, serve, type ServeOptions } from '../helpers/stream-scope.js';
 
 @Controller()
 class HostileController {
@@ -83,12 +74,8 @@ class HostileController {
   }
 }
 
-async function start(options: Parameters<typeof scope.serve>[1] = {}): Promise<TestApp> {
-  const test = await scope.serve([HostileController, BackgroundController], options);
-  scope.defer(() => {
-    gate.open();
-    return idle(test);
-  });
+async function start(options?: ServeOptions): Promise<ServedApp> {
+  const test = await serve([HostileController, BackgroundController], options);
   const background = await BackgroundLoad.of(test);
   scope.defer(() => background.stop());
   return test;

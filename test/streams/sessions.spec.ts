@@ -7,7 +7,8 @@ import { eventually, rejection, turn } from '../helpers/async.js';
 import { call, declare, msg, openWith } from '../helpers/channel-frames.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 import { aborted, collect, idle } from '../helpers/streams.js';
-import { events, gate, probe, scope, sessions, start } from './session-handlers.js';
+import { events, sessions, start } from './session-handlers.js';
+import { gate, probe, scope } from '../helpers/stream-scope.js';
 
 describe('withSession()', () => {
   it('puts every kind of call inside into one session', async () => {

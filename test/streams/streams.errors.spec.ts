@@ -12,17 +12,8 @@ import {
   ServerError,
   TooManyRequestsError,
 } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { Gate, testScope } from '../helpers/async.js';
-import { collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-});
+import { collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
+import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 /** How a stream fails: after so many items, with what. */
 interface Failure {
@@ -193,18 +184,7 @@ class FailingController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([FailingController], options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions) => serveWithClient([FailingController], options);
 
 const KINDS = ['asyncGenerator', 'generator', 'observable', 'readable'];
 
