@@ -171,7 +171,7 @@ describe('answers at a client', () => {
   it.each<[string, RawFrame[2], unknown]>([
     ['value', {}, 'second'],
     ['error', { status_code: 500 }, 'second'],
-  ])('takes the first of two answers, also where the second is a %s', async (_name, header, body) => {
+  ])('takes the first of two answers, also if the second is a %s', async (_name, header, body) => {
     const { port } = await answeringServer((peer, [, id]) =>
       peer.send([101, id, {}, 'first'], [101, id, header, body]),
     );
@@ -180,7 +180,7 @@ describe('answers at a client', () => {
     await until(() => client.stats().lateAnswers === 3, 'the second answers');
   });
 
-  it('takes the first of two answers where that is an error', async () => {
+  it('takes the first of two answers if that is an error', async () => {
     const { port } = await answeringServer((peer, [, id]) => {
       peer.send([101, id, { status_code: 401 }, 'first'], [101, id, {}, 'second']);
     });
@@ -282,7 +282,7 @@ describe('timeouts and cancels at a server', () => {
     expect(raw.frames).toEqual([]);
   });
 
-  it('honours the deadline of a Python client where that is earlier', async () => {
+  it('honours the deadline of a Python client if that is earlier', async () => {
     const time = stopTime();
     await startApp({ runTimeoutMs: 120_000 }, CONTROLLERS);
     const raw = await openRaw(app);
@@ -329,7 +329,7 @@ describe('timeouts and cancels at a server', () => {
     ['nil', null],
     ['a map', { at: 1 }],
     ['beyond 53 bits', 2n ** 63n],
-  ])('keeps its own limit where the time that is left is %s', async (_name, value) => {
+  ])('keeps its own limit if the time that is left is %s', async (_name, value) => {
     const time = stopTime();
     await startApp({ runTimeoutMs: 100 });
     const raw = await openWith('deadline');
@@ -474,7 +474,7 @@ describe('timeouts and cancels at a client', () => {
     expect(overflows.length).toBe(0);
   });
 
-  it('refuses a deadline that is no time', async () => {
+  it('refuses a deadline that is not a time', async () => {
     await start({}, CONTROLLERS);
     const client = startClient(app.port);
     await expect(client.call('echo', 1, { timeoutMs: NaN })).rejects.toBeInstanceOf(RangeError);

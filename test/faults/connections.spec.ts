@@ -168,7 +168,7 @@ describe('a server', () => {
       await expectAnswers(await openRaw(app));
     });
 
-    it('refuses connections of one address only, where that address has too many', async () => {
+    it('refuses connections of one address only, if that address has too many', async () => {
       await start({ limits: { maxConnectionsPerAddress: 3 } });
       const admitted = [await openRaw(app), await openRaw(app)];
       const refused = await connectRaw(app);
@@ -252,7 +252,7 @@ describe('a server', () => {
       const pending = [await connectRaw(app), await connectRaw(app)];
       await until(() => app.server.stats().connections === 3, 'two handshakes to wait');
       const third = await connectRaw(app);
-      // the oldest makes room for whoever comes
+      // the oldest makes room for the next one
       await pending[0]?.waitClosed();
       expect(app.server.stats().refusedConnections).toBe(1);
 

@@ -243,7 +243,7 @@ describe('a server', () => {
     });
   });
 
-  it('exposes name and message, where it is told to, and no stack', async () => {
+  it('exposes name and message, if it is told to, and no stack', async () => {
     await start({ exposeErrors: true }, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'throw', 'an error with a cause'), call(7, 'throw', 'an error with a message of 10 MB'));
@@ -251,7 +251,7 @@ describe('a server', () => {
     expect((await raw.answer(7))[3]).toEqual(['Error', 'x'.repeat(1024)]);
   });
 
-  it.each(Object.keys(RETURNED))('answers with an error where the result is %s', async (what) => {
+  it.each(Object.keys(RETURNED))('answers with an error if the result is %s', async (what) => {
     await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     for (const [i, way] of ['return', 'emit'].entries()) {
@@ -302,7 +302,7 @@ describe('a server', () => {
     },
   );
 
-  it('answers 1002 where a handler says that it cannot parse', async () => {
+  it('answers 1002 if a handler says that it cannot parse', async () => {
     await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'parse', null));
@@ -382,7 +382,7 @@ describe('a client', () => {
     ],
     ['an infinite status', { status_code: Infinity }, 'm', { name: 'RapError', status: Infinity }],
     [
-      'an error that is no map',
+      'an error that is not a map',
       { status_code: 500, error: 'odd' },
       'm',
       { name: 'ServerError', message: 'm' },

@@ -181,7 +181,7 @@ describe('a handler', () => {
     expect(error).toMatchObject({ message: 'not you', code: 'ERR_APP', details: { you: 'me' }, status: 401 });
   });
 
-  it('that throws anything else is masked, or shown where errors are exposed', async () => {
+  it('that throws anything else is masked, or shown if errors are exposed', async () => {
     const { mine, log } = await start();
     const channel = await mine.channel<string, string>('throws');
     await channel.write('masked');

@@ -118,7 +118,7 @@ describe('a flood of channels', () => {
         if (raw.closed) break;
         raw.bytes(flood);
         sent += 500;
-        await fence(raw).catch(() => {}); // rejects where the connection closes
+        await fence(raw).catch(() => {}); // rejects if the connection closes
       }
       expect(await raw.closeReason()).toBe('excessive resets');
       dropped += sent;
@@ -179,7 +179,7 @@ describe('streams that are opened and have nothing asked of them', () => {
     const before = await heapUsed();
     for (let id = 5 + 200; id < 8000 && !raw.closed; id += 200) {
       raw.send(...batch(id));
-      await fence(raw).catch(() => {}); // rejects where the connection closes
+      await fence(raw).catch(() => {}); // rejects if the connection closes
       raw.frames.length = 0;
     }
     expect((await heapUsed()) - before).toBeLessThan(3 * MEGABYTE);

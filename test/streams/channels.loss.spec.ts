@@ -104,7 +104,7 @@ describe('a client that goes without DROP', () => {
     await idle(test);
   });
 
-  it('has its channels open where it says nothing more, until it stops to answer', async () => {
+  it('has its channels open if it says nothing more, until it stops to answer', async () => {
     const time = scope.stopTime();
     const test = await start({ keepAlive: { intervalMs: 60, timeoutMs: 40, maxMissed: 2 } });
     const raw = await connect(test.port);

@@ -31,7 +31,7 @@ describe('what a channel knows', () => {
     await channel.closed;
   });
 
-  it('is an empty map where the client says nothing', async () => {
+  it('is an empty map if the client says nothing', async () => {
     const { mine } = await start();
     const channel = await mine.channel('hold');
     expect((await serverSide()).metadata).toEqual({});
@@ -39,7 +39,7 @@ describe('what a channel knows', () => {
     await channel.closed;
   });
 
-  it('is its signal: aborted at the end, with the error where there is one', async () => {
+  it('is its signal: aborted at the end, with the error if there is one', async () => {
     const { mine } = await start();
     const channel = await mine.channel('hold');
     const other = await serverSide();

@@ -296,7 +296,7 @@ describe('a Python client', () => {
   });
 });
 
-/** Sends so many messages, until the server takes no more. Returns the bytes that it took. */
+/** Sends this many messages, until the server takes no more. Returns the bytes that it took. */
 async function flood(raw: RawSocket, id: number, count: number, size = 1024): Promise<number> {
   const message = pack(msg(id, Buffer.alloc(size)));
   const batch = Buffer.concat(Array.from({ length: Math.min(count, 1000) }, () => message));

@@ -102,7 +102,7 @@ describe('frames for a channel that is not there', () => {
     CREDIT: (id) => credit(id, 5),
     'an unknown life cycle': (id) => [102, id, { channel_life_cycle: 'HELLO' }, null],
     'no life cycle': (id) => [102, id, {}, null],
-    'a life cycle that is no text': (id) => [102, id, { channel_life_cycle: 5 }, null],
+    'a life cycle that is not text': (id) => [102, id, { channel_life_cycle: 5 }, null],
   };
 
   it.each(Object.keys(frames))(
@@ -229,7 +229,7 @@ describe('a step that the life of a channel does not allow', () => {
     ['a credit that is text', (id) => [credit(id, '5')], 'credit must be a positive integer'],
     ['a credit of nothing', (id) => [credit(id, null)], 'credit must be a positive integer'],
     ['half a credit', (id) => [credit(id, 0.5)], 'credit must be a positive integer'],
-    ['a credit that is no number', (id) => [credit(id, Number.NaN)], 'credit must be a positive integer'],
+    ['a credit that is not a number', (id) => [credit(id, Number.NaN)], 'credit must be a positive integer'],
     ['a credit without end', (id) => [credit(id, Infinity)], 'credit must be a positive integer'],
     ['a list of credits', (id) => [credit(id, [5])], 'credit must be a positive integer'],
     ['a huge credit', (id) => [credit(id, 2 ** 40)], 'too much credit'],
@@ -245,7 +245,7 @@ describe('a step that the life of a channel does not allow', () => {
       'unknown life cycle',
     ],
     [
-      'a life cycle that is no text',
+      'a life cycle that is not text',
       (id) => [[102, id, { channel_life_cycle: ['MSG'] }, null]],
       'unknown life cycle',
     ],
@@ -306,7 +306,7 @@ describe('a step that the life of a channel does not allow', () => {
     expect(await fence(raw, 7)).toEqual([]);
   });
 
-  it('credit where none was agreed ends the channel', async () => {
+  it('credit if none was agreed ends the channel', async () => {
     const raw = await connect(await start(), {});
     raw.send(declare(5, 'echo'), credit(5, 5));
     const last = await raw.next((frame) => frame[2]['status_code'] !== undefined);
@@ -315,7 +315,7 @@ describe('a step that the life of a channel does not allow', () => {
 });
 
 describe('messages beyond the credit', () => {
-  it('end the channel where the handler does not read; what was within it is read', async () => {
+  it('end the channel if the handler does not read; what was within it is read', async () => {
     const test = await start();
     const raw = await connect(test);
     raw.send(declare(5, 'later'));

@@ -173,7 +173,7 @@ describe('openSession()', () => {
 });
 
 describe('session.execute()', () => {
-  it('gives a value where the function answers with one, and a stream where it streams', async () => {
+  it('gives a value if the function answers with one, and a stream if it streams', async () => {
     const { mine } = await start();
     const session = await mine.openSession();
     expect(await session.execute('whoami')).toBe(session.id);

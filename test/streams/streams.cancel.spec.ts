@@ -523,7 +523,7 @@ describe('a clean-up that fails', () => {
 });
 
 describe('time', () => {
-  it('of a stream is not limited where nobody limits it, whichever way it is called', async () => {
+  it('of a stream is not limited if nobody limits it, whichever way it is called', async () => {
     const time = scope.stopTime();
     const test = await start({ runTimeoutMs: 40 });
     const client = test.client();

@@ -39,7 +39,7 @@ export class End {
   /** Reads that were given up before anything came. */
   readonly left = new Set<unknown>();
   readonly ends: Outcome<void>[] = [];
-  /** How this side ended the channel, where it did. */
+  /** How this side ended the channel, if it did. */
   act: 'close' | 'fail' | 'cancel' | undefined;
   closedTimes = 0;
   /** What went wrong, seen as it happened. */
