@@ -2,7 +2,7 @@ import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, type RapClient } from '../../lib/index.js';
 import type { TestApp } from './app.js';
-import { eventually, pass, turn } from './async.js';
+import { eventually, pass } from './async.js';
 
 /** What a {@link BackgroundLoad} uses of the server that it shares. */
 @Controller()

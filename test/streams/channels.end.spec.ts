@@ -7,8 +7,8 @@ import {
   TooManyRequestsError,
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
-import { aborted, collect, collectFailing, idle } from '../helpers/streams.js';
-import { channels, serverSide, start } from './channel-handlers.js';
+import { collect, collectFailing, idle } from '../helpers/streams.js';
+import { serverSide, start } from './channel-handlers.js';
 import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('end()', () => {

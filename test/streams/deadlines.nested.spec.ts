@@ -12,10 +12,9 @@ import {
   RunTimeError,
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, pass, rejection } from '../helpers/async.js';
-import { call } from '../helpers/channel-frames.js';
-import { aborted, collect, idle, takeItems } from '../helpers/streams.js';
-import { DeadlineController, connect, expectLeft, time } from './deadline-handlers.js';
+import { eventually, rejection } from '../helpers/async.js';
+import { collect, idle, takeItems } from '../helpers/streams.js';
+import { DeadlineController, expectLeft, time } from './deadline-handlers.js';
 import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 const NEXT = Symbol('next');

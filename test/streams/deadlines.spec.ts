@@ -1,6 +1,5 @@
 import { timers } from '../../lib/rpc/time/system-clock.js';
 import 'reflect-metadata';
-import { map } from 'rxjs';
 import { CallTimeoutError, InvokeError, RapClient } from '../../lib/index.js';
 import { eventually, pass, rejection, turn, within } from '../helpers/async.js';
 import {
@@ -13,7 +12,7 @@ import {
   msg,
 } from '../helpers/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
-import { aborted, collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
+import { collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
 import { at, connect, expectLeft, recorder, start, time } from './deadline-handlers.js';
 import { gate, probe, scope } from '../helpers/stream-scope.js';
 

@@ -6,7 +6,7 @@ import type { RapSession } from '../../lib/index.js';
 import { eventually, rejection, turn } from '../helpers/async.js';
 import { call, declare, msg, openWith } from '../helpers/channel-frames.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
-import { aborted, collect, idle } from '../helpers/streams.js';
+import { collect, idle } from '../helpers/streams.js';
 import { events, sessions, start } from './session-handlers.js';
 import { gate, probe, scope } from '../helpers/stream-scope.js';
 

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { from, Observable } from 'rxjs';
+import { Observable } from 'rxjs';
 import { Gate } from '../../helpers/async.js';
 
 /** Counts up to `count` and tells what becomes of it. */

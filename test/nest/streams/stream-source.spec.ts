@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { concat, from, of } from 'rxjs';
+import { of } from 'rxjs';
 import { isStream, pumpIterable, UnfilteredError } from '../../../lib/nest/streams/stream-source.js';
 import { Fault } from '../../../lib/protocol/fault.js';
 import { Gate, rejection } from '../../helpers/async.js';
