@@ -62,7 +62,7 @@ describe('shutdown', () => {
     expect(sinks[0]?.outcome).toBe('answered');
   });
 
-  it('fails the calls that waited for a slot where no connection takes them', async () => {
+  it('fails the calls that waited for a slot if no connection takes them', async () => {
     const limits = { ...DEFAULT_LIMITS, maxInFlight: 1 };
     const first = await (fresh({ limits }), world.open());
     const sinks = [new RecordingSink(), new RecordingSink()];
@@ -213,7 +213,7 @@ describe('drain', () => {
     expect(first.server?.state).toBe('closed');
   });
 
-  it('ends, too, where the last call runs out of time', async () => {
+  it('ends, too, if the last call runs out of time', async () => {
     await (fresh(), world.open());
     const sink = new RecordingSink();
     world.connection.peer?.call(requestOf(null, { timeoutMs: 1_000 }), sink);
@@ -225,7 +225,7 @@ describe('drain', () => {
     expect(drained).toBe(true);
   });
 
-  it('ends, too, where the last call is given up', async () => {
+  it('ends, too, if the last call is given up', async () => {
     await (fresh(), world.open());
     const call = world.connection.peer?.call(requestOf(), new RecordingSink());
     await world.settle();
@@ -266,7 +266,7 @@ describe('drain', () => {
     await drained;
   });
 
-  it('is done at once where nothing is open', async () => {
+  it('is done at once if nothing is open', async () => {
     await fresh().connection.drain();
     expect(world.statuses).toEqual([]);
   });

@@ -25,7 +25,7 @@ describe('a connection that was open and is lost', () => {
     ]);
   });
 
-  it('does not come back if it is closed by whoever is told of the loss', async () => {
+  it('does not come back if it is closed by a listener that is told of the loss', async () => {
     const first = await (fresh(), world.open());
     world.onStatus = (status) => {
       if (status === 'disconnected') world.connection.close('enough');
@@ -101,7 +101,7 @@ describe('a connection that was open and is lost', () => {
     expect([waiting.settled, world.clock.held]).toEqual([true, 0]);
   });
 
-  it('has one attempt at a time, whoever asks', async () => {
+  it('has one attempt at a time, for all who ask', async () => {
     const first = await (fresh(), world.open());
     first.links.server.destroy();
     await world.settle();
@@ -137,7 +137,7 @@ describe('a connection that was open and is lost', () => {
     expect(world.dials.length).toBeLessThan(1_100);
   });
 
-  it('comes back only with the next call where reconnecting is off', async () => {
+  it('comes back only with the next call if reconnecting is off', async () => {
     const first = await (fresh({ reconnect: undefined }), world.open());
     first.links.server.destroy();
     await world.settle();

@@ -68,7 +68,7 @@ describe('the first connection', () => {
   });
 
   it.each([['a text'], [undefined], [null], [{ odd: true }]])(
-    'takes what is no error: %p',
+    'takes what is not an error: %p',
     async (thrown: unknown) => {
       fresh();
       const outcome = world.acquire();
@@ -77,7 +77,7 @@ describe('the first connection', () => {
     },
   );
 
-  it('fails where the server refuses in the handshake, with its reason', async () => {
+  it('fails if the server refuses in the handshake, with its reason', async () => {
     fresh();
     const outcome = world.acquire();
     world.dial.links.toClient.inject([203, 4, { target: '/_event/CLOSE' }, 'no room']);
@@ -89,7 +89,7 @@ describe('the first connection', () => {
     });
   });
 
-  it('fails where the server never answers DECLARE', async () => {
+  it('fails if the server never answers DECLARE', async () => {
     fresh();
     const outcome = world.acquire(60_000);
     await world.dial.reach();
@@ -100,7 +100,7 @@ describe('the first connection', () => {
     expect(world.statuses).toEqual(['connecting', 'disconnected']);
   });
 
-  it('fails those who wait where its own DECLARE cannot be sent', async () => {
+  it('fails those who wait if its own DECLARE cannot be sent', async () => {
     fresh({ metadata: { big: 2n ** 70n } });
     const outcome = world.acquire();
     let crash: unknown;
@@ -116,7 +116,7 @@ describe('the first connection', () => {
     expect(outcome.error).toBeInstanceOf(Fault);
   });
 
-  it('may be wanted again by whoever hears that it failed', async () => {
+  it('may be wanted again by a caller that hears that it failed', async () => {
     fresh();
     world.acquire();
     let again: Outcome | undefined;

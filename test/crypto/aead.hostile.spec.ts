@@ -76,18 +76,15 @@ it('serves a client that another implementation would be', async () => {
 it.each([
   ['sends', (id: number): RawFrame => note(id, 'x'.repeat(60))],
   ['is sent', (id: number): RawFrame => [101, id, { target: '/default/large' }, null]],
-])(
-  'is cut off where it goes on with keys that are used up twice over by what it %s',
-  async (_what, frame) => {
-    crypto = new CryptoProcessor({ keys: { demo: key }, rekeyAfterBytes: 2000 });
-    app = await scope.serve([Recorder], { processors: [crypto] });
-    const peer = await open();
-    for (let i = 0; i < 100; i++) peer.say(frame(9 + 2 * i));
-    await peer.wire.untilEnded();
-    await eventually('the connection is gone', () => app.server.stats().connections === 0);
-    expect(crypto.stats().retired).toBe(1);
-  },
-);
+])('is cut off if it goes on with keys that are used up twice over by what it %s', async (_what, frame) => {
+  crypto = new CryptoProcessor({ keys: { demo: key }, rekeyAfterBytes: 2000 });
+  app = await scope.serve([Recorder], { processors: [crypto] });
+  const peer = await open();
+  for (let i = 0; i < 100; i++) peer.say(frame(9 + 2 * i));
+  await peer.wire.untilEnded();
+  await eventually('the connection is gone', () => app.server.stats().connections === 0);
+  expect(crypto.stats().retired).toBe(1);
+});
 
 it('takes frames that follow each other in one piece, DECLARE among them', async () => {
   const peer = await open();
@@ -113,7 +110,7 @@ it('accepts no frame of a client with any bit flipped', async () => {
   expect(crypto.stats().failed).toBe(bits);
 }, 120_000);
 
-describe('ends without a word where a frame is', () => {
+describe('ends without a word if a frame is', () => {
   it.each<[string, (peer: AeadPeer) => Buffer[], unknown[]]>([
     ['replayed', (peer) => ((bytes) => [bytes, bytes])(peer.seal(note(7))), [7]],
     ['reordered', (peer) => ((first, second) => [second, first])(peer.seal(note(7)), peer.seal(note(9))), []],

@@ -115,7 +115,7 @@ describe('a body that a server does not accept', () => {
     ['with an empty nonce', pythonBody(1, { nonce: '' })],
     ['with a nonce of null', pythonBody(1, { nonce: null })],
     ['with a nonce of parts', pythonBody(1, { nonce: [1] })],
-    ['with a nonce that is no integer', pythonBody(1, { nonce: 1.5 })],
+    ['with a nonce that is not an integer', pythonBody(1, { nonce: 1.5 })],
     ['with a nonce of 65 characters', pythonBody(1, { nonce: 'n'.repeat(65) })],
     [
       'that is not UTF-8',
@@ -210,7 +210,7 @@ describe('DECLARE', () => {
     ],
     ['without a check', declareWith({ crypto_id: 'demo_id' })],
     ['with a check in clear', declareWith({ crypto_id: 'demo_id', check_body: 'demo_id' })],
-    ['with a key id that is no text', declareWith({ crypto_id: 5, check_body: pythonSeal('5') })],
+    ['with a key id that is not text', declareWith({ crypto_id: 5, check_body: pythonSeal('5') })],
   ])('%s is refused with the one text', async (_what, frame) => {
     const raw = await RawSocket.connect(app.port);
     raw.send(frame, call(7, { a: 1 }));

@@ -89,7 +89,7 @@ const WAYS: [string, (side: 'server' | 'client') => Both][] = [
 
 const SIZE = 128 * 1024;
 
-/** The byte that a value is full of; undefined where it is full of several. */
+/** The byte that a value is full of; undefined if it is full of several. */
 function fill(bytes: Uint8Array): number | undefined {
   const [first] = bytes;
   return bytes.every((byte) => byte === first) ? first : undefined;
@@ -353,7 +353,7 @@ describe.each(WAYS)('values that msgpack has no type for, %s', (_way, options) =
     list: [undefined, new URL('https://example.com/a'), /a+/gi],
   };
 
-  it('arrive as they are, also where they had to wait', async () => {
+  it('arrive as they are, also if they had to wait', async () => {
     const test = await scope.serve([KeepingController], options('server'));
     const client = test.client(options('client'));
     expect(await client.call('echo', values)).toEqual(values);
@@ -377,7 +377,7 @@ describe.each(WAYS)('values that msgpack has no type for, %s', (_way, options) =
   });
 });
 
-it('sends values as JSON has them where bodies are JSON', async () => {
+it('sends values as JSON has them if bodies are JSON', async () => {
   const text = 'a-key-of-16-char';
   const options = (side: 'server' | 'client'): Both => ({
     processors: [

@@ -162,7 +162,7 @@ describe('ParseIntPipe', () => {
     expect(await client().call('age', { age: '41' })).toBe(41);
   });
 
-  it('refuses what is no number with ParseError 1002', async () => {
+  it('refuses what is not a number with ParseError 1002', async () => {
     const { client } = await scope.serve([UserController]);
 
     const error = await rejection(client().call('age', { age: 'x' }));

@@ -3,25 +3,25 @@ import { jest } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern } from '@nestjs/microservices';
 import { Observable } from 'rxjs';
-import type { RapContext, RapServerOptions } from '../../lib/index.js';
+import type { RapContext } from '../../lib/index.js';
 import { MAX_ID } from '../../lib/protocol/frame.js';
-import type { TestApp } from '../helpers/app.js';
 import { answerDeclare, DECLARE, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
+  app,
+  background,
   call,
   expectAnswers,
   Handlers,
   openRaw,
   release,
   seen,
+  start,
   startApp,
-  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
-import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const SLOW = [{ status_code: 301 }, ['RpcRunTimeError', 'Call slow timeout']];
 
@@ -60,14 +60,7 @@ class TimedHandlers {
   }
 }
 
-let app: TestApp;
-let background: BackgroundCalls;
-
-/** Starts a server and a client that calls it all the time. */
-async function start(options: RapServerOptions): Promise<void> {
-  app = await startApp(options, [Handlers, TimedHandlers]);
-  background = await startBackgroundCalls(app);
-}
+const CONTROLLERS = [Handlers, TimedHandlers];
 
 /** A call with more headers. */
 function callWith(id: number, target: string, header: Record<string, unknown>): RawFrame {
@@ -93,7 +86,7 @@ beforeEach(() => void (unsubscribed = 0));
 
 describe('correlation ids at a server', () => {
   it('closes a connection that uses an id that is in use', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', 'first'), call(5, 'echo', 'second'));
     expect(await raw.closeReason()).toBe('correlation id 5 is in use');
@@ -105,7 +98,7 @@ describe('correlation ids at a server', () => {
 
   it('holds an id in use until its handler has ended, also after it was answered', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 40 });
+    await startApp({ runTimeoutMs: 40 });
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', null));
     await until(() => seen.started === 1, 'the call to run');
@@ -116,13 +109,13 @@ describe('correlation ids at a server', () => {
   });
 
   it('takes an id again that is free again, and ids of any order and parity', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openRaw(app);
     for (const id of [5, 5, 4, MAX_ID, 1, 2, 5]) await expectAnswers(raw, id);
   });
 
   it('keeps connections apart that use the same ids', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raws = await Promise.all(Array.from({ length: 5 }, () => openRaw(app)));
     for (const [i, raw] of raws.entries()) raw.send(call(5, 'hold', i));
     await until(() => seen.started === 5, 'the calls to run');
@@ -134,7 +127,7 @@ describe('correlation ids at a server', () => {
 
   it('answers a call once, whatever comes later', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 40 }, [Handlers, TimedHandlers]);
+    await startApp({ runTimeoutMs: 40 }, CONTROLLERS);
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', 'late'), call(7, 'late failure', null));
     await until(() => seen.started === 2, 'the calls to run');
@@ -148,7 +141,7 @@ describe('correlation ids at a server', () => {
   });
 
   it('ignores an answer to a call that it has not made, as that is a call', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openRaw(app);
     raw.send([101, 5, {}, 'an answer?'], [101, 7, { target: 7 }, null], [101, 9, { target: '' }, null]);
     for (const id of [5, 7, 9]) {
@@ -178,7 +171,7 @@ describe('answers at a client', () => {
   it.each<[string, RawFrame[2], unknown]>([
     ['value', {}, 'second'],
     ['error', { status_code: 500 }, 'second'],
-  ])('takes the first of two answers, also where the second is a %s', async (_name, header, body) => {
+  ])('takes the first of two answers, also if the second is a %s', async (_name, header, body) => {
     const { port } = await answeringServer((peer, [, id]) =>
       peer.send([101, id, {}, 'first'], [101, id, header, body]),
     );
@@ -187,7 +180,7 @@ describe('answers at a client', () => {
     await until(() => client.stats().lateAnswers === 3, 'the second answers');
   });
 
-  it('takes the first of two answers where that is an error', async () => {
+  it('takes the first of two answers if that is an error', async () => {
     const { port } = await answeringServer((peer, [, id]) => {
       peer.send([101, id, { status_code: 401 }, 'first'], [101, id, {}, 'second']);
     });
@@ -247,7 +240,7 @@ describe('answers at a client', () => {
 describe('timeouts and cancels at a server', () => {
   it('ends a call that takes too long in the words of rap, and holds its slot until the handler ends', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 50 });
+    await startApp({ runTimeoutMs: 50 });
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', null));
     await until(() => seen.started === 1, 'the call to run');
@@ -265,7 +258,7 @@ describe('timeouts and cancels at a server', () => {
 
   it('lets a handler have a time of its own', async () => {
     const time = stopTime();
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openRaw(app);
     raw.send(call(5, 'brief', null));
     await until(() => seen.signals.length === 1, 'the call to run');
@@ -277,7 +270,7 @@ describe('timeouts and cancels at a server', () => {
 
   it('leaves a call alone that is in time', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 2000 });
+    await startApp({ runTimeoutMs: 2000 });
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', 'in time'));
     await until(() => seen.started === 1, 'the call to run');
@@ -289,9 +282,9 @@ describe('timeouts and cancels at a server', () => {
     expect(raw.frames).toEqual([]);
   });
 
-  it('honours the deadline of a Python client where that is earlier', async () => {
+  it('honours the deadline of a Python client if that is earlier', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 120_000 }, [Handlers, TimedHandlers]);
+    await startApp({ runTimeoutMs: 120_000 }, CONTROLLERS);
     const raw = await openRaw(app);
     const now = Date.now() / 1000;
     raw.send(
@@ -315,7 +308,7 @@ describe('timeouts and cancels at a server', () => {
 
   it('honours the time that a peer of this project has left', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 5000 }, [Handlers, TimedHandlers]);
+    await startApp({ runTimeoutMs: 5000 }, CONTROLLERS);
     const raw = await openWith('deadline');
     raw.send(callWith(5, 'hold', { timeout_ms: 0 }), callWith(7, 'hold', { timeout_ms: -5 }));
     raw.send(callWith(9, 'hold', { timeout_ms: 60 }), callWith(11, 'left', { timeout_ms: 1e12 }));
@@ -336,9 +329,9 @@ describe('timeouts and cancels at a server', () => {
     ['nil', null],
     ['a map', { at: 1 }],
     ['beyond 53 bits', 2n ** 63n],
-  ])('keeps its own limit where the time that is left is %s', async (_name, value) => {
+  ])('keeps its own limit if the time that is left is %s', async (_name, value) => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 100 });
+    await startApp({ runTimeoutMs: 100 });
     const raw = await openWith('deadline');
     raw.send(callWith(5, 'hold', { timeout_ms: value }), callWith(7, 'hold', { 'X-rap-deadline': value }));
     await until(() => seen.started === 2, 'the calls to run');
@@ -350,7 +343,7 @@ describe('timeouts and cancels at a server', () => {
   });
 
   it('makes no timer for each deadline that a peer thinks of', async () => {
-    await start({ limits: { maxInFlight: 4000 } });
+    await start({ limits: { maxInFlight: 4000 } }, CONTROLLERS);
     const raw = await openWith('deadline');
     const made = jest.spyOn(timers, 'setTimeout');
     const count = 3000;
@@ -368,7 +361,7 @@ describe('timeouts and cancels at a server', () => {
     ['breaks off in a frame', (raw: RawSocket) => (raw.bytes('946505'), raw.socket.end())],
     ['breaks the protocol', (raw: RawSocket) => raw.bytes('c1')],
   ])('tells handlers when the client %s, and frees their slots when they end', async (_name, leave) => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', 1), call(7, 'hold', 2), call(9, 'never', 3));
     await until(() => seen.started === 3, 'the calls to run');
@@ -384,7 +377,7 @@ describe('timeouts and cancels at a server', () => {
 
   it('unsubscribes from an Observable that takes too long', async () => {
     const time = stopTime();
-    app = await startApp({ runTimeoutMs: 50 }, [TimedHandlers]);
+    await startApp({ runTimeoutMs: 50 }, [TimedHandlers]);
     const raw = await openRaw(app);
     raw.send(call(5, 'never', null));
     await until(() => seen.started === 1, 'the call to run');
@@ -395,7 +388,7 @@ describe('timeouts and cancels at a server', () => {
   });
 
   it('says nothing more of a cancelled call', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const raw = await openWith('cancel');
     raw.send(call(5, 'hold', null));
     await until(() => seen.started === 1, 'the call to run');
@@ -409,7 +402,7 @@ describe('timeouts and cancels at a server', () => {
   it.each([[null], [7], ['5'], [{ id: 999 }], [{ id: '5' }], [{ id: null }], [{}], [[5]]])(
     'makes nothing of a cancel with the body %j',
     async (body) => {
-      await start({});
+      await start({}, CONTROLLERS);
       const raw = await openWith('cancel');
       raw.send(call(5, 'hold', 'mine'));
       await until(() => seen.started === 1, 'the call to run');
@@ -423,7 +416,7 @@ describe('timeouts and cancels at a server', () => {
 
 describe('timeouts and cancels at a client', () => {
   it('cancels at once, and the server learns of it', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const client = startClient(app.port);
     const controller = new AbortController();
     const cancelled = client.call('hold', 1, { signal: controller.signal });
@@ -437,7 +430,7 @@ describe('timeouts and cancels at a client', () => {
   });
 
   it('does not send a call that was cancelled before, nor one whose connection is not there yet', async () => {
-    await start({});
+    await start({}, CONTROLLERS);
     const client = startClient(app.port);
     const controller = new AbortController();
     const waiting = client.call('hold', 1, { signal: controller.signal });
@@ -452,7 +445,7 @@ describe('timeouts and cancels at a client', () => {
 
   it('tells the server of a timeout of its own', async () => {
     const time = stopTime();
-    app = await startApp();
+    await startApp();
     const client = startClient(app.port);
     const timedOut = client.call('hold', 1, { timeoutMs: 50 }).catch((error: unknown) => error);
     await until(() => seen.started === 1, 'the call to run');
@@ -466,7 +459,7 @@ describe('timeouts and cancels at a client', () => {
     ['a timeout of 30 days', { timeoutMs: 30 * 24 * 3_600_000 }],
     ['a deadline in 30 days', { timeoutMs: Infinity, deadline: Date.now() + 30 * 24 * 3_600_000 }],
   ])('takes %s', async (_name, options) => {
-    await start({});
+    await start({}, CONTROLLERS);
     const client = startClient(app.port);
     await client.connect();
     const made = jest.spyOn(timers, 'setTimeout');
@@ -481,8 +474,8 @@ describe('timeouts and cancels at a client', () => {
     expect(overflows.length).toBe(0);
   });
 
-  it('refuses a deadline that is no time', async () => {
-    await start({});
+  it('refuses a deadline that is not a time', async () => {
+    await start({}, CONTROLLERS);
     const client = startClient(app.port);
     await expect(client.call('echo', 1, { timeoutMs: NaN })).rejects.toBeInstanceOf(RangeError);
     await expect(client.call('echo', 1, { timeoutMs: 0 })).rejects.toBeInstanceOf(RangeError);

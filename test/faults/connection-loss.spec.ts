@@ -137,7 +137,7 @@ describe('a client whose connection is lost', () => {
     expect(await client.call('echo', 2)).toBe(2);
   });
 
-  it('says at once where nobody listens, that nothing was sent', async () => {
+  it('says at once if nobody listens, that nothing was sent', async () => {
     const listener = createServer().listen(0, '127.0.0.1');
     await once(listener, 'listening');
     const { port } = listener.address() as { port: number };
@@ -168,7 +168,7 @@ describe('a client whose connection is lost', () => {
     await expect(client.call('echo')).rejects.toBeInstanceOf(ConnectionLostError);
   });
 
-  it('fails where its metadata cannot be sent', async () => {
+  it('fails if its metadata cannot be sent', async () => {
     const app = await startApp();
     const metadata: Record<string, unknown> = {};
     metadata['self'] = metadata;

@@ -4,36 +4,27 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
-import { ConnectionLostError, type RapServerOptions } from '../../lib/index.js';
+import { ConnectionLostError } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
-import type { TestApp } from '../helpers/app.js';
 import { TestAuthority } from '../helpers/certificates.js';
 import { answerDeclare, DECLARE, pack, type RawFrame } from '../helpers/raw-socket.js';
 import {
+  app,
   atCleanUp,
+  background,
   call,
   connectRaw,
   expectAnswers,
   openRaw,
   seen,
+  start,
   startApp,
-  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
-import type { BackgroundCalls } from '../helpers/background-calls.js';
 import { pass } from '../helpers/async.js';
-
-let app: TestApp;
-let background: BackgroundCalls;
-
-/** Starts a server and a client that calls it all the time. */
-async function start(options: RapServerOptions): Promise<void> {
-  app = await startApp(options);
-  background = await startBackgroundCalls(app);
-}
 
 /** Connections that the server holds, those included that it has refused. */
 function sockets(): Promise<number> {
@@ -177,7 +168,7 @@ describe('a server', () => {
       await expectAnswers(await openRaw(app));
     });
 
-    it('refuses connections of one address only, where that address has too many', async () => {
+    it('refuses connections of one address only, if that address has too many', async () => {
       await start({ limits: { maxConnectionsPerAddress: 3 } });
       const admitted = [await openRaw(app), await openRaw(app)];
       const refused = await connectRaw(app);
@@ -197,7 +188,7 @@ describe('a server', () => {
       const folder = await mkdtemp(join(tmpdir(), 'rap-'));
       atCleanUp(() => rm(folder, { recursive: true, force: true }));
       const path = join(folder, 'socket');
-      app = await startApp({ path, limits: { maxConnections: 3, maxConnectionsPerAddress: 1 } });
+      await startApp({ path, limits: { maxConnections: 3, maxConnectionsPerAddress: 1 } });
       const clients = [1, 2, 3, 4].map(() => app.client({ path, reconnect: false }));
       for (const client of clients.slice(0, 3)) expect(await client.call('echo', 1)).toBe(1);
       await expect(clients[3]?.call('echo', 1)).rejects.toThrow(CloseReason.TooManyConnections);
@@ -206,7 +197,7 @@ describe('a server', () => {
     it('gets rid of a client over TLS that it refuses as soon as of any other', async () => {
       const authority = new TestAuthority();
       const tlsOptions = authority.issue({ commonName: 'server', names: ['127.0.0.1'] });
-      app = await startApp({
+      await startApp({
         tls: tlsOptions,
         limits: { maxConnections: 1, writeStallTimeoutMs: 3_600_000 },
       });
@@ -261,7 +252,7 @@ describe('a server', () => {
       const pending = [await connectRaw(app), await connectRaw(app)];
       await until(() => app.server.stats().connections === 3, 'two handshakes to wait');
       const third = await connectRaw(app);
-      // the oldest makes room for whoever comes
+      // the oldest makes room for the next one
       await pending[0]?.waitClosed();
       expect(app.server.stats().refusedConnections).toBe(1);
 
@@ -373,7 +364,7 @@ describe('a client', () => {
   });
 
   it('tells the text of rap, and comes back when there is room', async () => {
-    app = await startApp({ limits: { maxConnections: 1 } });
+    await startApp({ limits: { maxConnections: 1 } });
     const holder = await openRaw(app);
     const client = app.client({ reconnect: { baseDelayMs: 5, maxDelayMs: 20 } });
     await expect(client.call('echo', 1)).rejects.toMatchObject({

@@ -1,23 +1,22 @@
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { Observable, of, throwError } from 'rxjs';
-import { InvokeError, ParseError, RapContext, RapError, type RapServerOptions } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
+import { InvokeError, ParseError, RapContext, RapError } from '../../lib/index.js';
 import { answerDeclare, pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
+  app,
+  background,
   call,
   expectAnswers,
   Handlers,
   openRaw,
   release,
   seen,
-  startApp,
-  startBackgroundCalls,
+  start,
   startClient,
   startScript,
   until,
 } from '../helpers/fault-scope.js';
-import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const TEN_MB = 'x'.repeat(10_000_000);
 
@@ -195,15 +194,6 @@ function circular(): object {
   return object;
 }
 
-let app: TestApp;
-let background: BackgroundCalls;
-
-/** Starts a server and a client that calls it all the time. */
-async function start(options: RapServerOptions): Promise<void> {
-  app = await startApp(options, [Handlers, Failing]);
-  background = await startBackgroundCalls(app);
-}
-
 /** An error as it may leave a server: bounded, and without a word of where it came from. */
 function expectBoundedError([type, , header, body]: RawFrame): void {
   expect(type).toBe(101);
@@ -235,7 +225,7 @@ describe('a server', () => {
     ['exposed', true],
   ])('whose errors are %s', (_name, exposeErrors) => {
     it.each(Object.keys(THROWN))('outlives handlers that throw %s', async (what) => {
-      await start({ exposeErrors });
+      await start({ exposeErrors }, [Handlers, Failing]);
       const raw = await openRaw(app);
       const ways = ['throw', 'reject', 'fail in an Observable', 'throw an RpcException', 'throw a RapError'];
       for (const [i, way] of ways.entries()) {
@@ -253,16 +243,16 @@ describe('a server', () => {
     });
   });
 
-  it('exposes name and message, where it is told to, and no stack', async () => {
-    await start({ exposeErrors: true });
+  it('exposes name and message, if it is told to, and no stack', async () => {
+    await start({ exposeErrors: true }, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'throw', 'an error with a cause'), call(7, 'throw', 'an error with a message of 10 MB'));
     expect((await raw.answer(5)).slice(2)).toMatchObject([{ status_code: 301 }, ['TypeError', 'outer']]);
     expect((await raw.answer(7))[3]).toEqual(['Error', 'x'.repeat(1024)]);
   });
 
-  it.each(Object.keys(RETURNED))('answers with an error where the result is %s', async (what) => {
-    await start({});
+  it.each(Object.keys(RETURNED))('answers with an error if the result is %s', async (what) => {
+    await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     for (const [i, way] of ['return', 'emit'].entries()) {
       const id = 5 + 2 * i;
@@ -277,7 +267,7 @@ describe('a server', () => {
   });
 
   it('says where in the result the fault is', async () => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'return', 'a bigint below 64 bits'));
     const [, , header, message] = await raw.answer(5);
@@ -286,7 +276,7 @@ describe('a server', () => {
   });
 
   it.each(Object.keys(REFUSED_ANSWERS))('does not break the connection by %s', async (what) => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const client = startClient(app.port, { callTimeoutMs: 1500 });
     const other = client.call('hold', 'other');
     other.catch(() => {});
@@ -304,7 +294,7 @@ describe('a server', () => {
   it.each([[null], [7], ['text'], [[]], [{}], [{ a: 1 }], [{ a: 1, b: null }]])(
     'answers parameters that a handler cannot take apart: %j',
     async (params) => {
-      await start({});
+      await start({}, [Handlers, Failing]);
       const raw = await openRaw(app);
       raw.send(call(5, 'params', params), call(7, 'params', { a: 1, b: { c: 2 } }));
       expectBoundedError(await raw.answer(5));
@@ -312,15 +302,15 @@ describe('a server', () => {
     },
   );
 
-  it('answers 1002 where a handler says that it cannot parse', async () => {
-    await start({});
+  it('answers 1002 if a handler says that it cannot parse', async () => {
+    await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'parse', null));
     expect((await raw.answer(5)).slice(2)).toMatchObject([{ status_code: 1002 }, 'a is missing']);
   });
 
   it('answers 404 in the words of rap, and the log names what was meant', async () => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send(call(5, 'ecko', null));
     expect((await raw.answer(5)).slice(2)).toMatchObject([
@@ -351,7 +341,7 @@ describe('a server', () => {
     ['/default/echo\u0000'],
     [`/default/${'x'.repeat(4000)}`],
   ])('finds nothing at %j', async (target) => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const raw = await openRaw(app);
     raw.send([101, 5, { target }, null]);
     const answer = await raw.answer(5);
@@ -392,7 +382,7 @@ describe('a client', () => {
     ],
     ['an infinite status', { status_code: Infinity }, 'm', { name: 'RapError', status: Infinity }],
     [
-      'an error that is no map',
+      'an error that is not a map',
       { status_code: 500, error: 'odd' },
       'm',
       { name: 'ServerError', message: 'm' },
@@ -457,7 +447,7 @@ describe('a client', () => {
   it.each<[string, () => unknown]>(always)(
     'refuses to send %s, and only that call fails',
     async (_name, make) => {
-      await start({});
+      await start({}, [Handlers, Failing]);
       const client = startClient(app.port);
       const other = client.call('echo', 'other');
       await client.connect();
@@ -482,7 +472,7 @@ describe('a client', () => {
     ['a header with a forbidden key', null, { constructor: 1 }],
     ['a header that has no form', null, { big: 2n ** 64n }],
   ])('does not break the connection by %s', async (_name, body, header) => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const client = startClient(app.port);
     const other = client.call('hold', 'other');
     other.catch(() => {});
@@ -495,7 +485,7 @@ describe('a client', () => {
   });
 
   it('refuses a pattern that makes no target', async () => {
-    await start({});
+    await start({}, [Handlers, Failing]);
     const client = startClient(app.port);
     for (const pattern of ['', 'x'.repeat(300), { group: 'a/b', name: 'c' }, { group: '', name: 'c' }]) {
       await expect(client.call(pattern)).rejects.toMatchObject({ name: 'RegisteredError', status: 1004 });

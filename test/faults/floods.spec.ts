@@ -1,31 +1,22 @@
-import { OverloadError, type RapServerOptions, TooManyRequestsError } from '../../lib/index.js';
+import { OverloadError, TooManyRequestsError } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
-import type { TestApp } from '../helpers/app.js';
 import { fenceClient } from '../helpers/channel/channel-frames.js';
 import { answerDeclare, DECLARE, pack, RawSocket, type RawFrame } from '../helpers/raw-socket.js';
 import {
+  app,
+  background,
   call,
   expectAnswers,
   openRaw,
   release,
   seen,
+  start,
   startApp,
-  startBackgroundCalls,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
-import type { BackgroundCalls } from '../helpers/background-calls.js';
-
-let app: TestApp;
-let background: BackgroundCalls;
-
-/** Starts a server and a client that calls it all the time. */
-async function start(options: RapServerOptions): Promise<void> {
-  app = await startApp(options);
-  background = await startBackgroundCalls(app);
-}
 
 const BUSY = [{ status_code: 429 }, 'Too many calls in flight'];
 
@@ -53,7 +44,7 @@ describe('a server', () => {
 
     it('counts a call until its handler has ended, however early it was answered', async () => {
       const time = stopTime();
-      app = await startApp({ limits: { maxInFlight: 2 }, runTimeoutMs: 50 });
+      await startApp({ limits: { maxInFlight: 2 }, runTimeoutMs: 50 });
       const raw = await openRaw(app);
       raw.send(call(5, 'hold', null), call(7, 'hold', null));
       await until(() => seen.started === 2, 'the calls to run');
@@ -67,7 +58,7 @@ describe('a server', () => {
     });
 
     it('counts the calls of all connections, those of lost ones too', async () => {
-      app = await startApp({ limits: { maxInFlightTotal: 4, maxInFlightPerAddress: 4 } });
+      await startApp({ limits: { maxInFlightTotal: 4, maxInFlightPerAddress: 4 } });
       const gone = await openRaw(app);
       gone.send(...[5, 7, 9].map((id) => call(id, 'hold', null)));
       await until(() => seen.started === 3, 'the calls to run');
@@ -179,7 +170,7 @@ describe('a client', () => {
   });
 
   it('refuses calls beyond its queue at once with OverloadError', async () => {
-    app = await startApp();
+    await startApp();
     const client = app.client({ limits: { maxInFlight: 2, maxQueuedCalls: 3 } });
     await client.connect();
     const taken = Array.from({ length: 5 }, (_, i) => client.call('hold', i));
@@ -208,7 +199,7 @@ describe('a client', () => {
   });
 
   it('never sends a queued call whose time ran out, or that was given up', async () => {
-    app = await startApp();
+    await startApp();
     const client = app.client({ limits: { maxInFlight: 1 } });
     await client.connect();
     const first = client.call('hold', 'first');
@@ -230,7 +221,7 @@ describe('a client', () => {
   });
 
   it('tells a refusal of the server from one of its own', async () => {
-    app = await startApp({ limits: { maxInFlightTotal: 1 } });
+    await startApp({ limits: { maxInFlightTotal: 1 } });
     const client = app.client();
     const first = client.call('hold', 1);
     await until(() => seen.started === 1, 'the call to run');

@@ -76,7 +76,7 @@ const REFUSED: [name: string, bytes: Buffer, reason: string][] = [
   ['constructor in the header', echoOf('c0', 5, { constructor: 1 }), 'header key constructor'],
   ['prototype in the header', echoOf('c0', 5, { prototype: 1 }), 'header key prototype'],
   ['__proto__ deeper in the header', echoOf('c0', 5, { a: ownProto(1) }), 'header key __proto__'],
-  // what is no frame at all
+  // what is not a frame at all
   ['a map', hex('80'), 'a frame is an array of four'],
   ['an array of three', hex('93 6505 80'), 'a frame is an array of four'],
   ['an array of five', hex('95 6505 80 c0 c0'), 'a frame is an array of four'],
@@ -403,13 +403,13 @@ describe('a client', () => {
   });
 });
 
-/** A call of `echo` that is so many bytes long. */
+/** A call of `echo` that is this many bytes long. */
 function frameOf(total: number): Buffer {
   const head = echoOf('c5 0000').length;
   return echoOf(Buffer.concat([hex('c5'), uint16(total - head), Buffer.alloc(total - head)]));
 }
 
-/** DECLARE with so many bytes of metadata. */
+/** DECLARE with this many bytes of metadata. */
 function declareOf(bytes: number): Buffer {
   return pack([103, 3, { target: '/_event/DECLARE' }, { metadata: { blob: 'x'.repeat(bytes) } }]);
 }

@@ -88,13 +88,13 @@ describe('a server', () => {
     expect(app.log.lines).toEqual([]);
   });
 
-  it('fails to start where its port is taken, and harms nobody', async () => {
+  it('fails to start if its port is taken, and harms nobody', async () => {
     const app = await startApp();
     await expect(serve([Handlers], { port: app.port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
     await expectAnswers(await openRaw(app));
   });
 
-  it('fails to start where two handlers claim one target, and names both', async () => {
+  it('fails to start if two handlers claim one target, and names both', async () => {
     const error = (await serve([First, Second]).catch((caught: unknown) => caught)) as Error;
     expect(error).toMatchObject({ name: 'RegisteredError', status: 1004 });
     expect(error.message).toContain('/default/sum');

@@ -1,42 +1,38 @@
 import { ConnectionLostError, type RapServerOptions } from '../../lib/index.js';
 import { CloseReason } from '../../lib/protocol/event.js';
-import type { TestApp } from '../helpers/app.js';
 import { answerDeclare, pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
 import {
+  app,
+  background,
   brokenOnce,
   call,
   expectAnswers,
   openRaw,
   release,
   seen,
-  startApp,
-  startBackgroundCalls,
+  start,
   startClient,
   startScript,
   stopTime,
   until,
 } from '../helpers/fault-scope.js';
-import type { BackgroundCalls } from '../helpers/background-calls.js';
 
 const MIB = 1024 * 1024;
 
-let app: TestApp;
-let background: BackgroundCalls;
 /** Why connections of the server ended. */
 let ends: string[];
 
-/** Starts a server and a client that calls it all the time. */
-async function start(options: RapServerOptions): Promise<void> {
-  app = await startApp(options);
+/** Starts a server whose lost connections are noted, and a client that calls it all the time. */
+async function startNoting(options: RapServerOptions): Promise<void> {
+  await start(options);
   app.server.on('disconnect', (_connection, reason) => ends.push(reason.message));
-  background = await startBackgroundCalls(app);
 }
 
 beforeEach(() => void (ends = []));
 
 describe('a server with a peer that reads slowly', () => {
   it('reads no requests of a peer that does not read, and destroys it when it takes nothing', async () => {
-    await start({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 300 } });
+    await startNoting({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 300 } });
     const raw = await openRaw(app);
     raw.socket.pause();
     for (let id = 5; id < 2005; id += 2) raw.send(call(id, 'produce', 256 * 1024));
@@ -49,7 +45,7 @@ describe('a server with a peer that reads slowly', () => {
   });
 
   it('destroys a peer for which more waits than the hard limit, too', async () => {
-    await start({
+    await startNoting({
       limits: { maxFrameBytes: 64 * 1024, sendBufferHardBytes: 0, writeStallTimeoutMs: 300 },
     });
     const raw = await openRaw(app);
@@ -66,7 +62,7 @@ describe('a server with a peer that reads slowly', () => {
 
   it('keeps a peer that reads slowly, and answers all its calls', async () => {
     const time = stopTime();
-    await start({ limits: { sendBufferSoftBytes: 64 * 1024, writeStallTimeoutMs: 1000 } });
+    await startNoting({ limits: { sendBufferSoftBytes: 64 * 1024, writeStallTimeoutMs: 1000 } });
     const raw = await openRaw(app);
     let passed = 0;
     raw.socket.on('data', () => {
@@ -84,7 +80,7 @@ describe('a server with a peer that reads slowly', () => {
 
   it('keeps a peer that was paused for a while', async () => {
     const time = stopTime();
-    await start({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 5000 } });
+    await startNoting({ limits: { sendBufferSoftBytes: 256 * 1024, writeStallTimeoutMs: 5000 } });
     const raw = await openRaw(app);
     raw.socket.pause();
     for (let id = 5; id < 205; id += 2) raw.send(call(id, 'produce', 256 * 1024));
@@ -106,7 +102,7 @@ describe('a server with a peer that reads slowly', () => {
   ])(
     'reads on after an answer beyond the soft limit that was taken at once: %s',
     async (_name, size, soft) => {
-      await start({ limits: soft === undefined ? {} : { sendBufferSoftBytes: soft } });
+      await startNoting({ limits: soft === undefined ? {} : { sendBufferSoftBytes: soft } });
       const client = startClient(app.port);
       for (let i = 0; i < 5; i++) {
         expect(await client.call('produce', size)).toHaveLength(size);
@@ -116,7 +112,7 @@ describe('a server with a peer that reads slowly', () => {
   );
 
   it('does not send large pings back', async () => {
-    await start({});
+    await startNoting({});
     const raw = await openRaw(app);
     for (const [i, body] of ['x'.repeat(MIB), { blob: Buffer.alloc(MIB) }].entries()) {
       raw.send([103, 5 + 2 * i, { target: '/_event/ping' }, body]);
@@ -180,7 +176,7 @@ describe('full buffers in both directions', () => {
     ['much room at the client', {}, { sendBufferHardBytes: 128 * MIB }],
     ['a tiny soft limit', { sendBufferSoftBytes: 1024 }, { sendBufferHardBytes: 128 * MIB }],
   ])('64 calls of 1 MiB each way on one connection all end, with %s', async (_name, limits, clientLimits) => {
-    await start({ limits });
+    await startNoting({ limits });
     const client = startClient(app.port, { callTimeoutMs: 20_000, limits: clientLimits });
     const answers = await Promise.all(bodies.map((body) => client.call<Buffer>('echo', body)));
     expect(answers.every((answer, i) => bodies[i]?.equals(answer))).toBe(true);
@@ -188,7 +184,7 @@ describe('full buffers in both directions', () => {
   });
 
   it.each([12, 40, 100])('%d MiB of answers that end in one moment all arrive', async (count) => {
-    await start({ limits: { maxHeldBytes: 128 * MIB } });
+    await startNoting({ limits: { maxHeldBytes: 128 * MIB } });
     const client = startClient(app.port, { callTimeoutMs: 20_000 });
     const body = Buffer.alloc(MIB, 7);
     const answers = Array.from({ length: count }, () => client.call<Buffer>('hold', body));
@@ -200,7 +196,7 @@ describe('full buffers in both directions', () => {
   });
 
   it('a peer that writes all its calls before it reads gets all its answers', async () => {
-    await start({});
+    await startNoting({});
     const raw = await openRaw(app);
     raw.socket.pause();
     const body = Buffer.alloc(MIB, 1);
@@ -218,7 +214,7 @@ describe('a server with a peer that is silent', () => {
 
   it('finds a peer that is frozen, tells it, and aborts its calls', async () => {
     const time = stopTime();
-    await start({ keepAlive });
+    await startNoting({ keepAlive });
     const raw = await openRaw(app);
     raw.send(call(5, 'hold', null));
     await until(() => seen.started === 1, 'the call to run');
@@ -238,7 +234,7 @@ describe('a server with a peer that is silent', () => {
 
   it('keeps an idle peer that answers its pings', async () => {
     const time = stopTime();
-    await start({ keepAlive });
+    await startNoting({ keepAlive });
     const raw = await openRaw(app);
     let answered = 0;
     for (let n = 0; n < 40; n++) {
@@ -258,7 +254,7 @@ describe('a server with a peer that is silent', () => {
 
   it('keeps a peer that never answers pings but goes on calling', async () => {
     const time = stopTime();
-    await start({ keepAlive });
+    await startNoting({ keepAlive });
     const raw = await openRaw(app);
     for (let n = 0; n < 40; n++) {
       await expectAnswers(raw, 5 + 2 * n);
@@ -269,7 +265,7 @@ describe('a server with a peer that is silent', () => {
 
   it('keeps a peer that is busy with sending one large frame', async () => {
     const time = stopTime();
-    await start({ keepAlive });
+    await startNoting({ keepAlive });
     const raw = await openRaw(app);
     raw.bytes(
       Buffer.from('946505 81a6746172676574ad2f64656661756c742f6563686f c50200'.replace(/ /g, ''), 'hex'),
@@ -285,7 +281,7 @@ describe('a server with a peer that is silent', () => {
 
   it('lets go of a connection without calls after the idle time, and only of such', async () => {
     const time = stopTime();
-    await start({ keepAlive: { ...keepAlive, idleTimeoutMs: 200 } });
+    await startNoting({ keepAlive: { ...keepAlive, idleTimeoutMs: 200 } });
     const [idle, busy] = [await openRaw(app), await openRaw(app)];
     busy.send(call(5, 'hold', 'long'));
     await until(() => seen.started === 1, 'the call to run');

@@ -13,7 +13,7 @@ export interface TestApp {
   readonly log: RecordingLogger;
   /** A client of this application, closed with it. */
   client(options?: RapClientOptions): RapClient;
-  /** Closes clients and server and fails where a connection or a call is left. */
+  /** Closes clients and server and fails if a connection or a call is left. */
   close(): Promise<void>;
 }
 

@@ -4,7 +4,7 @@ import { serve, type TestApp } from './app.js';
 import { WAIT_TIMEOUT_MS } from './timeouts.js';
 import { StoppedTime } from './stopped-time.js';
 
-/** A door that a test opens: whoever waits goes on then. */
+/** A door that a test opens: those who wait go on then. */
 export class Gate<T = void> {
   readonly opened: Promise<T>;
   open!: (value: T) => void;
@@ -64,7 +64,7 @@ export function warnsOfLeak(signal: AbortSignal): boolean {
   try {
     most = getMaxListeners(signal);
   } catch {
-    return false; // Node throws where the limit is off
+    return false; // Node throws if the limit is off
   }
   return most > 0 && getEventListeners(signal, 'abort').length > most;
 }

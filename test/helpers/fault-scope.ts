@@ -79,16 +79,30 @@ export function until(condition: () => boolean, what: string, timeoutMs = 15_000
   return eventually(what, condition, timeoutMs);
 }
 
+/** The server that this test has started last, and the client that calls it all the time. */
+export let app: TestApp;
+export let background: BackgroundCalls;
+
 /** A server of {@link Handlers}. */
-export function startApp(options?: RapServerOptions, controllers: Type[] = [Handlers]): Promise<TestApp> {
-  return scope.serve(controllers, options);
+export async function startApp(
+  options?: RapServerOptions,
+  controllers: Type[] = [Handlers],
+): Promise<TestApp> {
+  app = await scope.serve(controllers, options);
+  return app;
 }
 
-/** A client that calls `app` all the time, and must get all its answers. */
-export async function startBackgroundCalls(app: TestApp): Promise<BackgroundCalls> {
-  const background = await BackgroundCalls.of(app);
-  scope.defer(() => background.stop());
-  return background;
+/** A server, and a client that calls it all the time. */
+export async function start(options: RapServerOptions, controllers?: Type[]): Promise<void> {
+  await startApp(options, controllers);
+  background = await startBackgroundCalls(app);
+}
+
+/** A client that calls a server all the time, and must get all its answers. */
+export async function startBackgroundCalls(server: TestApp): Promise<BackgroundCalls> {
+  const calls = await BackgroundCalls.of(server);
+  scope.defer(() => calls.stop());
+  return calls;
 }
 
 /** A client of a server on this machine. */
@@ -108,8 +122,8 @@ export async function startScript(
 }
 
 /** A raw connection that has not said anything. */
-export async function connectRaw(app: TestApp, localAddress = '127.0.0.1'): Promise<RawSocket> {
-  const socket = net.connect({ port: app.port, host: '127.0.0.1', localAddress });
+export async function connectRaw(server: TestApp, localAddress = '127.0.0.1'): Promise<RawSocket> {
+  const socket = net.connect({ port: server.port, host: '127.0.0.1', localAddress });
   const raw = new RawSocket(socket);
   scope.defer(() => raw.destroy());
   await once(socket, 'connect');
@@ -117,8 +131,8 @@ export async function connectRaw(app: TestApp, localAddress = '127.0.0.1'): Prom
 }
 
 /** A raw connection that has said DECLARE. */
-export async function openRaw(app: TestApp, declare = DECLARE): Promise<RawSocket> {
-  const raw = await connectRaw(app);
+export async function openRaw(server: TestApp, declare = DECLARE): Promise<RawSocket> {
+  const raw = await connectRaw(server);
   raw.send(declare);
   await raw.next((frame) => frame[0] === 103 && frame[1] === declare[1]);
   return raw;

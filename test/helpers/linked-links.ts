@@ -12,7 +12,7 @@ import {
 } from '../../lib/protocol/limits.js';
 import type { Link, LinkReceiver, RemoteAddress } from '../../lib/protocol/link.js';
 
-/** After so many rounds of frames and answers the two peers are taken to be in a loop. */
+/** After this many rounds of frames and answers the two peers are taken to be in a loop. */
 const MAX_ROUNDS = 50_000;
 
 /**
@@ -46,7 +46,7 @@ export class Wire {
     this.#fence = 'lost';
   }
 
-  /** Bytes arrive, at most so many at a time. */
+  /** Bytes arrive, at most this many at a time. */
   release(pieceBytes = Infinity): void {
     this.#fence = 'open';
     this.#pieceBytes = pieceBytes;
@@ -57,7 +57,7 @@ export class Wire {
     return this.frames.filter(([, , header]) => header.target === target);
   }
 
-  /** Sends a frame as if the sender had; any bytes where a frame will not do. */
+  /** Sends a frame as if the sender had; any bytes if a frame will not do. */
   inject(...what: (Frame | Buffer)[]): void {
     for (const it of what) {
       this.push(Buffer.isBuffer(it) ? it : encoded(it[0], it[1], it[2], it[3], this.limits));
@@ -82,7 +82,7 @@ export class Wire {
     this.bytes = 0;
   }
 
-  /** @internal What may move on now; `undefined` where nothing may. */
+  /** @internal What may move on now; `undefined` if nothing may. */
   take(): Buffer | undefined {
     if (this.#fence === 'lost') this.drop();
     if (this.#fence !== 'open' || this.bytes === 0) return undefined;

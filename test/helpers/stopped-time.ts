@@ -27,7 +27,7 @@ export class StoppedTime {
     systemClock.after = (ms, callback) => this.#after(ms, callback);
   }
 
-  /** Milliseconds to the next timer; `undefined` where none waits. */
+  /** Milliseconds to the next timer; `undefined` if none waits. */
   get nextMs(): number | undefined {
     const next = this.#next();
     return next && next.at - this.#now;

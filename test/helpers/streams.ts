@@ -22,7 +22,7 @@ export async function collectFailing<T>(
   throw new Error(`ended after ${all.length} items, an error was expected`);
 }
 
-/** Reads so many items and leaves. */
+/** Reads this many items and leaves. */
 export async function takeItems<T>(items: AsyncIterable<T>, count: number): Promise<T[]> {
   const taken: T[] = [];
   for await (const item of items) {

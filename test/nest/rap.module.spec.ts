@@ -460,7 +460,7 @@ describe('RapModule.register({ clients, isGlobal })', () => {
     );
   });
 
-  it('refuses what is no contract', () => {
+  it('refuses what is not a contract', () => {
     expect(() => InjectRapService({} as never)).toThrow('is no contract of defineService');
     expect(() => RapModule.register([{ name: 'MATH', services: [undefined as never] }])).toThrow(
       'services of the client MATH',

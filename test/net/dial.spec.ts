@@ -41,7 +41,7 @@ it('connects to a name', async () => {
   expect(link.remote.port).toBe(server.port);
 });
 
-it('refuses with the code of Node where nobody listens', async () => {
+it('refuses with the code of Node if nobody listens', async () => {
   const gone = await listen();
   const { port } = gone;
   await gone.close();
@@ -132,7 +132,7 @@ describe('a listener that accepts nothing', () => {
   });
 });
 
-it('speaks no TLS where that is switched off, whatever switches it off', async () => {
+it('speaks no TLS if that is switched off, whatever switches it off', async () => {
   server = await listen();
   for (const tls of [false, null]) await server.dial({ tls: tls as never });
   expect(await server.connection(1)).toBeDefined();
@@ -180,7 +180,7 @@ describe('over a real socket', () => {
     };
     for (let i = 0; i < 200; i++) client.link.send(101, 3 + 2 * i, null, i);
     await remote.until(() => remote.frames.length === 200);
-    expect(writes).toBeLessThanOrEqual(2); // two where the slab of the encoder ends in between
+    expect(writes).toBeLessThanOrEqual(2); // two if the slab of the encoder ends in between
     expect(remote.frames.map(([, , , body]) => body)).toEqual(Array.from({ length: 200 }, (_, i) => i));
   });
 

@@ -25,7 +25,7 @@ it('evicts nobody within the budget, to the byte', () => {
   expect(evicted).toEqual(['a']);
 });
 
-it('evicts whoever began first, not whoever holds most', () => {
+it('evicts the holder that began first, not the one that holds most', () => {
   const budget = new InputBudget(100);
   budget.set(a, 1);
   budget.set(b, 90);
@@ -60,7 +60,7 @@ it('forgets who holds nothing, and puts it behind the others when it begins agai
   expect(evicted).toEqual(['b']);
 });
 
-it('evicts whoever holds more than everything alone', () => {
+it('evicts a holder that alone holds more than everything', () => {
   const budget = new InputBudget(100);
   budget.set(a, 101);
   expect(evicted).toEqual(['a']);
@@ -68,7 +68,7 @@ it('evicts whoever holds more than everything alone', () => {
   expect(evicted).toEqual(['a']);
 });
 
-it('counts an evicted holder no more, also where it says so itself', () => {
+it('counts an evicted holder no more, also if it says so itself', () => {
   const budget = new InputBudget(100);
   const talking: BudgetHolder = {
     evict: () => {

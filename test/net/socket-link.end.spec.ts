@@ -50,7 +50,7 @@ describe('end', () => {
     expect(socket.destroyed).toBe(true);
   });
 
-  it('gives a peer that does not close 100 ms, too, where the last bytes are taken only now', async () => {
+  it('gives a peer that does not close 100 ms, too, if the last bytes are taken only now', async () => {
     const { socket, link } = open({ writeStallTimeoutMs: 10_000 });
     socket.block();
     link.send(101, 3, null, 1);
@@ -119,7 +119,7 @@ describe('the end', () => {
     expect(receiver.error).toMatchObject({ code: 'ECONNRESET' });
   });
 
-  it('of the peer comes at once where this side ends the connection over one of these frames', async () => {
+  it('of the peer comes at once if this side ends the connection over one of these frames', async () => {
     const { socket, link, receiver } = open();
     receiver.react = ([, id]) => {
       clock.advance(5);

@@ -2,7 +2,7 @@ import { InputBudget } from '../../lib/net/input-budget.js';
 import { turn } from '../helpers/fake-socket.js';
 import { KIB, bytesOf, clock, open } from './fake-link.js';
 
-/** A frame with a body of so many bytes, without its last one. */
+/** A frame with a body of this many bytes, without its last one. */
 const unfinished = (size: number): Buffer => bytesOf(3, 'x'.repeat(size)).subarray(0, -1);
 
 describe('an unfinished frame', () => {
@@ -44,7 +44,7 @@ describe('an unfinished frame', () => {
     expect(receiver.ids).toEqual([3]);
   });
 
-  it('is given up where it comes too slowly for its size', async () => {
+  it('is given up if it comes too slowly for its size', async () => {
     const { socket, receiver } = open(LIMITS);
     const bytes = unfinished(2_000 * KIB);
     let ms = 0;

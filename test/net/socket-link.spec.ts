@@ -207,7 +207,7 @@ describe('pause', () => {
     expect(receiver.ids).toEqual(range(3, 10));
   });
 
-  it('counts as a sign of life when it ends: whoever was not read could not be heard', async () => {
+  it('counts as a sign of life when it ends: a peer that was not read could not be heard', async () => {
     const { link, receiver } = open();
     link.pause();
     link.pause();
@@ -306,7 +306,7 @@ describe('send', () => {
     expect(socket.written.toString('hex')).toBe('94650381a16101c094650580c0');
   });
 
-  it('throws where a frame cannot be encoded, and is unharmed', async () => {
+  it('throws if a frame cannot be encoded, and is unharmed', async () => {
     const { socket, link } = open({ maxFrameBytes: 10 * KIB });
     expect(() => link.send(101, 3, null, 2n ** 70n)).toThrow(Fault);
     expect(() => link.send(101, 3, null, 'x'.repeat(11 * KIB))).toThrow(Fault);

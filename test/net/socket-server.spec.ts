@@ -14,7 +14,7 @@ it('takes a free port and says which', async () => {
   await server.close();
 });
 
-it('fails with the code of Node where the address is taken, and can be closed then', async () => {
+it('fails with the code of Node if the address is taken, and can be closed then', async () => {
   const first = await listen();
   const second = new SocketServer({ ...OPTIONS, endpoint: { host: '127.0.0.1', port: first.port } });
   await expect(second.listen()).rejects.toMatchObject({ code: 'EADDRINUSE' });

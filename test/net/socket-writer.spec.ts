@@ -52,7 +52,7 @@ it('sends frames of two ticks in two writes', async () => {
 it('joins small frames into one piece of memory', async () => {
   for (let i = 0; i < 100; i++) write({ i });
   await turn();
-  // at most where the slab ends there is a second one
+  // at most if the slab ends there is a second one
   expect(socket.writes[0]?.length).toBeLessThanOrEqual(2);
 });
 
@@ -183,7 +183,7 @@ describe('drain', () => {
 });
 
 describe('end', () => {
-  it('comes at once where nothing waits', async () => {
+  it('comes at once if nothing waits', async () => {
     writer.end();
     await turn();
     expect(socket.finished).toBe(true);
@@ -275,7 +275,7 @@ describe('a stall', () => {
     expect(log).toEqual(['stall']);
   });
 
-  it('is none where this process stood still, and the peer has read meanwhile', async () => {
+  it('is none if this process stood still, and the peer has read meanwhile', async () => {
     socket.block();
     write('x');
     await turn();
@@ -285,7 +285,7 @@ describe('a stall', () => {
     expect([log, clock.pending]).toEqual([['drain'], 0]);
   });
 
-  it('is none where the last look finds that the peer has read', async () => {
+  it('is none if the last look finds that the peer has read', async () => {
     socket.block();
     write('x');
     await turn();
@@ -295,7 +295,7 @@ describe('a stall', () => {
     expect([log, clock.pending]).toEqual([['drain'], 0]);
   });
 
-  it('is none where this process stood still, and the peer with it, but for the rest of its time', async () => {
+  it('is none if this process stood still, and the peer with it, but for the rest of its time', async () => {
     socket.block();
     write('x');
     await turn();

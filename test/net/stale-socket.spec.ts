@@ -52,7 +52,7 @@ function serverOn(at = path): SocketServer {
   return server;
 }
 
-/** What whoever listens on the path says. */
+/** What the server that listens on the path says. */
 async function greeting(): Promise<string> {
   const socket = createConnection(path);
   let text = '';
@@ -79,7 +79,7 @@ it('leaves a file to the process that listens on it', async () => {
   expect(await greeting()).toBe('here');
 });
 
-it('leaves a file that is no socket', async () => {
+it('leaves a file that is not a socket', async () => {
   writeFileSync(path, 'precious');
 
   await expect(serverOn().listen()).rejects.toMatchObject({ code: 'EADDRINUSE' });

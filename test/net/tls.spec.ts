@@ -69,13 +69,13 @@ it('takes no TLS older than 1.2', async () => {
 });
 
 describe('client certificates', () => {
-  it('name the client, where they were verified', async () => {
+  it('name the client, if they were verified', async () => {
     server = await secure({ requestCert: true, ca: authority.cert });
     await server.dial({ tls: { ca: authority.cert, ...alice } });
     expect((await server.connection()).link.remote.tlsSubject).toMatchObject({ CN: 'alice' });
   });
 
-  it('name nobody where they were not, though the server lets them in', async () => {
+  it('name nobody if they were not, though the server lets them in', async () => {
     server = await secure({ requestCert: true, rejectUnauthorized: false, ca: authority.cert });
     await server.dial({ tls: { ca: authority.cert, ...stranger } });
     expect((await server.connection()).link.remote.tlsSubject).toBeUndefined();

@@ -38,7 +38,7 @@ async function promises(work: () => Promise<unknown>): Promise<number> {
   return count;
 }
 
-it('calls, streams and events do not touch the pipeline where nothing is loaded', async () => {
+it('calls, streams and events do not touch the pipeline if nothing is loaded', async () => {
   const runs: number[] = [];
   for (const processors of [[], [noop()]]) {
     const test = await scope.serve([Things], { processors });

@@ -98,7 +98,7 @@ describe('a server', () => {
     expect(log).toEqual([...once, ...once]);
   });
 
-  it('does not start where a plugin does not, and stops those that had', async () => {
+  it('does not start if a plugin does not, and stops those that had', async () => {
     const server = make([noting('p1'), noting('p2', 'start'), noting('p3')]);
     expect(await rejection(listen(server))).toMatchObject({ message: 'p2 start failed' });
     expect(server.address()).toBeNull();
@@ -107,13 +107,13 @@ describe('a server', () => {
     expect(log).not.toContain('after stop');
   });
 
-  it('starts no plugin where beforeStart fails', async () => {
+  it('starts no plugin if beforeStart fails', async () => {
     const server = make([noting('p1')], { events: { beforeStart: () => Promise.reject(new Error('no')) } });
     expect(await rejection(listen(server))).toMatchObject({ message: 'no' });
     expect(log).toEqual([]);
   });
 
-  it('stops its plugins where it cannot listen, and where afterStart fails', async () => {
+  it('stops its plugins if it cannot listen, and if afterStart fails', async () => {
     const other = await scope.serve([Things]);
     const taken = make([noting('p1')], { port: other.port });
     expect(await rejection(listen(taken))).toMatchObject({ code: 'EADDRINUSE' });
@@ -188,7 +188,7 @@ describe('a client', () => {
     );
   });
 
-  it('ends its connection at once where nothing comes before the stop', async () => {
+  it('ends its connection at once if nothing comes before the stop', async () => {
     const test = await scope.serve([Things]);
     const client = makeClient(test.port, [noting('p1')], { events: {} });
     await client.connect();
@@ -204,7 +204,7 @@ describe('a client', () => {
     expect(log).toEqual([]);
   });
 
-  it('does not connect where it cannot start, says why, and tries again with the next call', async () => {
+  it('does not connect if it cannot start, says why, and tries again with the next call', async () => {
     const test = await scope.serve([Things]);
     let fails = true;
     const client = makeClient(test.port, [
@@ -223,7 +223,7 @@ describe('a client', () => {
     expect(await client.call('echo', 1)).toBe(1);
   });
 
-  it('tells of an afterStart that fails, to whoever connects', async () => {
+  it('tells of an afterStart that fails, to those who connect', async () => {
     const test = await scope.serve([Things]);
     const client = makeClient(test.port, [], {
       events: { afterStart: () => Promise.reject(new Error('not so good')) },
@@ -232,7 +232,7 @@ describe('a client', () => {
     expect(await client.call('echo', 1)).toBe(1);
   });
 
-  it('closes also where beforeStop or a processor fails, and harms nobody who does not wait for it', async () => {
+  it('closes also if beforeStop or a processor fails, and harms nobody who does not wait for it', async () => {
     const test = await scope.serve([Things]);
     const client = makeClient(test.port, [noting('p1'), noting('p2', 'stop')], {
       events: { beforeStop: () => Promise.reject(new Error('no')) },

@@ -72,7 +72,7 @@ describe('a call', () => {
     ]);
   });
 
-  it('does the same where every step takes its time', async () => {
+  it('does the same if every step takes its time', async () => {
     const fast: string[] = [];
     const slow: string[] = [];
     for (const [log, Kind] of [[fast, Recorder] as const, [slow, SlowRecorder] as const]) {
@@ -285,7 +285,7 @@ describe('the end of a call', () => {
     ]);
   });
 
-  it('is told also where the beginning was not over', async () => {
+  it('is told also if the beginning was not over', async () => {
     const gate = new Gate();
     const log: string[] = [];
     const test = await scope.serve([Things], {

@@ -204,7 +204,7 @@ it('cannot be made to forge lines or to log without end', async () => {
   expect([line.includes('\n'), line.includes('\u001b')]).toEqual([false, false]);
 });
 
-it("writes one line of JSON to Nest's logger, a warning where the call failed", async () => {
+it("writes one line of JSON to Nest's logger, a warning if the call failed", async () => {
   const accessLog = new AccessLogMiddleware({ clock });
   const { client, log } = await scope.serve([Handlers], { middleware: [accessLog] });
   await client()

@@ -209,7 +209,7 @@ it('takes another key and another judgement', async () => {
   ]);
 });
 
-it('keeps so many breakers at most', async () => {
+it('keeps a limited number of breakers', async () => {
   const made: string[] = [];
   const keys = ['a', 'b', 'a', 'c', 'a', 'b'];
   let call = 0;

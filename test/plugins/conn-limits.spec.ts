@@ -18,7 +18,7 @@ async function outcomes(middleware: ConnectionMiddleware, ...addresses: string[]
 }
 
 describe('ConnLimitMiddleware', () => {
-  it('lets so many in, refuses the excess with the reason of rap, and gives a freed place to the next', async () => {
+  it('lets in as many as the limit says, refuses the excess with the reason of rap, and gives a freed place to the next', async () => {
     const limit = new ConnLimitMiddleware({ maxConnections: 2 });
     const [first, second, third, fourth] = Array.from({ length: 4 }, () => new FakeConnection());
     const { end } = await first!.through(limit);
@@ -34,7 +34,7 @@ describe('ConnLimitMiddleware', () => {
     expect(fourth!.served).toBe(true);
   });
 
-  it('gives a place back once, also where serving fails', async () => {
+  it('gives a place back once, also if serving fails', async () => {
     const limit = new ConnLimitMiddleware({ maxConnections: 1 });
     const failed = Promise.resolve(limit.use(new FakeConnection(), () => Promise.reject(new Error('no'))));
     await expect(failed).rejects.toThrow('no');

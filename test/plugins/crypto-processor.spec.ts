@@ -78,7 +78,7 @@ it.each<[string, object, string]>([
   ['keys that are none', { keys: 'a' }, 'keys is an object'],
   ['an empty id', { keys: { '': key } }, 'a key id has 1 to 128 bytes'],
   ['a long id', { keyId: 'x'.repeat(129), key }, 'a key id has 1 to 128 bytes'],
-  ['an id that is no text', { keyId: 5, key }, 'a key id must be a string'],
+  ['an id that is not text', { keyId: 5, key }, 'a key id must be a string'],
   ['a mode', { mode: 'none', keys: { a: key } }, "mode is 'aead' or 'rap-cbc'"],
   ['no suites', { suites: [], keys: { a: key } }, 'suites is a list of'],
   ['a suite', { suites: ['aes-128-ecb'], keys: { a: key } }, 'suites is a list of'],

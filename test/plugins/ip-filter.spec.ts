@@ -174,11 +174,11 @@ describe('with a store', () => {
     await expect(filter.allow('10.0.0.1')).rejects.toThrow('the shared lists were not changed');
     expect(filter.lists).toEqual({ allow: [], block: ['10.0.0.1'] });
     store.down = false;
-    await filter.allow('10.0.0.1'); // at once: whoever asks for it does not wait for the next look
+    await filter.allow('10.0.0.1'); // at once: a caller does not wait for the next look
     expect(filter.lists).toEqual({ allow: ['10.0.0.1'], block: [] });
   });
 
-  it('goes on with the last lists known where somebody put nonsense into the store', async () => {
+  it('goes on with the last lists known if somebody put nonsense into the store', async () => {
     const store = new FakeStore();
     const clock = new FakeClock();
     const filter = new IpFilterMiddleware({ store, clock });

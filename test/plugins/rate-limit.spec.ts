@@ -143,7 +143,7 @@ it('counts a channel or stream once, however many messages it has', async () => 
   expect(ran).toEqual(['chat', 'count']);
 });
 
-it('counts each message of a channel where the rule says so', async () => {
+it('counts each message of a channel if the rule says so', async () => {
   const [key] = byAddress as [NonNullable<unknown> & RateLimitOptions['rules'][0]];
   if (typeof key !== 'function') throw new Error('no key');
   const { client } = await served({ rules: [{ key, rate: 0.001, burst: 3, everyMessage: true }] });

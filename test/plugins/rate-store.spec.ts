@@ -54,7 +54,7 @@ it('keeps rules apart', () => {
   expect(taken(store, { ...RATE, name: 's' }, 'a', 10)).toBe(3);
 });
 
-it('keeps so many keys at most under a flood of them, those used last', () => {
+it('keeps a limited number of keys under a flood of them, those used last', () => {
   const clock = new FakeClock();
   const store = new MemoryRateStore(clock, 100);
   taken(store, RATE, 'busy', 3);

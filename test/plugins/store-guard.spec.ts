@@ -22,7 +22,7 @@ it('hands on what the store says, and keeps no timer', async () => {
   expect([clock.pending, lines]).toEqual([0, []]);
 });
 
-it('answers at once where the store does', () => {
+it('answers at once if the store does', () => {
   expect(guarded().guard.ask(() => false)).toBe(false);
 });
 
@@ -50,7 +50,7 @@ it.each([
       throw new Error('no connection');
     },
   ],
-])('says nothing where the store %s', async (_what, command: () => Promise<number>) => {
+])('says nothing if the store %s', async (_what, command: () => Promise<number>) => {
   const { clock, guard, lines } = guarded();
   expect(await guard.ask(command)).toBeUndefined();
   expect([clock.pending, lines]).toEqual([0, [DOWN]]);

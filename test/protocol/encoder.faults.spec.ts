@@ -127,7 +127,7 @@ describe('a body that has no form on the wire', () => {
     expect(faultOfBody({ deep }, { ...LIMITS, maxDepth: 10 }).message).toMatch(/circular at body\.deep/);
   });
 
-  it('that is bad beside what is deep is named with its own place, where limits were raised', () => {
+  it('that is bad beside what is deep is named with its own place, if limits were raised', () => {
     const body = { deep: nested(150, () => 'array', 1), bad };
     expect(faultOfBody(body, { ...LIMITS, maxDepth: 200 }).message).toMatch(/64 bits at body\.bad$/);
   });
@@ -403,7 +403,7 @@ describe('a body that sends while it is read', () => {
     ]);
   });
 
-  it('gives whole frames where one within it fails, or it fails after one', () => {
+  it('gives whole frames if one within it fails, or it fails after one', () => {
     const { send, received } = sender();
     send(1, {
       get a() {

@@ -79,7 +79,7 @@ describe('the forms of values', () => {
     ['NaN', NaN, 'cb 7ff8000000000000'],
     ['Infinity', Infinity, 'cb 7ff0000000000000'],
     ['-Infinity', -Infinity, 'cb fff0000000000000'],
-    ['2^53, which is no safe integer', 2 ** 53, 'cb 4340000000000000'],
+    ['2^53, which is not a safe integer', 2 ** 53, 'cb 4340000000000000'],
     ['-2^53', -(2 ** 53), 'cb c340000000000000'],
     ['1e300', 1e300, 'cb 7e37e43c8800759c'],
     ['the smallest number', Number.MIN_VALUE, 'cb 0000000000000001'],
@@ -143,7 +143,7 @@ describe('the forms of values', () => {
       },
       '81 a161 01',
     ],
-    ['toJSON that is no function', { toJSON: 1 }, `81 a6 ${ascii('toJSON')} 01`],
+    ['toJSON that is not a function', { toJSON: 1 }, `81 a6 ${ascii('toJSON')} 01`],
 
     ['a map', { b: 1, a: { c: null } }, '82 a162 01 a161 81 a163 c0'],
     ['an object without a prototype', Object.assign(Object.create(null) as object, { a: 1 }), '81 a161 01'],

@@ -113,7 +113,7 @@ describe('details of an error', () => {
         return it;
       },
     ],
-  ])('are left out where nothing of them can travel: %s', (_name, make) => {
+  ])('are left out if nothing of them can travel: %s', (_name, make) => {
     expect(packDetails(make())).toEqual({});
     expect(detailsTravel(make())).toBe(false);
   });
@@ -133,7 +133,7 @@ describe('received details', () => {
   it.each<[string, WireDetails | Record<string, unknown>, unknown]>([
     ['nothing', {}, undefined],
     ['JSON that is none', { details_json: '{"a":' }, undefined],
-    ['JSON that is no text', { details_json: { a: 1 } }, undefined],
+    ['JSON that is not text', { details_json: { a: 1 } }, undefined],
     ['bytes', { details_json: Buffer.from('{}') }, undefined],
     ['both: the plain ones count', { details: 1, details_json: '2' }, 1],
     ['nil', { details: null, details_json: '2' }, null],

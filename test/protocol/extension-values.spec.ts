@@ -13,7 +13,7 @@ function encoded(body: unknown, values = true): Buffer {
   return bytesOf(encodeFrame(101, 3, null, body, DEFAULT_FRAME_LIMITS, undefined, values));
 }
 
-/** The body of a frame that came, in pieces of so many bytes. */
+/** The body of a frame that came, in pieces of this many bytes. */
 function decoded(
   frame: Buffer,
   {

@@ -58,7 +58,7 @@ describe('agreedExtensions', () => {
     ['credits with a window of a fraction', { credit: { window: 1.5 } }],
     ['credits with an endless window', { credit: { window: Infinity } }],
     ['credits as a list', { credit: Object.assign([], { window: 5 }) }],
-  ])('are none where the peer offers %s', (_name, offered) => {
+  ])('are none if the peer offers %s', (_name, offered) => {
     expect([...agreedExtensions(own, offered)]).toEqual([]);
   });
 });
@@ -86,7 +86,7 @@ describe('sendWindow', () => {
     ['a bigint', { window: 2n ** 60n }],
     ['nil', { window: null }],
     ['a map', { window: {} }],
-  ])('is none where the peer offers %s', (_name, parameters) => {
+  ])('is none if the peer offers %s', (_name, parameters) => {
     expect(windowOf(parameters)).toBeUndefined();
   });
 });

@@ -3,7 +3,7 @@ import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { decode, decoderWith, everyCut, hex, pieces } from './frames.js';
 import { ascii, BEFORE_HEADER, HEAD, uint } from './scan.js';
 
-/** A frame of so many bytes. */
+/** A frame of this many bytes. */
 function ofSize(size: number): Buffer {
   return Buffer.concat([hex(`${HEAD} c6 ${uint(size - 9, 4)}`), Buffer.alloc(size - 9)]);
 }
@@ -51,7 +51,7 @@ describe('before admit()', () => {
     expect(decoder.next()).toBeUndefined();
   });
 
-  it('a large frame after the first is refused, where that did not admit it', () => {
+  it('a large frame after the first is refused, if that did not admit it', () => {
     const { frames: got, fault } = decode(
       [Buffer.concat([declare, ofSize(16_385)])],
       new FrameDecoder(DEFAULT_FRAME_LIMITS),

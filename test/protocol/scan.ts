@@ -8,7 +8,7 @@ export const HEAD = '94 65 03 80';
 /** Type 101 and id 3: a header and a body follow. */
 export const BEFORE_HEADER = '94 65 03';
 
-/** An unsigned integer as so many bytes. */
+/** An unsigned integer as this many bytes. */
 export const uint = (value: number, bytes: number): string => value.toString(16).padStart(bytes * 2, '0');
 export const ascii = (text: string): string => Buffer.from(text, 'latin1').toString('hex');
 export const str16 = (length: number): string => `da ${uint(length, 2)} ${'61'.repeat(length)}`;

@@ -114,7 +114,7 @@ describe('values of a frame', () => {
     { of: 'empty ones', within: '97 90 80 a0 90 80 a0 c0', beyond: '98', at: 5 },
   ])('are counted in $of', (bound) => holds({ maxItems: 12 }, 'too many items', bound));
 
-  it('are counted where no count has announced them', () => {
+  it('are counted if no count has announced them', () => {
     // 11 so far, then two more in an array, or one in it and one after it
     refuses(`${HEAD} 93 93 c0c0c0 c0 92 c0c0`, 'too many items', { limits: { maxItems: 12 }, at: 11 });
     refuses(`${HEAD} 94 93 c0c0c0 c0 91 c0 c0`, 'too many items', { limits: { maxItems: 12 }, at: 13 });
@@ -144,7 +144,7 @@ describe('huge declared counts', () => {
     }
   });
 
-  it('are refused where only all together are too many', () => {
+  it('are refused if only all together are too many', () => {
     expect(scanAll([hex(`${HEAD} dd 0003fff0 dd 0003fff0`)]).fault).toBeUndefined();
     refuses(`${HEAD} ${'dd 0003fff0 '.repeat(20)}`, 'too many items');
   });

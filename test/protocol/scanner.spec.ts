@@ -66,7 +66,7 @@ describe('where a frame ends', () => {
     expect(scanner.midFrame).toBe(false);
   });
 
-  it('is in a later chunk where this one ends too early', () => {
+  it('is in a later chunk if this one ends too early', () => {
     const scanner = new Scanner(DEFAULT_FRAME_LIMITS);
     expect(scanner.midFrame).toBe(false);
     expect(scanner.scan(hex('c1 94 65'), 1)).toBe(-1);

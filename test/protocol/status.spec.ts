@@ -39,7 +39,7 @@ describe('codes', () => {
     expect(Object.keys(CODE_BY_STATUS)).toHaveLength(errors.length);
   });
 
-  it('are given to a fault by its status, where it brings none', () => {
+  it('are given to a fault by its status, if it brings none', () => {
     for (const status of errors) {
       expect(new Fault({ status, message: 'm' }).code).toBe(CODE_BY_STATUS[status]);
       expect(new Fault({ status, message: 'm', code: 'OWN' }).code).toBe('OWN');

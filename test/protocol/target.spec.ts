@@ -36,7 +36,7 @@ describe('formatTarget', () => {
     expect(faultOf(() => formatTarget('g'.repeat(256), 'x')).message).toContain('longer than 256 bytes');
   });
 
-  it('is not shown in full where it is long', () => {
+  it('is not shown in full if it is long', () => {
     const { message } = faultOf(() => formatTarget('g', 'x'.repeat(100_000)));
     expect(message).toBe(`Invalid target "/g/${'x'.repeat(77)}...": longer than 256 bytes`);
     // 80 characters are shown

@@ -70,7 +70,7 @@ export function record(entries: readonly (readonly [string, unknown])[]): Record
   return object;
 }
 
-/** What {@link values} leaves out where a reader or writer to compare with cannot do it. */
+/** What {@link values} leaves out if a reader or writer to compare with cannot do it. */
 export interface ValueOptions {
   readonly keys?: fc.Arbitrary<string>;
   readonly leaves?: fc.Arbitrary<unknown>;
@@ -110,7 +110,7 @@ export function hasMinusZero(value: unknown): boolean {
   return typeof value === 'object' && value !== null && Object.values(value).some(hasMinusZero);
 }
 
-/** A value inside so many containers. */
+/** A value inside this many containers. */
 export function nested(depth: number, kind: (level: number) => 'array' | 'map', innermost: unknown): unknown {
   let value = innermost;
   for (let level = depth; level > 0; level--) value = kind(level) === 'array' ? [value] : { a: value };

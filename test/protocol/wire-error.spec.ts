@@ -8,7 +8,7 @@ import { jest } from '@jest/globals';
 import { decode, wire } from './frames.js';
 import { text, values } from './values.js';
 
-/** Details of so many bytes on the wire. */
+/** Details of this many bytes on the wire. */
 function detailsOf(bytes: number): unknown {
   return { a: 'x'.repeat(bytes - 6) };
 }
@@ -277,7 +277,7 @@ describe('an error from the wire', () => {
       { code: 'ERR_RAP_SERVER' },
     ],
     [
-      'a code that is no text',
+      'a code that is not text',
       { status_code: 500, error: { code: { a: 1 } } },
       'm',
       { code: 'ERR_RAP_SERVER' },

@@ -25,7 +25,7 @@ describeWithRedis('RedisConnStore', () => {
   const storeOn = (redisClient: Redis): RedisConnStore => new RedisConnStore(redisClient, { prefix });
   const members = (key = 'all'): Promise<number> => client.zcard(`${prefix}{${key}}`);
 
-  it('gives so many places to all servers together, and a freed one to whoever comes next', async () => {
+  it('gives as many places as the limit says to all servers together, and a freed one to the next caller', async () => {
     const [one, two] = [storeOn(client), storeOn(redis.client())];
     expect(await one.acquire(place('a'), LIMIT)).toBe(true);
     expect(await two.acquire(place('a'), LIMIT)).toBe(true); // the same name on another server

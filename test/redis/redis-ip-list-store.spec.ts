@@ -39,7 +39,7 @@ describeWithRedis('RedisIpListStore', () => {
     expect((await load(two, after)).block).toEqual(['10.1.0.0/16']);
   });
 
-  it('gets its data back after it was lost, from whoever looks first, and only once', async () => {
+  it('gets its data back after it was lost, from the server that looks first, and only once', async () => {
     const [one, two] = [new RedisIpListStore(client), new RedisIpListStore(client)];
     await one.edit([{ list: 'allow', add: ['10.0.0.1'], remove: [] }], undefined);
     const known = await load(one);

@@ -46,7 +46,7 @@ describeWithRedis('RedisRateStore', () => {
     expect(await client.pttl(key as string)).toBeGreaterThan(50_000);
   });
 
-  it('rejects where Redis is down', async () => {
+  it('rejects if Redis is down', async () => {
     const own = await TestRedis.start();
     try {
       const store = new RedisRateStore(own.client({ maxRetriesPerRequest: 0 }));

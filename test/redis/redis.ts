@@ -9,7 +9,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 const installed = spawnSync('redis-server', ['--version']).status === 0;
 const required = process.env['RAP_TEST_SERVICES'] === 'required';
 
-/** `describe` for tests that need Redis: without it they are skipped with a line, or fail where services are required. */
+/** `describe` for tests that need Redis: without it they are skipped with a line, or fail if services are required. */
 export const describeWithRedis = installed || required ? describe : skipped;
 
 function skipped(name: string, _tests: () => void): void {

@@ -244,7 +244,7 @@ describeWithRedis('limits in Redis', () => {
       await background.goesOn();
       await refusesInTheEnd(app);
       await background.goesOn();
-      // the lists are there again, also where Redis had lost them
+      // the lists are there again, also if Redis had lost them
       await until(() => {
         void filter.block('127.0.0.4').catch(() => {});
         return filter.lists.block.includes('127.0.0.4');

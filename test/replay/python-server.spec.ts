@@ -171,7 +171,7 @@ class Conversation {
 function expectFrame({ frame, bytes }: WireFrame, expected: VectorFrame, id: number): void {
   const [, , header, body] = expected.frame;
   if (header['target'] === DECLARE) return expectDeclare(frame, body as { metadata: unknown });
-  // the order of the keys of a header says nothing; where there is but one, every byte is fixed
+  // the order of the keys of a header says nothing; if there is but one, every byte is fixed
   if (Object.keys(header).length === 1) {
     expect(bytes.toString('hex')).toBe(withId(expected.bytes, id).toString('hex'));
   } else {

@@ -140,7 +140,7 @@ describe('client.controller', () => {
     );
   });
 
-  it('refuses items for a channel that is no upload, however its types look', async () => {
+  it('refuses items for a channel that is not an upload, however its types look', async () => {
     @Controller()
     class LogController {
       @ChannelPattern('log') log(@Payload() _lines: RapChannel<string, never>): void {}
@@ -164,7 +164,7 @@ describe('client.controller', () => {
     expect(await Promise.resolve(math)).toBe(math);
   });
 
-  it('gives a stream where a method streams without a word', async () => {
+  it('gives a stream if a method streams without a word', async () => {
     @Controller()
     class SilentController {
       @MessagePattern('silent') silent(): Iterable<number> {

@@ -215,7 +215,7 @@ describe('/registry/list', () => {
     expect(await rejection(off.client().call('/registry/list'))).toBeInstanceOf(FuncNotFoundError);
   });
 
-  it('cannot be taken over, but can be replaced where it is off', async () => {
+  it('cannot be taken over, but can be replaced if it is off', async () => {
     @Controller()
     class OwnController {
       @MessagePattern('/registry/list') list(): string {

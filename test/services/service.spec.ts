@@ -221,7 +221,7 @@ describe('timeoutMs of a contract', () => {
     }
   }
 
-  it('is the limit of the handler, also for whoever calls without the proxy', async () => {
+  it('is the limit of the handler, also for callers without the proxy', async () => {
     const { client } = await scope.serve([TimedController]);
     expect(await rejection(client().call('/timed/hangs'))).toMatchObject({ remoteName: 'RpcRunTimeError' });
   });

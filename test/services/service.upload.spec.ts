@@ -68,7 +68,7 @@ describe('an upload', () => {
     failure = new Gate();
   });
 
-  it('leaves its source where the result comes before the last item, also while that one is awaited', async () => {
+  it('leaves its source if the result comes before the last item, also while that one is awaited', async () => {
     const { client } = await scope.serve([UploadController]);
     const left = new Gate();
     let asked = 0;
@@ -160,7 +160,7 @@ describe('an upload', () => {
   });
 
   it.each([undefined, null, 5, 'text', {}, () => [1]])(
-    'of %p, which is no list of items, sends nothing',
+    'of %p, which is not a list of items, sends nothing',
     async (items) => {
       const { client, server } = await scope.serve([MathController]);
       const error = await rejection(
@@ -175,7 +175,7 @@ describe('an upload', () => {
     },
   );
 
-  it('of a function that is no upload fails with a clear error', async () => {
+  it('of a function that is not an upload fails with a clear error', async () => {
     @Controller()
     class OtherController {
       @MessagePattern('/upload/first') first(): number {

@@ -33,7 +33,7 @@ async function startError(...controllers: Parameters<typeof scope.serve>[0]): Pr
 }
 
 describe('a controller that is not the service it says', () => {
-  it('fails the start where methods are missing, and names them all', async () => {
+  it('fails the start if methods are missing, and names them all', async () => {
     @RapService(S)
     class EmptyController {}
 
@@ -45,7 +45,7 @@ describe('a controller that is not the service it says', () => {
     );
   });
 
-  it('fails where a method is a property, an accessor, or one that every object has', async () => {
+  it('fails if a method is a property, an accessor, or one that every object has', async () => {
     const T = defineService('odd', {
       arrow: unary<void, number>(),
       accessor: unary<void, number>(),
@@ -64,7 +64,7 @@ describe('a controller that is not the service it says', () => {
     for (const name of ['arrow', 'accessor', 'toString']) expect(message).toContain(`"${name}" is missing`);
   });
 
-  it('fails where a public method is not in the contract', async () => {
+  it('fails if a public method is not in the contract', async () => {
     @RapService(S)
     class ExtraController {
       sum(): void {}
@@ -82,7 +82,7 @@ describe('a controller that is not the service it says', () => {
   it.each([
     ['a message', MessagePattern('multiply')],
     ['an event', EventPattern('multiplied')],
-  ])('fails where a method handles %s beside the contract', async (_, decorate) => {
+  ])('fails if a method handles %s beside the contract', async (_, decorate) => {
     class ExtraController {
       sum(): void {}
       count(): void {}
@@ -130,7 +130,7 @@ describe('a controller that is not the service it says', () => {
     expect(await client().service(S).sum({ a: 1, b: 2 })).toBe(10);
   });
 
-  it('fails where a class is bound to two services', async () => {
+  it('fails if a class is bound to two services', async () => {
     const T = defineService('other', { sum: unary() });
     @RapService(T)
     @RapService(S)
@@ -144,7 +144,7 @@ describe('a controller that is not the service it says', () => {
     expect(message).toBe('TwoController, service "math": it cannot be service "other" as well');
   });
 
-  it('fails where two classes implement one service, and names both methods', async () => {
+  it('fails if two classes implement one service, and names both methods', async () => {
     @RapService(S)
     class OneController {
       sum(): void {}
@@ -162,7 +162,7 @@ describe('a controller that is not the service it says', () => {
     expect(message).not.toContain('/math/count');
   });
 
-  it('fails where a method of the contract has a pattern of its own', async () => {
+  it('fails if a method of the contract has a pattern of its own', async () => {
     @RapService(S)
     class OwnController {
       @MessagePattern('plus') sum(): void {}
@@ -172,7 +172,7 @@ describe('a controller that is not the service it says', () => {
     expect((await startError(OwnController)).message).toContain('the method "sum" has a pattern of its own');
   });
 
-  it('fails where a subclass overrides a method without a word', async () => {
+  it('fails if a subclass overrides a method without a word', async () => {
     @RapService(S)
     class MathController {
       sum(): number {
@@ -192,7 +192,7 @@ describe('a controller that is not the service it says', () => {
     );
   });
 
-  it('tells of it again where the start is tried again', async () => {
+  it('tells of it again if the start is tried again', async () => {
     @RapService(S)
     class EmptyController {}
     const { RapServer } = await import('../../lib/index.js');
@@ -310,7 +310,7 @@ describe('extras that cannot be', () => {
   });
 });
 
-describe('what is no contract', () => {
+describe('what is not a contract', () => {
   const wrong: [what: string, value: unknown, message: string][] = [
     ['nothing', undefined, 'undefined is no contract of defineService; do two modules import each other?'],
     ['null', null, 'null is no contract of defineService'],
@@ -320,7 +320,7 @@ describe('what is no contract', () => {
     ['what has no text', Object.create(null), 'object is no contract of defineService'],
   ];
 
-  it.each(wrong)('%s is refused where a class or a client takes it', (_, value, message) => {
+  it.each(wrong)('%s is refused if a class or a client takes it', (_, value, message) => {
     class MathController {}
     const client = new RapClient();
     const thrown = [
@@ -357,7 +357,7 @@ describe('defineService refuses, and names service and method', () => {
   const cases: [what: string, define: () => unknown, message: string][] = [
     ['an empty group', () => defineService('', { a: unary() }), 'the group must be text without "/"'],
     ['a group with a slash', () => defineService('a/b', { a: unary() }), 'service "a/b", method "a"'],
-    ['a group that is no text', () => defineService(5 as never, { a: unary() }), 'service "5": the group'],
+    ['a group that is not text', () => defineService(5 as never, { a: unary() }), 'service "5": the group'],
     ['a service without methods', () => defineService('math', {}), 'service "math" has no methods'],
     ['an empty name', () => defineService('math', { '': unary() }), 'method "": the name is empty'],
     [
@@ -410,7 +410,7 @@ describe('defineService refuses, and names service and method', () => {
       '/math/sum is "sum"',
     ],
     [
-      'an alias that is no name',
+      'an alias that is not a name',
       () => defineService('math', { sum: clientStream({ aliases: ['a/b/c'] }) }),
       'method "sum": the alias "a/b/c" is neither "name" nor "/group/name"',
     ],
@@ -422,17 +422,17 @@ describe('defineService refuses, and names service and method', () => {
     ],
     ['a group that is a symbol', () => defineService(Symbol('x') as never, {}), 'service "Symbol(x)": the'],
     [
-      'private that is no boolean',
+      'private that is not a boolean',
       () => defineService('math', { sum: unary({ private: 'yes' as never }) }),
       'method "sum": private must be true or false, got yes',
     ],
     [
-      'idempotent that is no boolean',
+      'idempotent that is not a boolean',
       () => defineService('math', { sum: unary({ idempotent: 1 as never }) }),
       'method "sum": idempotent must be true or false, got 1',
     ],
     [
-      'doc that is no text',
+      'doc that is not text',
       () => defineService('math', { sum: unary({ doc: {} as never }) }),
       'method "sum": doc must be text, got [object Object]',
     ],

@@ -157,7 +157,7 @@ describe('a method that another decorator has wrapped', () => {
     expect(probe.started).toBe(3);
   });
 
-  it('gives a value where it is awaited', async () => {
+  it('gives a value if it is awaited', async () => {
     const { spanned } = await start();
     expect(await spanned.sum([1, 2])).toBe(3);
     expect(await Promise.all([spanned.sum([1]), spanned.sum([2])])).toEqual([1, 2]);
@@ -171,7 +171,7 @@ describe('a method that another decorator has wrapped', () => {
     await expect(spanned.sum([5])).resolves.toBe(5);
   });
 
-  it('gives a stream where it is awaited and streams, as out of an async function', async () => {
+  it('gives a stream if it is awaited and streams, as out of an async function', async () => {
     const { spanned, server } = await start();
     expect(await collect(await asPromise(spanned.count(3)))).toEqual([0, 1, 2]);
     const relay = async (): Promise<AsyncIterable<number>> => spanned.count(2);
@@ -259,7 +259,7 @@ describe('what nobody awaits', () => {
     expect(log.lines.filter((line) => line.includes('nobody awaits it'))).toHaveLength(1);
   });
 
-  it('harms nobody where the loop has the error', async () => {
+  it('harms nobody if the loop has the error', async () => {
     const { spanned, log } = await start();
     const { items, error } = await collectFailing(spanned.breaks());
     expect([items, error.message]).toEqual([[0], 'not you']);
@@ -274,7 +274,7 @@ describe('what nobody awaits', () => {
     expect(log.lines).toEqual([]);
   });
 
-  it('fails where its body cannot be sent', async () => {
+  it('fails if its body cannot be sent', async () => {
     const { spanned } = await start();
     const circular = { i: 1 } as Body & { self?: unknown };
     circular.self = circular;

@@ -143,7 +143,7 @@ describe('a schema that fails itself', () => {
     ['gives nothing', () => undefined],
     ['gives nonsense', () => ({ issues: 'secret' })],
     [
-      'throws what is no error',
+      'throws what is not an error',
       () => {
         // oxlint-disable-next-line typescript/only-throw-error -- a schema may throw anything
         throw null;

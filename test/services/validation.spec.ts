@@ -269,7 +269,7 @@ describe('the items of a channel', () => {
     expect(seen).not.toContain(5);
   });
 
-  it('end it also where the handler forgives', async () => {
+  it('end it also if the handler forgives', async () => {
     const { client } = await scope.serve([ItemController]);
     const channel = await client().service(S).forgive();
 
@@ -292,7 +292,7 @@ describe('the items of a channel', () => {
     expect(log.lines.join('\n')).toContain('the output of /items/echo does not fit its schema');
   });
 
-  it('that the handler writes end the channel, also where it looks away', async () => {
+  it('that the handler writes end the channel, also if it looks away', async () => {
     const { client } = await scope.serve([ItemController]);
     const channel = await client().service(S).swallow();
 

@@ -1,28 +1,21 @@
 import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { ChannelPattern, RapChannel, type RapClient, type RapContext } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, pass, testScope, turn, within } from '../helpers/async.js';
+import { ChannelPattern, RapChannel, type RapClientOptions, type RapContext } from '../../lib/index.js';
+import { eventually, pass, turn, within } from '../helpers/async.js';
 import { call, credit, declare, drop, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import { heapUsed } from '../helpers/memory.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { aborted, collect, idle, Probe } from '../helpers/streams.js';
+import { aborted, collect, idle } from '../helpers/streams.js';
+import { gate, probe, scope, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 const KIBIBYTE = 1024;
 const WINDOW = 256 * KIBIBYTE;
 /** One item of a channel on the wire: a KiB, and its frame around it. */
 const ITEM = KIBIBYTE + 40;
 
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
 let serverChannels: RapChannel[] = [];
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  serverChannels = [];
-});
+beforeEach(() => void (serverChannels = []));
 
 @Controller()
 class PressureController {
@@ -81,19 +74,8 @@ class PressureController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-  clientOptions: Parameters<TestApp['client']>[0] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([PressureController], options);
-  const mine = test.client(clientOptions);
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions, clientOptions?: RapClientOptions) =>
+  serveWithClient([PressureController], options, clientOptions);
 
 async function connect(port: number, extensions?: Record<string, unknown>): Promise<RawSocket> {
   const raw = await openWith(port, extensions);

@@ -1,27 +1,17 @@
 import 'reflect-metadata';
-import { Controller, type Type } from '@nestjs/common';
+import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelPattern, RapChannel, RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { Gate, testScope } from '../helpers/async.js';
 import { answerDeclareWith, openWith } from '../helpers/channel/channel-frames.js';
 import { type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import type { StoppedTime } from '../helpers/stopped-time.js';
-import { aborted, idle, Probe } from '../helpers/streams.js';
-
-export const scope = testScope();
-
-export let probe = new Probe();
-
-export let gate = new Gate();
+import { aborted } from '../helpers/streams.js';
+import { gate, probe, scope, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 export let time: StoppedTime;
 
-beforeEach(() => {
-  time = scope.stopTime();
-  probe = new Probe();
-  gate = new Gate();
-});
+beforeEach(() => void (time = scope.stopTime()));
 
 /** Time that a handler has left, in milliseconds. */
 function leftMs(ctx: RapContext): number | null {
@@ -87,24 +77,8 @@ export class DeadlineController {
 }
 
 /** Serves, with handlers that may be told to end. */
-export async function startAll(
-  controllers: Type[],
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve(controllers, options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
-
-export function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  return startAll([DeadlineController], options);
+export function start(options: ServeOptions = {}): Promise<TestApp & { mine: RapClient }> {
+  return serveWithClient([DeadlineController], options);
 }
 
 export async function connect(port: number, extensions?: Record<string, unknown>): Promise<RawSocket> {

@@ -14,7 +14,8 @@ import {
 import type { TestApp } from '../helpers/app.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { collect, idle, takeItems } from '../helpers/streams.js';
-import { DeadlineController, expectLeft, gate, probe, scope, startAll, time } from './deadline-handlers.js';
+import { DeadlineController, expectLeft, time } from './deadline-handlers.js';
+import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 const NEXT = Symbol('next');
 
@@ -120,12 +121,12 @@ beforeEach(() => (hopMs = 0));
 
 /** A -> B -> C: two that ask the next one, and the one at the end. */
 async function chain(runTimeoutMs = 60_000): Promise<{ a: TestApp & { mine: RapClient }; c: TestApp }> {
-  const c = await startAll([DeadlineController], { runTimeoutMs });
-  const b = await startAll([MiddleController], {
+  const c = await serveWithClient([DeadlineController], { runTimeoutMs });
+  const b = await serveWithClient([MiddleController], {
     runTimeoutMs,
     providers: [{ provide: NEXT, useValue: c.client() }],
   });
-  const a = await startAll([MiddleController], {
+  const a = await serveWithClient([MiddleController], {
     runTimeoutMs,
     providers: [{ provide: NEXT, useValue: b.client() }],
   });
@@ -134,11 +135,11 @@ async function chain(runTimeoutMs = 60_000): Promise<{ a: TestApp & { mine: RapC
 
 /** B -> C. */
 async function pair(
-  options: Parameters<typeof scope.serve>[1] = {},
+  options: ServeOptions = {},
 ): Promise<{ b: TestApp & { mine: RapClient }; c: TestApp; next: RapClient }> {
-  const c = await startAll([DeadlineController], { runTimeoutMs: 60_000, ...options });
+  const c = await serveWithClient([DeadlineController], { runTimeoutMs: 60_000, ...options });
   const next = c.client();
-  const b = await startAll([MiddleController], {
+  const b = await serveWithClient([MiddleController], {
     runTimeoutMs: 60_000,
     ...options,
     providers: [{ provide: NEXT, useValue: next }],

@@ -13,7 +13,8 @@ import {
 } from '../helpers/channel/channel-frames.js';
 import { DECLARE, type RawFrame, RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
-import { at, connect, expectLeft, gate, probe, recorder, scope, start, time } from './deadline-handlers.js';
+import { at, connect, expectLeft, recorder, start, time } from './deadline-handlers.js';
+import { gate, probe, scope } from '../helpers/stream-scope.js';
 
 describe('ctx.deadline', () => {
   it('is what the caller has left, for every kind of call', async () => {
@@ -31,7 +32,7 @@ describe('ctx.deadline', () => {
     channel.close();
   });
 
-  it('is the limit of the server where the caller has more, or has none', async () => {
+  it('is the limit of the server if the caller has more, or has none', async () => {
     const test = await start({ runTimeoutMs: 3000 });
     const { mine, port } = test;
     expectLeft(await mine.call('left'), 3000);
@@ -133,7 +134,7 @@ describe('ctx.deadline', () => {
 });
 
 describe('on the wire', () => {
-  it('timeout_ms travels where somebody set a limit, and only then', async () => {
+  it('timeout_ms travels if somebody set a limit, and only then', async () => {
     const { client, frames } = await recorder((peer, frame) => {
       if (frame[0] === 101) peer.send([101, frame[1], {}, 'ok']);
       if (lifeCycle(frame) === 'DECLARE')
@@ -185,7 +186,7 @@ describe('on the wire', () => {
 });
 
 describe('a deadline is enforced', () => {
-  it('by the client, where the server does nothing', async () => {
+  it('by the client, if the server does nothing', async () => {
     const { client, frames } = await recorder((peer, frame) => {
       if (lifeCycle(frame) === 'DECLARE') peer.send(declared(frame[1]));
     });
@@ -209,7 +210,7 @@ describe('a deadline is enforced', () => {
     expect(client.stats()).toMatchObject({ inFlight: 0, channels: 0 });
   });
 
-  it('by the client, where the server never opens the channel', async () => {
+  it('by the client, if the server never opens the channel', async () => {
     const { client, frames } = await recorder(() => {});
     const failing = collectFailing(client.stream('silent', {}, { timeoutMs: 40 }));
     await eventually('DECLARE', () => frames.length > 0);
@@ -234,7 +235,7 @@ describe('a deadline is enforced', () => {
     expect(await rejection(client.call('slow'))).toBeInstanceOf(InvokeError);
   });
 
-  it('by the client, where the answer is a stream that goes on and on', async () => {
+  it('by the client, if the answer is a stream that goes on and on', async () => {
     const { client, frames } = await recorder((peer, frame) => {
       if (frame[0] === 101) peer.send(msg(frame[1], 1));
     });
@@ -249,7 +250,7 @@ describe('a deadline is enforced', () => {
     await eventually('DROP', () => frames.some((frame) => lifeCycle(frame) === 'DROP'));
   });
 
-  it('by the client over the whole call, also where a stream begins late', async () => {
+  it('by the client over the whole call, also if a stream begins late', async () => {
     const { client } = await recorder((peer, frame) => {
       if (frame[0] !== 101) return;
       time.pass(600);
@@ -269,7 +270,7 @@ describe('a deadline is enforced', () => {
     expect(await within('the end of the stream', failing)).toBeInstanceOf(CallTimeoutError);
   });
 
-  it('by the server, where the client does nothing', async () => {
+  it('by the server, if the client does nothing', async () => {
     const test = await start();
     const raw = await connect(test.port);
     raw.send(
@@ -319,7 +320,7 @@ describe('a deadline is enforced', () => {
     expect(probe.ended).toBe(1);
   });
 
-  it('and refuses what is no time', async () => {
+  it('and refuses what is not a time', async () => {
     const { mine } = await start();
     for (const timeoutMs of [0, -1, Number.NaN]) {
       expect(await rejection(mine.call('echo', 1, { timeoutMs }))).toBeInstanceOf(RangeError);

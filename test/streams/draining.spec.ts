@@ -13,21 +13,12 @@ import {
   serverStream,
 } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
-import { eventually, Gate, sorted, testScope, turn, within } from '../helpers/async.js';
-import { aborted, collect, idle, Probe } from '../helpers/streams.js';
+import { eventually, sorted, turn, within } from '../helpers/async.js';
+import { aborted, collect, idle } from '../helpers/streams.js';
+import { gate, notes, probe, scope } from '../helpers/stream-scope.js';
 
-const scope = testScope();
 /** Far more than a test may take: nothing here waits for it. */
 const CLOSE_TIMEOUT_MS = 60_000;
-
-let probe = new Probe();
-let gate = new Gate();
-let notes: unknown[] = [];
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  notes = [];
-});
 
 const Feeds = defineService('feeds', { ticks: serverStream<void, number>() });
 

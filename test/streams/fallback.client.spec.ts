@@ -261,7 +261,7 @@ describe('a client of a Python server', () => {
     expect([items, streamError.constructor]).toEqual([[1], ChannelError]);
   });
 
-  it('hears of an error where the server puts one on DROP', async () => {
+  it('hears of an error if the server puts one on DROP', async () => {
     const { client, peer } = await against(undefined);
     const streaming = collectFailing(client.stream('gen', {}));
     const [, id] = await peer.next();
@@ -273,7 +273,7 @@ describe('a client of a Python server', () => {
     expect(error).toMatchObject({ remoteName: 'ValueError', message: 'gen boom' });
   });
 
-  it('is told where DECLARE is refused', async () => {
+  it('is told if DECLARE is refused', async () => {
     const { client, peer } = await against(undefined);
     const channel = await client.channel('nope');
     const [, id] = await peer.next();

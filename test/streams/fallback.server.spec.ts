@@ -4,8 +4,7 @@ import { Controller } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { type Observable, of, range } from 'rxjs';
 import { ChannelPattern, RapChannel, type RapContext, RapError } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, pass, rejection, testScope, turn } from '../helpers/async.js';
+import { eventually, pass, rejection, turn } from '../helpers/async.js';
 import {
   call,
   credit,
@@ -23,17 +22,8 @@ import {
 } from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { DECLARE, pack, RawSocket } from '../helpers/raw-socket.js';
-import { aborted, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-let notes: unknown[] = [];
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  notes = [];
-});
+import { aborted, idle } from '../helpers/streams.js';
+import { gate, notes, probe, scope, serve, type ServeOptions } from '../helpers/stream-scope.js';
 
 @Controller()
 class FallbackController {
@@ -155,14 +145,7 @@ class FallbackController {
   }
 }
 
-async function start(options: Parameters<typeof scope.serve>[1] = {}): Promise<TestApp> {
-  const test = await scope.serve([FallbackController, BackgroundController], options);
-  scope.defer(() => {
-    gate.open();
-    return idle(test);
-  });
-  return test;
-}
+const start = (options?: ServeOptions) => serve([FallbackController, BackgroundController], options);
 
 /** A raw client, until the test ends; without extensions as Python is. */
 async function connect(port: number, extensions?: Record<string, unknown>): Promise<RawSocket> {
@@ -313,7 +296,7 @@ describe('a Python client', () => {
   });
 });
 
-/** Sends so many messages, until the server takes no more. Returns the bytes that it took. */
+/** Sends this many messages, until the server takes no more. Returns the bytes that it took. */
 async function flood(raw: RawSocket, id: number, count: number, size = 1024): Promise<number> {
   const message = pack(msg(id, Buffer.alloc(size)));
   const batch = Buffer.concat(Array.from({ length: Math.min(count, 1000) }, () => message));

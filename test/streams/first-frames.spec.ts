@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { MessageMiddleware, type RapContext, RapError } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, testScope } from '../helpers/async.js';
+import { eventually } from '../helpers/async.js';
 import {
   call,
   declare,
@@ -16,11 +16,8 @@ import {
   untilDrop,
 } from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { aborted, collectFailing, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-beforeEach(() => (probe = new Probe()));
+import { aborted, collectFailing } from '../helpers/streams.js';
+import { probe, scope } from '../helpers/stream-scope.js';
 
 @Controller()
 class FirstFramesController {

@@ -1,25 +1,17 @@
 import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { ChannelPattern, RapChannel, RapClient, type RapContext, type Session } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { Gate, testScope, turn } from '../helpers/async.js';
+import { ChannelPattern, RapChannel, type RapContext, type Session } from '../../lib/index.js';
+import { turn } from '../helpers/async.js';
 import { EventPattern } from '../helpers/event-pattern.js';
-import { aborted, idle, Probe } from '../helpers/streams.js';
-
-export const scope = testScope();
-
-export let probe = new Probe();
-
-export let gate = new Gate();
+import { aborted } from '../helpers/streams.js';
+import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 export let sessions: (Session | undefined)[] = [];
 
 export let events: unknown[] = [];
 
 beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
   sessions = [];
   events = [];
 });
@@ -100,15 +92,4 @@ class SessionController {
   }
 }
 
-export async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([SessionController], options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+export const start = (options?: ServeOptions) => serveWithClient([SessionController], options);

@@ -6,7 +6,8 @@ import { eventually, rejection, turn } from '../helpers/async.js';
 import { answerDeclareWith, call, fence, openWith } from '../helpers/channel/channel-frames.js';
 import { answerDeclare, type RawFrame, scriptedServer } from '../helpers/raw-socket.js';
 import { collect } from '../helpers/streams.js';
-import { events, gate, probe, scope, sessions, start } from './session-handlers.js';
+import { events, sessions, start } from './session-handlers.js';
+import { gate, probe, scope } from '../helpers/stream-scope.js';
 
 describe('limits', () => {
   it('bound the sessions of a connection, for handlers that look at them', async () => {

@@ -7,7 +7,8 @@ import { eventually, rejection, turn } from '../helpers/async.js';
 import { call, declare, msg, openWith } from '../helpers/channel/channel-frames.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
 import { collect, idle } from '../helpers/streams.js';
-import { events, gate, probe, scope, sessions, start } from './session-handlers.js';
+import { events, sessions, start } from './session-handlers.js';
+import { gate, probe, scope } from '../helpers/stream-scope.js';
 
 describe('withSession()', () => {
   it('puts every kind of call inside into one session', async () => {
@@ -172,7 +173,7 @@ describe('openSession()', () => {
 });
 
 describe('session.execute()', () => {
-  it('gives a value where the function answers with one, and a stream where it streams', async () => {
+  it('gives a value if the function answers with one, and a stream if it streams', async () => {
     const { mine } = await start();
     const session = await mine.openSession();
     expect(await session.execute('whoami')).toBe(session.id);

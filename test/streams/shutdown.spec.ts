@@ -2,24 +2,10 @@ import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { lastValueFrom, toArray } from 'rxjs';
-import {
-  ChannelPattern,
-  ConnectionLostError,
-  RapChannel,
-  type RapClient,
-  type RapContext,
-} from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
-import { aborted, collect, collectFailing, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-});
+import { ChannelPattern, ConnectionLostError, RapChannel, type RapContext } from '../../lib/index.js';
+import { eventually, rejection, within } from '../helpers/async.js';
+import { aborted, collect, collectFailing, idle } from '../helpers/streams.js';
+import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 @Controller()
 class ShutdownController {
@@ -58,18 +44,8 @@ class ShutdownController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([ShutdownController], options);
-  const mine = test.client({ reconnect: false });
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions) =>
+  serveWithClient([ShutdownController], options, { reconnect: false });
 
 describe('a server that closes', () => {
   it('lets streams and channels end, and loses nothing of them', async () => {

@@ -13,12 +13,11 @@ import {
   TooManyRequestsError,
 } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, rejection } from '../helpers/async.js';
 import { call, declare, drop, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import type { RawSocket } from '../helpers/raw-socket.js';
-import { aborted, collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
-
-const scope = testScope();
+import { aborted, collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
+import { gate, nextGate, probe, scope, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 /** A raw client with all extensions, until the test ends. */
 async function connect(port: number): Promise<RawSocket> {
@@ -26,13 +25,6 @@ async function connect(port: number): Promise<RawSocket> {
   scope.defer(() => raw.destroy());
   return raw;
 }
-
-let probe = new Probe();
-let gate = new Gate();
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-});
 
 @Controller()
 class CancelController {
@@ -206,18 +198,7 @@ class CancelController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([CancelController], options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions) => serveWithClient([CancelController], options);
 
 /** Ways in which a reader that has had an item goes. Each resolves when it is gone. */
 const LEAVING: Record<string, (test: TestApp & { mine: RapClient }, pattern: string) => Promise<void>> = {
@@ -517,7 +498,7 @@ describe('after a cancel nothing more is sent', () => {
       [5, drop(5)],
       [7, [103, 9, { target: '/_event/cancel' }, { id: 7 }]],
     ] as const) {
-      gate = new Gate();
+      nextGate();
       raw.send(call(id, 'deaf', {}));
       await raw.next((frame) => frame[3] === 0 && frame[1] === id);
       raw.send(leave as never);
@@ -542,7 +523,7 @@ describe('a clean-up that fails', () => {
 });
 
 describe('time', () => {
-  it('of a stream is not limited where nobody limits it, whichever way it is called', async () => {
+  it('of a stream is not limited if nobody limits it, whichever way it is called', async () => {
     const time = scope.stopTime();
     const test = await start({ runTimeoutMs: 40 });
     const client = test.client();

@@ -12,19 +12,10 @@ import {
   ServerError,
   TooManyRequestsError,
 } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { Gate, testScope } from '../helpers/async.js';
-import { collect, collectFailing, idle, Probe, takeItems } from '../helpers/streams.js';
+import { collect, collectFailing, idle, takeItems } from '../helpers/streams.js';
+import { gate, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-});
-
-/** How a stream fails: after so many items, with what. */
+/** How a stream fails: after this many items, with what. */
 interface Failure {
   after: number;
   error: keyof typeof ERRORS;
@@ -193,18 +184,7 @@ class FailingController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([FailingController], options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions) => serveWithClient([FailingController], options);
 
 const KINDS = ['asyncGenerator', 'generator', 'observable', 'readable'];
 
@@ -235,7 +215,7 @@ describe.each(KINDS)('an error of %s', (kind) => {
     expect(probe.ended).toBe(1);
   });
 
-  it('comes as what it is where it is a RapError', async () => {
+  it('comes as what it is if it is a RapError', async () => {
     const { mine } = await start();
     const { items, error } = await collectFailing(mine.stream(kind, { after: 2, error: 'rap' }));
     expect(items).toEqual([0, 1]);
@@ -252,7 +232,7 @@ describe.each(KINDS)('an error of %s', (kind) => {
     expect(python.error).toMatchObject({ message: 'as Python says it', status: 301, remoteName: 'KeyError' });
   });
 
-  it('comes with its own text where it is an RpcException', async () => {
+  it('comes with its own text if it is an RpcException', async () => {
     const { mine } = await start();
     const { error } = await collectFailing(mine.stream(kind, { after: 1, error: 'rpc' }));
     expect(error).toMatchObject({ message: 'plain text', status: 301 });
@@ -260,7 +240,7 @@ describe.each(KINDS)('an error of %s', (kind) => {
     expect(object.error).toMatchObject({ message: 'from an object', status: 301, remoteName: 'Custom' });
   });
 
-  it('shows its name and text where the server exposes errors', async () => {
+  it('shows its name and text if the server exposes errors', async () => {
     const { mine } = await start({ exposeErrors: true });
     for (const after of [0, 2]) {
       const { items, error } = await collectFailing(mine.stream(kind, { after, error: 'type' }));
@@ -307,13 +287,13 @@ describe('whatever is thrown', () => {
 });
 
 describe('an error on leaving', () => {
-  it('arrives where the generator had come to its end', async () => {
+  it('arrives if the generator had come to its end', async () => {
     const { mine } = await start();
     const { items, error } = await collectFailing(mine.stream('inFinally'));
     expect([items, error['status'], error.message]).toEqual([[1], 1005, 'while leaving']);
   });
 
-  it('harms nobody where the reader has left an async generator', async () => {
+  it('harms nobody if the reader has left an async generator', async () => {
     const { mine, server } = await start();
     expect(await takeItems(mine.stream('inFinally'), 1)).toEqual([1]);
     await idle({ server });
@@ -321,7 +301,7 @@ describe('an error on leaving', () => {
     expect(await mine.call('echo', 'alive')).toBe('alive');
   });
 
-  it('harms nobody where the reader has left a sync generator', async () => {
+  it('harms nobody if the reader has left a sync generator', async () => {
     const { mine, server } = await start();
     expect(await takeItems(mine.stream('syncFinally'), 1)).toEqual([0]);
     await idle({ server });
@@ -329,7 +309,7 @@ describe('an error on leaving', () => {
     expect(await mine.call('echo', 'alive')).toBe('alive');
   });
 
-  it('harms nobody where the connection is lost', async () => {
+  it('harms nobody if the connection is lost', async () => {
     const test = await start();
     const { server } = test;
     const leaving = test.client();
@@ -396,7 +376,7 @@ describe('an Observable that is faster than its reader', () => {
     expect([all.length, all.at(-1)]).toEqual([100_000, 99_999]);
   });
 
-  it('fails with 1008 where the buffer is full, and is left', async () => {
+  it('fails with 1008 if the buffer is full, and is left', async () => {
     const { mine } = await start();
     const { items, error } = await collectFailing(mine.stream('tooFast', 100_000));
     expect(error).toBeInstanceOf(ChannelError);

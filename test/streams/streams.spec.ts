@@ -57,7 +57,7 @@ class Sources {
     return [...upTo(n)].values();
   }
 
-  /** An async iterable that is no generator: it has neither `return` nor `throw`. */
+  /** An async iterable that is not a generator: it has neither `return` nor `throw`. */
   @MessagePattern('asyncIterable')
   asyncIterable(@Payload() { n }: Count): AsyncIterable<number> {
     return {
@@ -292,7 +292,7 @@ describe('what streams', () => {
   });
 
   it.each(['array', 'map', 'set', 'text', 'buffer', 'nothing'])(
-    'is told by stream() where the function answers with %s',
+    'is told by stream() if the function answers with %s',
     async (pattern) => {
       const error = await rejection(collect(client.stream(pattern)));
       expect(error).toBeInstanceOf(ChannelError);
@@ -377,7 +377,7 @@ describe('client.stream()', () => {
     expect(probe.contexts.map((ctx) => ctx.target)).toEqual(['/default/gated', '/default/gated']);
   });
 
-  it('leaves no signal aborted where the stream ends in order', async () => {
+  it('leaves no signal aborted if the stream ends in order', async () => {
     gate.open();
     await collect(client.stream('gated', 'a'));
     await sendAll('gated', 'b');

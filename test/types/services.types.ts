@@ -19,7 +19,7 @@ import {
   unary,
 } from '../../lib/index.js';
 
-// The compiler is the test, see services.spec.ts: what must not compile is marked, and where it does, that fails.
+// The compiler is the test, see services.spec.ts: what must not compile is marked, and if it does, that fails.
 
 interface Terms {
   a: number;
@@ -86,7 +86,7 @@ export function wrongCallsDoNotCompile(math: Client): void {
   void math.sum({ a: 1, b: 2, c: 3 });
   // @ts-expect-error -- a method that is not there
   void math.multiply({ a: 1, b: 2 });
-  // @ts-expect-error -- parameters where there are none
+  // @ts-expect-error -- parameters of a method that has none
   void math.ping(5);
   // @ts-expect-error -- an option that is none
   void math.sum({ a: 1, b: 2 }, { timeout: 5 });

@@ -40,7 +40,7 @@ export class End {
   /** Reads that were given up before anything came. */
   readonly left = new Set<unknown>();
   readonly ends: Outcome<void>[] = [];
-  /** How this side ended the channel, where it did. */
+  /** How this side ended the channel, if it did. */
   act: 'close' | 'fail' | 'cancel' | undefined;
   /** Whether the channel was over with that: processors may hold its end back. */
   isActDone = false;

@@ -32,7 +32,7 @@ interface Progress {
   owed: number;
 }
 
-/** Watches what one peer sends of channels, frame by frame, and throws where the protocol forbids it. */
+/** Watches what one peer sends of channels, frame by frame, and throws if the protocol forbids it. */
 export class ChannelRules {
   readonly #progress = new Map<number, Progress>();
 

@@ -52,7 +52,7 @@ class Talk {
   id = 0;
 }
 
-/** Channels between two peers, step by step, with all that must hold at the end. Throws where something does not. */
+/** Channels between two peers, step by step, with all that must hold at the end. Throws if something does not. */
 export class ChannelScenario {
   readonly pair: ChannelPair;
   readonly #talks: readonly Talk[];

@@ -11,7 +11,7 @@ import { FakeClock } from '../fake-clock.js';
 /** A body that no frame can carry. */
 export const UNSENDABLE = Symbol('cannot be encoded');
 
-/** A frame that a channel sent: life cycle, body, and the rest of its header where there is any. */
+/** A frame that a channel sent: life cycle, body, and the rest of its header if there is any. */
 export type SentFrame = readonly [lifeCycle: string, body: unknown, header?: Header];
 
 /** The connection of a channel under test, which keeps what the channel asks of it. */
@@ -25,7 +25,7 @@ export class FakeChannelHost implements ChannelHost {
   /** `peerKnows` of each release. */
   readonly releases: boolean[] = [];
 
-  /** A frame is as large as its body, where that is a number; else one byte. */
+  /** A frame is as large as its body, if that is a number; else one byte. */
   send(header: Header | EncodedHeader, body: unknown): number {
     if (body === UNSENDABLE) throw new Fault({ status: 1002, message: 'the body cannot be encoded' });
     const { channel_life_cycle: lifeCycle = '', ...rest } = plainHeader(header);
@@ -82,7 +82,7 @@ export class ChannelLab {
   readonly host = new FakeChannelHost();
   readonly channel: Channel;
 
-  /** Open on both sides, with every extension and windows of 100 bytes, where nothing else is asked for. */
+  /** Open on both sides, with every extension and windows of 100 bytes, if nothing else is asked for. */
   constructor(options: Partial<ChannelOptions> = {}) {
     this.channel = new Channel({
       id: 5,

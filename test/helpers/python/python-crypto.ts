@@ -20,7 +20,7 @@ export function pythonOpen(sealed: unknown, key = PYTHON_KEY): string {
 
 let nonces = 0;
 
-/** A body as Python has it, with a nonce of its own where none is given. */
+/** A body as Python has it, with a nonce of its own if none is given. */
 export function pythonBody(
   body: unknown,
   {

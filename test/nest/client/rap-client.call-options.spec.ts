@@ -13,7 +13,7 @@ describe('options of a call', () => {
     expect(header).toEqual({ target: '/default/header', tenant: 'one', n: 1 });
   });
 
-  it('header: keys of the protocol do not go along where a handler hands its own header on', async () => {
+  it('header: keys of the protocol do not go along if a handler hands its own header on', async () => {
     const { client } = await serve();
     const handedOn = {
       target: '/x/y',

@@ -95,7 +95,7 @@ describe('an error class that is registered', () => {
     expect(error).toMatchObject({ message: 'Stubborn: text', status: 409, code: 'OTHER', details: { a: 1 } });
   });
 
-  it('keeps the remote name where it extends InvokeError', async () => {
+  it('keeps the remote name if it extends InvokeError', async () => {
     class StockInvokeError extends InvokeError {}
     registerError(StockInvokeError);
 
@@ -228,7 +228,7 @@ describe('registerError refuses', () => {
   beforeAll(() => void registerError(Known));
 
   it.each<[string, unknown, { name?: unknown } | undefined, RegExp]>([
-    ['what is no class', 'OutOfStock', undefined, /OutOfStock is not a class that extends RapError/],
+    ['what is not a class', 'OutOfStock', undefined, /OutOfStock is not a class that extends RapError/],
     ['undefined', undefined, undefined, /undefined is not a class/],
     ['another class', class Other extends Error {}, undefined, /Other is not a class that extends RapError/],
     ['RapError itself', RapError, undefined, /RapError is not a class that extends/],
@@ -241,7 +241,7 @@ describe('registerError refuses', () => {
       /needs one: registerError\(Class, \{ name \}\)/,
     ],
     ['an empty name', Known, { name: '' }, /needs one/],
-    ['a name that is no text', Known, { name: 7 }, /needs one/],
+    ['a name that is not text', Known, { name: 7 }, /needs one/],
     ['a long name', class X extends RapError {}, { name: 'x'.repeat(129) }, /more than 128 bytes/],
     ['a name twice', named('Known'), undefined, /another class is registered as Known already/],
     ['a class under two names', Known, { name: 'Second' }, /class Second is registered as Known already/],

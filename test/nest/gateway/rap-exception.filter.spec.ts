@@ -173,7 +173,7 @@ describe('RapExceptionFilter in an HTTP application', () => {
     expect(await get(`${url}/throw`)).toMatchObject({ status: 401, body: { message: 'no' } });
   });
 
-  it('answers 503 where there is no rap server', async () => {
+  it('answers 503 if there is no rap server', async () => {
     const client = new RapClient({ path: '/nonexistent/rap.sock' });
     scope.defer(() => client.close());
     @Controller()
@@ -287,7 +287,7 @@ describe('RapExceptionFilter in a microservice', () => {
   });
 });
 
-it('RapExceptionFilter gives the error back where it is neither HTTP nor a microservice, as GraphQL wants it', () => {
+it('RapExceptionFilter gives the error back if it is neither HTTP nor a microservice, as GraphQL wants it', () => {
   const error = new AuthError('no');
   const host = { getType: () => 'graphql' };
   expect(new RapExceptionFilter().catch(error, host as never)).toBe(error);

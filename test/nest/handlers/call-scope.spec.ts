@@ -72,7 +72,7 @@ describe('what a call tells its handler', () => {
     finish.open();
   });
 
-  it('the time of the caller aborts ctx.signal and is its deadline, where it is shorter', async () => {
+  it('the time of the caller aborts ctx.signal and is its deadline, if it is shorter', async () => {
     const time = scope.stopTime();
     const { client } = await scope.serve([BackendController]);
     const rap = client();
@@ -160,7 +160,7 @@ describe('a call inside a handler', () => {
     expect(await front.client().call('left', null, { timeoutMs: 500 })).toBeLessThanOrEqual(500);
   });
 
-  it('has its own time where that is shorter', async () => {
+  it('has its own time if that is shorter', async () => {
     const { front } = await gateway({ timeoutMs: 700 });
     expect(await front.client().call('left')).toBeLessThanOrEqual(700);
   });

@@ -67,7 +67,7 @@ describe('the values of a call', () => {
     expect(await answer(of(5, new Counter(2).async()))).toEqual({ items: [5, 0, 1], outcome: 'stream' });
   });
 
-  it('are an error where one cannot be sent, the first like any other', async () => {
+  it('are an error if one cannot be sent, the first like any other', async () => {
     for (const values of [[1, circular, 2], [circular, 1, 2], [circular]]) {
       const { items, outcome } = await answer(from(values));
       expect(outcome).toBeInstanceOf(Fault);

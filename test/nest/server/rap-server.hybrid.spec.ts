@@ -162,7 +162,7 @@ describe('inheritAppConfig', () => {
   });
 
   it.each([true, false])(
-    '%s: APP_GUARD of the module holds only where the configuration is inherited',
+    '%s: APP_GUARD of the module holds only if the configuration is inherited',
     async (inheritAppConfig) => {
       const made = await hybrid(
         { providers: [{ provide: APP_GUARD, useClass: Guard }] },

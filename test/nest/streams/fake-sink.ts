@@ -54,7 +54,7 @@ export class FakeSink implements StreamSink {
     else this.#callbacks.push(callback);
   }
 
-  /** The reader takes so many more. */
+  /** The reader takes this many more. */
   take(count: number): void {
     this.room += count;
     while (this.room > 0 && this.#waiting.length > 0) {

@@ -101,7 +101,7 @@ describe('pumpObservable', () => {
     expect(source.observed).toBe(false);
   });
 
-  it('stops an Observable that never ends and never waits, where the reader does not read', async () => {
+  it('stops an Observable that never ends and never waits, if the reader does not read', async () => {
     for (const room of [0, 1, 100]) {
       const counter = new Counter();
       const sink = new FakeSink(room, 16_000);
@@ -111,7 +111,7 @@ describe('pumpObservable', () => {
     }
   });
 
-  it('stops an Observable that never ends and never waits, where the reader leaves', async () => {
+  it('stops an Observable that never ends and never waits, if the reader leaves', async () => {
     for (const leaveAt of [0, 1, 5000]) {
       const counter = new Counter();
       const sink = new FakeSink();
@@ -200,7 +200,7 @@ describe('pumpObservable', () => {
     },
   );
 
-  it('fails also where the source fails with nothing', async () => {
+  it('fails also if the source fails with nothing', async () => {
     for (const nothing of [undefined, null]) {
       const error = await rejection(
         pumpObservable(
@@ -334,7 +334,7 @@ describe('pumpObservable', () => {
       expect([isWorking, pump.state]).toEqual([false, 'resolved']);
     });
 
-    it('writes it to its end where the Observable fails meanwhile, and fails then', async () => {
+    it('writes it to its end if the Observable fails meanwhile, and fails then', async () => {
       const counter = new Counter(6);
       const sink = new FakeSink(3);
       const source = new Subject<unknown>();

@@ -160,7 +160,7 @@ describe('pumpIterable', () => {
     expect(pump.state).toBe('resolved');
   });
 
-  it('asks nothing of a source where nobody wants more from the start', async () => {
+  it('asks nothing of a source if nobody wants more from the start', async () => {
     const source = new ScriptedIterator();
     const sink = new FakeSink();
     sink.close();
@@ -312,7 +312,7 @@ describe('pumpIterable', () => {
     expect([source.asked.length, source.returns, readable_.destroyed]).toEqual([0, 1, true]);
   });
 
-  it('fails as the source does where that has no iterator to give', async () => {
+  it('fails as the source does if that has no iterator to give', async () => {
     const source = {
       [Symbol.asyncIterator](): never {
         throw new Error('the secret name of the table');
@@ -333,7 +333,7 @@ describe('pumpIterable', () => {
     await settled();
     sink.close();
     await settled();
-    // an open file or socket, for ever, where it is not destroyed
+    // an open file or socket, for ever, if it is not destroyed
     expect([source.destroyed, pump.state]).toEqual([true, 'resolved']);
   });
 

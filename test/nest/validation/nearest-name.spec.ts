@@ -72,7 +72,7 @@ it('finds the first of those with the least distance, whatever the names', () =>
   );
 });
 
-it('is looked for once a target, and no more often than the log has room, whoever asks for what does not exist', async () => {
+it('is looked for once a target, and no more often than the log has room, however many ask for what does not exist', async () => {
   @Controller()
   class EchoController {
     @MessagePattern('echo') echo(): void {}

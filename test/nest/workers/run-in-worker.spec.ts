@@ -341,7 +341,7 @@ describe('cancellation', () => {
 });
 
 describe('too many calls', () => {
-  it('are refused where maxQueue wait', async () => {
+  it('are refused if maxQueue wait', async () => {
     configureWorkers({ maxThreads: 1, maxQueue: 2 });
     scope.defer(() => configureWorkers({}));
     const { client, server, close } = await scope.serve([WorkerController], { closeTimeoutMs: 50 });
@@ -368,7 +368,7 @@ describe('what the function throws', () => {
   afterAll(() => library.remove());
 
   it.each(['error', 'undefined', 'symbol', 'text', 'hostile', 'odd name'])(
-    'is masked where Nest would mask it: %s',
+    'is masked if Nest would mask it: %s',
     async (way) => {
       const { client } = await scope.serve([WorkerController]);
       const rap = client();
@@ -551,7 +551,7 @@ describe('@RunInWorker refuses at once', () => {
     ],
     ['nothing', undefined, 'fib', /undefined is not a file/],
     ['an empty name', heavy, '', /Some\.method: the function has no name/],
-    ['a name that is no text', heavy, 7, /the function has no name/],
+    ['a name that is not text', heavy, 7, /the function has no name/],
   ])('%s', (_name, module, name, message) => {
     class Some {
       method(): void {}

@@ -68,7 +68,7 @@ describe('Outbox', () => {
     expect(pieces.map(({ length }) => length)).toEqual([9, 65_536, 9, 65_536, 9, 65_536, 9, 65_536]);
   });
 
-  it('begins a new piece where a frame was written elsewhere', () => {
+  it('begins a new piece if a frame was written elsewhere', () => {
     const [one, other] = [new Encoder(), new Encoder()];
     const outbox = new Outbox();
     for (let id = 1; id <= 4; id++) outbox.append((id % 2 ? one : other).frame(101, id, null, null, LIMITS));

@@ -205,7 +205,7 @@ describe('what was inside a sealed frame', () => {
     );
   });
 
-  it.each(['8101a161', '819001', '8192010201'])('that has a key that is no text fails alone: %s', (body) => {
+  it.each(['8101a161', '819001', '8192010201'])('that has a key that is not text fails alone: %s', (body) => {
     const [frame] = read(readerOf(vector, 'client'), sealed(Buffer.from(body, 'hex')));
     expect(frame?.[3]).toEqual(new UnreadableBody('a map key is not a string'));
   });
@@ -220,7 +220,7 @@ describe('what was inside a sealed frame', () => {
     expect(Object.getPrototypeOf(body)).toBe(Object.prototype);
   });
 
-  it('is not taken where the length has a longer form', () => {
+  it('is not taken if the length has a longer form', () => {
     const bytes = sealed(Buffer.from([0x01]));
     const longer = Buffer.concat([bytes.subarray(0, 4), Buffer.from([0xc5, 0x00]), bytes.subarray(5)]);
     expect(() => read(readerOf(vector, 'client'), longer)).toThrow(
@@ -327,7 +327,7 @@ describe('an encoder with a seal', () => {
     ]);
   });
 
-  it('keeps the order of frames where a body sends something itself', () => {
+  it('keeps the order of frames if a body sends something itself', () => {
     const seal = sealOf(vector, 'client');
     const wire: Buffer[] = [];
     const body = {

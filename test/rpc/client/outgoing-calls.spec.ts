@@ -163,7 +163,7 @@ it('rejects with an overload fault beyond the queue, and says that nothing was s
   expect(counts()).toEqual([1, 2]);
 });
 
-it('queues nothing where the queue is 0 long', () => {
+it('queues nothing if the queue is 0 long', () => {
   open({ limits: { maxInFlight: 1, maxQueuedCalls: 0 } });
   pair.call();
   expect(pair.call().sink.fault.code).toBe(LocalCode.Overload);

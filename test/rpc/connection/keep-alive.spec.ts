@@ -52,7 +52,7 @@ it('does not take a process that stood still for a silent peer, but asks it', ()
   keepAlive.stop();
 });
 
-it('gives up after a standstill, too, where nothing has come', () => {
+it('gives up after a standstill, too, if nothing has come', () => {
   watch().start();
   clock.advance(45_000);
   clock.stall(60_000);
@@ -135,13 +135,13 @@ it('does not count pings as missed whose answers it could not read', () => {
   expect(log).toEqual(['ping 30', 'ping 40', 'ping 50', 'ping 80', 'ping 90', 'lost 100']);
 });
 
-it('gives up after one ping where that is all that may be missed', () => {
+it('gives up after one ping if that is all that may be missed', () => {
   watch({ maxMissed: 1, intervalMs: 15_000, timeoutMs: 5_000 }).start();
   clock.advance(60_000);
   expect(log).toEqual(['ping 15', 'lost 20']);
 });
 
-it('gives up without a ping where none may be missed', () => {
+it('gives up without a ping if none may be missed', () => {
   watch({ maxMissed: 0 }).start();
   clock.advance(60_000);
   expect(log).toEqual(['lost 30']);

@@ -71,7 +71,7 @@ describe('a client', () => {
     expect([callsOf().length, sinks[0]?.outcome]).toEqual([3, 'done']);
   });
 
-  it('holds calls back beyond its own limit, where that is the smaller one', () => {
+  it('holds calls back beyond its own limit, if that is the smaller one', () => {
     open({ limits: { maxInFlight: 1 } });
     pair.call();
     pair.call();
@@ -99,7 +99,7 @@ describe('a client', () => {
   });
 });
 
-it('a server answers with an error where the client would not take the answer', () => {
+it('a server answers with an error if the client would not take the answer', () => {
   pair = new ChannelPair({ scripted: 'client' });
   pair.server.start();
   const extensions = { limits: { max_frame_bytes: 20_000 } };
@@ -134,7 +134,7 @@ describe('the last id that a server took', () => {
     expect([channel.fault?.sent, lateChannel.fault?.sent]).toEqual(['unknown', 'no']);
   });
 
-  it('is 0 where it took nothing', () => {
+  it('is 0 if it took nothing', () => {
     open();
     pair.links.toServer.hold();
     const { sink } = pair.call();

@@ -25,7 +25,7 @@ describe('calls', () => {
     expect(pair.server.incoming.refused).toBe(2);
   });
 
-  it('are held until their handlers have ended, whoever has given them up', () => {
+  it('are held until their handlers have ended, also if their callers have given them up', () => {
     open({ limits: { maxHeldBytes: 150_000 } });
     const first = pair.call(maps(1000));
     pair.flow();

@@ -19,7 +19,7 @@ function finish(index: number, body: unknown = 'done'): void {
   call.ended();
 }
 
-it('closes at once where nothing runs: shutdown, a ping as the fence, then CLOSE', () => {
+it('closes at once if nothing runs: shutdown, a ping as the fence, then CLOSE', () => {
   open();
   pair.server.drain(3_000);
   expect(pair.server.state).toBe('draining');

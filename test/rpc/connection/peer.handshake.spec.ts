@@ -154,7 +154,7 @@ describe('a server', () => {
     ['an extension with a list', { extensions: { one_way: [] } }],
     ['extensions that nobody knows', { extensions: { toString: {}, constructor: {}, x: {} } }],
     ['client_info that is none', { client_info: 7 }],
-  ])('opens with nothing agreed where the body of DECLARE is or holds %s', (_, body: unknown) => {
+  ])('opens with nothing agreed if the body of DECLARE is or holds %s', (_, body: unknown) => {
     serverOnly().links.toServer.inject([103, 3, DECLARE, body]);
     pair.flow();
     expect(pair.server.state).toBe('open');
@@ -229,7 +229,7 @@ describe('a client', () => {
   });
 
   it.each([[7], [null], [{ a: 1 }], [Buffer.from('x')]])(
-    'takes a reason that is no text: %p',
+    'takes a reason that is not text: %p',
     (body: unknown) => {
       clientOnly().links.toClient.inject([203, 4, { target: '/_event/CLOSE' }, body]);
       pair.flow();
@@ -268,7 +268,7 @@ describe('a client', () => {
     expect(pair.client.state).not.toBe('open');
   });
 
-  it('leaves nothing behind where its own DECLARE cannot be sent', () => {
+  it('leaves nothing behind if its own DECLARE cannot be sent', () => {
     fresh({ metadata: { big: 2n ** 70n } });
     expect(() => pair.client.start()).toThrow(Fault);
   });
@@ -282,18 +282,18 @@ function declared(extensions: unknown): boolean {
 }
 
 describe('extensions', () => {
-  it('hold where both sides name them', () => {
+  it('hold if both sides name them', () => {
     fresh().open();
     expect([pair.client.has(Extension.OneWay), pair.server.has(Extension.OneWay)]).toEqual([true, true]);
   });
 
-  it('do not hold where the client does not name them; the answer then has no such key', () => {
+  it('do not hold if the client does not name them; the answer then has no such key', () => {
     expect(declared(undefined)).toBe(false);
     const [, , , body] = pair.links.toClient.frames[0] as Frame;
     expect(Object.keys(body as object)).toEqual(['conn_id', 'server_info']);
   });
 
-  it('do not hold where the server does not name them', () => {
+  it('do not hold if the server does not name them', () => {
     clientOnly().links.toClient.inject([103, 3, {}, { conn_id: 'x', server_info: {} }]);
     pair.flow();
     expect(pair.client.has(Extension.OneWay)).toBe(false);

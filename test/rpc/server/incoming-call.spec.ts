@@ -171,7 +171,7 @@ describe('the run timeout', () => {
 });
 
 describe('the signal', () => {
-  it('is aborted when the connection goes, also where it is first asked for after that', () => {
+  it('is aborted when the connection goes, also if it is first asked for after that', () => {
     open();
     pair.call(1);
     pair.call(2);
@@ -218,7 +218,7 @@ describe('onSettled', () => {
     expect(settled).toEqual(['reply', 'fail', 'expire', 'abort', 'ended']);
   });
 
-  it('does not keep the other calls, and the owner, from learning of the end where one throws', () => {
+  it('does not keep the other calls, and the owner, from learning of the end if one throws', () => {
     open();
     for (let i = 0; i < 3; i++) pair.call(i);
     pair.flow();
@@ -261,7 +261,7 @@ describe('an answer that cannot be sent', () => {
     ['holds more values than a frame may', Array.from({ length: 500 }, () => 0), {}],
     ['has a header beyond the limit', 'fine', { 'x-note': 'n'.repeat(700) }],
     ['has a header that cannot be encoded', 'fine', { 'x-note': circular }],
-  ])('becomes an error of this call alone where it %s', (_, body: unknown, header: object) => {
+  ])('becomes an error of this call alone if it %s', (_, body: unknown, header: object) => {
     open({
       limits: {
         maxFrameBytes: 4096,

@@ -109,7 +109,7 @@ it('refuses beyond the limit of the whole server', () => {
   second.remove(channels[1]);
 });
 
-it('was busy where something came in since the last question, or runs', () => {
+it('was busy if something came in since the last question, or runs', () => {
   const incoming = table();
   expect(incoming.wasBusy()).toBe(false);
   const call = arrivals.call();
@@ -122,7 +122,7 @@ it('was busy where something came in since the last question, or runs', () => {
   expect([incoming.wasBusy(), incoming.wasBusy()]).toEqual([true, false]);
 });
 
-/** Outcomes of so many, of which the first `wasted` were. Returns after how many it is too much. */
+/** Outcomes of this many, of which the first `wasted` were. Returns after how many it is too much. */
 function judge(count: number, wasted: number, tookMs = 0): number | undefined {
   const incoming = table();
   for (let i = 0; i < count; i++) {

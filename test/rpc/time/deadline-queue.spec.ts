@@ -259,7 +259,7 @@ it('has no timer each for durations that differ by parts of a millisecond', () =
   expect(log).toHaveLength(1000);
 });
 
-it('tells the time that an entry has left, and none where it does not wait', () => {
+it('tells the time that an entry has left, and none if it does not wait', () => {
   const a = entry('a');
   expect(queue.timeLeftMs(a)).toBeUndefined();
   queue.add(a, 100);

@@ -66,11 +66,11 @@ describe.each(ways)('the time of a call, %s,', (_, options) => {
     expect(events()).toHaveLength(1); // the server works on it still
   });
 
-  it('is not over where the server has less of its own', async () => {
+  it('is not over if the server has less of its own', async () => {
     expect(await failing(400)).toMatchObject({ status: 301, remoteName: 'RpcRunTimeError' });
   });
 
-  it('is not the caller’s where the caller has set none', async () => {
+  it('is not the caller’s if the caller has set none', async () => {
     expect(await failing(495, false)).toMatchObject({ status: 301, remoteName: 'RpcRunTimeError' });
   });
 });
@@ -121,7 +121,7 @@ describe.each(ways)('the time of a channel, %s,', (_, options) => {
     expect(await failing(505)).toMatchObject(OWN);
   });
 
-  it('is not over where the server has less of its own', async () => {
+  it('is not over if the server has less of its own', async () => {
     expect(await failing(400)).toMatchObject({ message: 'the deadline of the channel is over' });
   });
 
@@ -139,7 +139,7 @@ describe.each(ways)('the time of a channel, %s,', (_, options) => {
     expect(channel.fault).toMatchObject({ status: 1005, message: 'the database is slow' });
   });
 
-  it('is not the caller’s where that set a time for its opening only', async () => {
+  it('is not the caller’s if that set a time for its opening only', async () => {
     expect(await failing(495, false)).toMatchObject({ message: 'the deadline of the channel is over' });
   });
 

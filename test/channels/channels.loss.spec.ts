@@ -10,8 +10,7 @@ import {
   RapClient,
   type RapContext,
 } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope, within } from '../helpers/async.js';
+import { eventually, rejection, within } from '../helpers/async.js';
 import {
   answerDeclareWith,
   declare,
@@ -23,9 +22,8 @@ import {
 } from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
-import { idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
+import { idle } from '../helpers/streams.js';
+import { gate, probe, scope, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 /** A raw client with all extensions, until the test ends. */
 async function connect(port: number): Promise<RawSocket> {
@@ -34,15 +32,9 @@ async function connect(port: number): Promise<RawSocket> {
   return raw;
 }
 
-let probe = new Probe();
-let gate = new Gate();
 /** What the handler's read, write and closed came to, by name. */
 let met: Record<string, unknown> = {};
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  met = {};
-});
+beforeEach(() => void (met = {}));
 
 @Controller()
 class LossController {
@@ -84,18 +76,8 @@ class LossController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([LossController, BackgroundController], options);
-  const mine = test.client({ reconnect: false });
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+const start = (options?: ServeOptions) =>
+  serveWithClient([LossController, BackgroundController], options, { reconnect: false });
 
 /** A handler whose read and write wait. */
 async function openWaiting(raw: RawSocket): Promise<void> {
@@ -122,7 +104,7 @@ describe('a client that goes without DROP', () => {
     await idle(test);
   });
 
-  it('has its channels open where it says nothing more, until it stops to answer', async () => {
+  it('has its channels open if it says nothing more, until it stops to answer', async () => {
     const time = scope.stopTime();
     const test = await start({ keepAlive: { intervalMs: 60, timeoutMs: 40, maxMissed: 2 } });
     const raw = await connect(test.port);

@@ -36,7 +36,7 @@ describe('a streaming function that is called as a channel', () => {
   it.each([
     ['ends its side', (channel: { end(): Promise<void> }) => channel.end()],
     ['closes', (channel: { close(): void }) => channel.close()],
-  ])('leaves nobody waiting where the client %s before it has sent any', async (_, over) => {
+  ])('leaves nobody waiting if the client %s before it has sent any', async (_, over) => {
     counter = new Counter(3);
     const app = await scope.serve([CountController]);
     const client = app.client();

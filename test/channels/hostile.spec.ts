@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { ChannelError, ChannelPattern, RapChannel, RapClient, type RapContext } from '../../lib/index.js';
 import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { eventually, rejection, type ServedApp } from '../helpers/async.js';
 import {
   answerDeclareWith,
   call,
@@ -23,17 +23,8 @@ import {
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { heapUsed } from '../helpers/memory.js';
 import { type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
-import { collectFailing, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-let probe = new Probe();
-let gate = new Gate();
-let notes: unknown[] = [];
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  notes = [];
-});
+import { collectFailing } from '../helpers/streams.js';
+import { gate, notes, probe, scope, serve, type ServeOptions } from '../helpers/stream-scope.js';
 
 @Controller()
 class HostileController {
@@ -83,12 +74,8 @@ class HostileController {
   }
 }
 
-async function start(options: Parameters<typeof scope.serve>[1] = {}): Promise<TestApp> {
-  const test = await scope.serve([HostileController, BackgroundController], options);
-  scope.defer(() => {
-    gate.open();
-    return idle(test);
-  });
+async function start(options?: ServeOptions): Promise<ServedApp> {
+  const test = await serve([HostileController, BackgroundController], options);
   const background = await BackgroundLoad.of(test);
   scope.defer(() => background.stop());
   return test;
@@ -115,7 +102,7 @@ describe('frames for a channel that is not there', () => {
     CREDIT: (id) => credit(id, 5),
     'an unknown life cycle': (id) => [102, id, { channel_life_cycle: 'HELLO' }, null],
     'no life cycle': (id) => [102, id, {}, null],
-    'a life cycle that is no text': (id) => [102, id, { channel_life_cycle: 5 }, null],
+    'a life cycle that is not text': (id) => [102, id, { channel_life_cycle: 5 }, null],
   };
 
   it.each(Object.keys(frames))(
@@ -242,7 +229,7 @@ describe('a step that the life of a channel does not allow', () => {
     ['a credit that is text', (id) => [credit(id, '5')], 'credit must be a positive integer'],
     ['a credit of nothing', (id) => [credit(id, null)], 'credit must be a positive integer'],
     ['half a credit', (id) => [credit(id, 0.5)], 'credit must be a positive integer'],
-    ['a credit that is no number', (id) => [credit(id, Number.NaN)], 'credit must be a positive integer'],
+    ['a credit that is not a number', (id) => [credit(id, Number.NaN)], 'credit must be a positive integer'],
     ['a credit without end', (id) => [credit(id, Infinity)], 'credit must be a positive integer'],
     ['a list of credits', (id) => [credit(id, [5])], 'credit must be a positive integer'],
     ['a huge credit', (id) => [credit(id, 2 ** 40)], 'too much credit'],
@@ -258,7 +245,7 @@ describe('a step that the life of a channel does not allow', () => {
       'unknown life cycle',
     ],
     [
-      'a life cycle that is no text',
+      'a life cycle that is not text',
       (id) => [[102, id, { channel_life_cycle: ['MSG'] }, null]],
       'unknown life cycle',
     ],
@@ -319,7 +306,7 @@ describe('a step that the life of a channel does not allow', () => {
     expect(await fence(raw, 7)).toEqual([]);
   });
 
-  it('credit where none was agreed ends the channel', async () => {
+  it('credit if none was agreed ends the channel', async () => {
     const raw = await connect(await start(), {});
     raw.send(declare(5, 'echo'), credit(5, 5));
     const last = await raw.next((frame) => frame[2]['status_code'] !== undefined);
@@ -328,7 +315,7 @@ describe('a step that the life of a channel does not allow', () => {
 });
 
 describe('messages beyond the credit', () => {
-  it('end the channel where the handler does not read; what was within it is read', async () => {
+  it('end the channel if the handler does not read; what was within it is read', async () => {
     const test = await start();
     const raw = await connect(test);
     raw.send(declare(5, 'later'));

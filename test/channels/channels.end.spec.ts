@@ -8,7 +8,8 @@ import {
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { collect, collectFailing, idle } from '../helpers/streams.js';
-import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('end()', () => {
   it('leaves the other direction open', async () => {
@@ -180,7 +181,7 @@ describe('a handler', () => {
     expect(error).toMatchObject({ message: 'not you', code: 'ERR_APP', details: { you: 'me' }, status: 401 });
   });
 
-  it('that throws anything else is masked, or shown where errors are exposed', async () => {
+  it('that throws anything else is masked, or shown if errors are exposed', async () => {
     const { mine, log } = await start();
     const channel = await mine.channel<string, string>('throws');
     await channel.write('masked');

@@ -8,15 +8,13 @@ import {
   type RapClient,
   type RapContext,
 } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, testScope } from '../helpers/async.js';
+import { eventually, type ServedApp } from '../helpers/async.js';
 import { declare, drop, end, fence, msg, openWith } from '../helpers/channel/channel-frames.js';
 import { BackgroundLoad, BackgroundController } from '../helpers/background-load.js';
 import { heapUsed } from '../helpers/memory.js';
 import { pack, type RawFrame, type RawSocket } from '../helpers/raw-socket.js';
-import { aborted, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
+import { aborted } from '../helpers/streams.js';
+import { gate, probe, scope, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 /** A raw client with all extensions, until the test ends. */
 async function connect(port: number): Promise<RawSocket> {
@@ -24,13 +22,6 @@ async function connect(port: number): Promise<RawSocket> {
   scope.defer(() => raw.destroy());
   return raw;
 }
-
-let probe = new Probe();
-let gate = new Gate();
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-});
 
 @Controller()
 class FloodController {
@@ -69,19 +60,11 @@ class FloodController {
   }
 }
 
-async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
+function start(options: ServeOptions = {}): Promise<ServedApp & { mine: RapClient }> {
   // a fence is a ping, and there are many
   const limits = { pingBurst: 1e6, ...options.limits };
-  const test = await scope.serve([FloodController, BackgroundController], { ...options, limits });
-  const mine = test.client({ reconnect: false });
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
+  const controllers = [FloodController, BackgroundController];
+  return serveWithClient(controllers, { ...options, limits }, { reconnect: false });
 }
 
 /** Does so much, some at a time. */
@@ -135,7 +118,7 @@ describe('a flood of channels', () => {
         if (raw.closed) break;
         raw.bytes(flood);
         sent += 500;
-        await fence(raw).catch(() => {}); // rejects where the connection closes
+        await fence(raw).catch(() => {}); // rejects if the connection closes
       }
       expect(await raw.closeReason()).toBe('excessive resets');
       dropped += sent;
@@ -196,7 +179,7 @@ describe('streams that are opened and have nothing asked of them', () => {
     const before = await heapUsed();
     for (let id = 5 + 200; id < 8000 && !raw.closed; id += 200) {
       raw.send(...batch(id));
-      await fence(raw).catch(() => {}); // rejects where the connection closes
+      await fence(raw).catch(() => {}); // rejects if the connection closes
       raw.frames.length = 0;
     }
     expect((await heapUsed()) - before).toBeLessThan(3 * MEGABYTE);

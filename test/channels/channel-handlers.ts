@@ -2,28 +2,15 @@ import 'reflect-metadata';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { lastValueFrom, take, toArray } from 'rxjs';
-import { AuthError, ChannelPattern, RapChannel, type RapClient, type RapContext } from '../../lib/index.js';
-import type { TestApp } from '../helpers/app.js';
-import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
-import { aborted, idle, Probe } from '../helpers/streams.js';
-
-const scope = testScope();
-
-export let probe = new Probe();
-
-export let gate = new Gate();
+import { AuthError, ChannelPattern, RapChannel, type RapContext } from '../../lib/index.js';
+import { eventually, rejection } from '../helpers/async.js';
+import { aborted } from '../helpers/streams.js';
+import { gate, notes, probe, type ServeOptions, serveWithClient } from '../helpers/stream-scope.js';
 
 /** The server's side of the channels of a test, and what its handlers met. */
 export let channels: RapChannel[] = [];
 
-export let notes: unknown[] = [];
-
-beforeEach(() => {
-  probe = new Probe();
-  gate = new Gate();
-  channels = [];
-  notes = [];
-});
+beforeEach(() => void (channels = []));
 
 @Controller()
 class ChannelController {
@@ -171,18 +158,7 @@ class ChannelController {
   }
 }
 
-export async function start(
-  options: Parameters<typeof scope.serve>[1] = {},
-): Promise<TestApp & { mine: RapClient }> {
-  const test = await scope.serve([ChannelController], options);
-  const mine = test.client();
-  scope.defer(() => {
-    gate.open();
-    mine.close();
-    return idle(test);
-  });
-  return { ...test, mine };
-}
+export const start = (options?: ServeOptions) => serveWithClient([ChannelController], options);
 
 /** The server's side of the last channel. */
 export async function serverSide(): Promise<RapChannel> {

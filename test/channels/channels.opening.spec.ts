@@ -8,7 +8,8 @@ import {
 } from '../../lib/index.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { aborted, collect, idle } from '../helpers/streams.js';
-import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('what a channel knows', () => {
   it('is its id, metadata and context, the same on both sides', async () => {
@@ -30,7 +31,7 @@ describe('what a channel knows', () => {
     await channel.closed;
   });
 
-  it('is an empty map where the client says nothing', async () => {
+  it('is an empty map if the client says nothing', async () => {
     const { mine } = await start();
     const channel = await mine.channel('hold');
     expect((await serverSide()).metadata).toEqual({});
@@ -38,7 +39,7 @@ describe('what a channel knows', () => {
     await channel.closed;
   });
 
-  it('is its signal: aborted at the end, with the error where there is one', async () => {
+  it('is its signal: aborted at the end, with the error if there is one', async () => {
     const { mine } = await start();
     const channel = await mine.channel('hold');
     const other = await serverSide();

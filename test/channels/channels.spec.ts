@@ -3,7 +3,8 @@ import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
 import { AuthError, ChannelLifecycleError, OverloadError, RapError } from '../../lib/index.js';
 import { eventually, pass, rejection, turn, within } from '../helpers/async.js';
 import { collect, collectFailing, idle } from '../helpers/streams.js';
-import { gate, notes, probe, serverSide, start } from './channel-handlers.js';
+import { serverSide, start } from './channel-handlers.js';
+import { gate, notes, probe } from '../helpers/stream-scope.js';
 
 describe('reading and writing', () => {
   it('goes both ways, in order', async () => {
@@ -162,7 +163,7 @@ describe('write()', () => {
     channel.close();
   });
 
-  it('fails for a body that cannot be sent also where it had to wait', async () => {
+  it('fails for a body that cannot be sent also if it had to wait', async () => {
     const { mine } = await start();
     const channel = await mine.channel('hold');
     const filling = Array.from({ length: 300 }, () => channel.write(Buffer.alloc(1024)));
@@ -251,7 +252,7 @@ describe('loop()', () => {
     channel.close();
   });
 
-  it('lets others work where a loop does nothing else', async () => {
+  it('lets others work if a loop does nothing else', async () => {
     const { mine } = await start();
     const channel = await mine.channel<number, number>('echo');
     let answered = false;
