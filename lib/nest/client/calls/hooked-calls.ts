@@ -74,7 +74,7 @@ export class HookedCalls {
       stream: outcome.stream,
     };
     try {
-      // a promise goes on in the context of its caller by itself
+      // a promise continues in the context of its caller by itself
       return calls.start(
         hooks.createPacket(pattern, data),
         options,
@@ -123,7 +123,7 @@ export class HookedCalls {
   }
 
   stream<T>(pattern: unknown, data: unknown, options: RapCallOptions | undefined): RapIterable<T> {
-    // it may begin much later, and again: with what was said now
+    // it may start much later, and several times: with the parameters as they are now
     return new ClientStream<T>(this.opener(pattern, this.held(data), options), this.view());
   }
 
