@@ -37,8 +37,8 @@ export interface RapClientOptions extends RapServerAddress {
   servers?: readonly RapServerAddress[] | undefined;
   /**
    * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is called
-   * for each connection: for certificates that change. If it fails, or takes longer than `limits.connectTimeoutMs`, so does the
-   * attempt.
+   * for each connection: for certificates that change. It fails the attempt by an error, or by taking longer than
+   * `limits.connectTimeoutMs`.
    */
   tls?: PerConnection<TlsConnectionOptions | true> | undefined;
   /**

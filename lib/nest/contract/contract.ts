@@ -172,7 +172,7 @@ export function assertContract(where: string, value: unknown): asserts value is 
   const { group, methods } = (value ?? {}) as { group?: unknown; methods?: unknown };
   if (typeof group === 'string' && isObject(methods)) return;
   const why = value === undefined ? '; do two modules import each other?' : '';
-  throw new RegisteredError(`${where}: ${shown(value)} is no contract of defineService${why}`);
+  throw new RegisteredError(`${where}: ${shown(value)} is not a contract of defineService${why}`);
 }
 
 function checkName(what: string, name: string): void {

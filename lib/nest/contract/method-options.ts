@@ -27,7 +27,7 @@ export function optionProblem(options: object): string | undefined {
       return `${name} must be true or false, got ${shown(value)}`;
   }
   const wrong = SCHEMAS.find((name) => values[name] !== undefined && !isStandardSchema(values[name]));
-  return wrong && `${wrong} is no Standard Schema`;
+  return wrong && `${wrong} is not a Standard Schema`;
 }
 
 /** Extras of a handler may belong to other libraries; in a contract, an unknown option is a mistake. */

@@ -35,7 +35,7 @@ export function controllerProxy<T extends object>(
   controller: Type<T>,
 ): RapControllerClient<T> {
   if (typeof controller !== 'function')
-    throw new RegisteredError(`client.controller(): ${shown(controller)} is no class`);
+    throw new RegisteredError(`client.controller(): ${shown(controller)} is not a class`);
   const prototype = controller.prototype as Record<string, object>;
   const proxy: Record<string, MethodCaller> = {};
   let count = 0;
@@ -45,7 +45,7 @@ export function controllerProxy<T extends object>(
     const method = `${controller.name}.${name}`;
     proxy[name] = pattern
       ? callerOf(client, pattern, kindOf(prototype, name, pattern), method)
-      : refusal(`${method} handles no pattern: it cannot be called from afar`);
+      : refusal(`${method} handles no pattern: it cannot be called remotely`);
   }
   if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
   return proxy as unknown as RapControllerClient<T>;
