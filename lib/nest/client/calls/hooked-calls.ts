@@ -56,7 +56,7 @@ export class HookedCalls {
     runsCallbacks = this.hooks.isSubclassed(),
   ): () => void {
     const { calls, hooks } = this;
-    const shown: Outcome<T> = {
+    const hooked: Outcome<T> = {
       resolve: (value: T) => {
         let response: T;
         try {
@@ -67,9 +67,9 @@ export class HookedCalls {
         outcome.resolve(response);
       },
       reject: (error) => {
-        const shownError = hooks.serializeError(error);
-        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
-        else outcome.reject(shownError);
+        const serialized = hooks.serializeError(error);
+        if (outcome.isPromise) outcome.resolve(rejection(serialized) as T);
+        else outcome.reject(serialized);
       },
       stream: outcome.stream,
     };
@@ -78,7 +78,7 @@ export class HookedCalls {
       return calls.start(
         hooks.createPacket(pattern, data),
         options,
-        runsCallbacks ? inThisContext(shown) : shown,
+        runsCallbacks ? inThisContext(hooked) : hooked,
       );
     } catch (error) {
       return this.#refused(error, outcome);
