@@ -1,4 +1,4 @@
-/** How a client comes back after it lost its server. Times in milliseconds. */
+/** How a client reconnects after it lost its server. Times in milliseconds. */
 export interface ReconnectOptions {
   /** First upper bound of the delay. Default 50. */
   readonly baseDelayMs: number;
@@ -11,8 +11,8 @@ export interface ReconnectOptions {
   /** When an outage counts as long. Default 10,000. */
   readonly patientAfterMs: number;
   /**
-   * A connection that lasted so long resets the delay to `baseDelayMs`. Default 10,000. One that was shorter, but lasted
-   * longer than `maxDelayMs`, ends the outage before it all the same: the next one is short again, with its lower bound.
+   * A connection that lasted at least this long resets the delay to `baseDelayMs`. Default 10,000. A shorter one that lasted
+   * longer than `maxDelayMs` keeps the delay, but ends the outage: the next one counts as short again.
    */
   readonly stableAfterMs: number;
 }
@@ -26,7 +26,7 @@ export const DEFAULT_RECONNECT: ReconnectOptions = {
   stableAfterMs: 10_000,
 };
 
-/** Exponential backoff with full jitter: any delay up to the bound, so that no two clients come back in step. */
+/** Exponential backoff with full jitter: any delay up to the bound, so that clients do not reconnect in step. */
 export class Backoff {
   #failures = 0;
   #outageSince: number | undefined;
@@ -49,7 +49,7 @@ export class Backoff {
     if (this.#openSince !== undefined) {
       const openMs = now - this.#openSince;
       if (openMs >= stableAfterMs) this.#failures = 0;
-      // a server that takes connections only to drop them is not back; one that lasts longer than the client waits at most is
+      // a connection that is dropped at once does not end an outage; one that outlasts the longest short delay does
       if (openMs >= Math.min(stableAfterMs, maxDelayMs)) this.#outageSince = now;
       this.#openSince = undefined;
     }

@@ -16,16 +16,15 @@ import { Backoff, type ReconnectOptions } from './backoff.js';
 import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
 import { UnsentCalls, Waiter } from './waiting-calls.js';
 
-/** What holds for one connection, in place of what the options say. */
+/** Overrides of the options for one connection. */
 export type Prepared = Partial<Pick<ConnectionOptions, 'dial' | 'metadata'>>;
 
 export interface ConnectionOptions {
   /**
-   * Before each attempt to reach the server; rejects if it should not be reached. What it takes does not count as time to
-   * connect.
+   * Called before each attempt to connect; if it rejects, the attempt fails. Its time does not count as time to connect.
    */
   readonly prepare?: (() => Promise<Prepared>) | undefined;
-  /** Reaches the server; rejects where it cannot be reached. */
+  /** Connects to the server; rejects if that cannot be reached. */
   readonly dial: () => Promise<Link>;
   /** The server in messages. */
   readonly where: string;
@@ -38,18 +37,18 @@ export interface ConnectionOptions {
   readonly calling?: CallingPath | undefined;
   /** Secures every connection. */
   readonly security?: ConnectionSecurity | undefined;
-  /** `undefined`: a lost connection comes back with the next call only. */
+  /** `undefined`: reconnects with the next call only. */
   readonly reconnect: ReconnectOptions | undefined;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
 }
 
 /**
- * Where the connection stands.
+ * State of the connection.
  *
- * - `idle`: nothing is wanted; the next call connects
- * - `connecting`: an attempt is under way
+ * - `idle`: not connected; the next call connects
+ * - `connecting`: an attempt is in progress
  * - `open`: calls go to `peer`
- * - `waiting`: the next attempt comes with the timer
+ * - `waiting`: the timer starts the next attempt
  */
 type State =
   | { readonly name: 'idle' }
@@ -58,10 +57,10 @@ type State =
   | { readonly name: 'waiting'; readonly timer: Timer };
 
 /**
- * The connection to one server, which comes back when it was lost.
+ * The connection to one server, which reconnects after it was lost.
  *
- * A first connection that fails tells all who wait at once: the address may be wrong. After that, calls wait through an
- * outage as long as their own time allows, since a restart is over in moments.
+ * If the first connection fails, all waiting calls fail at once: the address may be wrong. After that, calls wait through an
+ * outage as long as their own time limits allow, since a restart is short.
  */
 export class Connection implements ClientOwner, PeerSource {
   #state: State = { name: 'idle' };
@@ -71,7 +70,7 @@ export class Connection implements ClientOwner, PeerSource {
   #waitingBytes = 0;
   /** Peers that finish their calls after the server said shutdown. */
   readonly #draining = new Set<ClientPeer>();
-  /** Calls that a server which shuts down did not get; they go to the next connection. */
+  /** Calls that were not sent before the server shut down; they go to the next connection. */
   readonly #unsent: UnsentCalls;
   readonly #drained: (() => void)[] = [];
   readonly #backoff: Backoff | undefined;
@@ -88,7 +87,7 @@ export class Connection implements ClientOwner, PeerSource {
 
   get peer(): ClientPeer | undefined {
     const state = this.#state;
-    // a peer that fails its calls just now tells of its end only afterwards
+    // a closing peer fails its calls before it calls onClose
     return state.name === 'open' && state.peer.state === 'open' ? state.peer : undefined;
   }
 
@@ -103,7 +102,7 @@ export class Connection implements ClientOwner, PeerSource {
       const peer =
         this.peer ??
         (await this.#wait(what, timeoutMs, Math.max(1, until - this.options.clock.now()), heldBytes(held)));
-      // one that was lost between its opening and its use is none
+      // it may have been lost between its opening and this use
       if (peer.state === 'open') return peer;
     }
   }
@@ -140,19 +139,19 @@ export class Connection implements ClientOwner, PeerSource {
     });
   }
 
-  /** Between two attempts no socket keeps the process alive, and an `await` of a call would end with it, without a word. */
+  /** Between two attempts no socket keeps the process alive: it would exit silently while calls wait. */
   #holdProcess(): void {
     if (this.#state.name === 'waiting') this.#state.timer.hold(this.#waiters.size + this.#unsent.size > 0);
   }
 
   close(reason: string): void {
     const draining = [...this.#draining];
-    this.#leave(reason);
+    this.#disconnect(reason);
     for (const peer of draining) peer.close(reason);
   }
 
-  /** As `close`, without harm to what runs on connections that are about to end. */
-  #leave(reason: string): void {
+  /** As `close`, but calls on draining connections may finish. */
+  #disconnect(reason: string): void {
     const state = this.#state;
     this.#state = { name: 'idle' };
     this.#wasOpen = false;
@@ -172,7 +171,7 @@ export class Connection implements ClientOwner, PeerSource {
       this.#wasOpen = false;
       peer.finish();
       this.options.onStatus('disconnected');
-    } else this.#leave('the client was drained');
+    } else this.#disconnect('the client was drained');
     await new Promise<void>((resolve) => {
       if (this.#draining.size === 0) resolve();
       else this.#drained.push(resolve);
@@ -196,7 +195,7 @@ export class Connection implements ClientOwner, PeerSource {
     return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
   }
 
-  // --- what the peer tells ------------------------------------------------------------------------------------
+  // --- called by the peer -------------------------------------------------------------------------------------
 
   onOpen(peer: ClientPeer): void {
     if (this.#state.name !== 'connecting' || this.#state.peer !== peer) return;
@@ -272,7 +271,7 @@ export class Connection implements ClientOwner, PeerSource {
     return `cannot connect to ${this.options.where}: ${why}`;
   }
 
-  /** The connection, or an attempt at one, is over: try again later, or tell those who wait. */
+  /** The connection was lost, or an attempt failed: tries again later, or fails the waiting calls. */
   #lost(reason: Fault, message = reason.message): void {
     if (this.#backoff && this.#wasOpen) {
       const wasOpen = this.#state.name === 'open';
@@ -281,7 +280,7 @@ export class Connection implements ClientOwner, PeerSource {
       this.#holdProcess();
       for (const waiter of this.#waiters) waiter.cause = reason;
       if (wasOpen) this.options.onStatus('disconnected', reason);
-      // whoever was told may have closed it
+      // the listener may have closed it
       if (this.#state === waiting) this.options.onStatus('reconnecting', reason);
       return;
     }
@@ -291,7 +290,7 @@ export class Connection implements ClientOwner, PeerSource {
     waiting.fail(connectionLost(message, reason.cause ?? reason, 'no'));
   }
 
-  /** All that wait now: whoever comes while they are told may wait for the next connection. */
+  /** Takes the calls that wait now: one that comes while they fail may wait for the next connection. */
   #takeWaiting(): { fail(reason: Fault): void } {
     const calls = this.#unsent.takeAll();
     const waiters = Array.from(this.#waiters);

@@ -3,7 +3,7 @@ import type { ClientPeer } from '../rpc/client/client-peer.js';
 /** State of the connection to a server. */
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
 
-/** Calls of a client now. */
+/** Counts of the calls of a client now. */
 export interface CallCounts {
   /** Calls that were sent and not answered. */
   readonly inFlight: number;
@@ -11,7 +11,7 @@ export interface CallCounts {
   readonly queued: number;
   /** Open channels. */
   readonly channels: number;
-  /** Answers to calls that nobody waits for any more, or that were never made. */
+  /** Answers to calls that were abandoned, or never made. */
   readonly lateAnswers: number;
 }
 

@@ -4,7 +4,7 @@ import type { PendingCall, PendingCallOwner } from '../rpc/client/pending-call.j
 import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 
-/** Calls on their way from one connection to the next. They may run out of time there. */
+/** Unsent calls on their way from one connection to the next. They may time out meanwhile. */
 export class UnsentCalls implements PendingCallOwner {
   readonly #calls = new Set<PendingCall>();
 

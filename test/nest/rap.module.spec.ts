@@ -461,7 +461,7 @@ describe('RapModule.register({ clients, isGlobal })', () => {
   });
 
   it('refuses what is not a contract', () => {
-    expect(() => InjectRapService({} as never)).toThrow('is no contract of defineService');
+    expect(() => InjectRapService({} as never)).toThrow('is not a contract of defineService');
     expect(() => RapModule.register([{ name: 'MATH', services: [undefined as never] }])).toThrow(
       'services of the client MATH',
     );

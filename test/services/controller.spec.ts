@@ -133,7 +133,7 @@ describe('client.controller', () => {
     }
 
     expect(() => rap.controller(MathController).helper()).toThrow(
-      new RegisteredError('MathController.helper handles no pattern: it cannot be called from afar'),
+      new RegisteredError('MathController.helper handles no pattern: it cannot be called remotely'),
     );
     expect(() => rap.controller(NoController)).toThrow(
       new RegisteredError('NoController has no method that handles a pattern'),

@@ -272,8 +272,8 @@ describe('extras that cannot be', () => {
     ['timeoutMs', { timeoutMs: 'soon' }, 'timeoutMs must be a number above 0, got soon'],
     ['timeoutMs', { timeoutMs: 0 }, 'timeoutMs must be a number above 0, got 0'],
     ['kind', { kind: 'stram' }, 'kind must be unary, stream or channel, got stram'],
-    ['input', { input: { type: 'object' } }, 'input is no Standard Schema'],
-    ['output', { output: 'number' }, 'output is no Standard Schema'],
+    ['input', { input: { type: 'object' } }, 'input is not a Standard Schema'],
+    ['output', { output: 'number' }, 'output is not a Standard Schema'],
     ['private', { private: 'yes' }, 'private must be true or false, got yes'],
     ['private', { private: Object.create(null) as object }, 'private must be true or false, got object'],
     ['idempotent', { idempotent: 1 }, 'idempotent must be true or false, got 1'],
@@ -312,12 +312,12 @@ describe('extras that cannot be', () => {
 
 describe('what is not a contract', () => {
   const wrong: [what: string, value: unknown, message: string][] = [
-    ['nothing', undefined, 'undefined is no contract of defineService; do two modules import each other?'],
-    ['null', null, 'null is no contract of defineService'],
-    ['text', 'math', 'math is no contract of defineService'],
-    ['a class', class Math {}, 'is no contract of defineService'],
-    ['a group without methods', { group: 'math' }, '[object Object] is no contract of defineService'],
-    ['what has no text', Object.create(null), 'object is no contract of defineService'],
+    ['nothing', undefined, 'undefined is not a contract of defineService; do two modules import each other?'],
+    ['null', null, 'null is not a contract of defineService'],
+    ['text', 'math', 'math is not a contract of defineService'],
+    ['a class', class Math {}, 'is not a contract of defineService'],
+    ['a group without methods', { group: 'math' }, '[object Object] is not a contract of defineService'],
+    ['what has no text', Object.create(null), 'object is not a contract of defineService'],
   ];
 
   it.each(wrong)('%s is refused if a class or a client takes it', (_, value, message) => {
@@ -348,7 +348,7 @@ describe('what is not a contract', () => {
     ['Math', 'Math'],
   ])('%p is no class for client.controller()', (value, shown) => {
     expect(() => new RapClient().controller(value as never)).toThrow(
-      new RegisteredError(`client.controller(): ${shown} is no class`),
+      new RegisteredError(`client.controller(): ${shown} is not a class`),
     );
   });
 });
@@ -392,12 +392,12 @@ describe('defineService refuses, and names service and method', () => {
     [
       'a schema that is none',
       () => defineService('math', { sum: unary({ input: {} as never }) }),
-      'method "sum": input is no Standard Schema',
+      'method "sum": input is not a Standard Schema',
     ],
     [
       'an output that is none',
       () => defineService('math', { sum: duplex({ output: null as never }) }),
-      'method "sum": output is no Standard Schema',
+      'method "sum": output is not a Standard Schema',
     ],
     [
       'an alias that is another method',

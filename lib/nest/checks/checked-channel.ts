@@ -8,17 +8,17 @@ import { MASKED_MESSAGE } from '../errors/handler-fault.js';
 import { RapChannel, type RapMessage } from '../streams/rap-channel.js';
 import { type Check, checked } from '../validation/standard-schema.js';
 
-/** What the messages of a channel must be. */
+/** Checks of the messages of a channel. */
 export interface ChannelChecks {
   readonly input: Check | undefined;
   readonly output: Check | undefined;
-  /** The application is told what is wrong with its own messages; that of a server finds it in the log. */
+  /** A client's application gets the error of its own message; that of a server is logged, and masked. */
   readonly isClient?: boolean;
 }
 
 const logger = new Logger('RapServer');
 
-/** A channel whose messages have schemas. One that does not fit ends the channel, and is handed to nobody. */
+/** A channel whose messages have schemas. One that does not fit ends the channel, and is not delivered. */
 export class CheckedChannel<In = unknown, Out = unknown> extends RapChannel<In, Out> {
   readonly #checks: ChannelChecks;
 

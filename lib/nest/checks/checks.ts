@@ -10,9 +10,9 @@ import {
 } from '../validation/standard-schema.js';
 
 /**
- * What a caller sent must fit: else it is told where it does not, and where it could not.
+ * The check of what a caller sent. The caller is told what does not fit, and what it cannot send.
  *
- * @param carriesValues whether the caller can send a `Date` and the like at all
+ * @param carriesValues whether the caller can send values such as a `Date`: the extension `values`
  */
 export function inputCheck(schema: StandardSchema, target: string, carriesValues = true): Check {
   const check = {
@@ -29,7 +29,7 @@ export function inputCheck(schema: StandardSchema, target: string, carriesValues
       const types = new Map((await uncarriedIn(schema, value, issues)).map(({ path, type }) => [path, type]));
       return issues.map((issue) => explained(issue, types.get(pathText(issue.path ?? [])), target));
     } catch {
-      return issues; // such as cannot even be read
+      return issues; // some cannot be read
     }
   };
   return { ...check, explain };
@@ -42,8 +42,8 @@ function explained(issue: StandardIssue, type: string | undefined, target: strin
 }
 
 /**
- * What the schema makes of a call's parameters. A call without any arrives as null, for the wire has no other word for
- * nothing: a schema that refuses null, as one that is optional or has a default does, is asked about `undefined` as well.
+ * Checks the parameters of a call, and returns the schema's output. A call without parameters arrives with null, since the wire
+ * has no `undefined`: if the schema refuses null, `undefined` is checked as well, for one that is optional or has a default.
  *
  * @throws as `checked`
  */
@@ -61,16 +61,16 @@ export function checkedParameters(check: Check, value: unknown): unknown {
   }
 }
 
-/** What a handler gives must fit: else that is this side's fault, and for its log. */
+/** The check of what a handler returns. A failure is this side's fault, and goes to its log. */
 export function outputCheck(schema: StandardSchema, target: string): Check {
   return { schema, what: `the output of ${target}`, refuse: outputError };
 }
 
-/** @param where put before the message */
-export function parseError(issues: readonly StandardIssue[], where?: string): ParseError {
+/** @param prefix put before the message */
+export function parseError(issues: readonly StandardIssue[], prefix?: string): ParseError {
   const details = detailsOf(issues);
   const summary = summaryOf(details, issues.length);
-  return new ParseError(where === undefined ? summary : `${where}: ${summary}`, { details });
+  return new ParseError(prefix === undefined ? summary : `${prefix}: ${summary}`, { details });
 }
 
 function outputError(issues: readonly StandardIssue[], what: string): Error {

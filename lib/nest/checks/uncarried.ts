@@ -2,26 +2,26 @@ import { isObject } from '../../protocol/values/unknown.js';
 import { pathText } from '../validation/issues.js';
 import type { StandardIssue, StandardResult, StandardSchema } from '../validation/standard-schema.js';
 
-/** A place where the schema demands what only peers with the extension `values` send, and what stands there in its stead. */
+/** A place of a value for which the schema requires a type that only peers with the extension `values` send. */
 export interface Uncarried {
-  /** As messages have it: `items[0].at`. */
+  /** As in messages: `items[0].at`. */
   readonly path: string;
   readonly segments: readonly PropertyKey[];
   readonly type: string;
 }
 
-/** More issues are not looked into. */
+/** Further issues are not examined. */
 const MAX_ISSUES = 32;
-/** A list or map that is longer is not made a Set or Map: a peer may have chosen its keys so that this is slow. */
+/** Longer lists and maps are not converted to a Set or Map: a peer may choose keys that make this slow. */
 const MAX_ENTRIES = 1024;
 /** Deeper values cannot be sent. */
 const MAX_DEPTH = 128;
 
 /**
- * Finds out which of the issues are there because the connection does not carry `Date`, `bigint`, `Map`, `Set` and `URL`:
- * those that are gone if what stands in for such a value is made one again. No schema needs to be understood for that.
+ * Finds the issues that are there because the connection does not carry `Date`, `bigint`, `Map`, `Set` and `URL`: those that
+ * disappear when the substitute of such a value is converted back. That needs no knowledge of the schema.
  *
- * @param isKept only where the schema hands such a value on, too
+ * @param isKept only if the output of the schema has such a value, too
  */
 export async function uncarriedIn(
   schema: StandardSchema,
@@ -50,7 +50,7 @@ export async function uncarriedIn(
   return found.filter((each) => !left.has(each.path) && (!isKept || isAsBefore(each)));
 }
 
-/** A schema that fails itself says nothing. */
+/** `undefined` if the schema itself fails. */
 async function validate(
   schema: StandardSchema,
   value: unknown,
@@ -62,7 +62,7 @@ async function validate(
   }
 }
 
-/** The same value with another one at a path. What is on the way is copied once. */
+/** The value with the part at a path replaced. Objects on the path are copied once. */
 function replaced(
   value: unknown,
   path: readonly PropertyKey[],
@@ -87,7 +87,7 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
   return it;
 }
 
-/** What the value may have been at the other side. */
+/** What the value may have been before it was sent. */
 function revive(value: unknown): readonly [type: string, value: unknown] | undefined {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? ['bigint', BigInt(value)] : undefined;
   if (typeof value === 'string') {
@@ -101,13 +101,13 @@ function revive(value: unknown): readonly [type: string, value: unknown] | undef
   return entries && entries.length <= MAX_ENTRIES ? ['Map', new Map(entries)] : undefined;
 }
 
-/** What a peer without the extension gets in place of a value; the value itself if nothing is put in its place. */
+/** What a peer without the extension gets in place of a value; the value itself if it has no substitute. */
 export function plainOf(value: unknown): unknown {
   return new Plain().of(value);
 }
 
 class Plain {
-  /** A value with circles, or one that is larger than can be sent, fails when it is encoded. */
+  /** Bounds the work: a cyclic value, or one that is too large to send, fails when it is encoded. */
   #left = 1_000_000;
 
   of(value: unknown, depth = 0): unknown {
@@ -144,7 +144,7 @@ class Plain {
   }
 }
 
-/** The places of a value where something stands that only the extension carries. */
+/** The places of a value with types that only the extension carries. */
 export function extendedIn(value: unknown): readonly Uncarried[] {
   const found: Uncarried[] = [];
   const look = (part: unknown, segments: readonly PropertyKey[]): void => {
@@ -166,7 +166,7 @@ function isMapLike(value: object): value is Record<string, unknown> {
   return !ArrayBuffer.isView(value) && !('toJSON' in value) && typeNameOf(value) === 'Object';
 }
 
-/** `Date`, `Map`, `Object`, ..., of any realm; `bigint` and the like for what is no object. */
+/** `Date`, `Map`, `Object`, ..., of any realm; `bigint` and the like for a primitive. */
 function typeNameOf(value: unknown): string {
   return typeof value === 'object' ? Object.prototype.toString.call(value).slice(8, -1) : typeof value;
 }

@@ -2,24 +2,24 @@ import { systemClock } from '../../rpc/time/system-clock.js';
 import type { Timer } from '../../protocol/clock.js';
 import { messageOf, shown } from '../errors/shown.js';
 
-/** A value, or a function that gives it and is asked for each connection: for what changes while the process runs. */
+/** A value, or a function that returns it and is called for each connection: for what changes while the process runs. */
 export type PerConnection<T> = T | (() => T | Promise<T>);
 
-/** How an option is asked for. */
+/** How the function of an option is called, and its result checked. */
 export interface Question {
   /** The option's name. */
   readonly name: string;
-  /** What its function has to give, in words. */
+  /** What its function must return, for messages. */
   readonly expected: string;
   readonly isExpected: (value: unknown) => boolean;
-  /** Time that its function has. */
+  /** Time limit of its function. */
   readonly timeoutMs: number;
 }
 
 /**
- * What an option is for the next connection.
+ * The value of an option for the next connection.
  *
- * @throws Error that names the option, if its function fails, takes too long, or gives something else
+ * @throws Error that names the option, if its function fails, takes too long, or returns something else
  */
 export async function askedFor<T>(given: PerConnection<T>, question: Question): Promise<T> {
   if (typeof given !== 'function') return given;

@@ -20,10 +20,10 @@ export class ClientLifecycle {
     return this.#starting !== undefined;
   }
 
-  /** Before a connection. @throws what an event or a processor throws; the next connection tries again */
+  /** Runs before each connection. @throws what an event or a processor throws; the next connection tries again */
   start(): Promise<void> {
     this.#starting ??= runOutside(async () => {
-      await this.#stopping?.catch(() => {}); // a client that is just closed is closed first
+      await this.#stopping?.catch(() => {}); // a stop in progress ends first
       try {
         await this.lifecycle.starting();
       } catch (error) {
@@ -41,23 +41,23 @@ export class ClientLifecycle {
     this.#ready.catch(this.onError);
   }
 
-  /** What came after the first connection is done. @throws what an `afterStart` throws */
+  /** Resolves when the work after the first connection is done. @throws what an `afterStart` throws */
   async ready(): Promise<void> {
     await this.#ready;
   }
 
-  /** Stops around `close`. May be called twice. @throws the first failure, once all is stopped */
+  /** Stops around `close`. May be called twice. @throws the first failure, once everything has stopped */
   stop(close: () => unknown): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = runOutside(() => this.#stop(close)).finally(() => (this.#stopping = undefined));
-      this.#stopping.catch(this.onError); // whoever does not wait for it is not punished
+      this.#stopping.catch(this.onError); // a caller need not handle its rejection
     }
     return this.#stopping;
   }
 
   async #stop(close: () => unknown): Promise<void> {
     try {
-      // with nothing to do before it, the connection ends at once, as always
+      // with nothing to do before it, the connection ends synchronously
       if (this.lifecycle.waitsToStop) await this.lifecycle.stopping();
     } finally {
       try {

@@ -33,16 +33,17 @@ export interface RapServerAddress {
 const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
 
 export interface RapClientOptions extends RapServerAddress {
-  /** The server, in the form of a list of one; more than one is refused with a clear error. */
+  /** The server, as a list of one; more than one is refused with a clear error. */
   servers?: readonly RapServerAddress[] | undefined;
   /**
-   * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is asked
-   * for each connection: for certificates that change. It has `limits.connectTimeoutMs`; if it fails, so does the attempt.
+   * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is called
+   * for each connection: for certificates that change. It fails the attempt by an error, or by taking longer than
+   * `limits.connectTimeoutMs`.
    */
   tls?: PerConnection<TlsConnectionOptions | true> | undefined;
   /**
-   * What this client tells the server when it connects; each handler sees it as `ctx.metadata`. A function is asked as that
-   * of `tls` is: for a token that changes.
+   * What this client tells the server when it connects; each handler sees it as `ctx.metadata`. A function is called
+   * like that of `tls`: for a token that changes.
    */
   metadata?: PerConnection<Readonly<Record<string, unknown>> | undefined>;
   /** Work on each message: requests in this order, responses in reverse. */
@@ -54,11 +55,11 @@ export interface RapClientOptions extends RapServerAddress {
   events?: LifecycleEvents | undefined;
   /** Time for a call, connecting and queueing included, in milliseconds. Default 10,000. */
   callTimeoutMs?: number | undefined;
-  /** How the client comes back after it lost its server; false: only with the next call. */
+  /** How the client reconnects after it lost its server; false: only with the next call. */
   reconnect?: boolean | Given<ReconnectOptions> | undefined;
-  /** When a silent server is asked for a sign of life. */
+  /** When a silent server is sent a ping. */
   keepAlive?: Given<KeepAliveOptions> | undefined;
-  /** What bounds this client and what its server can make it hold. */
+  /** Limits of this client, and of what its server can make it hold. */
   limits?: Given<RapLimits> | undefined;
   /** Nest's serializer: gets `{ pattern, data }`, and its `data` is sent. */
   serializer?: Serializer | undefined;
@@ -81,7 +82,7 @@ const CLIENT_OPTIONS: Keys<RapClientOptions> = {
   deserializer: true,
 };
 
-/** @throws RangeError that names what is no option, or no address */
+/** @throws RangeError that names what is not an option, or not an address */
 export function assertClientOptions(options: RapClientOptions): void {
   assertKnown('options of RapClient', options, CLIENT_OPTIONS);
   assertAddress('options of RapClient', options);
@@ -101,7 +102,7 @@ export function assertClientOptions(options: RapClientOptions): void {
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }
 
-/** The one server of the options. @throws RangeError where there is none, or more than one */
+/** The one server of the options. @throws RangeError if there is none, or more than one */
 export function endpointOf(options: RapClientOptions): RapServerAddress {
   const { servers, host, port, path } = options;
   if (!servers) return { host, port, path };
@@ -112,7 +113,7 @@ export function endpointOf(options: RapClientOptions): RapServerAddress {
   return first;
 }
 
-/** How to come back, with defaults filled in; `undefined` for only with the next call. */
+/** How to reconnect, with defaults filled in; `undefined`: only with the next call. */
 export function reconnectOf(reconnect: RapClientOptions['reconnect']): ReconnectOptions | undefined {
   if (reconnect === false) return undefined;
   return withDefaults('reconnect', reconnect === true ? undefined : reconnect, DEFAULT_RECONNECT);

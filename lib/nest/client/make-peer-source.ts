@@ -21,7 +21,7 @@ import { loadProcessors } from '../lifecycle/load-plugins.js';
 const logger = new Logger('RapClient');
 
 export interface PeerSourceOptions extends Pick<ConnectionOptions, 'deadlines' | 'onStatus'> {
-  /** Starts before the first connection; `undefined` where nothing is to be told. */
+  /** Starts before the first connection; `undefined` without events and processors. */
   readonly lifecycle: ClientLifecycle | undefined;
   readonly onLink: (link: SocketLink) => void;
 }
@@ -29,7 +29,7 @@ export interface PeerSourceOptions extends Pick<ConnectionOptions, 'deadlines' |
 /**
  * What a client gets its peers from: the connection to the server that its options name. Nothing is opened yet.
  *
- * @throws RangeError for an option that is no option, or out of range
+ * @throws RangeError for an option that is unknown or out of range
  */
 export function makePeerSource(
   options: RapClientOptions,
@@ -58,7 +58,7 @@ export function makePeerSource(
     });
     const secure = await askedFor(tls, {
       name: 'tls',
-      expected: 'an object or true', // nothing, by mistake, must not mean plain text
+      expected: 'an object or true', // `undefined` by mistake must not mean plain text
       isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
@@ -85,7 +85,7 @@ export function makePeerSource(
   });
 }
 
-/** Tells the log of an error, whatever was thrown, if it has room. */
+/** Logs an error, whatever was thrown, within the bounds of the log. */
 export function logError(error: unknown): void {
   faultLog.write(
     (line) => logger.error(line),

@@ -47,7 +47,7 @@ const NOTHING = (): void => {};
  *     const client = new RapClient({ host: 'localhost', port: 9000 });
  *     await client.call<number>('sum', { a: 1, b: 2 });
  *
- * It connects with the first call, and comes back by itself when the connection was lost.
+ * It connects with the first call, and reconnects by itself after the connection was lost.
  */
 export class RapClient extends ClientProxy<RapClientEvents> implements SessionClient {
   readonly #source: PeerSource;
@@ -56,11 +56,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
   readonly #proxies: TypedProxies;
-  /** `undefined` where nothing is to be told of start and stop. */
+  /** `undefined` without events and processors. */
   readonly #lifecycle: ClientLifecycle | undefined;
   #link: SocketLink | undefined;
 
-  /** @throws RangeError for an option that is no option, or out of range. */
+  /** @throws RangeError for an option that is unknown or out of range. */
   constructor(options: RapClientOptions = {}) {
     super();
     assertClientOptions(options);
@@ -120,7 +120,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * @param pattern `'sum'`, `'/math/sum'`, `{ group: 'math', name: 'sum' }`, or any pattern of Nest
    * @param data what the handler gets; a map of named parameters for a Python server
    * @throws the error that the handler threw, as the same class; `CallTimeoutError`, `ConnectionLostError`,
-   * `CallCancelledError` or `OverloadError` where no answer came; `ChannelError` where the function streams
+   * `CallCancelledError` or `OverloadError` if no answer came; `ChannelError` if the function streams
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -129,9 +129,9 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   /**
-   * Calls a function that streams: `for await (const item of client.stream('count', { n: 10 }))`. It starts with the
-   * first item asked for; the server never gets further ahead than the channel's window; leaving the loop cancels it.
-   * Also as `toObservable()` and `toReadable()`, which end it at once when they are left.
+   * Calls a function that streams: `for await (const item of client.stream('count', { n: 10 }))`. It starts when
+   * the first item is requested; the server is never further ahead than the channel's window; leaving the loop cancels it.
+   * Also as `toObservable()` and `toReadable()`, which end it at once when they are unsubscribed or destroyed.
    *
    * @throws in the loop: what `call` throws, and the error that ended the stream
    */
@@ -142,7 +142,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /**
    * Opens a duplex channel. It can be used at once: `read` and `write` wait for the server.
    *
-   * @throws ConnectionLostError or CallTimeoutError where there is no connection
+   * @throws ConnectionLostError or CallTimeoutError if there is no connection
    */
   async channel<In = unknown, Out = unknown>(
     pattern: unknown,
@@ -180,8 +180,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /**
    * Sends an event at once, whether or not anybody subscribes; it waits for a slot of the server as a call does. The
-   * Observable completes when the server has taken the event (a server that does not tell: when it was sent), and does not
-   * wait for the handler. It fails if the event was not sent or was refused, which the log tells if nobody subscribes.
+   * Observable completes when the server has accepted the event (if a server does not tell: when it was sent), and does not
+   * wait for the handler. It fails if the event was not sent or was refused, which is logged if nobody subscribes.
    */
   override emit<TResult = unknown, TInput = unknown>(pattern: unknown, data: TInput): Observable<TResult> {
     if (pattern === undefined || pattern === null)
@@ -204,11 +204,11 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   /**
-   * The handlers of a controller class as functions, for whoever has the class at hand, as in a monorepo: types are those
-   * of its methods, targets and kinds those of its decorators. If nothing says whether a method streams, what it gives can be
-   * awaited as well as iterated, and that decides; `@MessagePattern('orders', { kind: 'stream' })` says it.
+   * The handlers of a controller class as functions, for callers that can import the class, as in a monorepo: types come
+   * from its methods, targets and kinds from its decorators. If nothing says whether a method streams, its result can be
+   * awaited or iterated, and that decides; `@MessagePattern('orders', { kind: 'stream' })` says it.
    *
-   * @throws RegisteredError where the class handles nothing, or when a method is called that handles no pattern
+   * @throws RegisteredError if the class handles no pattern, or when a method is called that handles no pattern
    */
   controller<T extends object>(controller: Type<T>): RapControllerClient<T> {
     return this.#proxies.controller(controller);
@@ -218,7 +218,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /**
    * Runs code in a session: every call inside, at any depth, goes over one connection and carries the session's id.
-   * Sessions nest, and parallel ones do not meet.
+   * Sessions nest; parallel ones are independent.
    */
   async withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
     const session = await this.openSession();
@@ -244,14 +244,14 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return this.#hooked.execute(pattern, data, { ...options, session });
   }
 
-  // --- life ---------------------------------------------------------------------------------------------------
+  // --- lifecycle ----------------------------------------------------------------------------------------------
 
-  /** Measures the way to the server and back. @returns milliseconds */
+  /** Measures the round trip to the server. @returns milliseconds */
   ping(): Promise<number> {
     return forgettable(this.#calls.ping(), 'client.ping()');
   }
 
-  /** Connects now, for whoever does not want the first call to. @throws ConnectionLostError with the cause. */
+  /** Connects now, instead of with the first call. @throws ConnectionLostError with the cause. */
   connect(): Promise<void> {
     const work = this.#calls.acquire('connect').then(() => this.#lifecycle?.ready());
     return forgettable(work, 'client.connect()');
@@ -260,45 +260,45 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   /**
    * Ends the connection; calls that wait reject with `ConnectionLostError`. A later call connects again.
    *
-   * @returns where there are `events` or processors, a promise that they have stopped; else nothing
+   * @returns with `events` or processors, a promise that resolves when they have stopped; otherwise nothing
    */
   close(): unknown {
     const close = (): void => this.#source.close('the client was closed');
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(close) : close();
   }
 
-  /** Lets calls, streams and channels that run end, then closes the connection. A later call connects again. */
+  /** Lets calls, streams and channels in flight end, then closes the connection. A later call connects again. */
   drain(): Promise<void> {
     const drain = (): Promise<void> => this.#source.drain();
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
-  /** Nest calls it at shutdown for clients that it has made, and waits for what it returns. */
+  /** Nest calls it at shutdown for clients that it has created, and waits for what it returns. */
   onApplicationShutdown(): unknown {
     return this.close();
   }
 
-  /** Calls of this client now. */
+  /** Counts of the calls of this client now. */
   stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
     return this.#source.counts();
   }
 
-  /** Listens to events of the connection. */
+  /** Adds a listener for events of the connection. */
   override on<K extends keyof RapClientEvents>(event: K, callback: RapClientEvents[K]): void {
     this.#listeners.add(event, callback);
   }
 
-  /** Nest's way to the thing inside: Node's socket. @throws Error before the client is connected. */
+  /** Nest's access to what is underneath: Node's socket. @throws Error before the client is connected. */
   unwrap<T>(): T {
     if (!this.#link || !this.#source.peer) throw new Error('Not connected: call "connect" first.');
     return this.#link.unwrap() as T;
   }
 
-  // --- Nest's inner contract ----------------------------------------------------------------------------------
+  // --- what ClientProxy calls ---------------------------------------------------------------------------------
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
     try {
-      // createObserver of Nest shows what the packets hold
+      // Nest's createObserver serializes what the packets hold
       const outcome = outcomeFor(packetsFor(callback), { value: (it) => it, error: (it) => it });
       return this.#calls.start(packet, undefined, inThisContext(outcome));
     } catch (err) {
@@ -312,9 +312,9 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return undefined as T;
   }
 
-  // --- beneath ------------------------------------------------------------------------------------------------
+  // --- helpers ------------------------------------------------------------------------------------------------
 
-  /** Whether a subclass has its own way to connect or to send: `send` goes that way, as with Nest's own clients. */
+  /** Whether a subclass overrides `connect` or `publish`: `send` then goes through them, as with Nest's own clients. */
   #sendsByItself(): boolean {
     const { prototype } = RapClient;
     return this.connect !== prototype.connect || this.publish !== prototype.publish;

@@ -5,29 +5,29 @@ import { shown } from '../errors/shown.js';
 import { optionProblem, unknownOption } from './method-options.js';
 import type { SchemaInput, SchemaOutput, StandardSchema } from '../validation/standard-schema.js';
 
-/** How the two sides of a method talk. */
+/** Whether each side of a method sends one message or many. */
 export type RapMethodKind = 'unary' | 'serverStream' | 'clientStream' | 'duplex';
 
-/** What a contract may say of a method, beside its types. */
+/** Options of a method in a contract. */
 export interface RapMethodOptions {
   /** Time for a call, in milliseconds: the handler's limit, and the default of the client's calls. */
   timeoutMs?: number | undefined;
-  /** A second call does no harm. For tools that read the registry; nothing is repeated by itself. */
+  /** Repeating a call does no harm. For tools that read the registry: no call is repeated by itself. */
   idempotent?: boolean | undefined;
-  /** What it is for, in the registry. */
+  /** Its description in the registry. */
   doc?: string | undefined;
-  /** Only callers on the server's machine find it. Behind a proxy there, everybody does: see `trustLoopback` of `RapServer`. */
+  /** Only callers on the server's machine find it; behind a proxy on it, all callers do: see `trustLoopback` of `RapServer`. */
   private?: boolean | undefined;
-  /** More names for it: `'add'` in the service's group, `'/other/add'` anywhere. */
+  /** Further names for it: `'add'` in the service's group, `'/other/add'` anywhere. */
   aliases?: readonly string[] | undefined;
 }
 
 /** A method of a contract, as it is at run time. */
 export interface AnyRapMethod extends Readonly<RapMethodOptions> {
   readonly kind: RapMethodKind;
-  /** For what the caller sends: the parameters, or each item. */
+  /** Schema of what the caller sends: the parameters, or each item. */
   readonly input?: StandardSchema | undefined;
-  /** For what the handler gives: the result, or each item. */
+  /** Schema of what the handler returns: the result, or each item. */
   readonly output?: StandardSchema | undefined;
 }
 
@@ -40,13 +40,13 @@ export interface RapMethod<
   Answered,
 > extends AnyRapMethod {
   readonly kind: Kind;
-  /** Nothing is there: this is for the compiler. */
+  /** Never set at run time: for the compiler only. */
   readonly '~types'?: {
     /** What the caller sends. */
     readonly sent: Sent;
     /** What the handler gets: the same, after the input's schema. */
     readonly received: Received;
-    /** What the handler gives. */
+    /** What the handler returns. */
     readonly returned: Returned;
     /** What the caller gets: the same, after the output's schema. */
     readonly answered: Answered;
@@ -62,7 +62,7 @@ export interface RapServiceDefinition<
 }
 
 /**
- * Describes a method by types (`unary<{ a: number }, number>()`), by schemas whose types are taken
+ * Describes a method by types (`unary<{ a: number }, number>()`), by schemas, which give the types
  * (`unary({ input: SumSchema, output: z.number() })`), or by types that schemas must fit.
  */
 interface DescribeMethod<Kind extends RapMethodKind> {
@@ -105,7 +105,7 @@ function describe<Kind extends RapMethodKind>(kind: Kind): DescribeMethod<Kind> 
  *     });
  *
  * @param group group of the targets: `sum` is `/math/sum`
- * @throws {@link RegisteredError} that names service and method, for a name, an option or a schema that cannot be
+ * @throws {@link RegisteredError} that names service and method, for an invalid name, option or schema
  */
 export function defineService<const Methods extends Readonly<Record<string, AnyRapMethod>>>(
   group: string,
@@ -151,7 +151,7 @@ function aliasTarget(group: string, alias: unknown): string {
   return formatTarget(parts[1] ?? group, parts[2] as string);
 }
 
-/** The same in quotes. */
+/** A value of the user's in quotes, for a message. */
 function quoted(value: unknown): string {
   return JSON.stringify(shown(value));
 }
@@ -167,12 +167,12 @@ function isMethod(value: unknown): value is AnyRapMethod {
   return isObject(value) && KINDS.has((value as Partial<AnyRapMethod>).kind);
 }
 
-/** @throws {@link RegisteredError} for what is no contract, as where two modules import each other */
+/** @throws {@link RegisteredError} for a value that is not a contract, as when two modules import each other */
 export function assertContract(where: string, value: unknown): asserts value is RapServiceDefinition {
   const { group, methods } = (value ?? {}) as { group?: unknown; methods?: unknown };
   if (typeof group === 'string' && isObject(methods)) return;
   const why = value === undefined ? '; do two modules import each other?' : '';
-  throw new RegisteredError(`${where}: ${shown(value)} is no contract of defineService${why}`);
+  throw new RegisteredError(`${where}: ${shown(value)} is not a contract of defineService${why}`);
 }
 
 function checkName(what: string, name: string): void {
@@ -192,7 +192,7 @@ function aliasesProblem({ aliases }: AnyRapMethod): string | undefined {
   return aliases === undefined || Array.isArray(aliases) ? undefined : 'aliases must be a list';
 }
 
-/** Nest calls these of every controller. */
+/** Methods that Nest calls on every controller. */
 export const LIFECYCLE_HOOKS: ReadonlySet<string> = new Set([
   'onModuleInit',
   'onApplicationBootstrap',

@@ -13,7 +13,7 @@ const OPTIONS: ReadonlySet<string> = new Set([
   '~types',
 ]);
 
-/** What is wrong with what a contract, or the extras of a handler, say of a method; they may come from JavaScript. */
+/** What is wrong with the options of a method, in a contract or in extras of a handler; they may come from JavaScript. */
 export function optionProblem(options: object): string | undefined {
   const values = options as Readonly<Record<string, unknown>>;
   const { timeoutMs, doc } = values;
@@ -21,16 +21,16 @@ export function optionProblem(options: object): string | undefined {
     return `timeoutMs must be a number above 0, got ${shown(timeoutMs)}`;
   if (doc !== undefined && typeof doc !== 'string') return `doc must be text, got ${shown(doc)}`;
   for (const name of BOOLEANS) {
-    // `private: 'yes'` must not open a function to all
+    // `private: 'yes'` must not make a function public
     const value = values[name];
     if (value !== undefined && typeof value !== 'boolean')
       return `${name} must be true or false, got ${shown(value)}`;
   }
   const wrong = SCHEMAS.find((name) => values[name] !== undefined && !isStandardSchema(values[name]));
-  return wrong && `${wrong} is no Standard Schema`;
+  return wrong && `${wrong} is not a Standard Schema`;
 }
 
-/** Extras of a handler may be of others, too; in a contract, an option that does not exist is a mistake. */
+/** Extras of a handler may belong to other libraries; in a contract, an unknown option is a mistake. */
 export function unknownOption(options: object): string | undefined {
   const unknown = Object.keys(options).find((name) => !OPTIONS.has(name));
   return unknown === undefined ? undefined : `there is no option "${shown(unknown)}"`;

@@ -1,6 +1,6 @@
 import { targetsOf, type AnyRapMethod, type RapServiceDefinition } from './contract.js';
 
-/** A class that implements a service, and what is wrong with it: `RapServer` tells when it starts. */
+/** A class that implements a service, and what is wrong with it: `RapServer` reports that when it starts. */
 export class ServiceBinding {
   readonly problems: string[] = [];
 
@@ -15,7 +15,7 @@ export class ServiceBinding {
   }
 }
 
-/** What a handler's extras say of the contract that it fulfils. */
+/** The method of a contract that a handler implements; it stands in the handler's extras. */
 export class ServiceMethod {
   /** `/math/sum`, then the aliases. */
   readonly targets: readonly string[];
@@ -24,13 +24,13 @@ export class ServiceMethod {
     readonly binding: ServiceBinding,
     readonly name: string,
     readonly method: AnyRapMethod,
-    /** The handler takes what the caller sends, and that is no channel. */
+    /** The handler takes what the caller sends, and that is not a channel. */
     readonly takesData: boolean,
   ) {
     this.targets = targetsOf(name, binding.service.group, name, method);
   }
 
-  /** Extras are shown by Nest's developer tools; a schema is nothing to look at. */
+  /** Nest's developer tools show extras; a schema is of no use there. */
   toJSON(): object {
     return { service: this.binding.service.group, method: this.name, kind: this.method.kind };
   }

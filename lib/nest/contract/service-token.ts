@@ -1,6 +1,6 @@
 import { assertContract, type RapServiceDefinition } from './contract.js';
 
-/** Of the whole process: a contract may meet two copies of this package. */
+/** Shared by the whole process: two copies of this package may see one contract. */
 const KEY = Symbol.for('nestjs-rap.serviceTokens');
 const shared = globalThis as { [KEY]?: WeakMap<RapServiceDefinition, symbol> };
 const tokens = (shared[KEY] ??= new WeakMap());
@@ -8,7 +8,7 @@ const tokens = (shared[KEY] ??= new WeakMap());
 /**
  * The injection token of a contract's client.
  *
- * @throws RegisteredError for what is no contract
+ * @throws RegisteredError for a value that is not a contract
  */
 export function serviceToken(where: string, service: RapServiceDefinition): symbol {
   assertContract(where, service);

@@ -4,9 +4,9 @@ import type { TypesOf } from '../contract/method-types.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import type { RapChannel } from '../streams/rap-channel.js';
 
-/** A result, now or later. */
+/** A result, synchronous or asynchronous. */
 export type RapResult<T> = T | Promise<T> | Observable<T>;
-/** What a handler may stream with. An array is a value, no stream. */
+/** What a handler may stream with. An array is a value, not a stream. */
 export type RapStream<T> = AsyncIterable<T> | IterableIterator<T> | Observable<T>;
 
 type HandlerOf<M extends AnyRapMethod> = {

@@ -17,31 +17,31 @@ import {
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 const NO_SIGNALS: readonly AbortSignal[] = [];
 
-/** The headers that a call goes out with; encoded ahead where nothing but its target is in them. */
+/** The headers that a call is sent with; encoded ahead if they contain only its target. */
 interface CallHeaders {
   readonly header: Header;
   readonly encodedHeader: EncodedHeader | undefined;
 }
 
-/** What a call inherits and was told: where it goes, how long it may take, what cancels it. */
+/** What a call inherits and was given: its target, its time limit, what cancels it. */
 export interface CallPlan extends CallHeaders {
   readonly route: ClientRoute;
   readonly session: RapSession | undefined;
   readonly timeoutMs: number;
-  /** Somebody asked for this limit: the server is told, and streams and channels end with it. */
+  /** The time limit was asked for: the server is told, and streams and channels end with it. */
   readonly isLimited: boolean;
   readonly signals: readonly AbortSignal[];
 }
 
 /** Plans the calls of one client. */
 export class CallPlanner {
-  /** What a call may take that says nothing else. */
+  /** Time limit of a call that sets none. */
   readonly callTimeoutMs: number;
 
   readonly #hasOwnTimeout: boolean;
   readonly #routes: ClientRoutes;
 
-  /** @throws RangeError where `callTimeoutMs` is no time */
+  /** @throws RangeError if `callTimeoutMs` is not a number above 0 */
   constructor(
     private readonly client: SessionClient,
     callTimeoutMs: number | undefined,
@@ -54,9 +54,9 @@ export class CallPlanner {
   }
 
   /**
-   * What holds for a call: its own options, and what the handler or session that makes it hands down.
+   * Combines the options of a call with what it inherits from the handler or session that makes it.
    *
-   * @throws ParseError or Fault 1004 for a pattern that makes no target, RangeError for a time that is none
+   * @throws ParseError or Fault 1004 for a pattern without a valid target, RangeError for an invalid time
    */
   plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
     if (options !== undefined) assertCallOptions(options);
@@ -102,14 +102,14 @@ export class CallPlanner {
   }
 }
 
-/** The headers of a call whose caller takes a stream as well as one value. */
+/** The headers of a call whose caller accepts a stream as well as one value. */
 export function acceptingStream({ route, header, encodedHeader }: CallPlan): CallHeaders {
-  // a plain call costs nothing more
+  // no allocation for a plain call
   if (encodedHeader) return route.accepting;
   return { header: { ...header, accept_stream: true }, encodedHeader: undefined };
 }
 
-/** Whoever hands the header of one call on to the next hands on what is the application's. */
+/** A header without keys of the protocol: that of one call may be passed on to the next. */
 function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, unknown> {
   assertObject('header', header);
   const own = headerAsItIs(header) as Record<string, unknown>;
@@ -117,7 +117,7 @@ function ownHeader(header: Readonly<Record<string, unknown>>): Record<string, un
   return own;
 }
 
-/** What is said of a message by the protocol, beside its target and session, and not by the application. */
+/** Keys that only the protocol sets, beside target and session. */
 const PROTOCOL_KEYS = [...FRAME_KEYS, 'timeout_ms', PYTHON_DEADLINE_KEY];
 
 function isTimed(options: RapCallOptions | undefined): boolean {

@@ -14,9 +14,9 @@ import { callError, type MadeCall } from '../../errors/failed-call.js';
 export interface Outcome<T> {
   resolve(value: T): void;
   reject(error: unknown): void;
-  /** `resolve` is that of a promise: it takes a promise, too, which rejects. */
+  /** `resolve` is that of a promise: it also accepts a promise that rejects. */
   readonly isPromise?: boolean;
-  /** The answer is a stream. Without it, a stream is an error. */
+  /** Called if the answer is a stream. Without it, a stream is an error. */
   stream?: ((channel: Channel) => void) | undefined;
 }
 
@@ -24,7 +24,7 @@ export interface Outcome<T> {
 export class Attempt<T> implements ReplySink {
   over = false;
   pending: PendingCall | undefined;
-  /** Nest's deserializer, where there is one. */
+  /** Nest's deserializer, if there is one. */
   decode: ((response: unknown) => Promise<T>) | undefined;
   /** When it began, if it was not sent at once. */
   since: number | undefined;
@@ -69,7 +69,7 @@ export class Attempt<T> implements ReplySink {
     return { target: plan.route.target, where, since };
   }
 
-  /** The time is over, whatever the call is waiting for. A stream that has begun has a time of its own, or none. */
+  /** The call times out, whatever it is waiting for. A stream that has begun has its own time limit, or none. */
   timeOut(timing: CallTiming): void {
     if (this.#channel) return;
     const wasSent = this.pending?.wasSent === true;
@@ -77,19 +77,19 @@ export class Attempt<T> implements ReplySink {
     this.reject(callTimeout(timing, wasSent ? 'response' : 'queue'));
   }
 
-  /** Time that the call has left: a stream which answers it has no more. At least 1. */
+  /** Time that the call has left, at least 1. It is also the limit of a stream that answers the call. */
   leftMs(clock: Clock): number {
     return Math.max(1, (this.pending?.expiresAt ?? 0) - clock.now());
   }
 
-  /** Gives the call up without a word to the caller. */
+  /** Abandons the call without telling the caller. */
   abandon(): void {
     if (!this.#end()) return;
     this.#channel?.cancel();
     this.pending?.abandon();
   }
 
-  /** Cancels the call with the signal: the caller's own, or that of the handler which makes it. */
+  /** Cancels the call when the signal aborts: the caller's own, or that of the handler that makes the call. */
   cancelOn(signal: AbortSignal, target: string): void {
     const cancel = (): void => {
       const fault = cancelledBy(signal, target);
@@ -123,7 +123,7 @@ export function cancelledBy({ reason }: AbortSignal, target: string): Fault {
   return cancelled(target, reason);
 }
 
-/** The fault of what its caller has given up. */
+/** The fault of what its caller has cancelled. */
 export function cancelled(target: string, cause?: unknown): Fault {
   return new Fault({
     status: Status.RpcCall,
@@ -133,12 +133,12 @@ export function cancelled(target: string, cause?: unknown): Fault {
   });
 }
 
-/** Cancels a channel with a signal. Returns what stops listening. */
+/** Cancels a channel when the signal aborts. Returns what stops listening. */
 export function cancelChannelOn(channel: Channel, signal: AbortSignal, target: string): () => void {
   return onAbort(signal, () => channel.cancel(cancelledBy(signal, target)));
 }
 
-/** What `work` gives, unless a signal is aborted first: then the fault that says so. */
+/** Resolves as `work` does; rejects with the fault of a cancelled call if a signal aborts first. */
 export function unlessAborted<T>(
   work: Promise<T>,
   signals: readonly AbortSignal[],

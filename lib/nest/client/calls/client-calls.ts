@@ -32,26 +32,26 @@ export interface ClientCallsOptions {
   readonly source: PeerSource;
   readonly deadlines: DeadlineQueue;
   readonly planner: CallPlanner;
-  /** Nest's serializer and deserializer, where the client has one just now. */
+  /** Nest's serializer and deserializer, if the client has one now. */
   readonly codec: () => ClientCodec | undefined;
 }
 
-/** What is to be opened. */
+/** How a channel is opened. */
 interface Opening {
   readonly metadata?: unknown;
   readonly forStream?: boolean;
-  /** Whether its reader has not left while it waited for a connection. */
+  /** False if its reader has left while it waited for a connection. */
   readonly isWanted?: () => boolean;
 }
 
-/** The way of calls, events and channels from a packet of Nest to the connection. */
+/** Sends calls and events, and opens channels, from packets of Nest. */
 export class ClientCalls {
   constructor(private readonly options: ClientCallsOptions) {}
 
   /**
    * Sends a call now, or as soon as there is a connection. Returns what cancels it.
    *
-   * @throws what stands in the way of a plan: see {@link CallPlanner.plan}
+   * @throws as {@link CallPlanner.plan}
    */
   start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
     const { planner, source, codec } = this.options;
@@ -72,14 +72,14 @@ export class ClientCalls {
     return () => attempt.abandon();
   }
 
-  /** A body as it is now, to be sent later, and again. What cannot be sent throws only then. */
+  /** A body as it is now, to be sent later, perhaps several times. If it cannot be encoded, that throws only then. */
   held(body: unknown): () => unknown {
     const { source, codec } = this.options;
-    // a serializer of Nest gets a value, and not what is sent of it
+    // a serializer of Nest gets the value, not its encoded form
     const hold = codec() ? copyOfBody : (it: unknown): unknown => source.hold(it);
     try {
       const held = hold(body);
-      // whoever works on a copy may change it
+      // a serializer or processor may change its copy
       return () => hold(held instanceof Snapshot ? held.value : held);
     } catch (error) {
       return () => {
@@ -115,7 +115,7 @@ export class ClientCalls {
       const bodies = codec();
       let peer = session?.openPeer() ?? source.peer;
       let body = packet.data as unknown;
-      // what does not leave at once is sent as it is now
+      // what is not sent at once is sent as it is now
       if (bodies) body = await bodies.encode(copied(packet));
       else if (!peer) body = source.hold(body);
       peer ??= await source.acquire(route.target, timeoutMs, body);
@@ -133,7 +133,7 @@ export class ClientCalls {
     }
   }
 
-  /** How a stream is opened: much later perhaps, and again. */
+  /** Opens a stream: perhaps much later, and several times. */
   opener(
     packet: () => ReadPacket,
     parameters: () => unknown,
@@ -145,7 +145,7 @@ export class ClientCalls {
         forStream: true,
         isWanted: () => !reader.isOver,
       });
-      // a channel that cannot take its parameters has ended, and says why to the reader
+      // if the parameters cannot be sent, the reader gets the reason
       channel.write(body).catch((error: Fault) => channel.cancel(error));
       return channel;
     };
@@ -199,7 +199,7 @@ export class ClientCalls {
     return channel;
   }
 
-  /** The way of a call that must wait for a connection, or for a serializer of Nest that may be asynchronous. */
+  /** Sends a call that must wait for a connection, or for a serializer of Nest, which may be asynchronous. */
   async #sendLater<T>(
     plan: CallPlan,
     packet: ReadPacket,
@@ -255,7 +255,7 @@ export class ClientCalls {
     return { target: route.target, timeoutMs, where: this.options.source.where };
   }
 
-  /** The user's serializer and deserializer may hang: the time of the call holds for them, too. */
+  /** Serializer and deserializer may hang: the time limit of the call covers them, too. */
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
     const { deadlines } = this.options;
     const limit = new TimeLimit(() => attempt.timeOut(this.#timingOf(plan)));
@@ -282,7 +282,7 @@ export class ClientCalls {
   }
 }
 
-/** A serializer may take its time, and what it returns may be what it got. */
+/** With a copy of the body: a serializer may be asynchronous, and may return what it got. */
 function copied(packet: ReadPacket): ReadPacket {
   return { ...packet, data: copyOfBody(packet.data) };
 }

@@ -6,7 +6,7 @@ import type { Outcome } from './client-attempt.js';
 import { RapChannel } from '../../streams/rap-channel.js';
 import type { StreamView } from '../../streams/rap-stream.js';
 
-/** Tells of the outcome in the async context of the running code, whatever connection or timer brings it. */
+/** Delivers the outcome in the async context of the running code, whatever connection or timer it comes from. */
 export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outcome<T> {
   const context = captureContext();
   return {
@@ -16,7 +16,7 @@ export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outco
   };
 }
 
-/** The outcome of a call as values of an Observable. `view` shows what comes over a stream. */
+/** The outcome of a call as values of an Observable. `view` converts what comes over a stream. */
 export function outcomeFor<T>(observer: Observer<T>, view: StreamView<T>): Outcome<T> {
   return {
     resolve(value) {
@@ -35,7 +35,7 @@ export function outcomeFor<T>(observer: Observer<T>, view: StreamView<T>): Outco
   };
 }
 
-/** The values of a call as packets of Nest's inner contract: one for each, then one for the end. */
+/** The values of a call as packets of Nest: one for each, then one for the end. */
 export function packetsFor(callback: (packet: WritePacket) => void): Observer<unknown> {
   return {
     next: (response) => callback({ response }),
@@ -44,7 +44,7 @@ export function packetsFor(callback: (packet: WritePacket) => void): Observer<un
   };
 }
 
-/** The same Observable, which tells each subscriber in the async context in which that has subscribed. */
+/** The same Observable, but each subscriber is called in the async context in which it subscribed. */
 export function inSubscribersContext<T>(source: Observable<T>): Observable<T> {
   return new Observable((observer) => {
     const context = captureContext();

@@ -3,7 +3,7 @@ import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { toRapError } from '../../errors/to-rap-error.js';
 
-/** Measures the way to the peer and back, in milliseconds. @throws CallTimeoutError, or what ends the connection */
+/** Measures the round trip to the peer, in milliseconds. @throws CallTimeoutError, or what ends the connection */
 export function ping(peer: ClientPeer, timing: CallTiming): Promise<number> {
   const started = systemClock.now();
   return new Promise((resolve, reject) => {

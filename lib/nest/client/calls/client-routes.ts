@@ -12,17 +12,17 @@ export interface ClientRoute {
   readonly target: string;
   readonly header: { readonly target: string };
   readonly encodedHeader: EncodedHeader;
-  /** The same for a call that takes a stream as well as one value. */
+  /** The same for a call that accepts a stream as well as one value. */
   readonly accepting: { readonly header: Header; readonly encodedHeader: EncodedHeader };
 }
 
-/** Finds the target of a pattern once. */
+/** Caches the targets of patterns. */
 export class ClientRoutes {
   readonly #routes = new Map<unknown, ClientRoute>();
 
   constructor(private readonly normalize: (pattern: never) => string) {}
 
-  /** @throws Fault with status 1004 where the pattern gives no valid target. */
+  /** @throws Fault with status 1004 if the pattern gives no valid target. */
   of(pattern: unknown): ClientRoute {
     if (pattern === undefined || pattern === null) throw new ParseError('the pattern is missing');
     const key = typeof pattern === 'object' ? this.#keyOf(pattern) : pattern;
@@ -42,7 +42,7 @@ export class ClientRoutes {
     return route;
   }
 
-  /** Objects that look alike are one pattern; `{ group, name }` must not meet Nest's own form of it. */
+  /** Equal objects are one pattern; `{ group, name }` must not collide with Nest's own form of it. */
   #keyOf(pattern: object | null): string {
     const { group, name } = (pattern ?? {}) as { group?: unknown; name?: unknown };
     const named = typeof group === 'string' && typeof name === 'string' ? `\0${group}\0${name}` : '';

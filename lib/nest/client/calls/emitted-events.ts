@@ -7,7 +7,7 @@ import { toRapError } from '../../errors/to-rap-error.js';
 
 const logger = new Logger('RapClient');
 
-/** What becomes of the events of a client: an Observable for each, and the log for those that are lost. */
+/** Sends the events of a client: an Observable for each, and a log line for those that are lost. */
 export class EmittedEvents {
   constructor(private readonly describe: (pattern: unknown) => string) {}
 
@@ -32,7 +32,7 @@ export class EmittedEvents {
     return done.asObservable();
   }
 
-  /** Subscribers hear of it themselves; a refusal is logged all the same, since it is a limit that was met. */
+  /** Subscribers get the error; a refusal is logged even so, since a limit was reached. */
   #lost(pattern: unknown, error: unknown, isObserved: boolean): void {
     if (isObserved && !(error instanceof TooManyRequestsError)) return;
     peerLog.write(

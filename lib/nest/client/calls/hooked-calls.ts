@@ -56,7 +56,7 @@ export class HookedCalls {
     runsCallbacks = this.hooks.isSubclassed(),
   ): () => void {
     const { calls, hooks } = this;
-    const shown: Outcome<T> = {
+    const hooked: Outcome<T> = {
       resolve: (value: T) => {
         let response: T;
         try {
@@ -67,18 +67,18 @@ export class HookedCalls {
         outcome.resolve(response);
       },
       reject: (error) => {
-        const shownError = hooks.serializeError(error);
-        if (outcome.isPromise) outcome.resolve(rejection(shownError) as T);
-        else outcome.reject(shownError);
+        const serialized = hooks.serializeError(error);
+        if (outcome.isPromise) outcome.resolve(rejection(serialized) as T);
+        else outcome.reject(serialized);
       },
       stream: outcome.stream,
     };
     try {
-      // a promise goes on in the context of its caller by itself
+      // a promise continues in the context of its caller by itself
       return calls.start(
         hooks.createPacket(pattern, data),
         options,
-        runsCallbacks ? inThisContext(shown) : shown,
+        runsCallbacks ? inThisContext(hooked) : hooked,
       );
     } catch (error) {
       return this.#refused(error, outcome);
@@ -123,7 +123,7 @@ export class HookedCalls {
   }
 
   stream<T>(pattern: unknown, data: unknown, options: RapCallOptions | undefined): RapIterable<T> {
-    // it may begin much later, and again: with what was said now
+    // it may start much later, and several times: with the parameters as they are now
     return new ClientStream<T>(this.opener(pattern, this.held(data), options), this.view());
   }
 

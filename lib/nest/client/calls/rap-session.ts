@@ -8,19 +8,19 @@ import type { RapIterable } from '../../streams/rap-stream.js';
 
 /** The last argument of a call. */
 export interface RapCallOptions {
-  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be handed on. */
+  /** More headers of the call. Keys of the protocol are left out, so that `ctx.header` can be passed on. */
   header?: Readonly<Record<string, unknown>> | undefined;
   /** Time for this call in milliseconds. Default: the client's `callTimeoutMs`. */
   timeoutMs?: number | undefined;
-  /** Moment after which nobody waits any more, as `Date.now()` counts; the earlier of it and `timeoutMs` holds. */
+  /** Moment at which the call times out, as `Date.now()` counts; the earlier of it and `timeoutMs` applies. */
   deadline?: number | Date | undefined;
   /** Cancels the call: it rejects with `CallCancelledError`. */
   signal?: AbortSignal | undefined;
-  /** The session that the call belongs to, for whoever does not use `session.call` or `withSession`. */
+  /** The session that the call belongs to, for calls without `session.call` or `withSession`. */
   session?: RapSession | undefined;
-  /** A second call does no harm. Taken and kept for the retries of a later version: this one repeats nothing by itself. */
+  /** Repeating the call does no harm. Reserved for the retries of a later version: this one repeats no call by itself. */
   idempotent?: boolean | undefined;
-  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; true makes it neither. */
+  /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; with true, neither. */
   detached?: boolean | undefined;
 }
 
@@ -52,7 +52,7 @@ export function assertCallOptions(options: RapCallOptions): void {
     if (!(name in CALL_OPTIONS)) throw unknownOption('options of a call', name, CALL_OPTIONS);
 }
 
-/** What a session asks of its client. */
+/** What a session needs of its client. */
 export interface SessionClient {
   call<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T>;
   stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T>;
@@ -99,7 +99,7 @@ export class RapSession {
     return this.client.channel<In, Out>(pattern, { ...options, session: this });
   }
 
-  /** A value where the function answers with one, an async iterable where it answers with a stream. */
+  /** A value if the function answers with one, an async iterable if it answers with a stream. */
   execute<T = unknown>(
     pattern: unknown,
     data?: unknown,
@@ -125,7 +125,7 @@ export class RapSession {
     return this.client === client;
   }
 
-  /** @internal The peer at the other end of the session's connection. @throws ConnectionLostError where the session is gone */
+  /** @internal The peer at the other end of the session's connection. @throws ConnectionLostError if the session is gone */
   openPeer(): ClientPeer {
     if (this.#closed) throw toRapError(connectionLost('the session is closed', undefined, 'no'));
     if (this.peer.state !== 'open') {

@@ -16,7 +16,7 @@ import {
 import { extendedIn, plainOf, uncarriedIn } from '../../checks/uncarried.js';
 import { isIterable, type Items } from './upload.js';
 
-/** Whether the connection carries a `Date` and the like as what they are: the extension `values`. */
+/** Whether the connection carries values such as a `Date` unchanged: the extension `values`. */
 export interface ValuesCarried {
   /** `undefined` without a connection. */
   now(): boolean | undefined;
@@ -25,8 +25,8 @@ export interface ValuesCarried {
 }
 
 /**
- * The same caller, for a method of a contract with schemas: over a connection that carries less than the contract demands,
- * the call fails and says so. Others cost a look at the connection. What an answer is otherwise, the server has checked.
+ * Wraps the caller of a method whose contract has schemas: if the contract requires a value that the connection does not
+ * carry, the call fails and says so. Any other call costs one check of the connection. The rest, the server has checked.
  */
 export function carriedCaller(
   caller: MethodCaller,
@@ -76,7 +76,7 @@ export function carriedCaller(
   return (a: unknown, b: unknown) => (carried.now() === true ? call(a, b) : careful(a, b));
 }
 
-/** A value as it is now, for one that is sent later. What cannot be sent is told by the call. */
+/** A copy of a value that is sent later. If it cannot be encoded, the call says so. */
 function heldOf(value: unknown): unknown {
   try {
     return copyOfBody(value);
@@ -85,7 +85,7 @@ function heldOf(value: unknown): unknown {
   }
 }
 
-/** What is sent must not need more than the connection carries. Whether it fits otherwise, the server says. */
+/** Refuses what the connection does not carry. The rest, the server checks. */
 function sentCheck(schema: StandardSchema, target: string, carried: ValuesCarried): Check {
   return checkOf(`the input of ${target}`, carried, async (value) => {
     const plain = plainOf(value);
@@ -100,11 +100,11 @@ function sentCheck(schema: StandardSchema, target: string, carried: ValuesCarrie
   });
 }
 
-/** What has come must be what the contract says it is. */
+/** Refuses an answer that is not what the contract says. */
 function receivedCheck(schema: StandardSchema, target: string, carried: ValuesCarried): Check {
   return checkOf(`the output of ${target}`, carried, async (value) => {
     const result = await schema['~standard'].validate(value);
-    // what the schema makes of a text is what the type says, and the text is what is here
+    // a schema may convert a string to the contract's type, but the caller would get the string
     const lost = result.issues
       ? await uncarriedIn(schema, value, result.issues, true)
       : extendedIn(result.value);
@@ -129,7 +129,7 @@ function checkOf(
   return { schema, what, refuse: (issues) => parseError(issues, what) };
 }
 
-/** The same items, once the first work is done. Who leaves does not wait for that. */
+/** The same items, once `first` has resolved. Leaving early does not wait for that. */
 function after(iterator: AsyncIterator<unknown>, first: () => Promise<unknown>): AsyncIterator<unknown> {
   let begun: Promise<unknown> | undefined;
   let leave: (() => void) | undefined;

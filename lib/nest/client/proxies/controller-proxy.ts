@@ -18,7 +18,7 @@ import { type MethodCaller, methodCaller, type ServiceCaller } from './method-ca
 import type { UndecidedCall } from './undecided-call.js';
 import { isIterable } from './upload.js';
 
-/** What a controller's proxy asks of its client. */
+/** What the proxy of a controller needs of its client. */
 export interface ControllerCaller extends ServiceCaller {
   emit(pattern: unknown, data: unknown): Observable<unknown>;
   /** Calls a method that may stream or not. */
@@ -27,16 +27,16 @@ export interface ControllerCaller extends ServiceCaller {
   normalize(pattern: never): string;
 }
 
-/** What TypeScript says a method returns, where it emits that. */
+/** Key of the return type that TypeScript emits for a decorated method. */
 const RETURN_TYPE_METADATA = 'design:returntype';
 
-/** Makes a proxy of what the decorators of a controller class say. */
+/** Makes a proxy from the decorators of a controller class. */
 export function controllerProxy<T extends object>(
   client: ControllerCaller,
   controller: Type<T>,
 ): RapControllerClient<T> {
   if (typeof controller !== 'function')
-    throw new RegisteredError(`client.controller(): ${shown(controller)} is no class`);
+    throw new RegisteredError(`client.controller(): ${shown(controller)} is not a class`);
   const prototype = controller.prototype as Record<string, object>;
   const proxy: Record<string, MethodCaller> = {};
   let count = 0;
@@ -46,7 +46,7 @@ export function controllerProxy<T extends object>(
     const method = `${controller.name}.${name}`;
     proxy[name] = pattern
       ? callerOf(client, pattern, kindOf(prototype, name, pattern), method)
-      : refusal(`${method} handles no pattern: it cannot be called from afar`);
+      : refusal(`${method} handles no pattern: it cannot be called remotely`);
   }
   if (count === 0) throw new RegisteredError(`${controller.name} has no method that handles a pattern`);
   return proxy as unknown as RapControllerClient<T>;
@@ -67,7 +67,7 @@ function callerOf(
   return kind === 'duplex' ? opener(caller, method) : caller;
 }
 
-/** To the types, a handler that only reads is an upload. Nobody hears what a `@ChannelPattern` returns. */
+/** By its types, a handler that only reads looks like an upload, but what a `@ChannelPattern` returns is not sent. */
 function opener(open: MethodCaller, method: string): MethodCaller {
   return (options: object | undefined, ...rest: never[]) => {
     if (isIterable(options)) {

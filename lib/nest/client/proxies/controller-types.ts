@@ -7,7 +7,7 @@ import type { CallParameters } from './service-types.js';
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
-/** What the first parameter of a method stands for: the payload, unless it is the context already. */
+/** The payload: the first parameter of a method, unless that is the context. */
 type PayloadOf<M> = M extends (...args: infer A) => unknown
   ? A extends []
     ? void
@@ -18,7 +18,7 @@ type PayloadOf<M> = M extends (...args: infer A) => unknown
         : A[0]
   : never;
 type ResultOf<M> = M extends (...args: never[]) => infer R ? Awaited<R> : never;
-/** `any` may be a stream as well as a value; what says nothing of itself is a value. */
+/** `any` may be a stream or a value, and counts as a value. */
 type ItemOf<R> =
   IsAny<R> extends true
     ? never
@@ -48,7 +48,7 @@ type CallerOf<M> =
         ? UploadOf<Item, M>
         : CallOf<M>;
 
-/** What `client.controller(C)` gives: a function for each method of the class, without its context. */
+/** What `client.controller(C)` returns: a function for each method of the class, without its context. */
 export type RapControllerClient<T extends object> = {
   readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: CallerOf<T[K]>;
 };

@@ -4,7 +4,7 @@ import type { RapIterable } from '../../streams/rap-stream.js';
 import type { RapMethodKind } from '../../contract/contract.js';
 import { assertItems, type Items, upload } from './upload.js';
 
-/** What proxies ask of their client. */
+/** What proxies need of their client. */
 export interface ServiceCaller {
   call<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T>;
   stream<T>(pattern: unknown, data?: unknown, options?: RapCallOptions): RapIterable<T>;
@@ -17,7 +17,7 @@ export type MethodCaller = (...args: never[]) => unknown;
 /**
  * Makes the function by which a proxy calls a method, once; a call of it costs what `client.call()` costs.
  *
- * @param timeoutMs what the contract gives a call, unless the caller says otherwise
+ * @param timeoutMs time limit of the contract; one of the caller takes precedence
  */
 export function methodCaller(
   client: ServiceCaller,
@@ -42,7 +42,7 @@ export function methodCaller(
   return callers[kind];
 }
 
-/** Fills in the contract's time. */
+/** Fills in the time limit of the contract. */
 function defaulter(timeoutMs: number | undefined): <T extends RapCallOptions>(options?: T) => T | undefined {
   if (timeoutMs === undefined) return (options) => options;
   const defaults = Object.freeze({ timeoutMs });

@@ -7,7 +7,7 @@ import type { RapServiceClient } from './service-types.js';
 /**
  * Makes a proxy: an object with one function for each method of the contract.
  *
- * @throws RegisteredError for what is no contract
+ * @throws RegisteredError for a value that is not a contract
  */
 export function serviceProxy<S extends RapServiceDefinition>(
   client: ServiceCaller,

@@ -4,7 +4,7 @@ import type { RapIterable } from '../../streams/rap-stream.js';
 import type { AnyRapMethod, RapServiceDefinition } from '../../contract/contract.js';
 import type { TypesOf } from '../../contract/method-types.js';
 
-/** A call's parameters; those that may be left out come without. */
+/** Parameters of a call: an optional input may be left out. */
 export type CallParameters<Sent> = undefined extends Sent
   ? [input?: Sent, options?: RapCallOptions]
   : [input: Sent, options?: RapCallOptions];
@@ -19,7 +19,7 @@ type CallerOf<M extends AnyRapMethod> = {
   duplex: (options?: ChannelOptions) => Promise<RapChannel<TypesOf<M>['answered'], TypesOf<M>['sent']>>;
 }[M['kind']];
 
-/** What `client.service(S)` gives: one method each. */
+/** What `client.service(S)` returns: one function for each method. */
 export type RapServiceClient<S extends RapServiceDefinition> = {
   readonly [K in keyof S['methods']]: CallerOf<S['methods'][K]>;
 };

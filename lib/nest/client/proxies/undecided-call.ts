@@ -16,17 +16,17 @@ import {
   type StreamView,
 } from '../../streams/rap-stream.js';
 
-/** What a call that is a stream or not asks of its client. */
+/** What an undecided call needs of its client. */
 export interface UndecidedCallOptions<T> {
   readonly target: string;
   /** Opens it as a stream. */
   readonly open: OpenStream;
-  /** Makes it as a call, whose answer says what it is. Returns what gives it up. */
+  /** Sends it as a call, whose answer says whether it streams. Returns what cancels it. */
   readonly start: (outcome: Outcome<T>) => () => void;
   readonly view: StreamView<T>;
 }
 
-/** A call of a method that streams or does not, with the parameters as they are now. */
+/** A call of a method that may stream, with the parameters as they are now. */
 export function undecidedCall<T>(
   calls: HookedCalls,
   target: string,
@@ -43,24 +43,24 @@ export function undecidedCall<T>(
 }
 
 /**
- * A call of a method that streams or does not: nobody here knows. What is done with it decides. One that is read as a stream
- * is one, opened when it is read, each time anew. Any other is a call, made at once whether or not it is awaited, and gives
- * a value, or a stream where the answer is one. A failure that nobody awaits is in the log.
+ * A call of a method that may stream: how it is used decides. If it is read as a stream, a stream is opened for each reader.
+ * Otherwise it is a call, sent in the next microtask whether or not it is awaited, and resolves to a value, or to a stream
+ * if the answer is one. A failure that nobody awaits is logged.
  */
 export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | RapIterable<T>> {
   readonly [Symbol.toStringTag] = 'UndecidedCall';
   readonly #options: UndecidedCallOptions<T>;
   #isStream = false;
   #answer: Promise<T | Answered<T>> | undefined;
-  /** Gives the call up that brings the answer. */
-  #giveUp: (() => void) | undefined;
-  /** Somebody has the answer. */
+  /** Cancels the call that brings the answer. */
+  #cancel: (() => void) | undefined;
+  /** The answer was handed out. */
   #isTaken = false;
 
   constructor(options: UndecidedCallOptions<T>) {
     super((reader) => {
       if (!this.#answer || this.#isTaken) return options.open(reader);
-      reader.whenLeft = this.#giveUp;
+      reader.whenLeft = this.#cancel;
       return this.#answeredChannel();
     }, options.view);
     this.#options = options;
@@ -93,7 +93,7 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
     const { target, start, view } = this.#options;
     this.#answer ??= forgettable(
       new Promise((resolve, reject) => {
-        this.#giveUp = start({
+        this.#cancel = start({
           resolve,
           reject,
           isPromise: true,
@@ -135,13 +135,13 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
     throw new ChannelError(`${target} is unary: await it; one that streams says so by kind: 'stream'`);
   }
 
-  /** `from()` takes promises as well as streams: as `client.send()`, it gives the one value, or every item. */
+  /** `from()` accepts promises as well as streams: like `client.send()`, this emits the one value, or every item. */
   override [INTEROP](): Observable<T> {
     return new Observable((observer) => {
       const { start, view } = this.#options;
       if (this.#answer && !this.#isTaken) {
         this.#tell(observer);
-        return this.#giveUp;
+        return this.#cancel;
       }
       this.#isStream = true;
       return start(outcomeFor(observer, view));

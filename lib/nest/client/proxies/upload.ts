@@ -8,7 +8,7 @@ import { shown } from '../../errors/shown.js';
 export type Items<T> = AsyncIterable<T> | Iterable<T>;
 
 /**
- * Text is iterable, too, and nobody means its characters.
+ * A string is iterable, too, but its characters are not meant as items.
  *
  * @throws ParseError before a channel is opened
  */
@@ -17,16 +17,16 @@ export function assertItems(items: unknown, target: string): asserts items is It
   throw new ParseError(`the items of ${target} must be an iterable or async iterable, got ${shown(items)}`);
 }
 
-/** Whether it gives items, text aside. */
+/** Whether it is an object with items: a string is not. */
 export function isIterable(value: unknown): boolean {
   return isObject(value) && (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
 /**
  * Sends items over a channel, never faster than the server reads, and returns the one message that comes back. The source
- * is left early where the server has its result before the last item, or the channel ends.
+ * is closed early if the server has its result before the last item, or the channel ends.
  *
- * @throws what the source throws, which the server hears of, too; what ended the channel
+ * @throws what the source throws, of which the server is told, too; what ended the channel
  */
 export async function upload<Item, Result>(
   channel: RapChannel<Result, Item>,
@@ -54,7 +54,7 @@ async function send<Item>(channel: RapChannel<unknown, Item>, items: Items<Item>
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const leave = (): void => {
     try {
-      // what a source fails with that nobody wants any more is for nobody
+      // an error of a source that is not wanted any more is ignored
       Promise.resolve(iterator.return?.()).catch(() => {});
     } catch {
       // the same
