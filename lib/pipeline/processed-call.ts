@@ -4,7 +4,7 @@ import type { Fault } from '../protocol/fault.js';
 import { MsgType, type Header } from '../protocol/frame.js';
 import { nameOf, fromErrorFrame } from '../protocol/wire-error.js';
 import type { Channel } from '../rpc/channel/channel.js';
-import type { Channels } from '../rpc/channel/channel-table.js';
+import type { ChannelTable } from '../rpc/channel/channel-table.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import {
   type AnswerHost,
@@ -126,7 +126,7 @@ export class ProcessedCall extends PendingCall {
     void afterwards(() => exchange.inbound(view), settle, settle);
   }
 
-  protected override newStream(channels: Channels): Channel {
+  protected override newStream(channels: ChannelTable): Channel {
     return channels.create(this.id, 'open', undefined, new ProcessedFlow(this.#exchange as Exchange));
   }
 

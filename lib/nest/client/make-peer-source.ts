@@ -7,7 +7,7 @@ import type { SocketLink } from '../../net/socket-link.js';
 import type { Link } from '../../protocol/link.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../../rpc/limits.js';
-import { securityOf } from '../../rpc/connection/security.js';
+import { securityOf } from '../../pipeline/security-of.js';
 import { askedFor } from './asked-options.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import type { ClientLifecycle } from './client-lifecycle.js';

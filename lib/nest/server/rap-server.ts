@@ -9,7 +9,8 @@ import { type RapLimits, resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '
 import type { ConnectionMiddleware, MessageMiddleware } from '../../pipeline/api.js';
 import { servingThrough } from '../../pipeline/paths.js';
 import type { ServingPath } from '../../rpc/server/serving.js';
-import { type ConnectionSecurity, securityOf } from '../../rpc/connection/security.js';
+import { securityOf } from '../../pipeline/security-of.js';
+import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
 import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';

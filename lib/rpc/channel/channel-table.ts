@@ -35,7 +35,7 @@ export interface ChannelConnection {
 }
 
 /** The channels of one connection. */
-export class Channels {
+export class ChannelTable {
   readonly #live = new Map<number, Channel>();
   /** Ended by this side: the peer may have sent more before it knew. */
   readonly #closedHere = new Set<number>();

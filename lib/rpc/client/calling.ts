@@ -8,7 +8,7 @@ import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
 import type { Link } from '../../protocol/link.js';
 import { isErrorStatus } from '../../protocol/status.js';
 import type { Channel } from '../channel/channel.js';
-import type { Channels } from '../channel/channel-table.js';
+import type { ChannelTable } from '../channel/channel-table.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { CorrelationIds } from '../correlation-ids.js';
 import type { RapLimits } from '../limits.js';
@@ -24,7 +24,7 @@ export interface CallingOptions {
   readonly clock: Clock;
   readonly limits: RapLimits;
   readonly calls: OutgoingCalls;
-  readonly channels: Channels;
+  readonly channels: ChannelTable;
   readonly sendEvent: (target: string, body: unknown) => void;
   /** What is kept of the peer costs so much more, or less. */
   readonly charge: (cost: number) => void;

@@ -8,7 +8,7 @@ import { isErrorStatus } from '../../protocol/status.js';
 import { fromErrorFrame } from '../../protocol/wire-error.js';
 import { callCancelled } from '../call-faults.js';
 import type { Channel } from '../channel/channel.js';
-import { channelFault, type Channels } from '../channel/channel-table.js';
+import { channelFault, type ChannelTable } from '../channel/channel-table.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { RapLimits } from '../limits.js';
 import { Expiring } from '../time/deadline-queue.js';
@@ -134,7 +134,7 @@ export class PendingCall extends Expiring {
   }
 
   /** The answer is a stream; false if the caller wanted one value, who is told then. */
-  becomeStream(channels: Channels): boolean {
+  becomeStream(channels: ChannelTable): boolean {
     if (!this.sink.stream) {
       this.reject(channelFault(`${this.request.target} yields several values: use stream(), not call()`));
       return false;
@@ -143,7 +143,7 @@ export class PendingCall extends Expiring {
     return true;
   }
 
-  protected newStream(channels: Channels): Channel {
+  protected newStream(channels: ChannelTable): Channel {
     return channels.create(this.id, 'open', undefined);
   }
 

@@ -9,7 +9,7 @@ import type { Link, LinkReceiver, RemoteAddress } from '../../protocol/link.js';
 import { isErrorStatus, Status } from '../../protocol/status.js';
 import { UnreadableBody } from '../../protocol/values/values.js';
 import { Account, AccountPause } from '../account.js';
-import { Channels } from '../channel/channel-table.js';
+import { ChannelTable } from '../channel/channel-table.js';
 import { CorrelationIds } from '../correlation-ids.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import { TokenBucket } from '../time/token-bucket.js';
@@ -30,7 +30,7 @@ import { IGNORE_PING, type PingSink } from './pings.js';
 export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost, LifeHost, ConnectionHandle {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
-  readonly channels: Channels;
+  readonly channels: ChannelTable;
   id: string;
   metadata: Readonly<Record<string, unknown>>;
 
@@ -73,7 +73,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       isOver: () => this.isClosed,
       letGo: () => this.channels.endFurthestBehind(),
     });
-    this.channels = new Channels(link, limits, {
+    this.channels = new ChannelTable(link, limits, {
       send: (it, header, body) => this.send(MsgType.Channel, it, header, body),
       released: () => this.life.closeIfDrained(),
       charge: (cost) => this.charge(cost),

@@ -10,7 +10,7 @@ import type { Link } from '../../protocol/link.js';
 import { isErrorStatus } from '../../protocol/status.js';
 import { toErrorFrame } from '../../protocol/wire-error.js';
 import type { Channel } from '../channel/channel.js';
-import type { Channels } from '../channel/channel-table.js';
+import type { ChannelTable } from '../channel/channel-table.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { CleanContext } from '../context/async-context.js';
 import type { RapLimits } from '../limits.js';
@@ -51,7 +51,7 @@ export interface ServingOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly limits: RapLimits;
-  readonly channels: Channels;
+  readonly channels: ChannelTable;
   readonly table: IncomingTable;
   readonly sessions: Sessions;
   readonly slowReader: SlowReaderGuard;
