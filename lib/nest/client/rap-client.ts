@@ -123,9 +123,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * `CallCancelledError` or `OverloadError` if no answer came; `ChannelError` if the function streams
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#hooked.start<T>(pattern, data, options, { resolve, reject, isPromise: true });
-    });
+    return this.#hooked.call(pattern, data, options);
   }
 
   /**

@@ -7,7 +7,7 @@ import { onAbort } from '../../../rpc/context/listeners.js';
 import type { ReplySink } from '../../../rpc/client/call-request.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import type { PendingCall } from '../../../rpc/client/pending-call.js';
-import type { CallPlan } from './call-plan.js';
+import type { CallPlan } from './client-routes.js';
 import { callError, type MadeCall } from '../../errors/failed-call.js';
 
 /** Where the outcome of a call goes. */

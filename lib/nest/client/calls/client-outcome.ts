@@ -7,11 +7,12 @@ import { RapChannel } from '../../streams/rap-channel.js';
 import type { StreamView } from '../../streams/rap-stream.js';
 
 /** Delivers the outcome in the async context of the running code, whatever connection or timer it comes from. */
-export function inThisContext<T>({ resolve, reject, stream }: Outcome<T>): Outcome<T> {
+export function inThisContext<T>(outcome: Outcome<T>): Outcome<T> {
   const context = captureContext();
+  const { stream } = outcome;
   return {
-    resolve: (value) => context.runInAsyncScope(resolve, undefined, value),
-    reject: (error) => context.runInAsyncScope(reject, undefined, error),
+    resolve: (value) => context.runInAsyncScope(outcome.resolve, outcome, value),
+    reject: (error) => context.runInAsyncScope(outcome.reject, outcome, error),
     stream: stream && ((channel) => context.runInAsyncScope(stream, undefined, channel)),
   };
 }
