@@ -212,10 +212,9 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     this.#channel.failReader(fault);
   }
 
-  ended(fault: Fault | undefined, byPeer: boolean): void {
+  ended(fault: Fault | undefined, isReadOn: boolean): void {
     this.#outcome ??= fault;
-    // what the peer said before its end is read first
-    if (!byPeer) this.stop();
+    if (!isReadOn) this.stop();
   }
 
   stop(): void {
@@ -264,8 +263,8 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     this.#channel.endHere(fault);
   }
 
-  /** A message failed that came before the peer's own end: the reader gets the fault instead of the rest. */
+  /** A message failed that came before the peer's end: the reader gets the fault instead of the rest. */
   #failLate(fault: Fault | undefined): void {
-    if (this.#channel.closedByPeer && fault) this.abandon(fault);
+    if (fault && !this.#inbound.isStopped) this.abandon(fault);
   }
 }

@@ -27,7 +27,6 @@ export interface FlowChannel {
   /** As `isClosed`, and everything that ends with the channel has been told. */
   readonly isOver: boolean;
   readonly isDeclaring: boolean;
-  readonly closedByPeer: boolean;
   readonly outbox: FlowOutbox;
   /** Why nothing can be sent any more, if the channel is over. */
   refusal(): Fault | undefined;
@@ -74,8 +73,8 @@ export interface ChannelFlow {
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void;
   /** The reader gives up what is under way. */
   abandon(fault: Fault | undefined): void;
-  /** The channel has ended. */
-  ended(fault: Fault | undefined, byPeer: boolean): void;
+  /** The channel has ended. `isReadOn`: what the peer said before, and is under way, still arrives. */
+  ended(fault: Fault | undefined, isReadOn: boolean): void;
   /** Nothing that is under way arrives any more. */
   stop(): void;
   /** The channel has ended, and nothing of the peer is under way. */
