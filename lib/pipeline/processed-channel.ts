@@ -183,7 +183,8 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
 
   /** A message failed, which the processors have seen, and with it the channel. */
   #failed({ fault, name }: NamedFault): Fault {
-    this.#endWith(fault, name);
+    if (this.#channel.isOver) this.#failLate(fault);
+    else this.#endWith(fault, name);
     return fault;
   }
 
@@ -256,15 +257,15 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     void afterwards(() => this.exchange.response(view), leave, leave);
   }
 
-  /** Ends the channel with an error that both sides get, and the processors have seen. */
+  /** Ends the channel with an error that both sides get, and the processors have seen. One that is over stays as it is. */
   #endWith(fault: Fault, name?: string): void {
-    if (this.#channel.isOver) return this.#failLate(fault);
+    if (this.#channel.isOver) return;
     this.#channel.sendDrop(fault, name);
     this.#channel.endHere(fault);
   }
 
   /** A message failed that came before the peer's end: the reader gets the fault instead of the rest. */
   #failLate(fault: Fault | undefined): void {
-    if (fault && !this.#inbound.isStopped) this.abandon(fault);
+    if (fault) this.abandon(fault);
   }
 }

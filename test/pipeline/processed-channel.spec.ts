@@ -1,7 +1,12 @@
 import type { RapProcessor } from '../../lib/index.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { Gate, rejection } from '../helpers/async.js';
-import { ChannelPair, type ChannelPairOptions, readable } from '../helpers/channel/channel-pair.js';
+import {
+  channelFrames,
+  ChannelPair,
+  type ChannelPairOptions,
+  readable,
+} from '../helpers/channel/channel-pair.js';
 import { settled } from '../helpers/outcome.js';
 
 let pair: ChannelPair;
@@ -80,5 +85,39 @@ describe('both sides of a channel have ended while messages are with the process
     await keeping.release();
     expect(readable(server)).toEqual([1]);
     expect(await rejection(server.read())).toMatchObject({ message: 'not this one' });
+  });
+});
+
+describe('the peer has ended the channel while the answer to DECLARE is with the processors', () => {
+  it('the channel ends in order, with the messages that are under way', async () => {
+    const answer = new Keeping('processResponse', 'DECLARE');
+    const messages = new Keeping('processRequest', 'MSG');
+    const { client, server, incoming } = open({ serverProcessors: [answer, messages] }).declare();
+    incoming.open();
+    for (const body of [1, 2]) void client.write(body);
+    client.close();
+    pair.flow();
+    expect([server.isClosed, server.fault]).toEqual([true, undefined]);
+    const [first, ...others] = [server.read(), server.read(), server.read()];
+    await answer.release();
+    await messages.release();
+    expect(server.fault).toBeUndefined();
+    expect(await first).toMatchObject({ body: 1 });
+    expect(await Promise.all(others)).toMatchObject([{ body: 2 }, undefined]);
+    expect(channelFrames(pair.links.toClient)).toEqual([]);
+  });
+
+  it('with an error: that error is its fault, behind the messages', async () => {
+    const answer = new Keeping('processResponse', 'DECLARE');
+    const messages = new Keeping('processRequest', 'MSG');
+    const { client, server, incoming } = open({ serverProcessors: [answer, messages] }).declare();
+    incoming.open();
+    void client.write(1);
+    client.close(new Fault({ status: 500, message: 'enough' }), 'ServerError');
+    pair.flow();
+    await answer.release();
+    await messages.release();
+    expect(readable(server)).toEqual([1]);
+    expect(await rejection(server.read())).toMatchObject({ message: 'enough' });
   });
 });

@@ -299,7 +299,6 @@ export class ChannelScenario {
       const isOwn = fault === (own.act === 'cancel' ? cancellation : undefined);
       if (isOwn || own.isActDone || !this.#delays) return isOwn;
     }
-    if (this.#delays && isLateRefusal(fault)) return true;
     const talk = this.#talks.find(({ client, server }) => client === own || server === own);
     const haveBothEnded = own.hasEnded && other.hasEnded;
     if (other.act === 'fail' && fault?.message === failure.message) return true;
@@ -314,13 +313,7 @@ export class ChannelScenario {
 
 /** Whether messages may be lost in slow processors: the channel was not opened, or it did not end in order. */
 function isOverBefore(from: End, { channel }: End): boolean {
-  if (!channel) return true;
-  return from.act === 'cancel' || from.act === 'fail' || isLateRefusal(channel.fault);
-}
-
-/** The peer has ended the channel while the answer to its DECLARE was with the processors. */
-function isLateRefusal(fault: Fault | undefined): boolean {
-  return fault?.message === 'the channel is closed';
+  return !channel || from.act === 'cancel' || from.act === 'fail';
 }
 
 /** Lets the promises that have settled tell so. */
