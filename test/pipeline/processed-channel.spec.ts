@@ -2,6 +2,7 @@ import type { RapProcessor } from '../../lib/index.js';
 import { Fault } from '../../lib/protocol/fault.js';
 import { Gate, rejection } from '../helpers/async.js';
 import {
+  type ChannelEnds,
   channelFrames,
   ChannelPair,
   type ChannelPairOptions,
@@ -119,5 +120,73 @@ describe('the peer has ended the channel while the answer to DECLARE is with the
     await messages.release();
     expect(readable(server)).toEqual([1]);
     expect(await rejection(server.read())).toMatchObject({ message: 'enough' });
+  });
+});
+
+describe('a client whose processors work on the error that ends its channel', () => {
+  const enough = new Fault({ status: 500, message: 'enough' });
+  let error: Keeping;
+
+  function connect(...others: readonly RapProcessor[]): ChannelEnds {
+    error = new Keeping('processResponse', 'DROP');
+    const clientProcessors = [error, ...others];
+    return open({ clientProcessors, limits: { channelWindowBytes: 10 } }).connect();
+  }
+
+  /** The server ends the channel with an error. Returns how much the client has sent by then. */
+  function fail({ server }: ChannelEnds): number {
+    server.close(enough, 'ServerError');
+    pair.flow();
+    return channelFrames(pair.links.toServer).length;
+  }
+
+  const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
+
+  it('sends neither messages nor END nor credit: they fail with that error', async () => {
+    const ends = connect();
+    const { client, server } = ends;
+    void server.write('longer than the window');
+    const count = fail(ends);
+    expect(readable(client)).toEqual(['longer than the window']);
+    expect(client.tryWrite(1)).toBe(false);
+    const [write, end] = [rejection(client.write(1)), rejection(client.end())];
+    await settled();
+    expect([sentSince(count), client.isClosed]).toEqual([[], false]);
+    await error.release();
+    expect(client.fault).toMatchObject({ message: 'enough' });
+    expect([await write, await end]).toEqual([client.fault, client.fault]);
+    expect(sentSince(count)).toEqual([]);
+  });
+
+  it.each(['succeed', 'fail'])(
+    'lets messages fail with that error which %s in the processors',
+    async (how) => {
+      const messages = new Keeping('processRequest', 'MSG');
+      const refusing: RapProcessor = {
+        processRequest: ({ lifeCycle }) => {
+          if (lifeCycle === 'MSG' && how === 'fail')
+            throw new Fault({ status: 401, message: 'not this one' });
+        },
+      };
+      const ends = connect(messages, refusing);
+      const { client } = ends;
+      const write = rejection(client.write(1));
+      const count = fail(ends);
+      await messages.release();
+      expect([sentSince(count), client.isClosed]).toEqual([[], false]);
+      await error.release();
+      expect(client.fault).toMatchObject({ message: 'enough' });
+      expect(await write).toBe(client.fault);
+      expect(sentSince(count)).toEqual([]);
+    },
+  );
+
+  it.each(['close', 'cancel'] as const)('may %s it, and the peer hears nothing of that', async (how) => {
+    const ends = connect();
+    const count = fail(ends);
+    ends.client[how]();
+    expect([ends.client.isClosed, ends.client.fault]).toEqual([true, undefined]);
+    await error.release();
+    expect([ends.client.fault, sentSince(count)]).toEqual([undefined, []]);
   });
 });

@@ -31,7 +31,9 @@ export interface FlowChannel {
   /** Why nothing can be sent any more, if the channel is over. */
   refusal(): Fault | undefined;
   sendCredit(bytes: number): void;
-  /** Sends the last frame of the channel, unless the peer knows nothing of the channel. */
+  /** Calls back once when the channel is over; at once if it is. */
+  whenClosed(callback: () => void): void;
+  /** Sends the last frame of the channel, unless the peer does not know of the channel. */
   sendDrop(fault: Fault | undefined, name?: string): void;
   /** Ends the channel from this side, which gets the fault; without one, what was not read is dropped. */
   endHere(fault: Fault | undefined): void;
@@ -45,13 +47,13 @@ export interface FlowChannel {
 
 /** How the messages of a channel get from the writer to the wire, and from the wire to the reader. */
 export interface ChannelFlow {
-  /** A message of this side is under way; the others wait. */
+  /** A message of this side is under way, or an error of the peer; the others wait. */
   readonly isSending: boolean;
   /** Something of the peer is under way. */
   readonly isReceiving: boolean;
   readonly underWay: UnderWay | undefined;
-  /** DECLARE has left: the peer knows of the channel. */
-  readonly isDeclared: boolean;
+  /** DECLARE has left, and the peer has not ended the channel with an error: it listens. */
+  readonly isKnownToPeer: boolean;
   /** This side has ended the channel, and its last message is under way. */
   readonly isClosing: boolean;
   /** The peer has ended the channel with an error that is under way. */
@@ -86,7 +88,7 @@ class StraightFlow implements ChannelFlow {
   readonly isSending = false;
   readonly isReceiving = false;
   readonly underWay = undefined;
-  readonly isDeclared = true;
+  readonly isKnownToPeer = true;
   readonly isClosing = false;
   readonly isFailing = false;
 

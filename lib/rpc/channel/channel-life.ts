@@ -153,7 +153,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
 
   /** The last frame of the channel: with the fault, if there is one that the connection can carry. */
   sendDrop(fault: Fault | undefined, name?: string): void {
-    if (!this.flow.isDeclared) return; // the peer knows of nothing
+    if (!this.flow.isKnownToPeer) return;
     try {
       if (fault) {
         const { header, body } = toErrorFrame(fault, name);

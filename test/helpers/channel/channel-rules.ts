@@ -12,8 +12,7 @@ export interface ChannelAgreement {
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
   /**
-   * Processors take their time: a side goes on until they have seen the error that the peer has ended the channel with,
-   * and gives the credit that it has held back even if the peer has ended its side since.
+   * Processors take their time: a side gives the credit that it has held back even if the peer has ended its side since.
    */
   readonly slowProcessors: boolean;
 }
@@ -79,8 +78,7 @@ export class ChannelRules {
     if (header.channel_life_cycle === LifeCycle.Declare) progress.unanswered = false;
     if (header.channel_life_cycle === LifeCycle.Credit) progress.credit += body as number;
     if (header.channel_life_cycle === LifeCycle.End) progress.heardEnd = true;
-    const isHeeded = header.status_code === undefined || !this.agreed.slowProcessors;
-    if (header.channel_life_cycle === LifeCycle.Drop && isHeeded) progress.dropped = true;
+    if (header.channel_life_cycle === LifeCycle.Drop) progress.dropped = true;
   }
 
   #sends(id: number, sent: Header | EncodedHeader | null, body: unknown, bytes: number): void {
