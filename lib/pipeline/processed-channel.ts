@@ -75,7 +75,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
       this.isKnownToPeer = true;
       const credit = this.#heldCredit;
       this.#heldCredit = undefined;
-      if (credit) this.grant(credit);
+      if (credit && !this.#channel.peerIsDone) this.grant(credit);
     };
     try {
       // one that fails later ends the channel, which its owner sees

@@ -1,5 +1,6 @@
 import type { RapProcessor } from '../../lib/index.js';
 import { Fault } from '../../lib/protocol/fault.js';
+import type { Header } from '../../lib/protocol/frame.js';
 import { Gate, rejection } from '../helpers/async.js';
 import {
   type ChannelEnds,
@@ -188,5 +189,25 @@ describe('a client whose processors work on the error that ends its channel', ()
     expect([ends.client.isClosed, ends.client.fault]).toEqual([true, undefined]);
     await error.release();
     expect([ends.client.fault, sentSince(count)]).toEqual([undefined, []]);
+  });
+});
+
+describe('credit that waits for the answer to DECLARE in the processors', () => {
+  it.each([
+    ['is given behind the answer', false, ['DECLARE', 'CREDIT']],
+    ['is not given if the peer has ended its side', true, ['DECLARE']],
+  ] as const)('%s', async (_what, ends, sent) => {
+    const answer = new Keeping('processResponse', 'DECLARE');
+    const limits = { channelWindowBytes: 10 };
+    const { client, server, incoming } = open({ serverProcessors: [answer], limits }).declare();
+    incoming.open();
+    void client.write('longer than the window');
+    pair.flow();
+    expect(readable(server)).toEqual(['longer than the window']);
+    if (ends) void client.end();
+    pair.flow();
+    await answer.release();
+    const frames = channelFrames(pair.links.toClient);
+    expect(frames.map(([header]) => (header as Header).channel_life_cycle)).toEqual(sent);
   });
 });

@@ -27,6 +27,8 @@ export interface FlowChannel {
   /** As `isClosed`, and everything that ends with the channel has been told. */
   readonly isOver: boolean;
   readonly isDeclaring: boolean;
+  /** Whether the peer writes no more: credit would be useless. */
+  readonly peerIsDone: boolean;
   readonly outbox: FlowOutbox;
   /** Why nothing can be sent any more, if the channel is over. */
   refusal(): Fault | undefined;

@@ -11,10 +11,6 @@ export interface ChannelAgreement {
   readonly window: number | undefined;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
-  /**
-   * Processors take their time: a side gives the credit that it has held back even if the peer has ended its side since.
-   */
-  readonly slowProcessors: boolean;
 }
 
 /** What one side has sent and heard of a channel. */
@@ -110,7 +106,7 @@ export class ChannelRules {
         return;
       case LifeCycle.Credit:
         forbid(this.agreed.window === undefined, 'not agreed');
-        forbid(progress.heardEnd && !this.agreed.slowProcessors, 'after the end of the peer');
+        forbid(progress.heardEnd, 'after the end of the peer');
         forbid(!Number.isInteger(body) || (body as number) <= 0, `no credit: ${String(body)}`);
         forbid((body as number) > progress.owed, 'more than it has heard');
         progress.owed -= body as number;

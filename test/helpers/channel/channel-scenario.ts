@@ -83,7 +83,6 @@ export class ChannelScenario {
       window: without.includes('credit') ? undefined : window,
       halfClose: !without.includes('half_close'),
       fastOpen: !without.includes('fast_open'),
-      slowProcessors: delays !== undefined,
     };
     new ChannelRules(agreed, 'client').watch(pair.client, clientLink);
     new ChannelRules(agreed, 'server').watch(pair.server, serverLink);
