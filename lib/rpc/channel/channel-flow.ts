@@ -27,12 +27,15 @@ export interface FlowChannel {
   /** As `isClosed`, and everything that ends with the channel has been told. */
   readonly isOver: boolean;
   readonly isDeclaring: boolean;
-  readonly closedByPeer: boolean;
+  /** Whether the peer writes no more: credit would be useless. */
+  readonly peerIsDone: boolean;
   readonly outbox: FlowOutbox;
   /** Why nothing can be sent any more, if the channel is over. */
   refusal(): Fault | undefined;
   sendCredit(bytes: number): void;
-  /** Sends the last frame of the channel, unless the peer knows nothing of the channel. */
+  /** Calls back once when the channel is over; at once if it is. */
+  whenClosed(callback: () => void): void;
+  /** Sends the last frame of the channel, unless the peer does not know of the channel. */
   sendDrop(fault: Fault | undefined, name?: string): void;
   /** Ends the channel from this side, which gets the fault; without one, what was not read is dropped. */
   endHere(fault: Fault | undefined): void;
@@ -46,13 +49,13 @@ export interface FlowChannel {
 
 /** How the messages of a channel get from the writer to the wire, and from the wire to the reader. */
 export interface ChannelFlow {
-  /** A message of this side is under way; the others wait. */
+  /** A message of this side is under way, or an error of the peer; the others wait. */
   readonly isSending: boolean;
   /** Something of the peer is under way. */
   readonly isReceiving: boolean;
   readonly underWay: UnderWay | undefined;
-  /** DECLARE has left: the peer knows of the channel. */
-  readonly isDeclared: boolean;
+  /** DECLARE has left, and the peer has not ended the channel with an error: it listens. */
+  readonly isKnownToPeer: boolean;
   /** This side has ended the channel, and its last message is under way. */
   readonly isClosing: boolean;
   /** The peer has ended the channel with an error that is under way. */
@@ -74,8 +77,8 @@ export interface ChannelFlow {
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void;
   /** The reader gives up what is under way. */
   abandon(fault: Fault | undefined): void;
-  /** The channel has ended. */
-  ended(fault: Fault | undefined, byPeer: boolean): void;
+  /** The channel has ended. `isReadOn`: what the peer said before, and is under way, still arrives. */
+  ended(fault: Fault | undefined, isReadOn: boolean): void;
   /** Nothing that is under way arrives any more. */
   stop(): void;
   /** The channel has ended, and nothing of the peer is under way. */
@@ -87,7 +90,7 @@ class StraightFlow implements ChannelFlow {
   readonly isSending = false;
   readonly isReceiving = false;
   readonly underWay = undefined;
-  readonly isDeclared = true;
+  readonly isKnownToPeer = true;
   readonly isClosing = false;
   readonly isFailing = false;
 

@@ -153,7 +153,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
 
   /** The last frame of the channel: with the fault, if there is one that the connection can carry. */
   sendDrop(fault: Fault | undefined, name?: string): void {
-    if (!this.flow.isDeclared) return; // the peer knows of nothing
+    if (!this.flow.isKnownToPeer) return;
     try {
       if (fault) {
         const { header, body } = toErrorFrame(fault, name);
@@ -194,12 +194,13 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     // the last frame of the channel may be what ends the connection, and with it the channel
     if (this.isOver) return;
     this.isOver = true;
-    this.step(event); // if END has led to `closed` already, it stays
+    const haveBothEnded = this.isClosed; // by END of both, and so it stays
+    this.step(event);
     this.fault = fault;
     this.closedByPeer = event === 'peerDrop';
     this.inbox.release();
     this.outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
-    this.flow.ended(fault, this.closedByPeer);
+    this.flow.ended(fault, this.closedByPeer || haveBothEnded);
     if (this.nothingComes) this.inbox.settle();
     this.#signal?.abort(fault);
     this.#host.released(peerKnows);
