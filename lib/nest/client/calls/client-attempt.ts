@@ -38,15 +38,14 @@ export class Attempt<T> implements ReplySink {
     private readonly where: string,
     onStream?: (channel: Channel) => void,
   ) {
-    const { stream } = outcome;
     this.stream =
-      stream &&
+      outcome.stream &&
       ((channel) => {
         if (this.over) return channel.close();
         this.#channel = channel;
         onStream?.(channel);
         channel.whenDone(() => this.#end());
-        stream(channel);
+        outcome.stream?.(channel);
       });
   }
 

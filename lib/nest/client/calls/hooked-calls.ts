@@ -151,7 +151,7 @@ class HookedOutcome<T> implements Outcome<T> {
     private readonly outcome: Outcome<T>,
     private readonly hooks: ClientHooks,
   ) {
-    this.stream = outcome.stream;
+    this.stream = outcome.stream && ((channel) => outcome.stream?.(channel));
   }
 
   resolve(value: T): void {
