@@ -19,6 +19,7 @@ export function toCommonJs(code, fileName) {
       target: ts.ScriptTarget.ES2022,
       esModuleInterop: true,
       allowJs: true,
+      removeComments: true, // the ES modules keep them
     },
     transformers: { before: [(context) => (file) => ts.visitEachChild(file, visitor(context), context)] },
   });
