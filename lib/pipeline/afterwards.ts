@@ -1,8 +1,8 @@
 /** Continues after the work: synchronously if the work was synchronous. */
 export function afterwards(
   work: () => void | Promise<void>,
-  done: () => void,
-  failed: (error: unknown) => void,
+  done: () => void | Promise<void>,
+  failed: (error: unknown) => void | Promise<void>,
 ): void | Promise<void> {
   let pending: void | Promise<void>;
   try {
@@ -10,6 +10,5 @@ export function afterwards(
   } catch (error) {
     return failed(error);
   }
-  if (pending) return pending.then(done, failed);
-  done();
+  return pending ? pending.then(done, failed) : done();
 }

@@ -24,12 +24,13 @@ export interface DeclareOutcome {
 
 /** Takes the messages of a channel through the processors: one at a time in each direction. */
 export class ProcessedFlow implements ChannelFlow, UnderWay {
-  isSending = false;
-  isDeclared = true;
+  isKnownToPeer = true;
   isFailing = false;
   /** Messages of the peer in the processors, and their size. */
   count = 0;
   bytes = 0;
+  /** A message of this side is in the processors. */
+  #isSending = false;
   /** Credit to send after the answer to the peer's DECLARE; `undefined` if credit is sent at once. */
   #heldCredit: number | undefined;
   /** Set if this side closes the channel once its last message has left the processors. */
@@ -40,6 +41,10 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
   readonly #inbound = new Ordered(() => this.#channel.idle());
 
   constructor(private readonly exchange: Exchange) {}
+
+  get isSending(): boolean {
+    return this.#isSending || this.isFailing;
+  }
 
   get isReceiving(): boolean {
     return this.#inbound.isBusy;
@@ -63,14 +68,14 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
   open(declare: MessageView, send: (declare: MessageView) => void): void {
     const { isClosed, isDeclaring } = this.#channel;
     if (isClosed) return;
-    this.isDeclared = !isDeclaring;
+    this.isKnownToPeer = !isDeclaring;
     this.#heldCredit = isDeclaring ? undefined : 0;
     const put = (): void => {
       send(declare);
-      this.isDeclared = true;
+      this.isKnownToPeer = true;
       const credit = this.#heldCredit;
       this.#heldCredit = undefined;
-      if (credit) this.grant(credit);
+      if (credit && !this.#channel.peerIsDone) this.grant(credit);
     };
     try {
       // a later failure closes the channel, which its owner sees
@@ -117,8 +122,8 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
   }
 
   grant(bytes: number): void {
-    if (this.#heldCredit === undefined) this.#channel.sendCredit(bytes);
-    else this.#heldCredit += bytes;
+    if (this.#heldCredit !== undefined) this.#heldCredit += bytes;
+    else if (this.isKnownToPeer) this.#channel.sendCredit(bytes);
   }
 
   /** Takes a message of the peer through the processors, then calls `done`, with the error that it carries. */
@@ -156,11 +161,12 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
    * @throws (or rejects with) Fault: of a processor, which fails the channel; of `put`, which does not
    */
   #send(view: MessageView, put: () => void, isFirst = false): void | Promise<void> {
-    this.isSending = true;
+    this.#isSending = true;
     const pending = afterwards(
       () => (isFirst ? this.exchange.begin(view) : this.exchange.outbound(view)),
       () => {
-        this.isSending = false;
+        this.#isSending = false;
+        if (this.isFailing) return this.#failWithPeer();
         const refusal = this.#channel.refusal();
         if (refusal) throw refusal;
         const error = this.exchange.faultIn(view);
@@ -168,11 +174,19 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
         put();
       },
       (error) => {
-        this.isSending = false;
+        this.#isSending = false;
+        if (this.isFailing) return this.#failWithPeer();
         throw this.#channel.refusal() ?? this.#failed(this.exchange.faultOf(error));
       },
     );
     return pending?.finally(() => this.#sent());
+  }
+
+  /** The peer closed the channel with an error: a message of this side fails with what the processors make of it. */
+  #failWithPeer(): Promise<never> {
+    return new Promise((_resolve, reject) => {
+      this.#channel.whenClosed(() => reject(this.#channel.refusal()));
+    });
   }
 
   /** An asynchronous message was sent, or failed: the next may follow. */
@@ -183,17 +197,18 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
 
   /** A message failed in the processors: fails the channel. */
   #failed({ fault, name }: NamedFault): Fault {
-    this.#endWith(fault, name);
+    if (this.#channel.isOver) this.#failLate(fault);
+    else this.#endWith(fault, name);
     return fault;
   }
 
   // --- the end ------------------------------------------------------------------------------------------------
 
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void {
-    if (!this.isDeclared) return channel.endHere(undefined);
+    if (!this.isKnownToPeer) return channel.endHere(undefined);
     const error = fault && { fault, name: name ?? nameOf(fault) };
     // earlier writes go first
-    if (this.isSending) this.#closing = { error };
+    if (this.#isSending) this.#closing = { error };
     else this.#closeBehind(error);
   }
 
@@ -203,6 +218,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     const view = this.exchange.message(LifeCycle.Drop, header, body, bytes);
     view.fail({ fault, name: nameOf(fault) });
     this.isFailing = true;
+    this.isKnownToPeer = false;
     this.#receive(view, (last) => channel.peerGone(last));
   }
 
@@ -212,10 +228,9 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     this.#channel.failReader(fault);
   }
 
-  ended(fault: Fault | undefined, byPeer: boolean): void {
+  ended(fault: Fault | undefined, isReadOn: boolean): void {
     this.#outcome ??= fault;
-    // messages that the peer sent before can still be read
-    if (!byPeer) this.stop();
+    if (!isReadOn) this.stop();
   }
 
   stop(): void {
@@ -249,23 +264,23 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     if (this.#isOfClient) return put(error);
     const view = this.exchange.message(LifeCycle.Drop, null, undefined);
     view.fail(error);
-    this.isSending = true;
+    this.#isSending = true;
     const leave = (): void => {
-      this.isSending = false;
+      this.#isSending = false;
       put(this.exchange.faultIn(view));
     };
     void afterwards(() => this.exchange.response(view), leave, leave);
   }
 
-  /** Closes the channel with an error for both sides, which the processors have seen. */
+  /** Closes the channel, if it is open, with an error for both sides, which the processors have seen. */
   #endWith(fault: Fault, name?: string): void {
-    if (this.#channel.isOver) return this.#failLate(fault);
+    if (this.#channel.isOver) return;
     this.#channel.sendDrop(fault, name);
     this.#channel.endHere(fault);
   }
 
   /** A message failed after the peer closed the channel: the reader gets the fault instead of the remaining messages. */
   #failLate(fault: Fault | undefined): void {
-    if (this.#channel.closedByPeer && fault) this.abandon(fault);
+    if (fault) this.abandon(fault);
   }
 }

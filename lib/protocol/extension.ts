@@ -39,7 +39,6 @@ export type Extension = (typeof Extension)[keyof typeof Extension];
 export type ExtensionOffer = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /**
-/**
  * What this implementation offers. `windowBytes` is what it lets a peer send ahead on a channel, `limits` those of its own
  * that it tells the peer; JSON bodies have no `values`.
  */

@@ -28,7 +28,7 @@ export interface FaultInit {
 }
 
 /**
- * An error of the layers below Nest. `nest/errors/errors.ts` turns a fault into the public class for its code or status.
+ * An error of the layers below Nest. `toRapError` in `nest/errors/to-rap-error.ts` turns a fault into the public class for its name, code or status.
  */
 export class Fault extends Error {
   readonly status: number;

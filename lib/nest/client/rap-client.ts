@@ -14,7 +14,7 @@ import { HookedCalls } from './calls/hooked-calls.js';
 import { logError, makePeerSource } from './make-peer-source.js';
 import { ClientLifecycle } from './client-lifecycle.js';
 import { assertClientOptions, type RapClientOptions } from './client-options.js';
-import { inSubscribersContext, inThisContext, outcomeFor, packetsFor } from './calls/client-outcome.js';
+import { inSubscribersContext, inThisContext, ObserverOutcome, packetsFor } from './calls/client-outcome.js';
 import { EmittedEvents } from './calls/emitted-events.js';
 import { ParseError } from '../errors/errors.js';
 import { toRapError } from '../errors/to-rap-error.js';
@@ -123,9 +123,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * `CallCancelledError` or `OverloadError` if no answer came; `ChannelError` if the function streams
    */
   call<T = unknown>(pattern: unknown, data?: unknown, options?: RapCallOptions): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#hooked.start<T>(pattern, data, options, { resolve, reject, isPromise: true });
-    });
+    return this.#hooked.call(pattern, data, options);
   }
 
   /**
@@ -174,7 +172,13 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
         }),
       );
     return new Observable<TResult>((observer) =>
-      this.#hooked.start(pattern, data, undefined, outcomeFor(observer, this.#hooked.view<TResult>()), true),
+      this.#hooked.start(
+        pattern,
+        data,
+        undefined,
+        new ObserverOutcome(observer, this.#hooked.view<TResult>()),
+        true,
+      ),
     );
   }
 
@@ -299,7 +303,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
     try {
       // Nest's createObserver serializes what the packets hold
-      const outcome = outcomeFor(packetsFor(callback), { value: (it) => it, error: (it) => it });
+      const outcome = new ObserverOutcome(packetsFor(callback), { value: (it) => it, error: (it) => it });
       return this.#calls.start(packet, undefined, inThisContext(outcome));
     } catch (err) {
       callback({ err: toRapError(err) });

@@ -41,7 +41,7 @@ export interface StreamJob {
   readonly runTimeoutMs: number;
 }
 
-/** Takes calls and channels through Nest's pipeline (guards, pipes, interceptors, filters) to their answers. */
+/** Takes calls and channels through Nest's handlers (guards, interceptors, pipes, method, filters) to their answers. */
 export class CallDispatcher {
   protected readonly failures: CallFailures;
 

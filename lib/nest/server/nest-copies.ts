@@ -4,7 +4,7 @@ import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js
 import { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { ListenersController } from '@nestjs/microservices/listeners-controller.js';
 import { Observable } from 'rxjs';
-import { rememberMaskedErrors } from './expose-errors.js';
+import { rememberMaskedErrors } from './masked-errors.js';
 import { showItemsToInterceptors } from './intercepted-values.js';
 import { noticeUncheckedParameters } from './unchecked-parameter.js';
 

@@ -162,7 +162,7 @@ export class ServerConnections implements ServerOwner {
     return peerLog.write(this.options.log, () => `${remote.address}:${remote.port}: ${message()}`);
   }
 
-  // --- PeerOwner ----------------------------------------------------------------------------------------------
+  // --- ServerOwner --------------------------------------------------------------------------------------------
 
   onOpen(peer: ServerPeer): void {
     this.#opening.delete(peer);

@@ -65,7 +65,7 @@ export interface RapServerOptions {
    * unknown function.
    */
   authorize?: Authorize | undefined;
-  /** Around connections and around unary calls, the first outermost. */
+  /** Around connections, and around the handlers of calls, events and streams; the first outermost. */
   middleware?: readonly RapMiddleware[] | undefined;
   /** Work on each message: requests in this order, responses in reverse. */
   processors?: readonly RapProcessor[] | undefined;

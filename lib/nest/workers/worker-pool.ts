@@ -153,7 +153,7 @@ function explained({ name }: WorkerTask, error: unknown): unknown {
   const { name: kind, message } = (error ?? {}) as { name?: unknown; message?: unknown };
   const says = typeof message === 'string' && message !== ''; // Node 24 gives an Error without a message
   if (kind !== 'DataCloneError' && says) return error;
-  const why = says ? message : 'the result of the thread cannot be cloned';
+  const why = says ? message : 'what the thread gave back has no form';
   return new TypeError(`arguments and result of ${name}() must be plain data: ${why}`, { cause: error });
 }
 

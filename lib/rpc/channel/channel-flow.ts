@@ -27,11 +27,14 @@ export interface FlowChannel {
   /** Whether the close has been handled, and not only the state is `closed`. */
   readonly isOver: boolean;
   readonly isDeclaring: boolean;
-  readonly closedByPeer: boolean;
+  /** Whether the peer has ended its side: credit would be useless. */
+  readonly peerIsDone: boolean;
   readonly outbox: FlowOutbox;
   /** Why nothing can be sent any more; `undefined` if the channel is not closed. */
   refusal(): Fault | undefined;
   sendCredit(bytes: number): void;
+  /** Calls back once when the channel is closed; at once if it is. */
+  whenClosed(callback: () => void): void;
   /** Sends DROP, unless the peer does not know the channel. */
   sendDrop(fault: Fault | undefined, name?: string): void;
   /** Closes the channel from this side with the fault; without one, unread messages are dropped. */
@@ -46,13 +49,13 @@ export interface FlowChannel {
 
 /** Takes messages from the writer to the wire, and from the wire to the reader. */
 export interface ChannelFlow {
-  /** A message of this side is in the flow; later ones wait. */
+  /** A message of this side, or an error of the peer, is in the flow; later messages wait. */
   readonly isSending: boolean;
   /** Frames of the peer are in the flow. */
   readonly isReceiving: boolean;
   readonly underWay: UnderWay | undefined;
-  /** DECLARE was sent: the peer knows the channel. */
-  readonly isDeclared: boolean;
+  /** DECLARE was sent, and the peer has not closed the channel with an error: it accepts frames. */
+  readonly isKnownToPeer: boolean;
   /** This side closes the channel, and its last message is in the flow. */
   readonly isClosing: boolean;
   /** The peer closed the channel with an error that is in the flow. */
@@ -73,8 +76,8 @@ export interface ChannelFlow {
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void;
   /** The reader discards what is in the flow. */
   abandon(fault: Fault | undefined): void;
-  /** The channel is closed. */
-  ended(fault: Fault | undefined, byPeer: boolean): void;
+  /** The channel is closed. `isReadOn`: messages of the peer in the flow are still delivered. */
+  ended(fault: Fault | undefined, isReadOn: boolean): void;
   /** Discards what is in the flow. */
   stop(): void;
   /** The channel is closed, and nothing of the peer is in the flow. */
@@ -85,7 +88,7 @@ class StraightFlow implements ChannelFlow {
   readonly isSending = false;
   readonly isReceiving = false;
   readonly underWay = undefined;
-  readonly isDeclared = true;
+  readonly isKnownToPeer = true;
   readonly isClosing = false;
   readonly isFailing = false;
 

@@ -152,7 +152,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
 
   /** Sends DROP: with the fault, if it fits the connection's limits. */
   sendDrop(fault: Fault | undefined, name?: string): void {
-    if (!this.flow.isDeclared) return; // the peer does not know the channel
+    if (!this.flow.isKnownToPeer) return;
     try {
       if (fault) {
         const { header, body } = toErrorFrame(fault, name);
@@ -193,12 +193,13 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     // sending the last frame may end the connection, and with it the channel
     if (this.isOver) return;
     this.isOver = true;
-    this.step(event); // no-op if END has led to `closed` already
+    const haveBothEnded = this.isClosed; // by END of both; `step` is a no-op then
+    this.step(event);
     this.fault = fault;
     this.closedByPeer = event === 'peerDrop';
     this.inbox.release();
     this.outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
-    this.flow.ended(fault, this.closedByPeer);
+    this.flow.ended(fault, this.closedByPeer || haveBothEnded);
     if (this.nothingComes) this.inbox.settle();
     this.#signal?.abort(fault);
     this.#host.released(peerKnows);

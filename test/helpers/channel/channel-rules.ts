@@ -11,11 +11,6 @@ export interface ChannelAgreement {
   readonly window: number | undefined;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
-  /**
-   * Processors take their time: a side goes on until they have seen the error that the peer has ended the channel with,
-   * and gives the credit that it has held back even if the peer has ended its side since.
-   */
-  readonly slowProcessors: boolean;
 }
 
 /** What one side has sent and heard of a channel. */
@@ -79,8 +74,7 @@ export class ChannelRules {
     if (header.channel_life_cycle === LifeCycle.Declare) progress.unanswered = false;
     if (header.channel_life_cycle === LifeCycle.Credit) progress.credit += body as number;
     if (header.channel_life_cycle === LifeCycle.End) progress.heardEnd = true;
-    const isHeeded = header.status_code === undefined || !this.agreed.slowProcessors;
-    if (header.channel_life_cycle === LifeCycle.Drop && isHeeded) progress.dropped = true;
+    if (header.channel_life_cycle === LifeCycle.Drop) progress.dropped = true;
   }
 
   #sends(id: number, sent: Header | EncodedHeader | null, body: unknown, bytes: number): void {
@@ -112,7 +106,7 @@ export class ChannelRules {
         return;
       case LifeCycle.Credit:
         forbid(this.agreed.window === undefined, 'not agreed');
-        forbid(progress.heardEnd && !this.agreed.slowProcessors, 'after the end of the peer');
+        forbid(progress.heardEnd, 'after the end of the peer');
         forbid(!Number.isInteger(body) || (body as number) <= 0, `no credit: ${String(body)}`);
         forbid((body as number) > progress.owed, 'more than it has heard');
         progress.owed -= body as number;

@@ -83,7 +83,6 @@ export class ChannelScenario {
       window: without.includes('credit') ? undefined : window,
       halfClose: !without.includes('half_close'),
       fastOpen: !without.includes('fast_open'),
-      slowProcessors: delays !== undefined,
     };
     new ChannelRules(agreed, 'client').watch(pair.client, clientLink);
     new ChannelRules(agreed, 'server').watch(pair.server, serverLink);
@@ -299,7 +298,6 @@ export class ChannelScenario {
       const isOwn = fault === (own.act === 'cancel' ? cancellation : undefined);
       if (isOwn || own.isActDone || !this.#delays) return isOwn;
     }
-    if (this.#delays && isLateRefusal(fault)) return true;
     const talk = this.#talks.find(({ client, server }) => client === own || server === own);
     const haveBothEnded = own.hasEnded && other.hasEnded;
     if (other.act === 'fail' && fault?.message === failure.message) return true;
@@ -312,15 +310,9 @@ export class ChannelScenario {
   }
 }
 
-/** Whether messages may be lost in slow processors: the channel was not opened, its reader has ended its own side, or it did not end in order. */
-function isOverBefore(from: End, { channel, ends }: End): boolean {
-  if (!channel || ends.length > 0) return true;
-  return from.act === 'cancel' || from.act === 'fail' || isLateRefusal(channel.fault);
-}
-
-/** The peer has ended the channel while the answer to its DECLARE was with the processors. */
-function isLateRefusal(fault: Fault | undefined): boolean {
-  return fault?.message === 'the channel is closed';
+/** Whether messages may be lost in slow processors: the channel was not opened, or it did not end in order. */
+function isOverBefore(from: End, { channel }: End): boolean {
+  return !channel || from.act === 'cancel' || from.act === 'fail';
 }
 
 /** Lets the promises that have settled tell so. */

@@ -1,9 +1,8 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
-import { FRAME_KEYS, type Header, PYTHON_DEADLINE_KEY } from '../../../protocol/frame.js';
+import { FRAME_KEYS, PYTHON_DEADLINE_KEY } from '../../../protocol/frame.js';
 import { headerAsItIs } from '../../../protocol/snapshot.js';
 import { currentScope } from '../../handlers/call-scope.js';
-import { type ClientRoute, ClientRoutes } from './client-routes.js';
+import { type CallHeaders, type CallPlan, ClientRoutes, NO_SIGNALS } from './client-routes.js';
 import { assertTime } from '../../validation/assert-time.js';
 import { assertObject } from '../../validation/known-options.js';
 import type { NormalizePattern } from '../../handlers/pattern.js';
@@ -15,23 +14,6 @@ import {
 } from './rap-session.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
-const NO_SIGNALS: readonly AbortSignal[] = [];
-
-/** The headers that a call is sent with; encoded ahead if they contain only its target. */
-interface CallHeaders {
-  readonly header: Header;
-  readonly encodedHeader: EncodedHeader | undefined;
-}
-
-/** What a call inherits and was given: its target, its time limit, what cancels it. */
-export interface CallPlan extends CallHeaders {
-  readonly route: ClientRoute;
-  readonly session: RapSession | undefined;
-  readonly timeoutMs: number;
-  /** The time limit was asked for: the server is told, and streams and channels end with it. */
-  readonly isLimited: boolean;
-  readonly signals: readonly AbortSignal[];
-}
 
 /** Plans the calls of one client. */
 export class CallPlanner {
@@ -50,7 +32,10 @@ export class CallPlanner {
     this.#hasOwnTimeout = callTimeoutMs !== undefined;
     this.callTimeoutMs = callTimeoutMs === undefined ? DEFAULT_CALL_TIMEOUT_MS : callTimeoutMs;
     assertTime('callTimeoutMs', this.callTimeoutMs);
-    this.#routes = new ClientRoutes(normalize);
+    this.#routes = new ClientRoutes(normalize, {
+      timeoutMs: Math.ceil(this.callTimeoutMs),
+      isLimited: this.#hasOwnTimeout,
+    });
   }
 
   /**
@@ -67,6 +52,7 @@ export class CallPlanner {
     const session =
       options?.session ?? scope?.sessions?.find((open): open is RapSession => open.belongsTo(this.client));
     const { metadata } = packet as { metadata?: Record<string, string> };
+    if (!options && !scope && !metadata) return route.plain;
     const isPlain = !session && !metadata && !options?.header;
     const header = isPlain
       ? route.header

@@ -7,7 +7,7 @@ import { onAbort } from '../../../rpc/context/listeners.js';
 import type { ReplySink } from '../../../rpc/client/call-request.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import type { PendingCall } from '../../../rpc/client/pending-call.js';
-import type { CallPlan } from './call-plan.js';
+import type { CallPlan } from './client-routes.js';
 import { callError, type MadeCall } from '../../errors/failed-call.js';
 
 /** Where the outcome of a call goes. */
@@ -38,15 +38,14 @@ export class Attempt<T> implements ReplySink {
     private readonly where: string,
     onStream?: (channel: Channel) => void,
   ) {
-    const { stream } = outcome;
     this.stream =
-      stream &&
+      outcome.stream &&
       ((channel) => {
         if (this.over) return channel.close();
         this.#channel = channel;
         onStream?.(channel);
         channel.whenDone(() => this.#end());
-        stream(channel);
+        outcome.stream?.(channel);
       });
   }
 

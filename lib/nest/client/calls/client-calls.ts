@@ -3,14 +3,18 @@ import type { PeerSource } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { Extension } from '../../../protocol/extension.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
+import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import type { Fault } from '../../../protocol/fault.js';
+import type { Header } from '../../../protocol/frame.js';
+import type { CallRequest } from '../../../rpc/client/call-request.js';
 import { Snapshot } from '../../../protocol/snapshot.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
 import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
-import { acceptingStream, type CallPlan, type CallPlanner } from './call-plan.js';
+import { acceptingStream, type CallPlanner } from './call-plan.js';
+import type { CallHeaders, CallPlan } from './client-routes.js';
 import {
   Attempt,
   cancelChannelOn,
@@ -233,22 +237,9 @@ export class ClientCalls {
     leftMs: number | undefined,
     attempt: Attempt<T>,
   ): void {
-    const { route, isLimited } = plan;
     const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
-    attempt.pending = peer.call(
-      {
-        target: route.target,
-        header: headers.header,
-        encodedHeader: headers.encodedHeader,
-        body,
-        timeoutMs: plan.timeoutMs,
-        leftMs,
-        where: this.options.source.where,
-        tellTimeLeft: isLimited,
-        pinned: plan.session !== undefined,
-      },
-      attempt,
-    );
+    const request = new PlannedRequest(plan, headers, body, leftMs, this.options.source.where);
+    attempt.pending = peer.call(request, attempt);
   }
 
   #timingOf({ route, timeoutMs }: CallPlan): CallTiming {
@@ -279,6 +270,31 @@ export class ClientCalls {
     const limit = new ChannelLimit(channel, { ...this.#timingOf(plan), whole: plan.isLimited }, systemClock);
     deadlines.add(limit, leftMs);
     channel.whenDone(() => deadlines.remove(limit));
+  }
+}
+
+/** A call as the connection sends it. It has a class for the reason that `HookedOutcome` has one. */
+class PlannedRequest implements CallRequest {
+  readonly target: string;
+  readonly header: Header;
+  readonly encodedHeader: EncodedHeader | undefined;
+  readonly timeoutMs: number;
+  readonly tellTimeLeft: boolean;
+  readonly pinned: boolean;
+
+  constructor(
+    { route, timeoutMs, isLimited, session }: CallPlan,
+    { header, encodedHeader }: CallHeaders,
+    readonly body: unknown,
+    readonly leftMs: number | undefined,
+    readonly where: string,
+  ) {
+    this.target = route.target;
+    this.header = header;
+    this.encodedHeader = encodedHeader;
+    this.timeoutMs = timeoutMs;
+    this.tellTimeLeft = isLimited;
+    this.pinned = session !== undefined;
   }
 }
 

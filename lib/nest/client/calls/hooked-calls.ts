@@ -56,23 +56,7 @@ export class HookedCalls {
     runsCallbacks = this.hooks.isSubclassed(),
   ): () => void {
     const { calls, hooks } = this;
-    const hooked: Outcome<T> = {
-      resolve: (value: T) => {
-        let response: T;
-        try {
-          response = hooks.serializeResponse(value) as T;
-        } catch (error) {
-          return outcome.reject(hooks.serializeError(error));
-        }
-        outcome.resolve(response);
-      },
-      reject: (error) => {
-        const serialized = hooks.serializeError(error);
-        if (outcome.isPromise) outcome.resolve(rejection(serialized) as T);
-        else outcome.reject(serialized);
-      },
-      stream: outcome.stream,
-    };
+    const hooked = new HookedOutcome(outcome, hooks);
     try {
       // a promise continues in the context of its caller by itself
       return calls.start(
@@ -106,6 +90,12 @@ export class HookedCalls {
     return NOTHING;
   }
 
+  call<T>(pattern: unknown, data: unknown, options: RapCallOptions | undefined): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.start<T>(pattern, data, options, new PromiseOutcome(resolve, reject));
+    });
+  }
+
   /** A value, or a stream if the function answers with one. */
   execute<T>(
     pattern: unknown,
@@ -135,5 +125,50 @@ export class HookedCalls {
   /** See {@link ClientCalls.opener}. */
   opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
     return this.calls.opener(() => this.hooks.createPacket(pattern, undefined), parameters, options);
+  }
+}
+
+// What is made for each call has a class. V8 allocates object literals in the old generation once many of a kind were seen to
+// live on, as those of calls in flight do; from there each would keep its call alive until the next full collection.
+
+/** The outcome of a call as a promise. */
+class PromiseOutcome<T> implements Outcome<T> {
+  constructor(
+    readonly resolve: (value: T) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
+
+  get isPromise(): boolean {
+    return true;
+  }
+}
+
+/** Passes the outcome of a call on through the hooks. */
+class HookedOutcome<T> implements Outcome<T> {
+  readonly stream: Outcome<T>['stream'];
+
+  constructor(
+    private readonly outcome: Outcome<T>,
+    private readonly hooks: ClientHooks,
+  ) {
+    this.stream = outcome.stream && ((channel) => outcome.stream?.(channel));
+  }
+
+  resolve(value: T): void {
+    const { outcome, hooks } = this;
+    let response: T;
+    try {
+      response = hooks.serializeResponse(value) as T;
+    } catch (error) {
+      return outcome.reject(hooks.serializeError(error));
+    }
+    outcome.resolve(response);
+  }
+
+  reject(error: unknown): void {
+    const { outcome, hooks } = this;
+    const serialized = hooks.serializeError(error);
+    if (outcome.isPromise) outcome.resolve(rejection(serialized) as T);
+    else outcome.reject(serialized);
   }
 }

@@ -3,7 +3,7 @@ import { Observable, of, type Subscriber } from 'rxjs';
 import { queueMicrotask } from '../../../net/runtime.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import type { Outcome } from '../calls/client-attempt.js';
-import { outcomeFor } from '../calls/client-outcome.js';
+import { ObserverOutcome } from '../calls/client-outcome.js';
 import type { HookedCalls } from '../calls/hooked-calls.js';
 import type { RapCallOptions } from '../calls/rap-session.js';
 import { ChannelError } from '../../errors/errors.js';
@@ -144,7 +144,7 @@ export class UndecidedCall<T> extends ClientStream<T> implements Promise<T | Rap
         return this.#cancel;
       }
       this.#isStream = true;
-      return start(outcomeFor(observer, view));
+      return start(new ObserverOutcome(observer, view));
     });
   }
 
