@@ -1,4 +1,4 @@
-/** Goes on as soon as the work is done: at once if it was synchronous. */
+/** Continues after the work: synchronously if the work was synchronous. */
 export function afterwards(
   work: () => void | Promise<void>,
   done: () => void | Promise<void>,

@@ -8,18 +8,18 @@ export interface RapMessageView {
   readonly kind: MessageKind;
   /**
    * `DECLARE`, `MSG` or `DROP` for a message of a channel, of a stream, or of a call that is answered by a stream;
-   * `undefined` for a call and its one answer. `END` and credits are the transport's own, and pass by.
+   * `undefined` for a call and its one answer. `END` and credits do not pass processors.
    */
   readonly lifeCycle: string | undefined;
   /** Correlation id on the connection. */
   readonly id: number;
-  /** `/<group>/<name>` of the function, also where the frame itself does not carry it. */
+  /** `/<group>/<name>` of the function, also if the frame itself does not carry it. */
   readonly target: string;
   readonly group: string;
   readonly name: string;
-  /** Size on the wire of a message that came in, in bytes; 0 for one that goes out. */
+  /** Size on the wire of an incoming message, in bytes; 0 for an outgoing one. */
   readonly bytes: number;
-  /** An own copy. `target`, `status_code` and the life cycle in it are the protocol's: changes to them are undone. */
+  /** A copy. Changes to `target`, `status_code` and the life cycle are undone: they belong to the protocol. */
   header: Record<string, unknown>;
   body: unknown;
 }
@@ -27,7 +27,7 @@ export interface RapMessageView {
 /** A message towards the handler. */
 export interface RapRequest extends RapMessageView {}
 
-/** What an answer says that is an error. Every `RapError` has this form. */
+/** The error of an answer. Every `RapError` has this form. */
 export interface RapFault {
   /** Status on the wire. */
   readonly status: number;
@@ -39,27 +39,27 @@ export interface RapFault {
 
 /** A message towards the caller. */
 export interface RapResponse extends RapMessageView {
-  /** Set where the answer is an error, which may be replaced; taken away, `body` is the answer. */
+  /** Set if the answer is an error. It may be replaced; if it is removed, `body` is the answer. */
   error?: RapFault | undefined;
 }
 
 /** A connection as middleware and processors see it. */
 export interface RapConnection {
-  /** Unique name, which the server gives; on a client empty before DECLARE is answered. */
+  /** Unique name, assigned by the server; on a client empty until DECLARE is answered. */
   readonly id: string;
-  /** Who is at the other end. */
+  /** Address of the other side. */
   readonly peer: RemoteAddress;
-  /** What the client said about itself; `{}` before DECLARE. */
+  /** Metadata of the client; `{}` before DECLARE. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** The application's own, for as long as the connection lives. */
+  /** For the application; discarded with the connection. */
   readonly state: Map<unknown, unknown>;
-  /** Resolves when the connection is gone, however it went. */
+  /** Resolves when the connection is closed, for whatever reason. */
   readonly closed: Promise<void>;
-  /** Ends the connection: a client is told CLOSE and the reason, and is gone within 100 ms. */
+  /** Closes the connection: a client gets CLOSE with the reason, and is disconnected within 100 ms. */
   close(reason?: string): void;
 }
 
-/** What all messages of one call or channel share: the same object for each of them. */
+/** The context of one call or channel: the same object for all its messages. */
 export interface ProcessorContext {
   readonly side: 'client' | 'server';
   readonly kind: MessageKind;
@@ -70,31 +70,31 @@ export interface ProcessorContext {
   /** Metadata of the connection. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly connection: RapConnection;
-  /** The processors' own, gone with the call or channel. */
+  /** For the processors; discarded with the call or channel. */
   readonly state: Map<unknown, unknown>;
 }
 
 /**
- * Works on each message of a connection, on a server or on a client. A plain object with the same methods works too.
+ * Processes each message of a connection, on a server or a client. A plain object with the same methods works too.
  * Every method is optional and may return a promise; a message waits for it, and those of one channel keep their order.
  *
  * Requests pass the processors in the order in which they were loaded, responses in reverse. A throw becomes the error
  * of the call, or ends the channel.
  */
 export abstract class RapProcessor {
-  /** A message towards the handler. Changes it in place, or returns another. */
+  /** A message towards the handler. Change it in place, or return another. */
   processRequest?(
     request: RapRequest,
     context: ProcessorContext,
   ): void | RapRequest | Promise<void | RapRequest>;
-  /** A message towards the caller. Changes it in place, or returns another. */
+  /** A message towards the caller. Change it in place, or return another. */
   processResponse?(
     response: RapResponse,
     context: ProcessorContext,
   ): void | RapResponse | Promise<void | RapResponse>;
   /** A call or channel begins, before its first message. */
   onContextEnter?(context: ProcessorContext): void | Promise<void>;
-  /** It is over; called once for each that was entered, with what it failed with: also on cancel, timeout and loss. */
+  /** A call or channel has ended, also by cancel, timeout or connection loss; once for each `onContextEnter`, with its error. */
   onContextExit?(context: ProcessorContext, error?: unknown): void | Promise<void>;
   /** Before the server listens. A throw aborts its start. */
   onServerStart?(server: object): unknown;
@@ -107,8 +107,8 @@ export abstract class RapProcessor {
 }
 
 /**
- * Decides on a connection of a server before anything is read from it. `next()` lets it be served and resolves when it is
- * gone; returning without it, or throwing, closes the connection.
+ * Accepts or refuses a connection of a server before anything is read from it. `next()` serves it and resolves when it is
+ * closed; returning without calling it, or throwing, closes the connection.
  */
 export abstract class ConnectionMiddleware {
   readonly scope = 'connection' as const;
@@ -118,8 +118,8 @@ export abstract class ConnectionMiddleware {
 }
 
 /**
- * Works around the handler of a call, event or stream of a server, not of a channel. `next()` runs the rest and resolves with its result, or
- * rejects with its error; what `use` returns is the answer. `next()` may be called once.
+ * Wraps the handler of a call, event or stream of a server, not of a channel. `next()` runs the rest and resolves with its
+ * result, or rejects with its error; what `use` returns is the answer. `next()` may be called once.
  */
 export abstract class MessageMiddleware {
   readonly scope = 'message' as const;

@@ -3,9 +3,9 @@ import type { ConnectionHandle } from '../rpc/connection/connection-info.js';
 import type { MessageKind, ProcessorContext, RapConnection } from './api.js';
 import { connectionView } from './connection-view.js';
 
-/** The context of one call or channel; what is not asked for is not made. */
+/** The context of one call or channel; its parts are created on first use. */
 export class CallContext implements ProcessorContext {
-  /** @internal The peer's call that it belongs to, for a plugin that must know when that is given up. */
+  /** @internal The incoming call, for a plugin that must know when it is cancelled. */
   incoming: AnyIncoming | undefined;
   readonly #connection: ConnectionHandle;
   #state: Map<unknown, unknown> | undefined;

@@ -6,7 +6,7 @@ import type {
   RapRequest,
 } from './api.js';
 
-/** Runs middleware around a unary call, the first outermost. `last` is the handler. */
+/** Runs middleware around a call, the first outermost. `last` is the handler. */
 export function aroundCall(
   middleware: readonly MessageMiddleware[],
   request: RapRequest,
@@ -16,7 +16,7 @@ export function aroundCall(
   return compose(middleware, (it, next) => it.use(request, next, context), last);
 }
 
-/** Runs middleware around a connection. `last` serves it, and resolves when it is gone. */
+/** Runs middleware around a connection. `last` serves it, and resolves when it is closed. */
 export async function aroundConnection(
   middleware: readonly ConnectionMiddleware[],
   connection: RapConnection,
@@ -25,7 +25,7 @@ export async function aroundConnection(
   await compose(middleware, (it, next) => it.use(connection, next), last);
 }
 
-/** Each `next` starts the rest, once, in the same tick. */
+/** `next` starts the rest in the same tick, and only once. */
 function compose<M extends object, T>(
   middleware: readonly M[],
   use: (it: M, next: () => Promise<T>) => unknown,
@@ -38,10 +38,10 @@ function compose<M extends object, T>(
     const next = (): Promise<T> => {
       const rest = called ? Promise.reject(calledTwice(it)) : (run(i + 1) as Promise<T>);
       called = true;
-      rest.catch(() => {}); // whoever does not wait for it is not punished
+      rest.catch(() => {}); // no unhandled rejection if `use` does not await it
       return rest;
     };
-    // a throw and a rejection are the same
+    // a synchronous throw becomes a rejection
     return new Promise((resolve) => resolve(use(it, next)));
   };
   return run(0);

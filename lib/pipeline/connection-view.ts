@@ -3,7 +3,7 @@ import type { RapConnection } from './api.js';
 
 const views = new WeakMap<ConnectionHandle, RapConnection>();
 
-/** A connection, as middleware and processors see it: the same object each time. */
+/** A connection as middleware and processors see it: always the same object. */
 export function connectionView(connection: ConnectionHandle): RapConnection {
   let view = views.get(connection);
   if (!view) views.set(connection, (view = new ConnectionView(connection)));

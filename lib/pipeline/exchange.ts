@@ -12,13 +12,13 @@ import type { CallContext } from './call-context.js';
 import { MessageView } from './message-view.js';
 import { ThrownFault } from './thrown-fault.js';
 
-/** What processors leave to whoever loaded them. */
+/** What processors need from the server or client. */
 export interface ProcessorsOptions {
-  /** What a throw of a processor is on the wire. */
+  /** The wire error for what a processor threw. */
   toFault(error: unknown): NamedFault;
-  /** A fault as the application knows it. */
+  /** The public error class for a fault. */
   toPublic(error: unknown): unknown;
-  /** Something failed of which no caller can be told. */
+  /** An error that no caller can get. */
   onError(error: unknown): void;
 }
 
@@ -33,22 +33,22 @@ export class Processors {
     this.watchesContexts = list.some((it) => 'onContextEnter' in it || 'onContextExit' in it);
   }
 
-  /** What a throw of a processor is, on either side. A client's caller gets the thrown thing itself. */
+  /** The fault for what a processor threw. On a client, the caller gets the thrown value itself. */
   faultOf(error: unknown, side: 'client' | 'server'): NamedFault {
     const named = this.options.toFault(error);
     return side === 'client' ? { ...named, fault: new ThrownFault(error, named.fault) } : named;
   }
 }
 
-/** One call or channel on its way through the processors. */
+/** One call or channel that goes through the processors. */
 export class Exchange {
-  /** Processors that requests have come to: answers go back through these. */
+  /** Processors that requests have passed: responses go back through these. */
   #reached = 0;
-  /** Processors that were told of its begin, in order; each is told of its end. */
+  /** Processors whose `onContextEnter` has run: only these get `onContextExit`. */
   #entered = 0;
   #exited = false;
   #error: unknown;
-  /** The async context that the call has begun in. */
+  /** The async context after `begin`. */
   #scope: CapturedContext | undefined;
 
   constructor(
@@ -57,22 +57,21 @@ export class Exchange {
     private readonly limits: FrameLimits = DEFAULT_FRAME_LIMITS,
   ) {}
 
-  /** A message of it. */
   message(lifeCycle: string | undefined, header: Header | null, body: unknown, bytes = 0): MessageView {
     return new MessageView(this.context, lifeCycle, header, body, bytes);
   }
 
   /**
-   * A message that this side sends. Its body is what it was when it was handed over, however long the processors take.
+   * An outgoing message, with a snapshot of the body: processors may be asynchronous.
    *
-   * @throws Fault where it cannot be read
+   * @throws Fault if the body cannot be encoded
    */
   outgoing(lifeCycle: string | undefined, header: Header | null, body: unknown): MessageView {
     return this.message(lifeCycle, header, heldValue(hold(body, this.limits, true)));
   }
 
   /**
-   * The first message towards the handler, once every processor knows of the call.
+   * The first message towards the handler, after `onContextEnter` of all processors.
    *
    * @throws (or rejects with) what a processor throws
    */
@@ -82,16 +81,16 @@ export class Exchange {
       const entering = this.#enter(0);
       return entering ? entering.then(() => this.request(request)) : this.request(request);
     } finally {
-      this.#scope = captureContext(); // with what the processors have entered
+      this.#scope = captureContext(); // including what processors entered, such as `AsyncLocalStorage.enterWith`
     }
   }
 
-  /** Does what something else than the call has brought about, such as a frame or a timer, in the context of the call. */
+  /** Runs work started by something else than the call, such as a frame or a timer, in the async context of the call. */
   inScope<A, T>(work: (argument: A) => T, argument: A): T {
     return this.#scope ? this.#scope.runInAsyncScope(work, this, argument) : work.call(this, argument);
   }
 
-  /** The async context that the call has begun in. */
+  /** The async context after `begin`. */
   get scope(): CapturedContext | undefined {
     return this.#scope;
   }
@@ -114,7 +113,7 @@ export class Exchange {
     }
   }
 
-  /** A message towards the caller. Never fails: what a processor throws becomes the message's error, for the others too. */
+  /** A message towards the caller. Never fails: what a processor throws becomes the message's error, also for the remaining ones. */
   response(response: MessageView, from = this.#reached): void | Promise<void> {
     const { list } = this.processors;
     for (let i = from - 1; i >= 0; i--) {
@@ -128,7 +127,7 @@ export class Exchange {
     }
   }
 
-  /** A message from the peer; `fault` of the view says what became of it. */
+  /** A message from the peer; see `faultIn` for the outcome. */
   inbound(message: MessageView): void | Promise<void> {
     return this.inScope((it) => (this.#isOfClient ? this.response(it) : this.request(it)), message);
   }
@@ -139,7 +138,7 @@ export class Exchange {
     return this.inScope((it) => this.request(it), message);
   }
 
-  /** The error that a message has become. */
+  /** The error of a message after the processors. */
   faultIn(message: MessageView): NamedFault | undefined {
     const { error, named } = message;
     if (error === undefined) return undefined;
@@ -151,13 +150,13 @@ export class Exchange {
     return this.processors.faultOf(error, this.context.side);
   }
 
-  /** It is over. Everyone who was told of its begin is told, once, the last first. */
+  /** It has ended: calls `onContextExit` of the entered processors, once, in reverse order. */
   exit(error?: unknown): void {
     if (this.#exited) return;
     this.#exited = true;
     if (this.#entered === 0) return;
     this.#error = error === undefined ? undefined : this.processors.options.toPublic(error);
-    // a client hears of it from a frame or a timer, a server from the handler
+    // on a client a frame or timer ends it, outside its context; on a server the handler does
     if (this.#isOfClient) this.inScope(this.#exitAll, undefined);
     else this.#exitAll();
   }
@@ -186,7 +185,7 @@ export class Exchange {
 
   #wasEntered(i: number): void {
     this.#entered = i + 1;
-    // it was over before this one was ready
+    // the exchange ended while this processor was entering
     if (!this.#exited) return;
     this.#exitOf(i);
     throw new ExchangeOver();
@@ -217,5 +216,5 @@ export class Exchange {
   }
 }
 
-/** Ends the way of a message whose call is over. Nobody waits for it. */
+/** Stops a message whose call has ended. Nobody waits for it. */
 class ExchangeOver extends Error {}

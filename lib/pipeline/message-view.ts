@@ -5,10 +5,10 @@ import { parseTarget } from '../protocol/target.js';
 import type { NamedFault } from '../protocol/wire-error.js';
 import type { MessageKind, ProcessorContext, RapFault, RapResponse } from './api.js';
 
-/** A message as middleware and processors see it. Its header is copied only where somebody looks at it. */
+/** A message as middleware and processors see it. Its header is copied on first access. */
 export class MessageView implements RapResponse {
   error: RapFault | undefined;
-  /** The class name of `error`, for as long as that is `named.fault`. */
+  /** Has the class name of `error`, as long as `error` is `named.fault`. */
   named: NamedFault | undefined;
   readonly #context: ProcessorContext;
   readonly #source: Header | null;
@@ -55,7 +55,7 @@ export class MessageView implements RapResponse {
     this.#header = header;
   }
 
-  /** The header that goes on: what the protocol said in it stands, whatever became of the copy. */
+  /** The resulting header: changes to protocol keys are undone. */
   get outcome(): Header | null {
     if (!this.#header) return this.#source;
     const header = ownCopy(this.#header);
@@ -67,34 +67,34 @@ export class MessageView implements RapResponse {
     return header;
   }
 
-  /** Whether somebody has looked at the header, and may have changed it. */
+  /** Whether the header was accessed, and so may have changed. */
   get isTouched(): boolean {
     return this.#header !== undefined;
   }
 
-  /** The header that goes on, if somebody has looked at it; `undefined`: it is what it was. */
+  /** The resulting header; `undefined` if it cannot have changed. */
   get changedHeader(): Header | undefined {
     return this.isTouched ? (this.outcome ?? undefined) : undefined;
   }
 
-  /** The message is an error from here on. */
+  /** Turns the message into an error. */
   fail(named: NamedFault): void {
     this.named = named;
     this.error = named.fault;
   }
 
-  /** Takes over what a processor returned instead. @throws TypeError where that is no message */
+  /** Replaces it by what a processor returned. @throws TypeError if that is not a message */
   replaceBy(other: unknown): void {
     if (other === this) return;
     if (!isRecord(other) || !('body' in other)) {
       throw new TypeError('a processor must return nothing, or a message with header and body');
     }
     this.body = other['body'];
-    // a spread of the message has no header of its own: then the header stays
+    // a spread of the message does not copy the header: then it stays
     if (other['header'] !== undefined) this.header = other['header'] as Record<string, unknown>;
     if ('error' in other) this.error = other['error'] as RapFault | undefined;
   }
 }
 
-/** What only the transport writes into a header. */
+/** Header keys that only the transport may write. */
 const PROTOCOL_KEYS = ['target', ...FRAME_KEYS] as const;

@@ -1,13 +1,13 @@
-/** Runs jobs one after the other, in the order in which they came; at once if nothing is under way. A job never fails. */
+/** Runs jobs one at a time, in FIFO order; at once if none is running. Jobs must not fail. */
 export class Ordered {
   readonly #waiting: (() => void | Promise<void>)[] = [];
   #busy = false;
   #stopped = false;
 
-  /** `onIdle` is called when the last job is done, unless it was done at once. */
+  /** `onIdle` is called after the last asynchronous job. */
   constructor(private readonly onIdle: () => void) {}
 
-  /** Whether a job runs, or waits. */
+  /** Whether a job is running or queued. */
   get isBusy(): boolean {
     return this.#busy && !this.#stopped;
   }
@@ -25,7 +25,7 @@ export class Ordered {
     }
   }
 
-  /** Drops what waits; what runs is not waited for. */
+  /** Drops queued jobs; a running one is not awaited. */
   stop(): void {
     this.#stopped = true;
     this.#waiting.length = 0;

@@ -4,12 +4,12 @@ import type { Processors } from './exchange.js';
 import { ProcessedCalling } from './processed-calling.js';
 import { ProcessedServing } from './processed-serving.js';
 
-/** The way of a client's calls through its processors. It is chosen once for a client, not for each call. */
+/** Calls of a client go through its processors. Chosen once for a client, not for each call. */
 export function callingThrough(processors: Processors): CallingPath {
   return { holdsValues: true, open: (options) => new ProcessedCalling(options, processors) };
 }
 
-/** The way of calls and channels through a server's processors. It is chosen once for a server. */
+/** Incoming calls and channels of a server go through its processors. Chosen once for a server. */
 export function servingThrough(processors: Processors): ServingPath {
   return (options) => new ProcessedServing(options, processors);
 }

@@ -3,16 +3,16 @@ import type { Fault } from '../protocol/fault.js';
 import { type CallRequest, timeLeftOf } from '../rpc/client/call-request.js';
 import { callTimeout } from '../rpc/client/call-timeout.js';
 
-/** Events of this side that processors take their time with. Each ends once: sent, failed, out of time, or lost with its connection. */
+/** Events of this side in asynchronous processors. Each ends once: sent, failed, timed out, or lost with its connection. */
 export class PendingEvents {
   readonly #ends = new Set<(fault: Fault) => void>();
 
   constructor(private readonly clock: Clock) {}
 
   /**
-   * Waits for the work on an event, for as long as that has time. `giveUp` is told why it is over before.
+   * Waits for the work on an event, until its deadline. `giveUp` is called with the reason if it ends before the work is done.
    *
-   * @throws (rejects with) what the work fails with, or why it was given up
+   * @throws (rejects with) the error of the work, or the reason
    */
   wait(work: Promise<void>, request: CallRequest, giveUp: (fault: Fault) => void): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -1,7 +1,7 @@
-/** A step around start and stop that a plugin may have. */
+/** A start or stop hook of a plugin. */
 type Hook = (owner: object) => unknown;
 
-/** Starts plugins in the order in which they were loaded, and stops in reverse those that were started. */
+/** Starts plugins in the order in which they were loaded, and stops the started ones in reverse. */
 export class Plugins {
   #started: object[] = [];
 
@@ -10,20 +10,20 @@ export class Plugins {
     private readonly names: { readonly start: string; readonly stop: string },
   ) {}
 
-  /** @throws what a plugin throws, once those before it have stopped again */
+  /** @throws the error of a plugin, after those before it were stopped again */
   async start(owner: object): Promise<void> {
     for (const plugin of this.list) {
       try {
         await hookOf(plugin, this.names.start)?.(owner);
       } catch (error) {
-        await this.stop(owner).catch(() => {}); // why it did not start matters more
+        await this.stop(owner).catch(() => {}); // the error of the start matters more
         throw error;
       }
       this.#started.push(plugin);
     }
   }
 
-  /** Stops all, whatever becomes of one. @throws the first failure */
+  /** Stops all, even if one fails. @throws the first failure */
   async stop(owner: object): Promise<void> {
     const failures: unknown[] = [];
     for (const plugin of this.#started.splice(0).toReversed()) {

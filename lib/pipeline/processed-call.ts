@@ -20,14 +20,13 @@ import { Exchange, type Processors } from './exchange.js';
 import type { MessageView } from './message-view.js';
 import { ProcessedFlow } from './processed-channel.js';
 
-/** How far a call has come: nothing of it was sent, the peer has it, or its answer is here. */
 type Phase = 'unsent' | 'sent' | 'answered';
 
-/** A call of this side that goes through the processors: before it is sent, and when its answer has come. */
+/** A call of this side whose request and answer go through the processors. */
 export class ProcessedCall extends PendingCall {
   #phase: Phase = 'unsent';
   #exchange: Exchange | undefined;
-  /** The async context of the caller, for processors that work on the call later. */
+  /** The async context of the caller, for processors that run after the call was queued. */
   #context: CapturedContext | undefined;
 
   constructor(
@@ -47,15 +46,15 @@ export class ProcessedCall extends PendingCall {
     return this.#phase === 'sent';
   }
 
-  // --- on its way out -----------------------------------------------------------------------------------------
+  // --- sending ------------------------------------------------------------------------------------------------
 
   override hold(limits: RapLimits): void {
     this.holds(hold(this.request.body, limits, true));
-    // whatever frees a slot for it has nothing to do with it
+    // a slot is freed in the async context of another call
     this.#context ??= captureContext();
   }
 
-  /** It has its slot from now on; it is sent when the processors are done. */
+  /** Takes its slot now; it is sent after the processors. */
   override transmit(line: CallLine, id: number): void {
     if (this.#context) this.#context.runInAsyncScope(this.#process, this, line, id);
     else this.#process(line, id);
@@ -67,7 +66,7 @@ export class ProcessedCall extends PendingCall {
     const exchange = new Exchange(this.processors, context, limits);
     let view: MessageView;
     try {
-      // it may begin anew on another connection
+      // keeps a snapshot, in case it restarts on another connection
       this.holds(hold(this.request.body, limits, true));
       view = exchange.outgoing(undefined, this.request.header, this.request.body);
     } catch (error) {
@@ -87,7 +86,7 @@ export class ProcessedCall extends PendingCall {
   #send(view: MessageView, exchange: Exchange, line: CallLine): void {
     if (this.settled || this.#exchange !== exchange || this.#phase !== 'unsent') return;
     try {
-      const header = view.isTouched ? line.timed(this, view.outcome as Header) : this.headerFor(line);
+      const header = view.isTouched ? line.withDeadline(this, view.outcome as Header) : this.headerFor(line);
       line.link.send(MsgType.Msg, this.id, header, view.body);
     } catch (error) {
       this.reject(error as Fault);
@@ -104,9 +103,9 @@ export class ProcessedCall extends PendingCall {
     super.restart(reason);
   }
 
-  // --- its answer ---------------------------------------------------------------------------------------------
+  // --- settling -----------------------------------------------------------------------------------------------
 
-  /** The answer goes through the processors; the call keeps its slot and its time meanwhile. */
+  /** The answer goes through the processors; meanwhile the call keeps its slot and its deadline. */
   override answer(header: Header, body: unknown, bytes: number, cost: number, host: AnswerHost): void {
     const exchange = this.#exchange as Exchange;
     const view = exchange.message(undefined, header, body, bytes);
@@ -117,7 +116,7 @@ export class ProcessedCall extends PendingCall {
     const settle = (): void => {
       const named = exchange.faultIn(view);
       if (!named) this.resolve(view.body);
-      // what a processor made of it is the processor's own word
+      // an error that a processor replaced is never taken for a timeout
       else if (named.fault === error) this.fail(error, host.clock);
       else this.reject(named.fault);
       host.charge(-cost);

@@ -14,7 +14,7 @@ import { PendingEvents } from './pending-events.js';
 import { ProcessedCall } from './processed-call.js';
 import { ProcessedFlow } from './processed-channel.js';
 
-/** Calls, events and channels of a client whose messages go through processors. */
+/** As `Calling`, through the processors. */
 export class ProcessedCalling extends Calling {
   readonly #pendingEvents: PendingEvents;
 
@@ -42,7 +42,7 @@ export class ProcessedCalling extends Calling {
       () => exchange.begin(view),
       () => {
         if (isOver) return;
-        sent = this.#handOver({ ...request, header: view.outcome as Header, body: view.body }, exchange);
+        sent = this.#startExchange({ ...request, header: view.outcome as Header, body: view.body }, exchange);
       },
       (error) => {
         const { fault } = exchange.faultOf(error);
@@ -55,15 +55,15 @@ export class ProcessedCalling extends Calling {
       exchange.exit(reason);
     };
     if (work) await this.#pendingEvents.wait(work, request, giveUp);
-    await sent; // by now it is, unless the work was given up
+    await sent; // set by now, unless the work was given up
   }
 
-  #handOver(request: CallRequest, exchange: Exchange): Promise<void> {
+  #startExchange(request: CallRequest, exchange: Exchange): Promise<void> {
     return new Promise((resolve, reject) => {
       let failed: Fault | undefined;
       const refuse = (fault: Fault): void => reject((failed = fault));
       this.startEvent(request, { resolve: () => resolve(), reject: refuse });
-      // processors have done their work when it is handed over
+      // processors are done once the event was handed over
       exchange.exit(failed);
     });
   }
@@ -84,7 +84,7 @@ export class ProcessedCalling extends Calling {
     return channel;
   }
 
-  /** Events that processors still work on fail. */
+  /** Fails events that are in processors. */
   override failAll(unsent: Fault): void {
     this.#pendingEvents.failAll(unsent);
   }

@@ -16,26 +16,26 @@ import type { Exchange } from './exchange.js';
 import type { MessageView } from './message-view.js';
 import { Ordered } from './ordered.js';
 
-/** What becomes of a DECLARE in the processors. */
+/** Receives the outcome of a DECLARE in the processors. */
 export interface DeclareOutcome {
   done(declare: MessageView): void;
   failed(error: unknown): void;
 }
 
-/** The messages of a channel on their way through the processors: one after the other, in each direction. */
+/** Takes the messages of a channel through the processors: one at a time in each direction. */
 export class ProcessedFlow implements ChannelFlow, UnderWay {
   isKnownToPeer = true;
   isFailing = false;
-  /** Messages of the peer that are under way, and their size. */
+  /** Messages of the peer in the processors, and their size. */
   count = 0;
   bytes = 0;
-  /** A message of this side is with the processors. */
+  /** A message of this side is in the processors. */
   #isSending = false;
-  /** Room for the peer, which gets it behind the answer to its DECLARE; `undefined` if that need not be waited for. */
+  /** Credit to send after the answer to the peer's DECLARE; `undefined` if credit is sent at once. */
   #heldCredit: number | undefined;
-  /** This side ends the channel as soon as its last message has left the processors. */
+  /** Set if this side closes the channel once its last message has left the processors. */
   #closing: { readonly error: NamedFault | undefined } | undefined;
-  /** What the processors are told that it ended with. */
+  /** The error for `onContextExit`. */
   #outcome: Fault | undefined;
   #channel!: FlowChannel;
   readonly #inbound = new Ordered(() => this.#channel.idle());
@@ -64,7 +64,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
 
   // --- DECLARE ------------------------------------------------------------------------------------------------
 
-  /** Sends DECLARE, or the answer to it, once the processors have seen it. What follows waits. @throws what they throw */
+  /** Sends DECLARE, or the answer to it, after the processors. Later messages wait. @throws what they throw */
   open(declare: MessageView, send: (declare: MessageView) => void): void {
     const { isClosed, isDeclaring } = this.#channel;
     if (isClosed) return;
@@ -78,7 +78,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
       if (credit && !this.#channel.peerIsDone) this.grant(credit);
     };
     try {
-      // one that fails later ends the channel, which its owner sees
+      // a later failure closes the channel, which its owner sees
       this.#send(declare, put, isDeclaring)?.catch((error: Fault) => this.#endWith(error));
     } catch (error) {
       this.#endWith(error as Fault);
@@ -86,7 +86,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     }
   }
 
-  /** The peer's DECLARE goes through the processors; what follows it waits. */
+  /** The peer's DECLARE goes through the processors; later messages wait. */
   opened(declare: MessageView, outcome: DeclareOutcome): void {
     this.#inbound.run(() =>
       afterwards(
@@ -126,7 +126,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     else if (this.isKnownToPeer) this.#channel.sendCredit(bytes);
   }
 
-  /** A message of the peer, and then its place in the channel; `last` is the error that it carries. */
+  /** Takes a message of the peer through the processors, then calls `done`, with the error that it carries. */
   #receive(view: MessageView, done: (last: Fault | undefined) => void): void {
     const isMessage = view.lifeCycle === LifeCycle.Msg;
     if (isMessage) this.#count(1, view);
@@ -156,9 +156,9 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
   }
 
   /**
-   * A message of this side, then `put` sends it. `isFirst`: the processors have not heard of the channel.
+   * Takes a message of this side through the processors, then `put` sends it. `isFirst`: it begins the exchange.
    *
-   * @throws (or rejects with) Fault: of a processor, and then the channel has failed; of `put`, which harms nothing
+   * @throws (or rejects with) Fault: of a processor, which fails the channel; of `put`, which does not
    */
   #send(view: MessageView, put: () => void, isFirst = false): void | Promise<void> {
     this.#isSending = true;
@@ -182,20 +182,20 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     return pending?.finally(() => this.#sent());
   }
 
-  /** The peer has ended the channel with an error: a message of this side fails with what the processors make of that. */
+  /** The peer closed the channel with an error: a message of this side fails with what the processors make of it. */
   #failWithPeer(): Promise<never> {
     return new Promise((_resolve, reject) => {
       this.#channel.whenClosed(() => reject(this.#channel.refusal()));
     });
   }
 
-  /** A message that took its time has left, or failed: the next may come. */
+  /** An asynchronous message was sent, or failed: the next may follow. */
   #sent(): void {
     this.#channel.outbox.flush();
     if (this.#closing && !this.isSending) this.#closeBehind(this.#closing.error);
   }
 
-  /** A message failed, which the processors have seen, and with it the channel. */
+  /** A message failed in the processors: fails the channel. */
   #failed({ fault, name }: NamedFault): Fault {
     if (this.#channel.isOver) this.#failLate(fault);
     else this.#endWith(fault, name);
@@ -207,7 +207,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void {
     if (!this.isKnownToPeer) return channel.endHere(undefined);
     const error = fault && { fault, name: name ?? nameOf(fault) };
-    // what was written before goes first
+    // earlier writes go first
     if (this.#isSending) this.#closing = { error };
     else this.#closeBehind(error);
   }
@@ -245,7 +245,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     return this.exchange.context.side === 'client';
   }
 
-  /** Ends the channel once the processors have seen the error that ends it, if one does. `own`: what this side gets. */
+  /** Closes the channel after the processors have seen the error, if there is one. `own`: the fault for this side. */
   #closeBehind(error: NamedFault | undefined, own?: Fault): void {
     if (this.#channel.isOver) return this.#failLate(own);
     this.#closing = { error };
@@ -259,7 +259,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     else end(undefined);
   }
 
-  /** The error that ends the channel. A server's processors see it as its last message; `put` sends what it has become. */
+  /** A server's processors see the error as the last message; `put` gets the resulting error. */
   #last(error: NamedFault, put: (last: NamedFault | undefined) => void): void {
     if (this.#isOfClient) return put(error);
     const view = this.exchange.message(LifeCycle.Drop, null, undefined);
@@ -272,14 +272,14 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
     void afterwards(() => this.exchange.response(view), leave, leave);
   }
 
-  /** Ends the channel with an error that both sides get, and the processors have seen. One that is over stays as it is. */
+  /** Closes the channel, if it is open, with an error for both sides, which the processors have seen. */
   #endWith(fault: Fault, name?: string): void {
     if (this.#channel.isOver) return;
     this.#channel.sendDrop(fault, name);
     this.#channel.endHere(fault);
   }
 
-  /** A message failed that came before the peer's end: the reader gets the fault instead of the rest. */
+  /** A message failed after the peer closed the channel: the reader gets the fault instead of the remaining messages. */
   #failLate(fault: Fault | undefined): void {
     if (fault) this.abandon(fault);
   }

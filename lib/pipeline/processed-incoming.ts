@@ -11,14 +11,13 @@ import type { Exchange } from './exchange.js';
 import type { MessageView } from './message-view.js';
 import type { ProcessedFlow } from './processed-channel.js';
 
-/** Time that the answer of a call which has run out of its own has in the processors, in milliseconds. */
-const LAST_ANSWER_MS = 1000;
+/** Time for the processors to handle the timeout error of a call, in milliseconds. */
+const TIMEOUT_ANSWER_MS = 1000;
 
-/** A call or event of the peer that goes through the processors, and its answer. Without an exchange, nothing did. */
+/** An incoming call or event that goes through the processors, and its answer. Without an exchange, it skips them. */
 export class ProcessedIncomingCall extends IncomingCall {
-  /** Its way through the processors, once that has begun. */
   exchange: Exchange | undefined;
-  /** They have let the call through to the handler. */
+  /** The processors have passed the call to the handler. */
   #isHandled = false;
 
   override reply(body: unknown, header: Header | null = null): void {
@@ -42,15 +41,15 @@ export class ProcessedIncomingCall extends IncomingCall {
     if (exchange && !this.stream) exchange.inScope((it) => exchange.exit(it), reason);
   }
 
-  /** The answer goes through the processors. Until it has left, the call can still run out of time, or be cancelled. */
+  /** The answer goes through the processors. Until it was sent, the call can still time out or be cancelled. */
   #answer(exchange: Exchange, header: Header | null, body: unknown, error?: NamedFault): void {
-    if (this.settled || this.isLeaving) return;
+    if (this.settled || this.isAnswerPending) return;
     if (this.oneWay) return this.#leave(exchange, header, body, error);
     const view = answerView(exchange, header, body);
     if (error) view.fail(error);
-    this.isLeaving = true;
+    this.isAnswerPending = true;
     const leave = (): void => {
-      this.isLeaving = false;
+      this.isAnswerPending = false;
       this.#leave(exchange, view.outcome, view.body, exchange.faultIn(view));
       if (this.hasEnded) this.ended();
     };
@@ -70,37 +69,36 @@ export class ProcessedIncomingCall extends IncomingCall {
     else super.expireAsCall(error);
   }
 
-  /** If processors have taken all the time, they do not get the answer as well. */
+  /** If the call timed out in the processors, the error does not go through them. */
   #expireIn(exchange: Exchange, error: NamedFault): void {
-    const isWaiting = this.isLeaving || !this.#isHandled || this.reason !== undefined;
+    const isWaiting = this.isAnswerPending || !this.#isHandled || this.reason !== undefined;
     if (isWaiting) this.#leave(exchange, null, undefined, error);
     else {
       this.#answer(exchange, null, undefined, error);
-      if (!this.settled) this.limitRun(LAST_ANSWER_MS);
+      if (!this.settled) this.limitRun(TIMEOUT_ANSWER_MS);
     }
   }
 }
 
-/** A channel of the peer whose messages go through the processors. */
+/** An incoming channel whose messages go through the processors. */
 export class ProcessedIncomingChannel extends IncomingChannel {
-  /** Its way through the processors, once that has begun, and the flow of its messages. */
   exchange: Exchange | undefined;
   flow: ProcessedFlow | undefined;
 
-  /** Takes over what processors have made of DECLARE. */
+  /** Applies the processors' changes to DECLARE. */
   accept(header: Header | undefined, metadata: unknown): void {
     this.acceptHeader(header);
     this.channel.metadata = metadata;
   }
 
-  /** Its place is free when its last messages have left the processors, too. */
+  /** The slot is free only after its last messages have left the processors, too. */
   override ended(): void {
     if (!this.exchange || this.channel.isClosed) super.ended();
     else this.channel.whenClosed(() => super.ended());
   }
 }
 
-/** What middleware and processors know of a call or channel that came in: the same object for both. */
+/** The context of an incoming call or channel: the same object for middleware and processors. */
 export function contextOf(incoming: AnyIncoming): CallContext {
   const { id, header, connection } = incoming;
   const context =
@@ -120,7 +118,7 @@ export function kindOf(incoming: AnyIncoming): MessageKind {
   return incoming.oneWay ? 'event' : 'call';
 }
 
-/** One that cannot be read is the error that says so. */
+/** An answer that cannot be encoded becomes an error. */
 function answerView(exchange: Exchange, header: Header | null, body: unknown): MessageView {
   try {
     return exchange.outgoing(undefined, header, body);

@@ -12,7 +12,7 @@ import { Exchange, type Processors } from './exchange.js';
 import { ProcessedFlow } from './processed-channel.js';
 import { kindOf, ProcessedIncomingCall, ProcessedIncomingChannel } from './processed-incoming.js';
 
-/** Calls and channels that go through processors on their way to the handlers. One without a target is nobody's, and does not. */
+/** As `Serving`, through the processors. Calls without a target skip them, since no handler can match. */
 export class ProcessedServing extends Serving {
   constructor(
     options: ServingOptions,
@@ -57,7 +57,7 @@ export class ProcessedServing extends Serving {
     );
   }
 
-  /** A channel's DECLARE goes through the processors first; what follows it waits. */
+  /** DECLARE goes through the processors first; later messages wait. */
   #processChannel({ incoming, bytes }: { incoming: ProcessedIncomingChannel; bytes: number }): void {
     const { owner } = this;
     const { header, channel } = incoming;
@@ -67,7 +67,7 @@ export class ProcessedServing extends Serving {
     const flow = new ProcessedFlow(exchange);
     incoming.exchange = exchange;
     incoming.flow = flow;
-    channel.goThrough(flow);
+    channel.useFlow(flow);
     flow.opened(exchange.message(LifeCycle.Declare, header, channel.metadata, bytes), {
       done: (view) => {
         if (incoming.settled) return incoming.ended();
@@ -93,7 +93,7 @@ export class ProcessedServing extends Serving {
     try {
       flow.open(declare, (view) => this.sendDeclared(id, view.outcome, view.body));
     } catch {
-      // the channel has ended with it
+      // the failure has closed the channel
     }
   }
 

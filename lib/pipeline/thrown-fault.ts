@@ -1,6 +1,6 @@
 import { Fault } from '../protocol/fault.js';
 
-/** The fault of a client's own processor: the caller gets what was thrown, the server what can be said of it. */
+/** The fault of a client's own processor: the caller gets the thrown value, the server its wire form. */
 export class ThrownFault extends Fault {
   constructor(
     readonly thrown: unknown,

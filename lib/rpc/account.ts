@@ -1,21 +1,20 @@
 import { ReadingPause, type ReadingPauseOptions } from './reading-pause.js';
 
-/** Most that an account does not report to the one above it. */
+/** Upper bound of the cost that an account has not reported to the one above it. */
 const MAX_STEP = 64 * 1024;
-/** 1024 connections together do not report at most a quarter of the limit above them. */
+/** The unreported cost of 1024 connections is at most a quarter of the limit above them. */
 const STEPS_IN_LIMIT = 4096;
 
 /**
- * What is held on behalf of a peer, as cost: wire bytes, plus {@link ITEM_COST} for each value in them. Accounts form
- * a chain: a connection, its address, the server. Each reports its changes to the next one in steps, so that a small call
- * costs an addition.
+ * The memory held on behalf of a peer, as cost: wire bytes, plus {@link ITEM_COST} for each value in them. Accounts form
+ * a chain: connection, address, server. Each reports changes upwards in steps, so that a small call costs an addition.
  */
 export class Account {
   readonly #step: number;
   #held = 0;
-  /** What was reported to the account above. */
+  /** Cost that the account above knows of. */
   #reported = 0;
-  /** Called when something was released; they check whether that is enough. */
+  /** Called after each release; each checks whether it was enough. */
   #waiting: Set<() => void> | undefined;
 
   constructor(
@@ -29,19 +28,19 @@ export class Account {
     return this.#held;
   }
 
-  /** Whether more is held than is allowed, here or above. */
+  /** Whether this account or one above is over its limit. */
   get isFull(): boolean {
     return this.#held > this.limit || (this.above !== undefined && this.above.isFull);
   }
 
-  /** Holds more; less, if the cost is below 0. */
+  /** A negative cost releases. */
   add(cost: number): void {
     this.#held += cost;
     if (this.above) this.#report(this.above);
     if (cost < 0 && this.#waiting) this.#wake(this.#waiting);
   }
 
-  /** Calls back whenever something is released, here or above, until the function that it returns is called. */
+  /** Calls back after each release, here or above. Returns a function that unsubscribes. */
   onRelease(callback: () => void): () => void {
     const above = this.above?.onRelease(callback);
     this.#waiting ??= new Set();
@@ -55,7 +54,7 @@ export class Account {
 
   #report(above: Account): void {
     const change = this.#held - this.#reported;
-    // when all is released, nothing may remain in the account above
+    // an empty account always reports, so that nothing remains in the one above
     if (change <= this.#step && change >= -this.#step && (this.#held !== 0 || change === 0)) return;
     this.#reported = this.#held;
     above.add(change);
@@ -67,15 +66,15 @@ export class Account {
   }
 }
 
-/** What an {@link AccountPause} needs of its connection. */
-export interface AccountPauseOptions extends Omit<ReadingPauseOptions, 'overdue'> {
-  /** Releases some of what was not read. @returns whether there was anything */
-  readonly letGo: () => boolean;
-  /** Whether the connection is over: nothing is stopped then. */
+/** What an {@link AccountPause} needs from its connection. */
+export interface AccountPauseOptions extends Omit<ReadingPauseOptions, 'onTimeout'> {
+  /** Drops some unread messages. @returns whether there were any */
+  readonly shed: () => boolean;
+  /** Whether the connection is closed: it is not paused any more. */
   readonly isOver: () => boolean;
 }
 
-/** Stops the reading of a connection while its account is full. */
+/** Backpressure: pauses the reading of a connection while its account is full. */
 export class AccountPause {
   #pause: ReadingPause | undefined;
   #stop: (() => void) | undefined;
@@ -89,14 +88,14 @@ export class AccountPause {
     return this.#pause !== undefined;
   }
 
-  /** What was not read costs so much more, or less. */
+  /** Adds the cost of unread messages; a negative cost releases. */
   charge(cost: number): void {
     this.account.add(cost);
     if (cost < 0) this.progress();
     else if (!this.options.isOver()) this.check();
   }
 
-  /** Something was added to what was not read. */
+  /** Pauses if the account is full. */
   check(): void {
     if (this.#pause || !this.account.isFull) return;
     this.#stop = this.account.onRelease(() => {
@@ -104,19 +103,18 @@ export class AccountPause {
     });
     this.#pause = new ReadingPause({
       ...this.options,
-      overdue: () => {
-        // if no message waits for a reader here, running calls or other connections fill it: the next frames are refused, or pause again
-        if (!this.options.letGo()) this.end();
+      onTimeout: () => {
+        // no unread message here: running calls or other connections fill the account, and the next frames are refused or pause again
+        if (!this.options.shed()) this.end();
       },
     });
   }
 
-  /** Something was read. */
   progress(): void {
     this.#pause?.progress();
   }
 
-  /** The connection is read again, or closed. */
+  /** Resumes reading, or the connection is closed. */
   end(): void {
     const pause = this.#pause;
     if (!pause) return;

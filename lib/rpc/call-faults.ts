@@ -1,7 +1,7 @@
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 
-/** The fault of a call that its caller has given up, on either side. */
+/** The fault of a call that its caller cancelled, on either side. */
 export function callCancelled(message: string): Fault {
   return new Fault({ status: Status.RpcCall, code: LocalCode.CallCancelled, message });
 }

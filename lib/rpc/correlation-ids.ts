@@ -1,16 +1,16 @@
 import { MAX_ID } from '../protocol/frame.js';
 
-/** Whether an id was given out after another one, at most half the id space later. */
+/** Serial number comparison: whether an id was assigned after another, at most half the id space later. */
 export function isAfter(id: number, other: number): boolean {
   return ((id - other) | 0) > 0;
 }
 
-/** Whether the peer has certainly not accepted this id, by the last one that it says it has accepted. */
+/** Whether the peer cannot have accepted this id, given the last id that it reported as accepted. */
 export function isBeyond(id: number, lastTaken: number | undefined): boolean {
   return lastTaken !== undefined && isAfter(id, lastTaken);
 }
 
-/** Correlation ids of one side: odd for the client, even for the server, wrapping at 2^32, never one that is in use. */
+/** Correlation ids of one side: odd for the client, even for the server; they wrap at 2^32 and skip ids in use. */
 export class CorrelationIds {
   #next: number;
 

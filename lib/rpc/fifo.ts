@@ -1,20 +1,20 @@
-/** How many items must have been taken before the array is cut. */
+/** Items taken before the array is compacted. */
 const MIN_CUT = 1024;
 
 /**
- * First in, first out, without shifting an array. What was taken is not kept: items would outlive their time with it, and
- * the garbage collector would move them into its old generation.
+ * A FIFO that does not shift its array. Slots of taken items are cleared: a reference left there would promote them to
+ * the old generation of the garbage collector.
  */
 export class Fifo<T extends object> {
   #items: (T | undefined)[] = [];
-  /** Place of the first item. */
+  /** Index of the first item. */
   #head = 0;
 
   get length(): number {
     return this.#items.length - this.#head;
   }
 
-  /** The first item, which stays. */
+  /** The first item, without taking it. */
   peek(): T | undefined {
     return this.#items[this.#head];
   }
@@ -28,7 +28,7 @@ export class Fifo<T extends object> {
     if (item === undefined) return undefined;
     this.#items[this.#head++] = undefined;
     if (this.#head === this.#items.length) {
-      this.#items.length = 0; // lets go of the memory, too
+      this.#items.length = 0; // releases the memory, too
       this.#head = 0;
     } else if (this.#head >= MIN_CUT && this.#head * 2 >= this.#items.length) {
       this.#items = this.#items.slice(this.#head);

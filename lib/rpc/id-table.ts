@@ -1,16 +1,16 @@
 const INITIAL_CAPACITY = 16;
-/** A table does not grow further; entries that find no slot are kept all the same. */
+/** The table does not grow further; more entries overflow. */
 const MAX_CAPACITY = 4096;
-/** The id of an empty slot: not a correlation id. */
+/** The id of an empty slot; never a correlation id. */
 const FREE = -1;
 
 /**
- * Values by correlation id, for ids that are given out in sequence: each id has its slot in an array, and the few whose slot
- * is taken by an older one overflow into a `Map`.
+ * Values by correlation id, for ids assigned in sequence: each id maps to a slot of an array, and the few whose slot is
+ * taken by an older id overflow into a `Map`.
  *
- * Not a `Map` alone: V8 gives one that is filled and emptied all the time a new table every few hundred entries, and each
- * discarded table holds on to its entries and to the next table. Once one of them is in the old generation, all calls after
- * it live until the next full collection, which costs more than the calls themselves.
+ * Not a `Map` alone: V8 rehashes one that is constantly filled and emptied every few hundred entries, and each discarded
+ * table references its entries and the next table. Once one of them is in the old generation, all later calls live until
+ * the next full collection, which costs more than the calls themselves.
  */
 export class IdTable<T> {
   #size = 0;
@@ -59,7 +59,7 @@ export class IdTable<T> {
       .map(([, value]) => value);
   }
 
-  /** The lowest bit says nothing: the ids of one side are all odd, or all even. */
+  /** Drops the lowest bit: the ids of one side are all odd, or all even. */
   #slot(id: number): number {
     return (id >>> 1) & this.#mask;
   }

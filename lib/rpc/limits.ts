@@ -119,7 +119,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   pingsPerSecond: 10,
 };
 
-/** When a silent peer is pinged, and when it is given up. Times in milliseconds. */
+/** When a silent peer is pinged, and when it counts as lost. Times in milliseconds. */
 export interface KeepAliveOptions {
   /** Silence after which a ping is sent. Default: server 30 s ± 10 %, client 15 s. 0 disables pings and the idle timeout. */
   readonly intervalMs: number;
@@ -144,7 +144,7 @@ export const CLIENT_KEEP_ALIVE: KeepAliveOptions = {
   idleTimeoutMs: 0,
 };
 
-/** Options that may be left out; `undefined` is the same. */
+/** All options optional, `undefined` included. */
 export type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 /**
@@ -165,10 +165,10 @@ export function withDefaults<T extends object>(what: string, given: Given<T> | u
   return merged as T;
 }
 
-/** Deeper values overflow the stack of V8. */
+/** Deeper values overflow V8's stack. */
 const MAX_DEPTH = 1000;
 
-/** The limits with defaults filled in; the hard send limit is never below four frames, and the largest frame can be held. */
+/** Fills in the defaults; the hard send limit is at least four frames, and the held limits fit the largest frame. */
 export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   const limits = withDefaults('limits', given, DEFAULT_LIMITS);
   if (!(limits.maxDepth <= MAX_DEPTH)) {
@@ -189,7 +189,7 @@ export function resolveLimits(given: Given<RapLimits> | undefined): RapLimits {
   };
 }
 
-/** What may run and be held at once on a whole server. */
+/** Limits of the whole server. */
 export function serverLoad(limits: RapLimits): LoadLimits {
   return {
     calls: limits.maxInFlightTotal,
@@ -198,7 +198,7 @@ export function serverLoad(limits: RapLimits): LoadLimits {
   };
 }
 
-/** The share of one address. */
+/** Limits of one address. */
 export function addressLoad(limits: RapLimits): LoadLimits {
   return {
     calls: limits.maxInFlightPerAddress,

@@ -1,14 +1,14 @@
 import { Account } from './account.js';
 
-/** How much may run, and be held, at once. */
+/** Limits on what is in flight and held. */
 export interface LoadLimits {
   readonly calls: number;
   readonly channels: number;
-  /** Cost: see {@link Account}. */
+  /** As cost: see {@link Account}. */
   readonly held: number;
 }
 
-/** What runs on a whole server, or for one address of it: calls, channels, and what is held for them. */
+/** Calls and channels in flight, and the memory held for them, on a whole server or for one address of it. */
 export class Load {
   calls = 0;
   channels = 0;
@@ -16,7 +16,7 @@ export class Load {
 
   constructor(
     private readonly limits: LoadLimits,
-    /** The load of the server, which that of an address is a share of. */
+    /** The server's load, for the load of an address. */
     private readonly above?: Load,
   ) {
     this.account = new Account(limits.held, above?.account);
@@ -26,12 +26,11 @@ export class Load {
     return this.calls + this.channels;
   }
 
-  /** Whether nothing runs, and nothing is held. */
   get isIdle(): boolean {
     return this.running === 0 && this.account.held === 0;
   }
 
-  /** Counts a call; false if it is one too many. In both cases it counts until it is removed. */
+  /** Counts a call; false if it exceeds the limit. Either way it counts until it is removed. */
   addCall(): boolean {
     this.calls += 1;
     const fits = this.above === undefined || this.above.addCall();
@@ -43,7 +42,7 @@ export class Load {
     this.above?.removeCall();
   }
 
-  /** As for calls. */
+  /** As `addCall`. */
   addChannel(): boolean {
     this.channels += 1;
     const fits = this.above === undefined || this.above.addChannel();

@@ -1,6 +1,6 @@
 import { type DeadlineQueue, TimeLimit } from './time/deadline-queue.js';
 
-/** A connection whose reading can be stopped; it goes on when each `pause` has had its `resume`. */
+/** A connection whose reading can be paused; it resumes after as many `resume` as `pause` calls. */
 export interface Readable {
   pause(): void;
   resume(): void;
@@ -10,13 +10,13 @@ export interface ReadingPauseOptions {
   readonly link: Readable;
   readonly deadlines: DeadlineQueue;
   readonly timeoutMs: number;
-  /** The pause has lasted that long without progress: end it, or make progress. */
-  readonly overdue: () => void;
+  /** No progress for `timeoutMs`: end the pause, or make progress. */
+  readonly onTimeout: () => void;
 }
 
 /**
- * A time in which a connection is not read, because its readers have not taken what was received. It is limited: meanwhile a
- * peer that waits cannot be told from one that is disconnected.
+ * Pauses the reading of a connection whose readers are behind. Limited in time: meanwhile a waiting peer cannot be told
+ * from one that is disconnected.
  */
 export class ReadingPause {
   readonly #limit: TimeLimit;
@@ -24,21 +24,21 @@ export class ReadingPause {
   constructor(private readonly options: ReadingPauseOptions) {
     options.link.pause();
     this.#limit = new TimeLimit(() => {
-      // the time starts again, unless the pause ends now
+      // restarts the timeout, unless the pause ends now
       this.progress();
-      options.overdue();
+      options.onTimeout();
     });
     this.progress();
   }
 
-  /** Something was read: the time starts again. */
+  /** Something was read: restarts the timeout. */
   progress(): void {
     const { deadlines, timeoutMs } = this.options;
     deadlines.remove(this.#limit);
     deadlines.add(this.#limit, timeoutMs);
   }
 
-  /** The connection is read again. Called once. */
+  /** Resumes reading. Call once. */
   end(): void {
     this.options.deadlines.remove(this.#limit);
     this.options.link.resume();

@@ -8,7 +8,7 @@ import { LifeCycle } from '../../lib/protocol/life-cycle.js';
 import { CODE_BY_STATUS, Status } from '../../lib/protocol/status.js';
 import { CHANNEL_TABLE, type ChannelStep } from '../../lib/rpc/channel/channel-state.js';
 import { DEFAULT_LIMITS } from '../../lib/rpc/limits.js';
-import { toldLimits } from '../../lib/rpc/connection/peer-limits.js';
+import { advertisedLimits } from '../../lib/rpc/connection/peer-limits.js';
 import { aeadVectors } from '../helpers/python/aead-vectors.js';
 import { pythonOpen } from '../helpers/python/python-crypto.js';
 import type { RawFrame } from '../helpers/raw-socket.js';
@@ -79,7 +79,7 @@ describe('the registries of the specification', () => {
   it('have the extensions, and their parameters', () => {
     const known = new Set<string>(Object.values(Extension));
     expect(sorted(column('### 23.7 Extensions'))).toEqual(sorted(known));
-    const told = offeredExtensions(1, toldLimits(DEFAULT_LIMITS, true));
+    const told = offeredExtensions(1, advertisedLimits(DEFAULT_LIMITS, true));
     for (const [name = '', parameters = ''] of table('### 23.7 Extensions')) {
       expect([name, parameters.split(', ').filter(Boolean)]).toEqual([name, Object.keys(told[name] ?? {})]);
     }

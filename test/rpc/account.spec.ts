@@ -48,21 +48,21 @@ describe('a pause', () => {
   const link = { pauses: 0, pause: () => (link.pauses += 1), resume: () => (link.pauses -= 1) };
   let clock: FakeClock;
   /** What lets go of something when the pause has lasted too long. */
-  let letGo: () => boolean;
+  let shed: () => boolean;
 
   const pauseOf = (account: Account): AccountPause =>
     new AccountPause(account, {
       link,
       deadlines: new DeadlineQueue(clock),
       timeoutMs: 60_000,
-      letGo: () => letGo(),
+      shed: () => shed(),
       isOver: () => false,
     });
 
   beforeEach(() => {
     link.pauses = 0;
     clock = new FakeClock();
-    letGo = () => false;
+    shed = () => false;
   });
 
   it('lasts until there is room in the account and all above it', () => {
@@ -116,7 +116,7 @@ describe('a pause', () => {
     const account = new Account(10);
     const pause = pauseOf(account);
     account.add(30);
-    letGo = () => {
+    shed = () => {
       account.add(-15);
       return true;
     };

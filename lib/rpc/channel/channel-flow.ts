@@ -2,19 +2,19 @@ import type { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
 import type { ChannelMessage } from './message-queue.js';
 
-/** Messages of the peer that have come and cannot be read yet. */
+/** Received messages that the reader cannot get yet. */
 export interface UnderWay {
   readonly count: number;
   readonly bytes: number;
 }
 
-/** Where a flow puts the messages of the peer. */
+/** Takes the peer's messages from a flow. */
 export interface FlowInbox {
   deliver(message: ChannelMessage): void;
   pauseIfFull(): void;
 }
 
-/** Where a flow puts the messages of this side. */
+/** Takes this side's messages from a flow. */
 export interface FlowOutbox {
   /** Sends a message. @throws Fault if it cannot be encoded */
   put(body: unknown, header: Header | undefined): void;
@@ -24,68 +24,66 @@ export interface FlowOutbox {
 /** What a flow may do to its channel. */
 export interface FlowChannel {
   readonly isClosed: boolean;
-  /** As `isClosed`, and everything that ends with the channel has been told. */
+  /** Whether the close has been handled, and not only the state is `closed`. */
   readonly isOver: boolean;
   readonly isDeclaring: boolean;
-  /** Whether the peer writes no more: credit would be useless. */
+  /** Whether the peer has ended its side: credit would be useless. */
   readonly peerIsDone: boolean;
   readonly outbox: FlowOutbox;
-  /** Why nothing can be sent any more, if the channel is over. */
+  /** Why nothing can be sent any more; `undefined` if the channel is not closed. */
   refusal(): Fault | undefined;
   sendCredit(bytes: number): void;
-  /** Calls back once when the channel is over; at once if it is. */
+  /** Calls back once when the channel is closed; at once if it is. */
   whenClosed(callback: () => void): void;
-  /** Sends the last frame of the channel, unless the peer does not know of the channel. */
+  /** Sends DROP, unless the peer does not know the channel. */
   sendDrop(fault: Fault | undefined, name?: string): void;
-  /** Ends the channel from this side, which gets the fault; without one, what was not read is dropped. */
+  /** Closes the channel from this side with the fault; without one, unread messages are dropped. */
   endHere(fault: Fault | undefined): void;
-  /** The peer has ended the channel, or is gone. */
+  /** The peer closed the channel, or disconnected. */
   peerGone(fault: Fault | undefined): void;
-  /** Nothing of the peer is under way any more. */
+  /** No message of the peer is in the flow any more. */
   idle(): void;
-  /** The channel is over, and what is under way will not come: the reader gets the fault instead. */
+  /** The channel is closed and the flow discarded its messages: the reader gets the fault instead. */
   failReader(fault: Fault | undefined): void;
 }
 
-/** How the messages of a channel get from the writer to the wire, and from the wire to the reader. */
+/** Takes messages from the writer to the wire, and from the wire to the reader. */
 export interface ChannelFlow {
-  /** A message of this side is under way, or an error of the peer; the others wait. */
+  /** A message of this side, or an error of the peer, is in the flow; later messages wait. */
   readonly isSending: boolean;
-  /** Something of the peer is under way. */
+  /** Frames of the peer are in the flow. */
   readonly isReceiving: boolean;
   readonly underWay: UnderWay | undefined;
-  /** DECLARE has left, and the peer has not ended the channel with an error: it listens. */
+  /** DECLARE was sent, and the peer has not closed the channel with an error: it accepts frames. */
   readonly isKnownToPeer: boolean;
-  /** This side has ended the channel, and its last message is under way. */
+  /** This side closes the channel, and its last message is in the flow. */
   readonly isClosing: boolean;
-  /** The peer has ended the channel with an error that is under way. */
+  /** The peer closed the channel with an error that is in the flow. */
   readonly isFailing: boolean;
 
-  /** A flow with state belongs to one channel, from here on. */
+  /** Binds a flow that has state to one channel. */
   attach(channel: FlowChannel): void;
-  /** Sends a message; a promise if that takes time. @throws (or rejects with) Fault */
+  /** Sends a message; returns a promise if that is asynchronous. @throws (or rejects with) Fault */
   send(body: unknown, header: Header | undefined, outbox: FlowOutbox): void | Promise<void>;
-  /** A message of the peer. */
   receive(message: ChannelMessage, inbox: FlowInbox): void;
   /** The answer to DECLARE. */
   declared(answer: Omit<ChannelMessage, 'cost'>, channel: FlowChannel): void;
   /** Gives the peer credit. */
   grant(bytes: number, channel: FlowChannel): void;
-  /** The peer has ended the channel with an error. */
+  /** The peer closed the channel with an error. */
   fail(fault: Fault, frame: Omit<ChannelMessage, 'cost'>, channel: FlowChannel): void;
-  /** This side ends the channel in order, or with an error for the peer, behind what it has written. */
+  /** This side closes the channel after its pending writes, with an error for the peer if `fault` is set. */
   close(fault: Fault | undefined, name: string | undefined, channel: FlowChannel): void;
-  /** The reader gives up what is under way. */
+  /** The reader discards what is in the flow. */
   abandon(fault: Fault | undefined): void;
-  /** The channel has ended. `isReadOn`: what the peer said before, and is under way, still arrives. */
+  /** The channel is closed. `isReadOn`: messages of the peer in the flow are still delivered. */
   ended(fault: Fault | undefined, isReadOn: boolean): void;
-  /** Nothing that is under way arrives any more. */
+  /** Discards what is in the flow. */
   stop(): void;
-  /** The channel has ended, and nothing of the peer is under way. */
+  /** The channel is closed, and nothing of the peer is in the flow. */
   over(): void;
 }
 
-/** Nothing stands between a channel and the wire. */
 class StraightFlow implements ChannelFlow {
   readonly isSending = false;
   readonly isReceiving = false;
@@ -130,5 +128,5 @@ class StraightFlow implements ChannelFlow {
   over(): void {}
 }
 
-/** The flow of every plain channel. It has no state. */
+/** The flow of a channel without processors. It is stateless, so all share it. */
 export const STRAIGHT: ChannelFlow = new StraightFlow();

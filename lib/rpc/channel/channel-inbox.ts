@@ -3,68 +3,67 @@ import type { UnderWay } from './channel-flow.js';
 import { type ChannelMessage, MessageQueue } from './message-queue.js';
 import type { ReadingPause } from '../reading-pause.js';
 
-/** Messages that may wait for a reader if the peer knows no credits: at more, the whole connection is not read. */
+/** Unread messages at which, without credits, reading of the whole connection pauses. */
 const MAX_QUEUED_MESSAGES = 128;
 
-/** A read that waits for a message. */
+/** A read without a message yet. */
 export interface WaitingRead {
-  /** Who reads, if it may leave. */
+  /** Identifies the reader to `leave`. */
   readonly reader?: object | undefined;
   resolve(message: ChannelMessage | undefined): void;
   reject(fault: Fault): void;
 }
 
-/** What the receiving side asks of its channel. */
+/** What the receiving side needs from its channel. */
 export interface InboxOwner {
-  /** Whether the reader has got everything that there will be. */
+  /** Whether no message can come any more. */
   readonly nothingComes: boolean;
-  /** Why nothing comes, if that is an error. */
+  /** The error that ended the channel, if one did. */
   readonly fault: Fault | undefined;
-  /** Whether the peer writes no more: credit would be useless. */
+  /** Whether the peer has ended its side: credit would be useless. */
   readonly peerIsDone: boolean;
   readonly underWay: UnderWay | undefined;
-  /** Adds to what is kept of the peer; a negative cost takes off. */
+  /** Charges the connection's account; a negative cost releases. */
   charge(cost: number): void;
-  /** Lets the peer send more bytes. */
+  /** Grants the peer credit. */
   grant(bytes: number): void;
-  /** Stops the reading of the connection until the pause is ended. */
+  /** Pauses reading of the connection until the pause is ended. */
   pauseReading(): ReadingPause;
 }
 
 /**
- * The receiving side of a channel: messages that were not read, and readers that wait. What was read gives the peer room
- * again: by credit, or if it knows none, by reading the connection on.
+ * The receiving side of a channel: unread messages, and waiting reads. Flow control is by credit, or, if the peer does not
+ * support it, by pausing the reading of the connection.
  */
 export class ChannelInbox {
   readonly #queue = new MessageQueue();
   #readers: WaitingRead[] = [];
-  /** Bytes that were read and not given back yet. */
+  /** Bytes that were read and not returned as credit yet. */
   #unreturned = 0;
-  /** Bytes that the peer has sent on its window and that were not given back. */
+  /** Bytes of the window that the peer has used. */
   #outstanding = 0;
-  /** What messages cost that have come and were not read, those under way included. */
+  /** Cost of unread messages, those in the flow included. */
   #held = 0;
   #pause: ReadingPause | undefined;
   #isReleased = false;
 
   constructor(
-    /** What the peer may send ahead, in bytes. */
+    /** Receive window, in bytes. */
     private readonly window: number,
     private readonly creditsAgreed: boolean,
     private readonly owner: InboxOwner,
   ) {}
 
-  /** Whether a message is there. */
   get hasMessage(): boolean {
     return this.#queue.length > 0;
   }
 
-  /** What messages cost that were not read, those under way included. */
+  /** Cost of unread messages, those in the flow included. */
   get unreadCost(): number {
     return this.#held;
   }
 
-  /** A message that is there already. */
+  /** A message that was received already. */
   poll(): ChannelMessage | undefined {
     const message = this.#queue.shift();
     if (message) this.#consumed(message);
@@ -78,7 +77,7 @@ export class ChannelInbox {
     return new Promise((resolve, reject) => this.#wait({ resolve, reject, reader }));
   }
 
-  /** A reader has left: its reads that wait end as after the last message, and what comes is for others. */
+  /** Ends the waiting reads of a reader as after the last message; later messages go to others. */
   leave(reader: object): void {
     const left = this.#readers.filter((read) => read.reader === reader);
     if (left.length === 0) return;
@@ -86,7 +85,7 @@ export class ChannelInbox {
     for (const read of left) read.resolve(undefined);
   }
 
-  /** As `read`, for a reader that may lose interest: the function that it returns takes it out of the queue. */
+  /** As `read`. Returns a function that cancels the read. */
   readInto(reader: WaitingRead): () => void {
     const message = this.poll();
     if (message) reader.resolve(message);
@@ -96,14 +95,13 @@ export class ChannelInbox {
     };
   }
 
-  /** Counts a message of the peer. False if it had no credit for it. */
+  /** Counts a received message. False if the peer had no credit for it. */
   admit(bytes: number, cost: number): boolean {
     this.#outstanding += bytes;
     this.#charge(cost);
     return !this.creditsAgreed || this.#outstanding - bytes < this.window;
   }
 
-  /** A message for the reader. */
   deliver(message: ChannelMessage): void {
     const reader = this.#readers.shift();
     if (reader) {
@@ -115,30 +113,30 @@ export class ChannelInbox {
     this.pauseIfFull();
   }
 
-  /** If the peer knows no credits, a full channel stops the reading of the connection. */
+  /** Without credits, a full channel pauses reading of the connection. */
   pauseIfFull(): void {
     if (this.creditsAgreed || this.#pause || this.#isReleased || !this.#isFull()) return;
     this.#pause = this.owner.pauseReading();
   }
 
-  /** The channel is over, and no longer pauses the connection. What came before can still be read. */
+  /** The channel is closed and no longer pauses the connection. Received messages can still be read. */
   release(): void {
     this.#isReleased = true;
     this.#resume();
   }
 
-  /** Nobody reads any more. */
+  /** Drops unread messages. */
   clear(): void {
     this.#charge(-Math.min(this.#queue.cost, this.#held));
     this.#queue.clear();
   }
 
-  /** The connection no longer accounts for what was not read: the handler of the channel has ended. */
-  letGo(): void {
+  /** Stops charging for unread messages, which may outlive the handler. */
+  uncharge(): void {
     this.#charge(-this.#held);
   }
 
-  /** Nothing more comes: readers that wait are told. */
+  /** No message can come any more: ends the waiting reads. */
   settle(): void {
     for (const reader of this.#readers.splice(0)) this.#tellEnd(reader);
   }
@@ -154,7 +152,7 @@ export class ChannelInbox {
     else reader.resolve(undefined);
   }
 
-  /** Gives credit back in halves of the window, not message by message. */
+  /** Returns credit per half of the window, not per message. */
   #consumed({ bytes, cost }: ChannelMessage): void {
     this.#charge(-Math.min(cost, this.#held));
     if (this.creditsAgreed) {

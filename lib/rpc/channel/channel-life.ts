@@ -12,20 +12,20 @@ import type { ChannelHost, ChannelOptions } from './channel-options.js';
 import { ChannelOutbox, type OutboxOwner } from './channel-outbox.js';
 import { CHANNEL_TABLE, type ChannelEvent, type ChannelRefusal, type ChannelState } from './channel-state.js';
 
-/** The inside of a channel: its state, both its directions, and its end. */
+/** The internals of a channel: its state, both directions, and its close. */
 export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
   readonly inbox: ChannelInbox;
   readonly outbox: ChannelOutbox;
   readonly halfClose: boolean;
-  /** How its messages go. */
+  /** Takes messages to and from the wire. */
   flow: ChannelFlow;
   state: ChannelState;
   isOver = false;
-  /** Why it ended; `undefined` for an end in order. */
+  /** Why it closed; `undefined` after an orderly close. */
   fault: Fault | undefined;
-  /** Whether the peer ended it: by DROP, by an error, or with its connection. */
+  /** Whether the peer closed it: by DROP, by an error, or by disconnecting. */
   closedByPeer = false;
-  /** The time that the caller has set for it. */
+  /** The caller's time limit. */
   limit: { endedByPeer(fault: Fault): Fault } | undefined;
 
   readonly #host: ChannelHost;
@@ -56,7 +56,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     return this.state === 'closed';
   }
 
-  /** Whether this side has ended the channel, even if its last message is still under way. */
+  /** Whether this side has closed the channel, even if its last message is still in the flow. */
   get isEnding(): boolean {
     return this.isClosed || this.flow.isClosing;
   }
@@ -81,7 +81,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     return this.flow.underWay;
   }
 
-  /** Takes a step of the table; says why if it is refused. */
+  /** Applies an event to the state; returns why if it is refused. */
   step(event: ChannelEvent): ChannelRefusal | undefined {
     const step = CHANNEL_TABLE[this.state][event];
     if ('refused' in step) return step.refused;
@@ -97,13 +97,12 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
       throw lifeCycleFault('the peer does not know half-closed channels: use close()');
   }
 
-  // --- what the directions ask of the connection --------------------------------------------------------------
+  // --- InboxOwner, OutboxOwner --------------------------------------------------------------------------------
 
   send(header: Header | EncodedHeader, body: unknown): number {
     return this.#host.send(header, body);
   }
 
-  /** A message on its way out. */
   transmit(body: unknown, header: Header | undefined): void | Promise<void> {
     return this.flow.send(body, header, this.outbox);
   }
@@ -134,7 +133,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
 
   // --- the end ------------------------------------------------------------------------------------------------
 
-  /** Aborted when the channel is over. Made on first use. */
+  /** Aborted when the channel closes. Created on first use. */
   get signal(): AbortSignal {
     this.#signal ??= new ScopedSignal();
     if (this.isClosed) this.#signal.abort(this.fault);
@@ -151,7 +150,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     else (this.#onDone ??= []).push(callback);
   }
 
-  /** The last frame of the channel: with the fault, if there is one that the connection can carry. */
+  /** Sends DROP: with the fault, if it fits the connection's limits. */
   sendDrop(fault: Fault | undefined, name?: string): void {
     if (!this.flow.isKnownToPeer) return;
     try {
@@ -161,7 +160,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
         return;
       }
     } catch {
-      // limits that are too small for a fault are large enough for its absence
+      // the limits are too small for the fault, but not for a plain DROP
     }
     this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
   }
@@ -171,16 +170,16 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     this.finish(fault, 'drop');
   }
 
-  /** END has left. */
+  /** END was sent. */
   ended(): void {
-    if (this.isClosed) return; // the frame was one too many for the connection
+    if (this.isClosed) return; // sending the frame ended the connection
     this.step('end');
     if (this.isClosed) this.finish(undefined, 'drop');
   }
 
-  /** END of the peer has come. */
+  /** END was received. */
   peerEnded(): void {
-    // if both sides have ended, the peer may not know that yet, and say DROP as well
+    // the peer may not have our END yet, and send DROP as well
     if (this.isClosed) this.finish(undefined, 'peerDrop', false);
     else if (this.nothingComes) this.inbox.settle();
   }
@@ -189,12 +188,12 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     if (!this.isClosed) this.finish(fault && (this.limit?.endedByPeer(fault) ?? fault), 'peerDrop');
   }
 
-  /** Ends the channel, once. `event`: the side that ended it. */
+  /** Closes the channel, once. `event`: the side that did. */
   finish(fault: Fault | undefined, event: 'drop' | 'peerDrop', peerKnows = event === 'peerDrop'): void {
-    // the last frame of the channel may be what ends the connection, and with it the channel
+    // sending the last frame may end the connection, and with it the channel
     if (this.isOver) return;
     this.isOver = true;
-    const haveBothEnded = this.isClosed; // by END of both, and so it stays
+    const haveBothEnded = this.isClosed; // by END of both; `step` is a no-op then
     this.step(event);
     this.fault = fault;
     this.closedByPeer = event === 'peerDrop';
@@ -223,7 +222,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     this.#done();
   }
 
-  /** It is over, and nothing of it is under way. */
+  /** Closed, and nothing is in the flow. */
   #done(): void {
     this.flow.over();
     const callbacks = this.#onDone;

@@ -7,15 +7,15 @@ import type { ChannelFlow } from './channel-flow.js';
 export interface ChannelHost {
   /** Sends a frame of the channel and returns its size. Throws a Fault if it cannot be encoded. */
   send(header: Header | EncodedHeader, body: unknown): number;
-  /** A body as it is now, for a write that waits. Throws a Fault if it cannot be encoded. */
+  /** A snapshot of a body, for a write that waits. Throws a Fault if it cannot be encoded. */
   hold(body: unknown): unknown;
-  /** Whether the connection takes more; if not, `flushOne` is called when it does. */
+  /** Whether the connection accepts more; if not, `flushOne` is called when it does. */
   hasRoom(): boolean;
-  /** Adds to what is kept of the peer; a negative cost takes off. */
+  /** Charges the connection's account; a negative cost releases. */
   charge(cost: number): void;
-  /** Stops the reading of the connection until the pause is ended. */
+  /** Pauses reading of the connection until the pause is ended. */
   pauseReading(): ReadingPause;
-  /** The channel is over. Called once; if the peer does not know it yet, it may still send. */
+  /** The channel is closed. Called once; a peer that does not know it yet may still send. */
   released(peerKnows: boolean): void;
 }
 
@@ -26,14 +26,14 @@ export interface ChannelOptions {
   readonly state: 'declaring' | 'open';
   /** Body of DECLARE. */
   readonly metadata: unknown;
-  /** What this side lets the peer send ahead, in bytes. */
+  /** Receive window, in bytes. */
   readonly receiveWindow: number;
-  /** What the peer lets this side send ahead; `undefined` if it knows no credits. */
+  /** The peer's receive window; `undefined` if it does not support credits. */
   readonly sendWindow: number | undefined;
-  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  /** Queue limit of a source without backpressure, in encoded bytes. */
   readonly maxPushedBytes: number;
   readonly halfClose: boolean;
   readonly fastOpen: boolean;
-  /** How its messages go, if not straight. */
+  /** The way of its messages. Default: directly to the wire. */
   readonly flow?: ChannelFlow | undefined;
 }

@@ -6,33 +6,33 @@ import { LIFE_CYCLE_HEADER, LifeCycle } from '../../protocol/life-cycle.js';
 import { headerAsItIs } from '../../protocol/snapshot.js';
 import { Status } from '../../protocol/status.js';
 
-/** Writes that may wait for room. A writer that never awaits learns of it, instead of filling memory. */
+/** Queue limit: a writer that never awaits gets an error, instead of filling memory. */
 const MAX_WAITING_WRITES = 1024;
 
-/** Bytes that may wait with them. */
+/** The same in bytes. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
-/** No window needs more credit: the peer counts wrongly. */
+/** No window needs more credit: beyond, the peer's accounting is wrong. */
 const MAX_CREDIT = 2 ** 32;
 
-/** What the sending side asks of its channel. */
+/** What the sending side needs from its channel. */
 export interface OutboxOwner {
   /** @throws Fault if the state of the channel does not allow it */
   assertStep(step: 'msg' | 'end'): void;
-  /** Whether the state lets frames out: before DECLARE was answered only with `fast_open`. */
+  /** Whether the state allows sending: before DECLARE is answered only with `fast_open`. */
   readonly mayWrite: boolean;
   readonly isClosed: boolean;
-  /** Whether a message is on its way out; the others wait. */
+  /** Whether a message is in the flow; later ones wait. */
   readonly isSending: boolean;
-  /** Whether the connection takes more. */
+  /** Whether the connection accepts more. */
   hasRoom(): boolean;
-  /** Brings a message to `put`; a promise if that takes time. @throws (or rejects with) Fault */
+  /** Takes a message to `put`; returns a promise if that is asynchronous. @throws (or rejects with) Fault */
   transmit(body: unknown, header: Header | undefined): void | Promise<void>;
   /** Sends a frame and returns its size. @throws Fault if it cannot be encoded */
   send(header: Header | EncodedHeader, body: unknown): number;
-  /** A body as it is now, for a write that waits. @throws Fault if it cannot be encoded */
+  /** A snapshot of a body, for a write that waits. @throws Fault if it cannot be encoded */
   hold(body: unknown): unknown;
-  /** END has left. */
+  /** END was sent. */
   ended(): void;
 }
 
@@ -41,46 +41,45 @@ interface Settling {
   reject(fault: Fault): void;
 }
 
-/** A write that waits for room. */
 interface WaitingWrite extends Settling {
   readonly header: Header | undefined;
   readonly body: unknown;
 }
 
-/** The sending side of a channel: writes wait until the peer has given credit for them, and the connection has room. */
+/** The sending side of a channel: writes wait for credit, and for room on the connection. */
 export class ChannelOutbox {
-  /** Whether a message was sent, or the end of all messages. */
+  /** Whether a message or END was sent. */
   wroteAny = false;
   readonly #writes: WaitingWrite[] = [];
   #waitingBytes = 0;
-  /** END, which goes behind all writes that wait. */
+  /** END, which is sent after all waiting writes. */
   #ending: Settling | undefined;
-  /** Bytes that may still be sent; may go below zero by one message. */
+  /** Bytes that may still be sent; one message may take it below zero. */
   #credit: number;
 
   constructor(
-    /** What the peer lets this side send ahead; `undefined` if it knows no credits. */
+    /** The peer's receive window; `undefined` if it does not support credits. */
     window: number | undefined,
     private readonly owner: OutboxOwner,
   ) {
     this.#credit = window ?? Infinity;
   }
 
-  /** Whether END waits for its turn. */
+  /** Whether END waits to be sent. */
   get isEnding(): boolean {
     return this.#ending !== undefined;
   }
 
-  /** Sends at once if there is room; false if there is none, and then nothing was sent. Throws as `write`. */
+  /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
   tryWrite(body: unknown, header: Header | undefined): boolean {
     this.owner.assertStep('msg');
     if (this.#writes.length > 0 || !this.#hasRoom()) return false;
-    // one that fails later ends the channel
+    // a later failure closes the channel
     this.owner.transmit(body, header)?.catch(() => {});
     return true;
   }
 
-  /** Sends a message as soon as there is room for it. */
+  /** Sends a message as soon as there is room. */
   write(body: unknown, header: Header | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       this.owner.assertStep('msg');
@@ -89,7 +88,7 @@ export class ChannelOutbox {
     });
   }
 
-  /** What waits is sent as it was when it was written. */
+  /** Queues a snapshot: later changes to the body are not sent. */
   #wait(body: unknown, write: Omit<WaitingWrite, 'body'>): void {
     if (this.#writes.length >= MAX_WAITING_WRITES) throw tooMuchWaits(`${MAX_WAITING_WRITES} writes`);
     if (this.#waitingBytes > MAX_WAITING_BYTES) throw tooMuchWaits(`${this.#waitingBytes} bytes`);
@@ -98,7 +97,7 @@ export class ChannelOutbox {
     this.#writes.push({ ...write, header: write.header && headerAsItIs(write.header), body: held });
   }
 
-  /** Says that this side writes no more, after all writes that wait. */
+  /** Half-closes the channel after all waiting writes. */
   end(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.owner.assertStep('end');
@@ -107,7 +106,7 @@ export class ChannelOutbox {
     });
   }
 
-  /** The peer gives credit. Returns what is wrong with it, or `undefined`. */
+  /** CREDIT was received. Returns what is wrong with it, or `undefined`. */
   grant(credit: unknown): string | undefined {
     if (this.#credit === Infinity) return 'credits were not agreed';
     if (typeof credit !== 'number' || !Number.isInteger(credit) || credit <= 0)
@@ -118,13 +117,13 @@ export class ChannelOutbox {
     return undefined;
   }
 
-  /** Sends what waits, as far as there is room. */
+  /** Sends waiting writes while there is room. */
   flush(): void {
     while (this.#writes.length > 0 && this.#hasRoom()) this.flushOne();
     this.#flushEnd();
   }
 
-  /** Sends one write, because the connection has room again. Returns whether others still wait for that. */
+  /** Sends one write, since the connection has room again. Returns whether others wait for room. */
   flushOne(): boolean {
     const write = this.#writes.length > 0 && this.#hasRoom() ? this.#writes.shift() : undefined;
     if (write) {
@@ -145,7 +144,7 @@ export class ChannelOutbox {
     return this.#writes.length > 0 && this.#mayTransmit();
   }
 
-  /** Nothing is sent any more. */
+  /** Fails waiting writes. */
   fail(fault: Fault): void {
     this.#waitingBytes = 0;
     for (const write of this.#writes.splice(0)) write.reject(fault);
@@ -153,7 +152,7 @@ export class ChannelOutbox {
     this.#ending = undefined;
   }
 
-  /** Whether the channel lets a message out, even if its connection has no room. */
+  /** Whether the channel allows a message, apart from room on the connection. */
   #mayTransmit(): boolean {
     return this.#credit > 0 && this.owner.mayWrite && !this.owner.isSending;
   }
@@ -162,7 +161,7 @@ export class ChannelOutbox {
     return this.#mayTransmit() && this.owner.hasRoom();
   }
 
-  /** Sends a message that has come out. @throws Fault if it cannot be encoded */
+  /** Sends a message that has passed the flow. @throws Fault if it cannot be encoded */
   put(body: unknown, header: Header | undefined): void {
     const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
     this.#credit -= this.owner.send(frameHeader, body);

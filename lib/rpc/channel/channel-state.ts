@@ -1,19 +1,20 @@
 /**
  * The state of a channel, as one side sees it.
  *
- * - `declaring`: DECLARE was sent, its answer has not come (clients only)
+ * - `declaring`: DECLARE was sent and not answered yet (clients only)
+ * - `endedEarly`: the same, and this side has sent END
  * - `open`: both sides may write
- * - `ended`: this side has written its last message, the peer may still write
- * - `peerEnded`: the peer has written its last message, this side may still write
- * - `closed`: over
+ * - `ended`: half-closed by this side, the peer may still write
+ * - `peerEnded`: half-closed by the peer, this side may still write
+ * - `closed`
  */
 export type ChannelState = 'declaring' | 'endedEarly' | 'open' | 'ended' | 'peerEnded' | 'closed';
 
-/** What happens to a channel: a frame of the peer, or a step of this side. */
+/** A frame of the peer, or a step of this side. */
 export type ChannelEvent =
   'peerDeclare' | 'peerMsg' | 'peerCredit' | 'peerEnd' | 'peerDrop' | 'msg' | 'end' | 'drop';
 
-/** Why a step is not possible. A violation is answered with 1008, a misuse of this side fails with 10081. */
+/** Why an event is refused. A violation by the peer is answered with 1008, a misuse by this side fails with 10081. */
 export type ChannelRefusal =
   | 'a second DECLARE'
   | 'not declared yet'
@@ -21,7 +22,7 @@ export type ChannelRefusal =
   | 'this side has ended'
   | 'the channel is closed';
 
-/** A step leads to a state, or is refused. */
+/** The next state, or a refusal. */
 export type ChannelStep = { readonly to: ChannelState } | { readonly refused: ChannelRefusal };
 
 const to = (state: ChannelState): ChannelStep => ({ to: state });
@@ -30,7 +31,7 @@ const refused = (refusal: ChannelRefusal): ChannelStep => ({ refused: refusal })
 const CLOSED = to('closed');
 const IS_CLOSED = refused('the channel is closed');
 
-/** Every state and every event. `endedEarly`: this side wrote its last message before DECLARE was answered. */
+/** Every state and every event. */
 export const CHANNEL_TABLE: Readonly<Record<ChannelState, Readonly<Record<ChannelEvent, ChannelStep>>>> = {
   declaring: {
     peerDeclare: to('open'),

@@ -15,34 +15,34 @@ import type { DeadlineQueue } from '../time/deadline-queue.js';
 import type { RapLimits } from '../limits.js';
 import { ReadingPause } from '../reading-pause.js';
 
-/** Unsent bytes at which channels wait, so that what they write does not delay calls for long. */
-const SEND_MARK_BYTES = 256 * 1024;
+/** Unsent bytes of the connection at which channels wait, so that their messages do not delay calls for long. */
+const SEND_HIGH_WATER_BYTES = 256 * 1024;
 
-/** Channels that this side ended and whose late frames are still on their way. The oldest are forgotten. */
+/** Ids of channels that this side closed, whose late frames are ignored. The oldest are forgotten. */
 const MAX_REMEMBERED = 4096;
 
-/** What channels need of their connection. */
+/** What channels need from their connection. */
 export interface ChannelConnection {
   /** Sends a frame and returns its size. */
   send(id: number, header: Header | EncodedHeader, body: unknown): number;
-  /** A channel is over. */
+  /** A channel is closed. */
   released(): void;
-  /** Adds to what is kept of the peer; a negative cost takes off. */
+  /** Charges the connection's account; a negative cost releases. */
   charge(cost: number): void;
   readonly deadlines: DeadlineQueue;
-  /** Whether what was not read of a channel that is over still counts: on a server, until its handler has ended. */
+  /** Whether unread messages of a closed channel still count: on a server, until its handler has ended. */
   readonly keepsUnread: boolean;
 }
 
 /** The channels of one connection. */
 export class ChannelTable {
   readonly #live = new Map<number, Channel>();
-  /** Ended by this side: the peer may have sent more before it knew. */
+  /** Closed by this side: the peer may have sent more before it knew. */
   readonly #closedHere = new Set<number>();
-  /** Channels that wait for the connection to take more, in the order of their turn. */
+  /** Channels that wait for room on the connection, round-robin. */
   readonly #blocked = new Set<Channel>();
   #agreed: AgreedExtensions = new Map();
-  /** Channels whose reader is so slow that the connection is not read. */
+  /** Channels whose slow reader pauses the connection. */
   #pausing = 0;
 
   constructor(
@@ -51,7 +51,7 @@ export class ChannelTable {
     private readonly connection: ChannelConnection,
   ) {}
 
-  /** What the handshake agreed on. */
+  /** The extensions of the handshake. */
   agree(agreed: AgreedExtensions): void {
     this.#agreed = agreed;
   }
@@ -60,7 +60,7 @@ export class ChannelTable {
     return this.#live.size;
   }
 
-  /** Whether a channel keeps the connection from being read. */
+  /** Whether a channel pauses the reading of the connection. */
   get isPausing(): boolean {
     return this.#pausing > 0;
   }
@@ -69,7 +69,7 @@ export class ChannelTable {
     return this.#live.has(id);
   }
 
-  /** A new channel under `id`: `declaring` if its DECLARE has just been sent, else open. */
+  /** A new channel: `declaring` if its DECLARE has just been sent, else `open`. */
   create(id: number, state: 'declaring' | 'open', metadata: unknown, flow?: ChannelFlow): Channel {
     const host: ChannelHost = {
       send: (header, body) => this.connection.send(id, header, body),
@@ -97,15 +97,15 @@ export class ChannelTable {
   }
 
   /**
-   * A frame for a channel that is open. Returns false if there is no such channel and the peer should know that.
-   * A frame that the channel's life does not allow ends it with 1008, on both sides.
+   * A channel frame. Returns false if there is no such channel and the peer should know that. A frame that is not allowed
+   * in the channel's state closes it with 1008, on both sides.
    */
   receive(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
     const channel = this.#live.get(id);
     const lifeCycle = header.channel_life_cycle;
     const error = fromErrorFrame(header, body);
     if (!channel) {
-      // an answer to something that is over; answering it would go on for ever
+      // an error is never answered with an error, or both sides would loop
       if (error) return true;
       if (lifeCycle === LifeCycle.Drop && this.#closedHere.delete(id)) return true;
       return this.#closedHere.has(id);
@@ -119,28 +119,28 @@ export class ChannelTable {
     return true;
   }
 
-  /** A message of the peer cannot be read: the channel ends, for both sides. */
+  /** A message of the peer cannot be decoded: closes the channel on both sides. */
   violated(id: number, fault: Fault): void {
     this.#live.get(id)?.violated(fault);
   }
 
-  /** Remembers that this side drops the frames of an id that it has no channel for. */
+  /** Ignores further frames of an id that has no channel. */
   reject(id: number): void {
     this.#remember(id);
   }
 
-  /** Ends the channel whose reader is furthest behind. Whether there was one. */
-  endFurthestBehind(): boolean {
+  /** Fails the channel with the most unread cost. Returns whether there was one. */
+  endSlowestReader(): boolean {
     let furthest: Channel | undefined;
     for (const channel of this.#live.values())
       if (channel.unreadCost > (furthest?.unreadCost ?? 0)) furthest = channel;
-    furthest?.fallenBehind(behind('maxHeldBytes'));
+    furthest?.failSlowReader(slowReaderFault('maxHeldBytes'));
     return furthest !== undefined;
   }
 
-  /** The connection takes more: every channel that waits gets its turn, one message at a time. */
+  /** The connection has room: waiting channels send round-robin, one message at a time. */
   flush(): void {
-    while (this.#blocked.size > 0 && this.link.pendingBytes < SEND_MARK_BYTES) {
+    while (this.#blocked.size > 0 && this.link.pendingBytes < SEND_HIGH_WATER_BYTES) {
       const [channel] = this.#blocked;
       if (!channel) return;
       this.#blocked.delete(channel);
@@ -148,13 +148,13 @@ export class ChannelTable {
     }
   }
 
-  /** The connection is over. `unsent` is for those that the peer has not taken. */
+  /** The connection is closed. `unsent` is for channels that the peer has not accepted. */
   failAll(fault: Fault, unsent: Fault, lastTaken?: number): void {
     for (const channel of this.#live.values()) channel.lost(isBeyond(channel.id, lastTaken) ? unsent : fault);
   }
 
   #hasRoom(channel: Channel): boolean {
-    if (this.link.pendingBytes < SEND_MARK_BYTES) return true;
+    if (this.link.pendingBytes < SEND_HIGH_WATER_BYTES) return true;
     this.#blocked.add(channel);
     return false;
   }
@@ -173,14 +173,14 @@ export class ChannelTable {
       },
       deadlines: this.connection.deadlines,
       timeoutMs: this.limits.pauseTimeoutMs,
-      overdue: () => channel.fallenBehind(behind('channelWindowBytes')),
+      onTimeout: () => channel.failSlowReader(slowReaderFault('channelWindowBytes')),
     });
   }
 
   #released(channel: Channel, peerKnows: boolean): void {
     this.#live.delete(channel.id);
     this.#blocked.delete(channel);
-    if (!this.connection.keepsUnread) channel.letGo();
+    if (!this.connection.keepsUnread) channel.uncharge();
     if (!peerKnows) this.#remember(channel.id);
     this.connection.released();
   }
@@ -199,8 +199,8 @@ export function channelFault(message: string): Fault {
   return new Fault({ status: Status.Channel, message });
 }
 
-/** The fault that both sides get if a channel held up its connection. */
-function behind(limit: keyof RapLimits): Fault {
+/** The fault for both sides of a channel that paused its connection for too long. */
+function slowReaderFault(limit: keyof RapLimits): Fault {
   return channelFault(
     `nobody reads its messages, which are all that may wait (limits.pauseTimeoutMs, limits.${limit})`,
   );

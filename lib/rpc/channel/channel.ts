@@ -12,17 +12,17 @@ import type { ChannelMessage } from './message-queue.js';
 const TOO_MANY_MESSAGES = 'a stream takes no messages after its parameters';
 
 /**
- * A duplex channel, as either side. Messages that came before the end can be read after it; writes wait until the peer
- * has room.
+ * A duplex channel, on either side. Messages received before it closed can still be read; writes wait for the peer's
+ * credit.
  */
 export class Channel {
   readonly id: number;
   metadata: unknown;
-  /** What a source that cannot be paused may have waiting, in encoded bytes. */
+  /** Queue limit of a source without backpressure, in encoded bytes. */
   readonly maxPushedBytes: number;
   readonly #life: ChannelLife;
-  /** The peer has said all that it may: what follows is a violation. */
-  #isHeard = false;
+  /** Further messages of the peer are a violation. */
+  #refusesMessages = false;
 
   constructor(options: ChannelOptions) {
     this.id = options.id;
@@ -35,17 +35,17 @@ export class Channel {
     return this.#life.state;
   }
 
-  /** Whether this side has sent a message, or the end of its messages. */
+  /** Whether this side has sent a message or END. */
   get wroteAny(): boolean {
     return this.#life.outbox.wroteAny;
   }
 
-  /** Whether the peer ended it: by DROP, by an error, or with its connection. */
+  /** Whether the peer closed it: by DROP, by an error, or by disconnecting. */
   get closedByPeer(): boolean {
     return this.#life.closedByPeer;
   }
 
-  /** Whether the answer to DECLARE has not come. */
+  /** Whether DECLARE is not answered yet. */
   get isDeclaring(): boolean {
     return this.#life.isDeclaring;
   }
@@ -54,50 +54,50 @@ export class Channel {
     return this.#life.isClosed;
   }
 
-  /** Whether it is over, or this side has ended it and its last message is still under way. */
+  /** Whether it is closed, or will be once this side's last message has passed the flow. */
   get isEnding(): boolean {
     return this.#life.isEnding;
   }
 
-  /** Why the channel ended, if that was an error. */
+  /** The error that closed the channel, if one did. */
   get fault(): Fault | undefined {
     return this.#life.fault;
   }
 
-  /** The time that the caller has set for it. */
+  /** The caller's time limit. */
   set limit(limit: ChannelLife['limit']) {
     this.#life.limit = limit;
   }
 
-  /** Whether a read would give a message, or wait for one that may come. */
+  /** Whether there is a message, or one may still come. */
   get readable(): boolean {
     return this.#life.inbox.hasMessage || !this.#life.nothingComes;
   }
 
-  /** Aborted when the channel is over. Made on first use. */
+  /** Aborted when the channel closes. Created on first use. */
   get signal(): AbortSignal {
     return this.#life.signal;
   }
 
-  /** Calls back once when the channel is over; at once if it is. */
+  /** Calls back once when the channel is closed; at once if it is. */
   whenClosed(callback: () => void): void {
     this.#life.whenClosed(callback);
   }
 
-  /** As `whenClosed`, when nothing of the peer is under way any more either: its reader waits for nothing. */
+  /** As `whenClosed`, but after the last message of the peer has passed the flow. */
   whenDone(callback: () => void): void {
     this.#life.whenDone(callback);
   }
 
-  /** Its messages go another way from here on. */
-  goThrough(flow: ChannelFlow): void {
+  /** Replaces the flow for later messages. */
+  useFlow(flow: ChannelFlow): void {
     this.#life.flow = flow;
     flow.attach(this.#life);
   }
 
   // --- reading ------------------------------------------------------------------------------------------------
 
-  /** A message that is there already. */
+  /** A message that was received already. */
   poll(): ChannelMessage | undefined {
     return this.#life.inbox.poll();
   }
@@ -107,85 +107,84 @@ export class Channel {
     return this.#life.inbox.read(reader);
   }
 
-  /** A reader has left: its reads that wait end as after the last message. */
+  /** Ends the waiting reads of a reader as after the last message. */
   leave(reader: object): void {
     this.#life.inbox.leave(reader);
   }
 
-  /** As `read`, for a reader that may lose interest: the function that it returns takes it out of the queue. */
+  /** As `read`. Returns a function that cancels the read. */
   readInto(reader: WaitingRead): () => void {
     return this.#life.inbox.readInto(reader);
   }
 
-  /** The peer has nothing more to say: a message that is there, or comes, ends the channel with 1008. */
+  /** The peer may send no more messages: an unread or later one closes the channel with 1008. */
   expectNoMessages(): void {
-    this.#isHeard = true;
+    this.#refusesMessages = true;
     if (this.#life.inbox.hasMessage)
       this.violated(new Fault({ status: Status.Channel, message: TOO_MANY_MESSAGES }));
   }
 
-  /** The connection no longer accounts for what was not read. */
-  letGo(): void {
-    this.#life.inbox.letGo();
+  /** Stops charging the connection's account for unread messages. */
+  uncharge(): void {
+    this.#life.inbox.uncharge();
   }
 
-  /** What it costs that its reader is behind. */
+  /** Cost of unread messages while the channel is open. */
   get unreadCost(): number {
     return this.isClosed ? 0 : this.#life.inbox.unreadCost;
   }
 
   // --- writing ------------------------------------------------------------------------------------------------
 
-  /** Sends at once if there is room; false if there is none, and then nothing was sent. Throws as `write`. */
+  /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
   tryWrite(body: unknown, header?: Header): boolean {
     return this.#life.outbox.tryWrite(body, header);
   }
 
-  /** A body as it is now, for a write that comes later. @throws {@link Fault} if it cannot be encoded */
+  /** A snapshot of a body, for a later write. @throws {@link Fault} if it cannot be encoded */
   hold(body: unknown): unknown {
     return this.#life.hold(body);
   }
 
   /**
-   * Sends a message as soon as the peer has room for it.
+   * Sends a message as soon as there is credit and room for it.
    *
-   * @throws {@link Fault} 10081 after `end` or `close`, the fault that ended the channel, or that of a body that cannot
+   * @throws {@link Fault} 10081 after `end` or `close`, the fault that closed the channel, or that of a body that cannot
    * be encoded; `ERR_RAP_OVERLOAD` if 1024 writes wait already.
    */
   write(body: unknown, header?: Header): Promise<void> {
     return this.#life.outbox.write(body, header);
   }
 
-  /** Says that this side writes no more, after all writes that wait. @throws {@link Fault} if the peer does not know it. */
+  /** Half-closes the channel after all waiting writes. @throws {@link Fault} if the peer does not support it. */
   end(): Promise<void> {
     return this.#life.outbox.end();
   }
 
-  /** The connection has room again. Returns whether writes still wait for it. */
+  /** The connection has room: sends one write. Returns whether others wait for room. */
   flushOne(): boolean {
     return this.#life.outbox.flushOne();
   }
 
   // --- the end, by this side ----------------------------------------------------------------------------------
 
-  /** Ends the channel both ways; the peer learns of the fault. May be called twice. */
+  /** Closes both directions and sends the fault to the peer. Idempotent. */
   close(fault?: Fault, name?: string): void {
     if (!this.isEnding) this.#life.flow.close(fault, name, this.#life);
   }
 
-  /** Ends a channel silently that the peer has heard nothing of. False if it has, or is about to. */
+  /** Closes a channel without a frame if nothing was sent on it yet; else returns false. */
   withdraw(): boolean {
     const life = this.#life;
     if (life.isEnding || this.wroteAny || life.isSending) return false;
-    life.flow = STRAIGHT; // what is said instead goes its own way
+    life.flow = STRAIGHT; // the flow must not end here: the answer sent instead still needs it
     life.inbox.clear();
     life.finish(undefined, 'drop', true);
     return true;
   }
 
   /**
-   * Ends the channel at once because this side wants no more of it, whatever is still under way: the peer gets DROP, this
-   * side the fault.
+   * Closes the channel at once and discards what is in the flow: the peer gets DROP, this side the fault.
    */
   cancel(fault?: Fault): void {
     const life = this.#life;
@@ -198,15 +197,15 @@ export class Channel {
     life.finish(fault, 'drop');
   }
 
-  /** The peer did what it may not: both sides get the fault. */
+  /** The peer violated the protocol: both sides get the fault. */
   violated(fault: Fault): void {
     if (this.isClosed) return;
     this.#life.sendDrop(fault);
     this.#life.finish(fault, 'drop');
   }
 
-  /** Its reader is so far behind that it holds up the connection: what waits is dropped, and both sides get the fault. */
-  fallenBehind(fault: Fault): void {
+  /** Its slow reader paused the connection for too long: unread messages are dropped, and both sides get the fault. */
+  failSlowReader(fault: Fault): void {
     if (this.isClosed) return;
     this.#life.inbox.clear();
     this.violated(fault);
@@ -214,7 +213,7 @@ export class Channel {
 
   // --- frames of the peer, and the end by it ------------------------------------------------------------------
 
-  /** Takes a frame of the peer. Returns what is wrong with it, or `undefined`; a wrong frame changes nothing. */
+  /** Handles a frame of the peer. Returns what is wrong with it, or `undefined`; a wrong frame changes nothing. */
   receive(
     lifeCycle: unknown,
     header: Header,
@@ -223,7 +222,7 @@ export class Channel {
     cost: number,
   ): string | undefined {
     const life = this.#life;
-    if (life.flow.isFailing) return undefined; // late frames of an end that is known
+    if (life.flow.isFailing) return undefined; // frames after the peer's error
     switch (lifeCycle) {
       case LifeCycle.Msg: // [102, id, {channel_life_cycle: MSG}, body]
         return life.step('peerMsg') ?? this.#onMessage(header, body, bytes, cost);
@@ -242,25 +241,25 @@ export class Channel {
     }
   }
 
-  /** The peer has ended the channel, or is gone. What came before can still be read. */
+  /** The peer closed the channel, or disconnected. Messages received before can still be read. */
   peerGone(fault: Fault | undefined): void {
     this.#life.peerGone(fault);
   }
 
-  /** The connection is gone, and with it what is under way. */
+  /** The connection is closed: discards what is in the flow. */
   lost(fault: Fault): void {
     this.#life.flow.stop();
     this.peerGone(fault);
   }
 
-  /** The peer has ended the channel with an error. */
+  /** The peer closed the channel with an error. */
   peerFailed(fault: Fault, header: Header, body: unknown, bytes: number): void {
     const life = this.#life;
     if (!life.isClosed && !life.flow.isFailing) life.flow.fail(fault, { header, body, bytes }, life);
   }
 
   #onMessage(header: Header, body: unknown, bytes: number, cost: number): string | undefined {
-    if (this.#isHeard) return TOO_MANY_MESSAGES;
+    if (this.#refusesMessages) return TOO_MANY_MESSAGES;
     const { inbox, flow } = this.#life;
     if (!inbox.admit(bytes, cost)) return 'more bytes than it had credit for';
     flow.receive({ header, body, bytes, cost }, inbox);

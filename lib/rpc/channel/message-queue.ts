@@ -1,21 +1,19 @@
 import type { Header } from '../../protocol/frame.js';
 import { Fifo } from '../fifo.js';
 
-/** A message of a channel that waits for its reader. */
+/** A received message of a channel. */
 export interface ChannelMessage {
   readonly header: Header;
   readonly body: unknown;
   /** Size on the wire. */
   readonly bytes: number;
-  /** What it costs to keep: see `Account`. */
+  /** Cost: see `Account`. */
   readonly cost: number;
 }
 
-/** Messages in the order in which they came, and their sizes. */
+/** A FIFO of messages with their total size. */
 export class MessageQueue {
-  /** Bytes that wait. */
   bytes = 0;
-  /** What they cost. */
   cost = 0;
   readonly #messages = new Fifo<ChannelMessage>();
 

@@ -2,10 +2,10 @@ import { Fault, LocalCode } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import type { CallRequest } from './call-request.js';
 
-/** What the error of a call says that ran out of time. */
+/** What the error of a timed-out call contains. */
 export type CallTiming = Pick<CallRequest, 'target' | 'timeoutMs' | 'where'>;
 
-/** The fault of a call whose time ran out. */
+/** The fault of a call that timed out. */
 export function callTimeout(
   { target, timeoutMs, where }: CallTiming,
   phase: 'connect' | 'queue' | 'response',
@@ -23,7 +23,7 @@ export function callTimeout(
   });
 }
 
-/** The fault of a call that was not begun: its time was over before. */
+/** The fault of a call that was not started, since its deadline had passed. */
 function deadlineOver(target: string, timeoutMs: number, cause: unknown): Fault {
   const since = timeoutMs < 0 ? `${-timeoutMs} ms before the call` : 'when the call was made';
   return new Fault({

@@ -26,25 +26,25 @@ export interface CallingOptions {
   readonly calls: OutgoingCalls;
   readonly channels: ChannelTable;
   readonly sendEvent: (target: string, body: unknown) => void;
-  /** What is kept of the peer costs so much more, or less. */
+  /** Charges the connection's account; a negative cost releases. */
   readonly charge: (cost: number) => void;
-  /** A call is over. */
+  /** A call has ended. */
   readonly ended: () => void;
 }
 
-/** The way of calls over the connections of a client: chosen once. */
+/** Makes the {@link Calling} of each connection of a client. */
 export interface CallingPath {
-  /** Whether a body that waits is kept as a value, and not encoded. */
+  /** Whether a queued body is kept as a value, and not encoded. */
   readonly holdsValues: boolean;
   open(options: CallingOptions): Calling;
 }
 
-/** Straight to the connection. */
+/** Without processors. */
 export const PLAIN_CALLING: CallingPath = { holdsValues: false, open: (options) => new Calling(options) };
 
-/** What a client calls, emits and opens, and the answers to it. The calls themselves are in `OutgoingCalls`. */
+/** Starts the calls, events and channels of a client, and handles the answers. Calls in flight are in `OutgoingCalls`. */
 export class Calling implements AnswerHost {
-  /** Answers to calls that nobody waits for any more, or that were never made. */
+  /** Answers to calls that have settled, or were never made. */
   lateAnswers = 0;
   readonly clock: Clock;
 
@@ -52,7 +52,7 @@ export class Calling implements AnswerHost {
     this.clock = options.clock;
   }
 
-  /** Calls the peer. The sink hears of it exactly once. */
+  /** Calls the peer. The sink is called exactly once. */
   call(request: CallRequest, sink: ReplySink): PendingCall {
     const { calls } = this.options;
     const call = new PendingCall(request, sink, calls);
@@ -76,27 +76,27 @@ export class Calling implements AnswerHost {
   }
 
   /**
-   * A frame of a channel came: if its id is that of a call, the server answers with a stream, if it may. True if nothing is
-   * left to do with the frame.
+   * A channel frame: under the id of a call, it is the beginning of a stream that answers the call. Returns true if the
+   * frame was handled.
    */
   onStreamReply(id: number, header: Header, body: unknown, bytes: number, cost: number): boolean {
     const { connection, calls, channels, link } = this.options;
     const call = calls.get(id);
     if (!call?.awaitsAnswer || !connection.has(Extension.StreamReply)) return false;
     if (isErrorStatus(header.status_code)) {
-      // the stream has failed before it began: that is the answer
+      // the stream failed before it began: that is the answer
       this.onAnswer(id, header, body, bytes, cost);
       return true;
     }
     if (call.becomeStream(channels)) return false;
-    // the caller wanted one value; a stream that is over need not be ended
+    // the caller wanted one value; a stream that is closed already needs no DROP
     if (header.channel_life_cycle === LifeCycle.Drop) return true;
     channels.reject(id);
     link.send(MsgType.Channel, id, LIFE_CYCLE_HEADER.DROP, null);
     return true;
   }
 
-  /** The answer to a call cannot be read, and fails it. False if there is no such call. */
+  /** The answer to a call cannot be decoded: fails the call. False if there is no such call. */
   onUnreadable(type: MsgType, id: number, fault: Fault): boolean {
     const { calls, channels, link } = this.options;
     const call = calls.get(id);
@@ -110,25 +110,25 @@ export class Calling implements AnswerHost {
     return true;
   }
 
-  /** The owner gave a call up after it was sent. */
+  /** A call was cancelled or timed out after it was sent. */
   onAbandoned({ id, isEvent }: PendingCall): void {
     const { connection, channels, sendEvent, ended } = this.options;
     if (connection.isClosed) return;
     if (connection.has(Extension.Cancel) && !isEvent) {
-      channels.reject(id); // the server may be turning it into a stream just now
+      channels.reject(id); // the server may have answered with a stream meanwhile
       sendEvent(EventTarget.Cancel, { id });
     }
     ended();
   }
 
-  /** An event. It waits for a slot as a call does, and so never overtakes one. */
+  /** Sends an event. It waits for a slot as a call does, and so never overtakes one. */
   emit(request: CallRequest): Promise<void> {
     return new Promise((resolve, reject) => {
       this.startEvent(request, { resolve: () => resolve(), reject });
     });
   }
 
-  /** The same for a sink, which hears when the peer has taken it; when it was sent, if the peer does not tell. */
+  /** The same with a sink, called when the peer has accepted the event; when it was sent, if the peer does not confirm. */
   startEvent(request: CallRequest, sink: ReplySink): PendingCall {
     const { calls } = this.options;
     const event = new PendingEvent(request, sink, calls);
@@ -136,7 +136,7 @@ export class Calling implements AnswerHost {
     return event;
   }
 
-  /** A channel that is usable at once: what it cannot send yet waits. */
+  /** Opens a channel that is usable at once: writes wait until they can be sent. */
   openChannel(request: CallRequest): Channel {
     const { channels, calls, ids } = this.options;
     calls.assertOpen();
@@ -145,7 +145,7 @@ export class Calling implements AnswerHost {
     return channels.create(id, 'declaring', heldValue(request.body));
   }
 
-  /** The caller's header, with the time that is left if the peer is to know it. */
+  /** The caller's header, with the deadline if it is sent. */
   protected declareHeader({ header, tellTimeLeft, ...request }: CallRequest): Header {
     const isTold = tellTimeLeft && this.options.connection.has(Extension.Deadline);
     return isTold ? timeLeftHeader(header, timeLeftOf({ header, ...request })) : header;
@@ -157,8 +157,8 @@ export class Calling implements AnswerHost {
     this.options.link.send(MsgType.Channel, id, declare, metadata ?? {});
   }
 
-  /** Nothing more is sent. */
+  /** The connection is closed. */
   failAll(_unsent: Fault): void {
-    // calls and channels fail in their tables
+    // the tables fail calls and channels
   }
 }

@@ -6,11 +6,11 @@ import { isOwnTimeout } from '../time/own-timeout.js';
 import { callTimeout, type CallTiming } from './call-timeout.js';
 
 export interface ChannelTiming extends CallTiming {
-  /** The caller set it for the whole channel; else it is for the answer to DECLARE. */
+  /** The caller set it for the whole channel; else it limits the answer to DECLARE. */
   readonly whole: boolean;
 }
 
-/** Ends a channel that the server does not open in time, or, where the caller set a limit, the whole of it. */
+/** Cancels a channel that the server does not open in time, or that exceeds the caller's limit. */
 export class ChannelLimit extends Expiring {
   constructor(
     private readonly channel: Channel,
@@ -25,7 +25,7 @@ export class ChannelLimit extends Expiring {
     if (this.timing.whole || this.channel.isDeclaring) this.channel.cancel(this.#fault());
   }
 
-  /** What an end with a fault of the peer is to the caller: where both see the time end, that of this side. */
+  /** The fault for the caller if the peer ends the channel: if the deadline has passed on both sides, this side's own. */
   endedByPeer(fault: Fault): Fault {
     return isOwnTimeout(fault, this, this.clock) ? this.#fault() : fault;
   }

@@ -16,25 +16,25 @@ import { eventMode } from './event-mode.js';
 import { OutgoingCalls } from './outgoing-calls.js';
 import type { PendingCall } from './pending-call.js';
 
-/** What the owner of a client's connection is told. */
+/** The owner of a client's connection. */
 export interface ClientOwner {
   /** DECLARE is done. */
   onOpen(peer: ClientPeer): void;
-  /** The server drains: start nothing new on this connection. The calls were not sent, and may go elsewhere. */
+  /** The server drains: start nothing new on this connection. The unsent calls may move to another. */
   onShutdown(peer: ClientPeer, unsent: PendingCall[]): void;
-  /** The connection is over. Called once, after everything pending has failed. */
+  /** The connection is closed. Called once, after everything pending has failed. */
   onClose(peer: ClientPeer, reason: Fault): void;
 }
 
 export interface ClientPeerOptions extends PeerOptions {
   readonly owner: ClientOwner;
-  /** What the server is told, and each of its handlers sees. */
+  /** Sent to the server, visible to its handlers. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** The way of calls. Default: straight. */
+  /** Default: without processors. */
   readonly calling?: CallingPath | undefined;
 }
 
-/** The client's side of a connection: calls, events and channels out, their answers in. */
+/** The client's half of a connection: calls, events and channels out, their answers in. */
 export class ClientPeer extends Peer {
   readonly calls: OutgoingCalls;
   readonly #owner: ClientOwner;
@@ -74,7 +74,7 @@ export class ClientPeer extends Peer {
     });
   }
 
-  /** Answers to calls that nobody waits for any more, or that were never made. */
+  /** Answers to calls that have settled, or were never made. */
   get lateAnswers(): number {
     return this.#calling.lateAnswers;
   }
@@ -89,16 +89,15 @@ export class ClientPeer extends Peer {
     this.calls.agree(maxInFlight, agreed.has(Extension.Deadline), eventMode(agreed));
   }
 
-  // --- what is started ----------------------------------------------------------------------------------------
+  // --- calls out ----------------------------------------------------------------------------------------------
 
-  /** Calls the peer. The sink hears of it exactly once. */
+  /** Calls the peer. The sink is called exactly once. */
   call(request: CallRequest, sink: ReplySink): PendingCall {
     return this.#calling.call(request, sink);
   }
 
   /**
-   * Sends an event, or queues it as a call. Resolves when the peer has taken it; when it was sent, if the peer does not
-   * tell.
+   * Sends or queues an event. Resolves when the peer has accepted it; when it was sent, if the peer does not confirm.
    *
    * @throws {@link Fault} if it was not sent, or was refused.
    */
@@ -107,7 +106,7 @@ export class ClientPeer extends Peer {
   }
 
   /**
-   * Opens a channel. It is usable at once: what it cannot send yet waits.
+   * Opens a channel. It is usable at once: writes wait until they can be sent.
    *
    * @throws {@link Fault} if the header or metadata cannot be encoded.
    */
@@ -115,7 +114,7 @@ export class ClientPeer extends Peer {
     return this.#calling.openChannel(request);
   }
 
-  /** Tells the server that no call of this session follows: behind those that wait to be sent. */
+  /** Tells the server that the session has ended, after its queued calls were sent. */
   closeSession(sessionId: string): void {
     this.calls.afterUnsent(() => {
       if (this.isClosed || !this.has(Extension.Session)) return;
@@ -158,7 +157,7 @@ export class ClientPeer extends Peer {
         return this.life.onShutdown();
       case EventTarget.EventEnd: // {count}
         return this.calls.eventsEnded(countOf(body));
-      default: // "Server Error" belongs to no call; what is unknown is for others
+      default: // "Server Error" belongs to no call; unknown events are ignored
     }
   }
 
@@ -173,15 +172,15 @@ export class ClientPeer extends Peer {
     this.abort(connectionLost(`the peer is silent: ${CloseReason.PongTimeout}`));
   }
 
-  override get mayWait(): boolean {
+  override get makesCalls(): boolean {
     return true;
   }
 
-  protected override get isUnread(): boolean {
-    return false; // a server reads
+  protected override get isPeerStalled(): boolean {
+    return false; // only a server pauses reading for that
   }
 
-  override isWaiting(): boolean {
+  override hasCallsInFlight(): boolean {
     return this.calls.inFlight > 0;
   }
 
@@ -191,13 +190,13 @@ export class ClientPeer extends Peer {
 
   // --- the end ------------------------------------------------------------------------------------------------
 
-  /** A client's orderly end: starts nothing new and closes when what runs is over. */
+  /** Drains: starts nothing new and closes when nothing is in flight. */
   finish(): void {
     this.life.finish();
   }
 
   override close(reason: string): void {
-    // the answers of events that are still on their way must not meet a socket that is gone
+    // answers to events in flight must not meet a closed socket: the reset would discard what was sent
     this.life.close(reason, this.calls.closing());
   }
 
@@ -210,8 +209,8 @@ export class ClientPeer extends Peer {
     this.calls.refuse(reason);
   }
 
-  surrenderCalls(reason: Fault): void {
-    this.#owner.onShutdown(this, this.calls.handOver(reason));
+  moveUnsentCalls(reason: Fault): void {
+    this.#owner.onShutdown(this, this.calls.takeMovable(reason));
   }
 
   protected override failStarted(reason: Fault, unsent: Fault, lastTaken?: number): void {
@@ -225,7 +224,7 @@ export class ClientPeer extends Peer {
   }
 }
 
-/** The last id that the server took, if it told it. */
+/** The last id that the server accepted, if it reported one. */
 function lastIdOf({ last_id: id }: Header): number | undefined {
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID ? (id as number) : undefined;
 }

@@ -1,10 +1,10 @@
 import { type AgreedExtensions, Extension } from '../../protocol/extension.js';
 
 /**
- * How events go to a peer:
+ * How events are sent:
  *
- * - `answered`: without an answer of the handler; the peer says that it has taken each, or why not
- * - `silent`: the same, and the peer says nothing
+ * - `answered`: one-way; the peer confirms or refuses each, before its handler ends
+ * - `silent`: one-way, not confirmed
  * - `called`: as calls whose answers are dropped
  */
 export type EventMode = 'answered' | 'silent' | 'called';

@@ -22,16 +22,15 @@ export interface OutgoingCallsOptions {
   readonly deadlines: DeadlineQueue;
   readonly limits: RapLimits;
   readonly clock: Clock;
-  /** The owner of a call gave it up after it was sent. */
+  /** A call was cancelled or timed out after it was sent. */
   readonly onAbandoned: (call: PendingCall) => void;
 }
 
-/** The calls of this side over one connection: at most `maxInFlight` at the peer, the rest in a queue. */
+/** The calls of this side on one connection: at most `maxInFlight` in flight, the rest in a queue. */
 export class OutgoingCalls implements PendingCallOwner, CallLine {
   readonly connection: ConnectionHandle;
   readonly link: Link;
   readonly limits: RapLimits;
-  /** Calls that may be at the peer at once. */
   maxInFlight: number;
   events: EventMode = 'called';
 
@@ -42,18 +41,18 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   /** Whether the peer understands `timeout_ms`. */
   #peerKnowsDeadlines = false;
   readonly #live = new IdTable<PendingCall>();
-  /** Calls that wait for a slot, and calls that were given up while they did. */
+  /** Calls that wait for a slot, and settled calls that did. */
   readonly #queue = new Fifo<PendingCall>();
-  /** Calls in the queue that still wait. */
+  /** Calls in the queue that have not settled. */
   #queuedCount = 0;
-  /** Events that the peer has taken and whose handlers have not ended: each holds a slot there. */
+  /** Events that the peer has accepted and whose handlers have not ended: each holds a slot. */
   #runningEvents = 0;
-  /** Bytes of the bodies in the queue. */
+  /** Bytes of the queued bodies. */
   #queuedBytes = 0;
   #started = false;
-  /** Sends what waits, in the next turn. */
+  /** Flushes the queue in the next turn. */
   #flushTimer: Timer | undefined;
-  /** Work that waits until calls have left which wait themselves. */
+  /** Work to do once all of its calls were sent or have settled. */
   #deferred: { readonly calls: readonly PendingCall[]; readonly work: () => void }[] = [];
   /** Why nothing more is sent. */
   #closed: Fault | undefined;
@@ -69,17 +68,16 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#onAbandoned = onAbandoned;
   }
 
-  /** Calls that were sent and not answered. */
+  /** Calls that hold a slot. */
   get inFlight(): number {
     return this.#live.size;
   }
 
-  /** Calls that wait for a slot. */
   get queued(): number {
     return this.#queuedCount;
   }
 
-  /** Whether a call was started since the last time this was asked, or is in flight. */
+  /** Whether a call was started since the last check, or is in flight. */
   wasBusy(): boolean {
     const busy = this.#started || this.#live.size > 0;
     this.#started = false;
@@ -90,21 +88,20 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     return this.#live.has(id);
   }
 
-  /** The live call under an id. */
   get(id: number): PendingCall | undefined {
     return this.#live.get(id);
   }
 
-  /** What was agreed with the peer. */
+  /** The result of the handshake. */
   agree(maxInFlight: number, knowsDeadlines: boolean, events: EventMode): void {
     this.maxInFlight = Math.min(this.limits.maxInFlight, maxInFlight);
     this.#peerKnowsDeadlines = knowsDeadlines;
     this.events = events;
   }
 
-  // --- calls come ---------------------------------------------------------------------------------------------
+  // --- starting -----------------------------------------------------------------------------------------------
 
-  /** Sends a call or an event, or queues it. Everything that goes wrong goes to its sink. */
+  /** Sends or queues a call or event. Errors go to its sink. */
   start(call: PendingCall): void {
     this.#started = true;
     const refusal = this.#refusal();
@@ -114,7 +111,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     if (!call.settled) this.#deadlines.add(call, timeLeftOf(call.request));
   }
 
-  /** Takes over calls that another connection had not sent. Their time goes on. */
+  /** Takes over unsent calls of another connection. Their deadlines stay. */
   adopt(calls: Iterable<PendingCall>): void {
     for (const call of calls) {
       call.owner = this;
@@ -124,14 +121,14 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     }
   }
 
-  /** Does something once the calls that wait now have left, or are settled: at once if none waits. */
+  /** Does the work once the calls that are unsent now were sent or have settled: at once if there are none. */
   afterUnsent(work: () => void): void {
     const calls = [...this.#live.values(), ...this.#queue.toArray()].filter(isUnsent);
     if (calls.length === 0) work();
     else this.#deferred.push({ calls, work });
   }
 
-  /** @throws {@link Fault} if nothing more may be sent, or too much waits already: for what has no place in the queue */
+  /** For channels, which are not queued. @throws {@link Fault} if nothing more may be sent, or too many bytes are unsent */
   assertOpen(): void {
     const refusal = this.#refusal();
     if (refusal) throw refusal;
@@ -144,43 +141,43 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     return overload(`${pendingBytes} bytes wait to be sent (limits.sendBufferHardBytes)`);
   }
 
-  // --- calls go: what a call asks of its line -----------------------------------------------------------------
+  // --- CallLine -----------------------------------------------------------------------------------------------
 
   took(call: PendingCall, id: number): void {
     call.id = id;
     this.#live.set(id, call);
-    if (this.#deferred.length > 0) this.#goOn();
+    if (this.#deferred.length > 0) this.#runDeferred();
   }
 
   sent(): void {
-    if (this.#deferred.length > 0) this.#goOn();
+    if (this.#deferred.length > 0) this.#runDeferred();
   }
 
-  tellsTime({ request }: PendingCall): boolean {
+  sendsDeadline({ request }: PendingCall): boolean {
     return request.tellTimeLeft === true && this.#peerKnowsDeadlines;
   }
 
-  timed(call: PendingCall, header: Header): Header {
-    if (!this.tellsTime(call)) return header;
-    // a call that waited in the queue has less left than it was given
+  withDeadline(call: PendingCall, header: Header): Header {
+    if (!this.sendsDeadline(call)) return header;
+    // a queued call has used up some of its time
     return timeLeftHeader(header, this.#deadlines.timeLeftMs(call) ?? timeLeftOf(call.request));
   }
 
-  // --- calls are over -----------------------------------------------------------------------------------------
+  // --- settling -----------------------------------------------------------------------------------------------
 
   forget(call: PendingCall): void {
-    if (this.#takeOut(call)) this.#sendQueued();
-    if (this.#deferred.length > 0) this.#goOn();
+    if (this.#remove(call)) this.#sendQueued();
+    if (this.#deferred.length > 0) this.#runDeferred();
   }
 
   /**
-   * Its slot is given to the next call in a later turn of the event loop: many calls are given up together, by one signal or
-   * at one time, and the next one in line may be among them. Sent in between, it would be work for nothing at the peer.
+   * Frees the slot in a later turn of the event loop: calls are often cancelled together, by one signal or deadline, and the
+   * next in the queue may be among them. Sending it in between would be wasted work for the peer.
    */
   giveUp(call: PendingCall): void {
-    if (this.#takeOut(call) && this.#queuedCount > 0)
+    if (this.#remove(call) && this.#queuedCount > 0)
       this.#flushTimer ??= this.#clock.after(0, this.#flushLater);
-    if (this.#deferred.length > 0) this.#goOn();
+    if (this.#deferred.length > 0) this.#runDeferred();
   }
 
   readonly #flushLater = (): void => {
@@ -188,8 +185,8 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.flush();
   };
 
-  /** Whether that frees a slot. */
-  #takeOut(call: PendingCall): boolean {
+  /** Returns whether that frees a slot. */
+  #remove(call: PendingCall): boolean {
     this.#deadlines.remove(call);
     if (call.queued) this.#dequeued(call);
     return call.id !== 0 && this.#live.delete(call.id);
@@ -199,12 +196,11 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#onAbandoned(call);
   }
 
-  /** The peer has taken an event, which holds its slot until its handler has ended. */
+  /** The peer has accepted an event, which holds its slot until its handler has ended. */
   eventTaken(): void {
     this.#runningEvents += 1;
   }
 
-  /** Handlers of events have ended. */
   eventsEnded(count: number): void {
     this.#runningEvents = Math.max(0, this.#runningEvents - count);
     this.flush();
@@ -212,13 +208,13 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
 
   // --- the end ------------------------------------------------------------------------------------------------
 
-  /** Takes no new calls; those that wait are still sent. */
+  /** Refuses new calls; queued ones are still sent. */
   refuse(reason: Fault): void {
     this.#closed = reason;
   }
 
-  /** Hands over the calls that were not sent; nothing new is sent from here on. */
-  surrender(reason: Fault): PendingCall[] {
+  /** Removes and returns the unsent calls; nothing new is sent from here on. */
+  takeUnsent(reason: Fault): PendingCall[] {
     this.#closed = reason;
     this.#flushTimer?.cancel();
     this.#flushTimer = undefined;
@@ -227,11 +223,11 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#queue.clear();
     this.#queuedCount = 0;
     this.#queuedBytes = 0;
-    return [...this.#takeUnsent(reason), ...calls];
+    return [...this.#takeUnsentLive(reason), ...calls];
   }
 
-  /** Calls that have their slot, and of which nothing was sent, go elsewhere as if they had only waited. */
-  #takeUnsent(reason: Fault): PendingCall[] {
+  /** Calls that hold a slot but are still in the processors: to be restarted elsewhere. */
+  #takeUnsentLive(reason: Fault): PendingCall[] {
     const calls = this.#live.values().filter(isUnsent);
     for (const call of calls) {
       this.#live.delete(call.id);
@@ -240,15 +236,15 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     return calls;
   }
 
-  /** As `surrender`, to another connection. Calls of sessions stay with this one, and fail with it. */
-  handOver(reason: Fault): PendingCall[] {
-    const calls = this.surrender(reason);
+  /** As `takeUnsent`, for another connection. Calls of sessions cannot move, and fail. */
+  takeMovable(reason: Fault): PendingCall[] {
+    const calls = this.takeUnsent(reason);
     const gone = connectionLost(`the session is gone: ${reason.message}`, undefined, 'no');
     for (const call of calls) if (call.request.pinned) call.reject(gone);
     return calls.filter(({ settled }) => !settled);
   }
 
-  /** This side is about to close: what was written still leaves. Whether events are among it that nobody has answered. */
+  /** This side is about to close, after flushing. Returns whether events in flight are unconfirmed. */
   closing(): boolean {
     let wasSent = false;
     for (const call of this.#live.values()) if (call.sentAtClose()) wasSent = true;
@@ -256,23 +252,22 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   }
 
   /**
-   * Fails everything: what was sent with one fault; what was not, what comes later, and what the peer has not taken, with
-   * the other.
+   * Fails everything: with `sent` calls that the peer may have accepted, with `unsent` all others, later ones included.
    */
   failAll(sent: Fault, unsent: Fault, lastTaken?: number): void {
-    const queued = this.surrender(unsent);
+    const queued = this.takeUnsent(unsent);
     for (const call of this.#live.values()) call.reject(isBeyond(call.id, lastTaken) ? unsent : sent);
     for (const call of queued) call.reject(unsent);
   }
 
   // --- the queue ----------------------------------------------------------------------------------------------
 
-  /** The connection takes more. */
+  /** The connection has room. */
   flush(): void {
     if (this.#queuedCount > 0) this.#sendQueued();
   }
 
-  /** A slot is free, and what was sent before does not wait for the peer. */
+  /** Whether a slot is free, and the send buffer is below its soft limit. */
   #hasRoom(): boolean {
     return (
       this.#live.size + this.#runningEvents < this.maxInFlight &&
@@ -291,7 +286,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#append(call);
   }
 
-  /** What waits is sent as it was when the call was made. */
+  /** Queues a snapshot of the body: later changes to it are not sent. */
   #append(call: PendingCall): void {
     try {
       call.hold(this.limits);
@@ -319,7 +314,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     }
   }
 
-  #goOn(): void {
+  #runDeferred(): void {
     const all = this.#deferred;
     this.#deferred = all.filter(({ calls }) => calls.some(isUnsent));
     for (const { calls, work } of all) if (!calls.some(isUnsent)) work();

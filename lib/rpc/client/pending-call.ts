@@ -17,49 +17,48 @@ import type { CallRequest, ReplySink } from './call-request.js';
 import { callTimeout } from './call-timeout.js';
 import type { EventMode } from './event-mode.js';
 
-/** The table or queue that a pending call stands in while it waits. */
+/** The table or queue of a pending call. */
 export interface PendingCallOwner {
   forget(call: PendingCall): void;
-  /** As `forget`, for a call whose caller, or time, has given it up: others may be given up with it. */
+  /** As `forget`, for a call that was cancelled or timed out: others may follow in the same turn. */
   giveUp(call: PendingCall): void;
-  /** The call was given up after it was sent: its answer is of no use. */
+  /** The call was cancelled or timed out after it was sent. */
   abandoned(call: PendingCall): void;
-  /** The peer has taken an event. */
+  /** The peer has accepted an event. */
   eventTaken(): void;
 }
 
-/** The connection that a call is sent over. */
+/** The connection of a call. */
 export interface CallLine {
   readonly connection: ConnectionHandle;
   readonly link: Link;
   readonly limits: RapLimits;
-  /** How events go to the peer. */
   readonly events: EventMode;
-  /** A header with the time that the call has left, if the peer is told that. */
-  timed(call: PendingCall, header: Header): Header;
-  /** Whether the peer is told the time that the call has left. */
-  tellsTime(call: PendingCall): boolean;
-  /** The call takes its slot of the peer, under an id. */
+  /** A header with the call's deadline, if it is sent. */
+  withDeadline(call: PendingCall, header: Header): Header;
+  /** Whether the deadline of the call is sent. */
+  sendsDeadline(call: PendingCall): boolean;
+  /** The call takes a slot, under an id. */
   took(call: PendingCall, id: number): void;
-  /** The call was sent, after it had its slot. */
+  /** The call was sent some time after it took its slot. */
   sent(): void;
 }
 
-/** What an answer needs of the connection that it came over. */
+/** What an answer needs from its connection. */
 export interface AnswerHost {
   readonly clock: Clock;
-  /** What is kept of the peer costs so much more, or less. */
+  /** Charges the connection's account; a negative cost releases. */
   charge(cost: number): void;
-  /** A call is over. */
+  /** A call has ended. */
   ended(): void;
 }
 
-/** A call of this side that waits for its answer. It settles once; whatever comes later is ignored. */
+/** A call of this side, queued or in flight. It settles once; later outcomes are ignored. */
 export class PendingCall extends Expiring {
-  /** Correlation id; 0 until the call has its slot. */
+  /** Correlation id; 0 until the call has a slot. */
   id = 0;
   settled = false;
-  /** Waits in the queue of its owner. */
+  /** In the queue of its owner. */
   queued = false;
 
   constructor(
@@ -70,7 +69,6 @@ export class PendingCall extends Expiring {
     super();
   }
 
-  /** Whether the caller waits for no answer of a handler. */
   get isEvent(): boolean {
     return false;
   }
@@ -80,14 +78,14 @@ export class PendingCall extends Expiring {
     return this.id !== 0;
   }
 
-  /** Whether an answer of the peer may come now. */
+  /** Whether an answer may come now. */
   get awaitsAnswer(): boolean {
     return true;
   }
 
-  // --- on its way out -----------------------------------------------------------------------------------------
+  // --- sending ------------------------------------------------------------------------------------------------
 
-  /** It waits: what is sent later is its body as it is now. @throws {@link Fault} if the body cannot be encoded */
+  /** Takes a snapshot of the body, for the queue. @throws {@link Fault} if it cannot be encoded */
   hold(limits: RapLimits): void {
     this.holds(hold(this.request.body, limits, false));
   }
@@ -96,7 +94,7 @@ export class PendingCall extends Expiring {
     if (body !== this.request.body) this.request = { ...this.request, body };
   }
 
-  /** Sends it under an id. What goes wrong goes to the sink. */
+  /** Sends it. Errors go to the sink. */
   transmit(line: CallLine, id: number): void {
     try {
       line.link.send(MsgType.Msg, id, this.headerFor(line), this.request.body);
@@ -109,20 +107,20 @@ export class PendingCall extends Expiring {
 
   protected headerFor(line: CallLine): Header | EncodedHeader {
     const { header, encodedHeader } = this.request;
-    return encodedHeader && !line.tellsTime(this) ? encodedHeader : line.timed(this, header);
+    return encodedHeader && !line.sendsDeadline(this) ? encodedHeader : line.withDeadline(this, header);
   }
 
-  /** Nothing of it was sent, and nothing will be over this connection: it begins anew on another. */
+  /** It was not sent on this connection, and starts again on another. */
   restart(_reason: Fault): void {
     this.id = 0;
   }
 
-  /** This side closes: whether an event was sent of which the peer has not said that it took it. */
+  /** This side closes. Returns whether this is an event that was sent and is not confirmed. */
   sentAtClose(): boolean {
     return false;
   }
 
-  // --- its answer ---------------------------------------------------------------------------------------------
+  // --- settling -----------------------------------------------------------------------------------------------
 
   // [101, id, {}, result]
   answer(header: Header, body: unknown, _bytes: number, _cost: number, host: AnswerHost): void {
@@ -133,7 +131,7 @@ export class PendingCall extends Expiring {
     host.ended();
   }
 
-  /** The answer is a stream; false if the caller wanted one value, who is told then. */
+  /** The answer is a stream. If the caller wanted one value, fails the call and returns false. */
   becomeStream(channels: ChannelTable): boolean {
     if (!this.sink.stream) {
       this.reject(channelFault(`${this.request.target} yields several values: use stream(), not call()`));
@@ -159,18 +157,18 @@ export class PendingCall extends Expiring {
     this.sink.reject(fault);
   }
 
-  /** Tells the caller an outcome before the call is over. */
+  /** Resolves the sink before the call has settled. */
   protected tell(body: unknown): void {
     this.sink.resolve(body);
   }
 
-  /** The peer answers with an error. One that says that the time is over is this side's own, if it is over here, too. */
+  /** The peer answered with an error. A timeout of the peer is reported as this side's own, if the deadline has passed here, too. */
   protected fail(fault: Fault, clock: Clock): void {
     const isOver = this.request.tellTimeLeft === true && isOwnTimeout(fault, this, clock);
     this.reject(isOver ? callTimeout(this.request, 'response') : fault);
   }
 
-  /** The caller has lost interest: the caller is not told, the peer is. */
+  /** The caller cancelled: tells the peer, not the sink. */
   abandon(): void {
     if (!this.#settle(true)) return;
     this.exit(callCancelled(`${this.request.target} was cancelled`));
@@ -185,9 +183,9 @@ export class PendingCall extends Expiring {
     this.sink.reject(fault);
   }
 
-  /** It is over, before its sink hears of it. */
+  /** Called when it has settled, before its sink. */
   protected exit(_fault?: Fault): void {
-    // the straight path has nobody to tell
+    // for subclasses
   }
 
   #settle(isGivenUp = false): boolean {

@@ -4,7 +4,7 @@ import type { CallRequest, ReplySink } from './call-request.js';
 import type { EventMode } from './event-mode.js';
 import { type CallLine, PendingCall, type PendingCallOwner } from './pending-call.js';
 
-/** An event of this side on its way to the peer. Its sink hears that it was taken; that it was sent, if the peer does not tell. */
+/** An event of this side. Its sink resolves when the peer has accepted it; when it was sent, if the peer does not confirm. */
 export class PendingEvent extends PendingCall {
   #mode: EventMode | undefined;
 
@@ -22,16 +22,16 @@ export class PendingEvent extends PendingCall {
     const { events } = line;
     this.#mode = events;
     if (events === 'silent') this.resolve(undefined);
-    // the call keeps its slot until its answer has come
+    // the call keeps its slot until it is answered
     else if (events === 'called') this.tell(undefined);
   }
 
   protected override headerFor(line: CallLine): Header {
     const { header } = this.request;
-    return line.timed(this, line.events === 'called' ? header : { ...header, one_way: true });
+    return line.withDeadline(this, line.events === 'called' ? header : { ...header, one_way: true });
   }
 
-  /** This side closes, and does not wait to hear that it was taken: it was sent, as with a peer that does not tell. */
+  /** Resolves without waiting for the confirmation, since this side closes. */
   override sentAtClose(): boolean {
     super.resolve(undefined);
     return true;
@@ -43,7 +43,7 @@ export class PendingEvent extends PendingCall {
   }
 }
 
-/** Takes the first outcome and drops the others. */
+/** Forwards only the first outcome. */
 class FirstOutcome implements ReplySink {
   #isTold = false;
 

@@ -8,32 +8,32 @@ import { connectionLost } from './connection-lost.js';
 import type { Opening } from './opening.js';
 import type { PingSink } from './pings.js';
 
-/** What runs on a connection whose keys are used up may take this long: the keys last for as much again. */
+/** Drain time of a connection whose keys are used up: the keys last for as much again. */
 const RETIRE_GRACE_MS = 24 * 3_600_000;
 
-/** Time for a client to say that it has heard of the shutdown, if nothing runs. */
-const FLUSH_PATIENCE_MS = 1000;
+/** Time for an idle client to answer the ping that follows the shutdown event. */
+const FLUSH_TIMEOUT_MS = 1000;
 
-/** A look that comes so late says nothing of the client: this process stood still, and has not looked at its sockets. */
-const LATE_MS = FLUSH_PATIENCE_MS / 4;
+/** If the timer fires this late, this process was stalled and has not polled its sockets: the timeout proves nothing. */
+const MAX_TIMER_LAG_MS = FLUSH_TIMEOUT_MS / 4;
 
 /**
- * Where a connection stands.
+ * The state of a connection.
  *
- * - `opening`: DECLARE is not done; the timer ends the wait
- * - `open`: calls come and go
- * - `draining`: the server said shutdown: nothing new is started, what runs is finished. `flushed` says that all calls
- *   from before are known
- * - `closed`: over; everything pending has failed with the reason
+ * - `opening`: until DECLARE is answered; the timer is its timeout
+ * - `open`: calls in flight
+ * - `draining`: nothing new is started, calls in flight finish. `flushed`: every call sent before the shutdown event has
+ *   arrived
+ * - `closed`: everything pending has failed with the reason
  *
- * What happens in each, and what becomes of it:
+ * Next state for each event:
  *
- * |            | opened | drain                  | finish   | shutdown | all has ended      | close, abort, error |
- * | ---------- | ------ | ---------------------- | -------- | -------- | ------------------ | ------------------- |
- * | `opening`  | open   | closed                 | closed   | nothing  | nothing            | closed              |
- * | `open`     | -      | draining               | draining | draining | nothing            | closed              |
- * | `draining` | -      | sooner, if it is so    | nothing  | nothing  | closed, if flushed | closed              |
- * | `closed`   | -      | nothing                | nothing  | nothing  | nothing            | nothing             |
+ * |            | opened | drain            | finish   | shutdown | idle               | close, abort, error |
+ * | ---------- | ------ | ---------------- | -------- | -------- | ------------------ | ------------------- |
+ * | `opening`  | open   | closed           | closed   | ignored  | ignored            | closed              |
+ * | `open`     | -      | draining         | draining | draining | ignored            | closed              |
+ * | `draining` | -      | earlier deadline | ignored  | ignored  | closed, if flushed | closed              |
+ * | `closed`   | -      | ignored          | ignored  | ignored  | ignored            | ignored             |
  */
 type State =
   | { readonly name: 'opening'; readonly timer: Timer }
@@ -46,26 +46,26 @@ interface Draining {
   timer: Timer | undefined;
   until: number;
   flushed: boolean;
-  /** The client has answered, and so ends the connection, too, when it has read all. */
-  isHeard?: boolean;
-  flush?: Timer;
+  /** The client answered the ping, so it also closes once it has read everything. */
+  isAcknowledged?: boolean;
+  flushTimer?: Timer;
 }
 
 export type LifeState = State['name'];
 
-/** What the end of a connection asks of the rest of it. */
+/** What {@link ConnectionLife} needs from the rest of the connection. */
 export interface LifeHost {
-  /** Whether no call and no channel is left, of either side. */
+  /** Whether no call or channel of either side is in flight or queued. */
   isIdle(): boolean;
-  /** A client ends it: nothing new is started, what waits is still sent. */
+  /** A client finishes: refuses new calls; queued ones are still sent. */
   refuseCalls?(reason: Fault): void;
-  /** The server drains: calls that were not sent go elsewhere. */
-  surrenderCalls?(reason: Fault): void;
+  /** The server drains: unsent calls move to another connection. */
+  moveUnsentCalls?(reason: Fault): void;
   sendEvent(target: string, body: unknown): void;
-  /** A server says CLOSE, and why: its last word. `isOrderly`: no frame of the client is the cause. */
-  farewell?(reason: string, isOrderly: boolean): void;
+  /** A server sends CLOSE as its last frame. `isOrderly`: not caused by a frame of the client. */
+  sendClose?(reason: string, isOrderly: boolean): void;
   measurePing(sink: PingSink): void;
-  /** It is over: everything pending fails with the reason. `lastTaken`: the last id that the server took, if it told it. */
+  /** Fails everything pending. `lastTaken`: the last id that the server accepted, if it reported one. */
   failAll(reason: Fault, lastTaken?: number): void;
 }
 
@@ -74,12 +74,12 @@ export interface LifeOptions {
   readonly clock: Clock;
   readonly link: Link;
   readonly opening: Opening;
-  /** Time for DECLARE. */
+  /** Timeout of DECLARE. */
   readonly openMs: number;
   readonly host: LifeHost;
 }
 
-/** The life of one connection, from its opening to its one end. */
+/** The lifecycle of one connection. It is closed exactly once. */
 export class ConnectionLife {
   #state: State;
 
@@ -92,27 +92,26 @@ export class ConnectionLife {
     return this.#state.name;
   }
 
-  /** Why it is over, where it is. */
+  /** Why it is closed; `undefined` if it is not. */
   get reason(): Fault | undefined {
     return this.#state.name === 'closed' ? this.#state.reason : undefined;
   }
 
-  /** DECLARE is done. */
   opened(): void {
     if (this.#state.name === 'opening') this.#state.timer.cancel();
     this.#state = { name: 'open' };
   }
 
   /**
-   * A server's orderly end: tells the client to start nothing new, finishes what runs, then closes. What still runs
-   * after `graceMs` is aborted.
+   * Drains a server's connection: tells the client to start nothing new, finishes calls in flight, then closes. Calls still
+   * in flight after `graceMs` are aborted.
    */
   drain(graceMs: number): void {
     const { clock, host } = this.options;
     if (this.#state.name === 'opening') return this.close(CloseReason.Shutdown);
     if (this.#state.name === 'closed') return;
     const until = clock.now() + graceMs;
-    // one that makes room for another has more time than a server that stops
+    // only an earlier deadline counts: retiring a connection allows more time than stopping the server
     if (this.#state.name === 'draining' && this.#state.until <= until) return;
     const timer = clock.after(graceMs, () => this.close(CloseReason.Shutdown));
     if (this.#state.name === 'draining') {
@@ -122,17 +121,17 @@ export class ConnectionLife {
     }
     const state: Draining = { name: 'draining', timer, until, flushed: false };
     const flushed = (): void => {
-      state.flush?.cancel();
+      state.flushTimer?.cancel();
       state.flushed = true;
       this.closeIfDrained();
     };
     this.#state = state;
     this.#limitFlush(state, flushed);
     host.sendEvent(EventTarget.Shutdown, { close_timeout: Math.ceil(graceMs / 1000) });
-    // frames keep their order: with the answer to this ping, every call from before the shutdown event is here
+    // frames are ordered: the answer to this ping follows every call sent before the client saw the shutdown event
     host.measurePing({
       resolve: () => {
-        state.isHeard = true;
+        state.isAcknowledged = true;
         flushed();
       },
       reject: () => {},
@@ -140,20 +139,20 @@ export class ConnectionLife {
   }
 
   /**
-   * A client that does not answer has nothing under way that it could not be told of: CLOSE says what was taken. Its time
-   * counts only while the ping has left and this side reads: before, its requests may lie here.
+   * A client that does not answer the ping loses nothing: CLOSE reports the last id that was accepted. The timeout counts
+   * only if the ping has left and this side reads; otherwise requests may still be unread here.
    */
   #limitFlush(state: Draining, flushed: () => void): void {
     const { clock, link } = this.options;
-    const dueAt = clock.now() + FLUSH_PATIENCE_MS;
-    state.flush = clock.after(FLUSH_PATIENCE_MS, () => {
-      const isLate = clock.now() - dueAt >= LATE_MS;
+    const dueAt = clock.now() + FLUSH_TIMEOUT_MS;
+    state.flushTimer = clock.after(FLUSH_TIMEOUT_MS, () => {
+      const isLate = clock.now() - dueAt >= MAX_TIMER_LAG_MS;
       if (isLate || link.pendingBytes > 0 || link.isBehind) this.#limitFlush(state, flushed);
       else flushed();
     });
   }
 
-  /** A client's orderly end: starts nothing new and closes when what runs is over. */
+  /** Drains a client's connection: starts nothing new and closes when nothing is in flight. */
   finish(): void {
     if (this.#state.name === 'opening') return this.close('the client was closed');
     if (this.#state.name !== 'open') return;
@@ -162,21 +161,21 @@ export class ConnectionLife {
     this.closeIfDrained();
   }
 
-  /** Ends a connection whose keys are used up, without harm to what runs: another takes its place. */
+  /** Drains a connection whose keys are used up; another replaces it. */
   retire(): void {
     if (this.options.isServer) this.drain(RETIRE_GRACE_MS);
     else this.onShutdown('the keys of this connection are used up');
   }
 
-  /** The server said that it drains. */
+  /** The server announced that it drains. */
   onShutdown(why = 'the server shuts down'): void {
     if (this.#state.name !== 'open') return;
     this.#state = { name: 'draining', timer: undefined, until: Infinity, flushed: true };
-    this.options.host.surrenderCalls?.(connectionLost(why, undefined, 'no'));
+    this.options.host.moveUnsentCalls?.(connectionLost(why, undefined, 'no'));
     this.closeIfDrained();
   }
 
-  /** A call or channel is over, which may have been the last. */
+  /** Call after the end of each call or channel. */
   closeIfDrained(): void {
     const state = this.#state;
     if (state.name !== 'draining' || !state.flushed) return;
@@ -184,44 +183,44 @@ export class ConnectionLife {
   }
 
   /**
-   * Closes the connection after what was sent so far: a server says CLOSE and why, then everything pending fails.
-   * `isAwaited`: the peer still has something to read, and to answer.
+   * Closes the connection after flushing what was sent: a server sends CLOSE, then everything pending fails.
+   * `isAwaited`: the peer still has something to read and to answer.
    */
   close(reason: string, isAwaited = false): void {
     if (this.#state.name === 'closed') return;
-    const isHeard = this.#state.name === 'draining' && this.#state.isHeard;
-    this.#farewell(reason, true);
+    const isAcknowledged = this.#state.name === 'draining' && this.#state.isAcknowledged;
+    this.#sendClose(reason, true);
     this.#fail(connectionLost(`the connection was closed: ${reason}`));
-    this.options.link.end(isAwaited || isHeard);
+    this.options.link.end(isAwaited || isAcknowledged);
   }
 
-  /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */
+  /** Destroys the link at once and fails everything pending with the same reason. Idempotent. */
   abort(reason: Fault, lastTaken?: number): void {
     if (this.#state.name === 'closed') return;
     this.#fail(reason, lastTaken);
     this.options.link.destroy();
   }
 
-  /** Ends the connection because the other side broke the wire's rules. */
+  /** The peer violated the protocol. */
   protocolError(message: string, cause?: Fault): void {
     if (this.#state.name === 'closed') return;
-    this.#farewell(message);
+    this.#sendClose(message);
     this.#fail(cause ?? new Fault({ status: Status.Protocol, message }));
     this.options.link.end();
   }
 
-  /** Where the wire is sealed, the other side may be anybody: it gets no word. */
+  /** Once the wire is sealed, the sender is unauthenticated, so it gets no explanation. */
   cryptoError(fault: Fault): void {
     const { opening, link } = this.options;
     if (this.#state.name === 'closed') return;
     const reason = opening.failed(fault);
     if (opening.isSealed) return this.abort(reason);
-    this.#farewell(CRYPTO_ERROR);
+    this.#sendClose(CRYPTO_ERROR);
     this.#fail(reason);
     link.end();
   }
 
-  /** The link is gone. */
+  /** The link was lost. */
   lost(error: Error | undefined): void {
     const { isServer, opening } = this.options;
     if (this.#state.name === 'closed') return;
@@ -241,15 +240,15 @@ export class ConnectionLife {
     this.abort(connectionLost(message));
   }
 
-  #farewell(reason: string, isOrderly = false): void {
-    this.options.host.farewell?.(reason, isOrderly);
+  #sendClose(reason: string, isOrderly = false): void {
+    this.options.host.sendClose?.(reason, isOrderly);
   }
 
   #fail(reason: Fault, lastTaken?: number): void {
     const before = this.#state;
     this.#state = { name: 'closed', reason };
     if (before.name === 'opening' || before.name === 'draining') before.timer?.cancel();
-    if (before.name === 'draining') before.flush?.cancel();
+    if (before.name === 'draining') before.flushTimer?.cancel();
     this.options.host.failAll(reason, lastTaken);
   }
 }

@@ -9,11 +9,11 @@ import { Pings, type PingSink } from './pings.js';
 /** Largest ping whose body is sent back. */
 const MAX_PING_BYTES = 1024;
 
-/** What control events ask of their connection. */
+/** What control events need from their connection. */
 export interface EventsHost {
   send(type: MsgType, id: number, header: Header | null, body: unknown): number;
   nextId(): number;
-  /** An event that is not a ping. */
+  /** Any event except a ping. */
   onEvent(id: number, header: Header, body: unknown): void;
 }
 
@@ -25,7 +25,7 @@ export interface EventsOptions {
   readonly host: EventsHost;
 }
 
-/** What the two sides of a connection tell each other beside calls. Pings end here, all else goes to the half that knows it. */
+/** Control events of a connection. Pings are handled here, the others by the client or server half. */
 export class ControlEvents {
   readonly pings = new Pings();
   readonly #pingAllowance: TokenBucket;
@@ -35,7 +35,6 @@ export class ControlEvents {
     this.#pingAllowance = new TokenBucket(clock, limits.pingBurst, limits.pingsPerSecond);
   }
 
-  /** Sends an event of this side. */
   send(target: string, body: unknown, id = this.options.host.nextId()): void {
     const { isServer, host } = this.options;
     host.send(isServer ? MsgType.ServerEvent : MsgType.ClientEvent, id, { target }, body);
@@ -50,13 +49,13 @@ export class ControlEvents {
     this.send(EventTarget.Ping, isServer ? '' : {}, id);
   }
 
-  /** A frame of an event: one that the other side has started, or an answer to one of this side. */
+  /** An event of the peer, or the answer to one of this side. */
   onFrame([type, id, header, body]: Frame, bytes: number): void {
     const { isServer, host, life } = this.options;
     const isAnswer = type === (isServer ? MsgType.ServerEvent : MsgType.ClientEvent);
     if (isAnswer) return this.pings.answered(id);
     if (header.target !== EventTarget.Ping) return host.onEvent(id, header, body);
-    // {} or "", answered under the same id and type; a large body is not worth its way back
+    // {} or "", answered under the same id and type; a large body is not echoed
     if (!this.#pingAllowance.take()) return life.close(CloseReason.TooManyPings);
     const echo = bytes <= MAX_PING_BYTES ? body : {};
     host.send(type, id, isServer ? null : { target: EventTarget.Ping }, echo);

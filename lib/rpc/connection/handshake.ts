@@ -5,7 +5,7 @@ import type { RemoteAddress } from '../../protocol/link.js';
 
 const USER_AGENT = 'nestjs-rap/0.1';
 
-/** What DECLARE, or its answer, told about the other side. Both come from a peer: nothing in them is trusted. */
+/** What DECLARE or its answer says about the peer. Untrusted input. */
 export interface Declared {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly connectionId: string | undefined;
@@ -17,7 +17,7 @@ export function declareBody(local: RemoteAddress, metadata: object, offer: Exten
   return { client_info: infoOf(local), metadata, extensions: offer };
 }
 
-/** `[103, 3, {}, {conn_id, server_info, extensions}]`; a client that offered no extension is told of none. */
+/** `[103, 3, {}, {conn_id, server_info, extensions}]`; `extensions` is omitted if none was agreed. */
 export function declareAnswer(
   local: RemoteAddress,
   connectionId: string,
@@ -32,7 +32,7 @@ export function declareAnswer(
   };
 }
 
-/** Reads either of the two. */
+/** Reads DECLARE or its answer. */
 export function readDeclared(body: unknown, offer: ExtensionOffer): Declared {
   const declared = asRecord(body);
   const connectionId = declared['conn_id'];
@@ -47,7 +47,7 @@ function infoOf({ address, port }: RemoteAddress): PeerInfo {
   return { host: [address, port], version: PROTOCOL_VERSION, user_agent: USER_AGENT };
 }
 
-/** What a peer sent where a map belongs; nothing of it is trusted. */
+/** Reads a map from a peer; anything else counts as an empty one. */
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)

@@ -9,22 +9,22 @@ import { isErrorStatus } from '../../protocol/status.js';
 import { fromErrorFrame } from '../../protocol/wire-error.js';
 import type { Role } from './connection-info.js';
 import { asRecord, declareAnswer, declareBody, readDeclared } from './handshake.js';
-import { toldLimits } from './peer-limits.js';
+import { advertisedLimits } from './peer-limits.js';
 import type { PeerOptions } from './peer-options.js';
 import type { ClientHandshake, ConnectionSecurity, SecurityHooks, ServerHandshake } from './security.js';
 
-/** What the opening of a connection does to it. */
+/** What the opening needs from its connection. */
 export interface OpeningHost {
-  /** Name of the connection: a server gives it, a client learns it. */
+  /** Name of the connection: the server assigns it, the client reads it from the answer. */
   id: string;
-  /** What the client says of itself. */
+  /** Metadata of the client. */
   metadata: Readonly<Record<string, unknown>>;
-  /** DECLARE is done, on these extensions: calls may come. */
+  /** DECLARE is done with these extensions: calls may follow. */
   opened(agreed: AgreedExtensions): void;
-  /** Tells the owner, once what belongs to the opening was sent. */
+  /** Tells the owner that the connection is open, after the last frame of the opening was sent. */
   announce(): void;
   ping(): void;
-  /** Frames that are not the opening's own. */
+  /** Frames that do not belong to the opening. */
   onFrame(frame: Frame, bytes: number, cost: number): void;
   onServerEvent(frame: Frame, bytes: number): void;
   protocolError(message: string): void;
@@ -42,7 +42,7 @@ export interface OpeningOptions {
   readonly hooks: SecurityHooks;
 }
 
-/** The opening of one side: it offers what the limits and the security allow. */
+/** The opening of one side; it offers the extensions that the limits and the security allow. */
 export function openingOf(
   role: Role,
   {
@@ -54,7 +54,7 @@ export function openingOf(
   }: Omit<OpeningOptions, 'offer' | 'hooks'> & Pick<PeerOptions, 'limits' | 'clock'>,
 ): Opening {
   const isServer = role === 'server';
-  const told = toldLimits(limits, isServer);
+  const told = advertisedLimits(limits, isServer);
   return new (isServer ? ServerOpening : ClientOpening)({
     host,
     link,
@@ -64,29 +64,29 @@ export function openingOf(
   });
 }
 
-/** The first frames of a connection: DECLARE, its answer, and what secures the rest. */
+/** The first frames of a connection: DECLARE, its answer, and the key exchange. */
 export interface Opening {
-  /** The link that calls go over; security may have put itself around the plain one. */
+  /** The link for calls; security may wrap the plain one. */
   readonly link: Link;
-  /** Whether what is sent now is sealed. */
+  /** Whether outgoing frames are sealed. */
   readonly isSealed: boolean;
-  /** A client says DECLARE under this id. */
+  /** A client sends DECLARE under this id. */
   start(id: number): void;
   onFrame(frame: Frame, bytes: number, cost: number): void;
-  /** Why the connection ends, where what a frame is sealed with did not open it. */
+  /** Why the connection ends if a frame cannot be opened. */
   failed(fault: Fault): Fault;
-  /** Why it ends while the other side has not proven its key, which counts as a failure; `undefined` where it need not. */
+  /** The failure if the connection ends before the peer has proven its key; `undefined` if it need not. */
   unproven(): Fault | undefined;
 }
 
-/** The client's part: `[103, 3, {target: "/_event/DECLARE"}, {...}]` out, the answer in. */
+/** The client's half: `[103, 3, {target: "/_event/DECLARE"}, {...}]` out, the answer in. */
 export class ClientOpening implements Opening {
   readonly link: Link;
   isSealed = false;
 
   readonly #handshake: ClientHandshake | undefined;
   #id = 0;
-  /** DECLARE as it went out, for whoever secures the connection. */
+  /** DECLARE as sent, for the key exchange. */
   #sent: Buffer | undefined;
 
   constructor(private readonly options: OpeningOptions) {
@@ -111,7 +111,7 @@ export class ClientOpening implements Opening {
     if (type === MsgType.ServerEvent) host.onServerEvent(frame, bytes);
     else if (type !== MsgType.ClientEvent) host.protocolError('the first frame must answer DECLARE');
     else if (id !== this.#id)
-      return; // answers nothing that was asked
+      return; // not an answer to DECLARE
     else if (isErrorStatus(header.status_code)) host.abort(fromErrorFrame(header, body) as Fault);
     else this.#answered(body);
   }
@@ -140,18 +140,18 @@ export class ClientOpening implements Opening {
       this.isSealed = true;
     }
     host.opened(agreed);
-    if (seal) host.ping(); // proves this side, before any call
+    if (seal) host.ping(); // proves the client's key before any call
     host.announce();
   }
 }
 
-/** The server's part: DECLARE in, `[103, 3, {}, {...}]` out. Nothing is dispatched before a client has proven its key. */
+/** The server's half: DECLARE in, `[103, 3, {}, {...}]` out. Nothing is dispatched before the client has proven its key. */
 export class ServerOpening implements Opening {
   readonly link: Link;
   isSealed = false;
 
   readonly #handshake: ServerHandshake | undefined;
-  /** DECLARE as it came, while the client has still to prove itself: only its bytes, since nothing in it counts before. */
+  /** DECLARE as received, until the client has proven its key: only the bytes, which are not trusted before. */
   #unproven: Buffer | undefined;
 
   constructor(private readonly options: OpeningOptions) {
@@ -209,7 +209,7 @@ export class ServerOpening implements Opening {
     host.cryptoError(fault);
   }
 
-  /** The first sealed frame of the client: only now is the connection one. */
+  /** The first sealed frame of the client has proven its key: only now is the connection open. */
   #proven(first: Parameters<OpeningHost['onFrame']>, declare: Buffer): void {
     const { host, offer } = this.options;
     const [, , , body] = carefulFrame(declare) as Frame;
@@ -223,7 +223,7 @@ export class ServerOpening implements Opening {
   }
 }
 
-/** One that carries an error opens nothing. */
+/** A DECLARE with an error status is not one. */
 function isDeclare(type: MsgType, { target, status_code: status }: Header): boolean {
   return type === MsgType.ClientEvent && target === EventTarget.Declare && !isErrorStatus(status);
 }

@@ -1,19 +1,19 @@
 import { type AgreedExtensions, Extension } from '../../protocol/extension.js';
 import type { RapLimits } from '../limits.js';
 
-/** What a peer has told of its limits; `Infinity` where it told none. */
+/** Limits that the peer advertised; `Infinity` for others. */
 export interface PeerLimits {
-  /** Largest frame that it takes. */
+  /** Largest frame that it accepts. */
   readonly maxFrameBytes: number;
-  /** Calls that it runs at once on this connection. */
+  /** Calls that it accepts in flight on this connection. */
   readonly maxInFlight: number;
 }
 
-/** The smallest frame that everyone takes: errors and events fit, whatever a peer says. */
-const LEAST_FRAME_BYTES = 16 * 1024;
+/** Lower bound of an advertised frame limit, so that errors and events always fit. */
+const MIN_FRAME_BYTES = 16 * 1024;
 
-/** What this side tells of its limits: parameters of the extension `limits`. */
-export function toldLimits(limits: RapLimits, isServer: boolean): Readonly<Record<string, number>> {
+/** The limits that this side advertises: parameters of the extension `limits`. */
+export function advertisedLimits(limits: RapLimits, isServer: boolean): Readonly<Record<string, number>> {
   const { maxFrameBytes, maxInFlight, maxChannels } = limits;
   const all = {
     max_frame_bytes: maxFrameBytes,
@@ -23,7 +23,7 @@ export function toldLimits(limits: RapLimits, isServer: boolean): Readonly<Recor
   return Object.fromEntries(told.filter(([, value]) => isLimit(value)));
 }
 
-/** Reads them. What is missing, or no positive integer, is no limit. */
+/** Reads the peer's. A value that is missing, or is not a positive integer, is not a limit. */
 export function peerLimitsOf(agreed: AgreedExtensions): PeerLimits {
   const told = agreed.get(Extension.Limits);
   const of = (name: string): number => {
@@ -31,7 +31,7 @@ export function peerLimitsOf(agreed: AgreedExtensions): PeerLimits {
     return isLimit(value) ? value : Infinity;
   };
   return {
-    maxFrameBytes: Math.max(of('max_frame_bytes'), LEAST_FRAME_BYTES),
+    maxFrameBytes: Math.max(of('max_frame_bytes'), MIN_FRAME_BYTES),
     maxInFlight: of('max_in_flight'),
   };
 }

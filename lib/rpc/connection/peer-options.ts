@@ -4,7 +4,7 @@ import type { Load } from '../load.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import type { ConnectionSecurity } from './security.js';
 
-/** What both sides of a connection need. */
+/** Options of both sides of a connection. */
 export interface PeerOptions {
   readonly limits: RapLimits;
   readonly keepAlive: KeepAliveOptions;
@@ -14,15 +14,15 @@ export interface PeerOptions {
   readonly security?: ConnectionSecurity | undefined;
 }
 
-/** What a half of a connection adds to them. */
+/** Options that the client or server half adds. */
 export interface SideOptions {
-  /** Name of the connection; empty if the other side gives it. */
+  /** Name of the connection; empty on a client until the server assigns it. */
   readonly id: string;
-  /** Empty if the other side tells it. */
+  /** Empty on a server until the client sends it. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** Load that this connection is a part of. */
+  /** Load that this connection counts towards. */
   readonly load: Load;
-  /** Time for DECLARE. */
+  /** Timeout of DECLARE. */
   readonly openMs: number;
   /** Time between two pings. */
   readonly pingIntervalMs: number;

@@ -24,8 +24,8 @@ import type { PeerOptions, SideOptions } from './peer-options.js';
 import { IGNORE_PING, type PingSink } from './pings.js';
 
 /**
- * What both sides of a connection are: a link, its opening, its life, pings, and the table of channels. It routes frames; what
- * a call is, each side knows for itself: `ClientPeer` and `ServerPeer`.
+ * What both sides of a connection share: link, opening, lifecycle, keep-alive and channel table. It routes frames; calls
+ * are handled by the halves, `ClientPeer` and `ServerPeer`.
  */
 export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost, LifeHost, ConnectionHandle {
   readonly clock: Clock;
@@ -71,7 +71,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       deadlines,
       timeoutMs: limits.pauseTimeoutMs,
       isOver: () => this.isClosed,
-      letGo: () => this.channels.endFurthestBehind(),
+      shed: () => this.channels.endSlowestReader(),
     });
     this.channels = new ChannelTable(link, limits, {
       send: (it, header, body) => this.send(MsgType.Channel, it, header, body),
@@ -117,12 +117,12 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     else this.#onClosed.push(callback);
   }
 
-  /** Learns of the connection's end; nothing is read before `start`. */
+  /** From here on `onClose` is called; nothing is read before `start`. */
   attach(): void {
     this.link.attach(this);
   }
 
-  /** Starts reading; a client says DECLARE. */
+  /** Starts reading; a client sends DECLARE. */
   start(): void {
     this.link.start(this);
     if (this.role === 'client') this.#opening.start(this.ids.next());
@@ -133,11 +133,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#events.measurePing(sink);
   }
 
-  // --- what the halves know -----------------------------------------------------------------------------------
+  // --- implemented by the halves ------------------------------------------------------------------------------
 
   /** A call, or the answer to one. */
   protected abstract onMessage(id: number, header: Header, body: unknown, bytes: number, cost: number): void;
-  /** A frame of a channel which may be the first of one that this side does not know yet. Whether it was. */
+  /** A channel frame that may open a channel. Returns true if it was handled. */
   protected abstract onFirstFrame(
     id: number,
     header: Header,
@@ -145,17 +145,17 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     bytes: number,
     cost: number,
   ): boolean;
-  /** A body of a call, or of the first frame of a channel, cannot be read. False if the frame belongs to neither. */
+  /** The body of a call, or of the first frame of a channel, cannot be decoded. False if the frame belongs to neither. */
   protected abstract onUnreadable(frame: Frame, fault: Fault): boolean;
-  /** An event of the other side that is not a ping. */
+  /** Any event of the peer except a ping. */
   protected abstract onEvent(id: number, header: Header, body: unknown): void;
-  /** Whether calls of either side are under way, or wait. */
+  /** Whether calls of either side are in flight or queued. */
   protected abstract hasCalls(): boolean;
-  /** Everything that this side has started fails. `unsent` is for what the other side has not taken. */
+  /** Fails everything that this side has started: with `unsent` what the peer has not accepted. */
   protected failStarted(reason: Fault, unsent: Fault, lastTaken?: number): void {
     this.channels.failAll(reason, unsent, lastTaken);
   }
-  /** Tells the owner that the connection is over, after everything pending has failed. */
+  /** Tells the owner that the connection is closed, after everything pending has failed. */
   protected abstract over(reason: Fault): void;
 
   /** Whether an id of this side is in use. */
@@ -185,8 +185,8 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   }
 
   /**
-   * A body of which no value can be made fails what it belongs to, and nothing else. Errors, ends and events, and frames
-   * for nobody, are what they are without it.
+   * An undecodable body fails only the call or channel that it belongs to. Errors, ends, events and frames without a
+   * recipient are handled as if the body were empty.
    */
   #onUnreadable(frame: Frame, reason: string, bytes: number, cost: number): void {
     if (this.state === 'opening') return this.protocolError(reason);
@@ -200,7 +200,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.onFrame([type, id, header, {}], bytes, cost);
   }
 
-  /** Refuses a frame that is nobody's. The connection to a peer that sends many is closed. */
+  /** Rejects a frame without a recipient. A peer that sends many is disconnected. */
   protected refuse(type: MsgType, id: number, status: number, message: string): void {
     if (this.#rejectAllowance.take()) this.send(type, id, { status_code: status }, message);
     else this.close(CloseReason.ExcessiveRejects);
@@ -210,12 +210,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     return this.link.send(type, id, header, body);
   }
 
-  /** Tells the other side something beside calls. */
   sendEvent(target: string, body: unknown): void {
     this.#events.send(target, body);
   }
 
-  /** What is kept of the other side costs so much more, or less. Nothing is read while that is too much. */
+  /** Charges the connection's account, which pauses reading while it is full; a negative cost releases. */
   protected charge(cost: number): void {
     this.#accountPause.charge(cost);
   }
@@ -228,7 +227,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.channels.flush();
   }
 
-  // What the opening asks for: see OpeningHost.
+  // --- OpeningHost
 
   onServerEvent(frame: Frame, bytes: number): void {
     this.#events.onFrame(frame, bytes);
@@ -244,25 +243,25 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#keepAlive.start(this.#pingIntervalMs);
   }
 
-  // What the keep-alive asks for: see KeepAliveTarget.
+  // --- KeepAliveTarget
 
   ping(): void {
-    // the kernel has more than a ping to find out with
-    if (!this.isUnread) this.measurePing(IGNORE_PING);
+    // unsent bytes are enough for the kernel to detect that the peer is gone
+    if (!this.isPeerStalled) this.measurePing(IGNORE_PING);
   }
 
   abstract lost(): void;
 
-  /** Whether the other side does not take what it has asked for. */
-  protected abstract readonly isUnread: boolean;
+  /** Whether requests are not read because the peer does not read its answers. */
+  protected abstract readonly isPeerStalled: boolean;
 
-  isDeaf(): boolean {
-    return this.isUnread || this.channels.isPausing || this.#accountPause.isPausing;
+  isReadingPaused(): boolean {
+    return this.isPeerStalled || this.channels.isPausing || this.#accountPause.isPausing;
   }
 
-  abstract readonly mayWait: boolean;
+  abstract readonly makesCalls: boolean;
 
-  abstract isWaiting(): boolean;
+  abstract hasCallsInFlight(): boolean;
 
   isBusy(): boolean {
     return this.channels.size > 0;
@@ -274,7 +273,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   // --- the end ------------------------------------------------------------------------------------------------
 
-  /** Ends a connection whose keys are used up, without harm to what runs: another takes its place. */
+  /** Drains a connection whose keys are used up; another replaces it. */
   retire(): void {
     this.life.retire();
   }
@@ -283,12 +282,12 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.life.close(reason);
   }
 
-  /** Ends the connection at once and fails everything pending with the same reason. May be called twice. */
+  /** Destroys the link at once and fails everything pending with the same reason. Idempotent. */
   abort(reason: Fault): void {
     this.life.abort(reason);
   }
 
-  /** Ends the connection because the other side broke the wire's rules. */
+  /** The peer violated the protocol. */
   protocolError(message: string): void {
     this.life.protocolError(message);
   }
@@ -306,7 +305,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.life.lost(error);
   }
 
-  // What the life of the connection asks for: see LifeHost.
+  // --- LifeHost
 
   isIdle(): boolean {
     return this.channels.size === 0 && !this.hasCalls();
@@ -319,11 +318,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     const unsent = connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
     this.failStarted(reason, unsent, lastTaken);
     this.#events.pings.failAll(reason);
-    this.abortArrived?.(reason);
+    this.abortIncoming?.(reason);
     for (const callback of this.#onClosed.splice(0)) callback();
     this.over(reason);
   }
 
-  /** What the other side has started: nobody waits for it any more. */
-  protected abortArrived?(reason: Fault): void;
+  /** Aborts what the peer has started, since nobody waits for the answers. */
+  protected abortIncoming?(reason: Fault): void;
 }

@@ -1,6 +1,6 @@
 import type { Fault } from '../../protocol/fault.js';
 
-/** Who waits for the answer to a ping. */
+/** Receives the answer to a ping. */
 export interface PingSink {
   resolve(): void;
   reject(reason: Fault): void;
@@ -8,7 +8,7 @@ export interface PingSink {
 
 export const IGNORE_PING: PingSink = { resolve: () => {}, reject: () => {} };
 
-/** Pings that wait for their answer. */
+/** Pings in flight. */
 export class Pings {
   readonly #waiting = new Map<number, PingSink>();
 
@@ -20,7 +20,7 @@ export class Pings {
     this.#waiting.set(id, sink);
   }
 
-  /** The peer answered; an answer that nobody waits for is ignored. */
+  /** An answer to an unknown ping is ignored. */
   answered(id: number): void {
     const sink = this.#waiting.get(id);
     this.#waiting.delete(id);

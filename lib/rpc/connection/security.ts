@@ -2,64 +2,63 @@ import type { Fault } from '../../protocol/fault.js';
 import type { FrameSeal } from '../../protocol/frame-seal.js';
 import type { Link } from '../../protocol/link.js';
 
-/** The key under which a processor offers {@link ConnectionSecurity}. Internal: its form may change at any time. */
+/** The property under which a processor provides {@link ConnectionSecurity}. Internal: may change at any time. */
 export const SECURITY = Symbol.for('nestjs-rap.security');
 
-/** How a processor takes part in DECLARE and secures what follows. One handshake belongs to one connection. Internal, too. */
+/** Takes part in DECLARE and secures the frames after it, with one handshake for each connection. Internal, too. */
 export interface ConnectionSecurity {
-  /** Bodies are JSON, which has no place for the extension `values`. */
+  /** Bodies are JSON, which cannot carry the extension `values`. */
   readonly isJson?: boolean;
-  /** Where it can be used. */
+  /** The side that it is for. */
   readonly side: 'client' | 'server';
-  /** What the log should say once, when this is put to use. */
+  /** Logged once, on first use. */
   readonly warning?: string | undefined;
   client(link: Link, hooks: SecurityHooks): ClientHandshake;
   server(link: Link, hooks: SecurityHooks): ServerHandshake;
 }
 
-/** What a handshake may ask of its connection. */
+/** What a handshake may do to its connection. */
 export interface SecurityHooks {
-  /** The keys are used up: the connection should end soon, without harm to what runs. May be called at any moment. */
+  /** The keys are used up: drains the connection. May be called at any time. */
   readonly retire: () => void;
 }
 
-/** The client's part. */
+/** The client's half. */
 export interface ClientHandshake {
-  /** The link that calls go over; it may change bodies on their way. */
+  /** The link for calls; it may transform bodies. */
   readonly link: Link;
-  /** What DECLARE carries beside its own. */
+  /** Additional fields of DECLARE. */
   declare(): Readonly<Record<string, unknown>>;
   /**
-   * Reads the server's answer. Returns what seals the link from here on, where something does.
+   * Reads the server's answer. Returns the seal for the frames that follow, if they are sealed.
    *
-   * @throws {@link Fault} where the server has not shown that it knows the key.
+   * @throws {@link Fault} if the server has not proven its key.
    */
   answered(answer: Readonly<Record<string, unknown>>, sent: Buffer, received: Buffer): FrameSeal | undefined;
-  /** A frame of the server did not open. Returns why the connection ends. */
+  /** A frame of the server cannot be opened. Returns why the connection ends. */
   failed(fault: Fault): Fault;
 }
 
-/** The server's part. */
+/** The server's half. */
 export interface ServerHandshake {
   readonly link: Link;
-  /** The client may know of a refused DECLARE by an answer; otherwise it sees nothing but the end. */
+  /** Whether a refused DECLARE is answered with an error; otherwise the connection just ends. */
   readonly explains: boolean;
   /**
-   * Reads DECLARE. `undefined`: nothing is secured, which is allowed.
+   * Reads DECLARE. `undefined`: the connection stays unsecured, which is allowed.
    *
-   * @throws {@link Fault} where the client is refused.
+   * @throws {@link Fault} if the client is refused.
    */
   accept(declared: Readonly<Record<string, unknown>>, received: Buffer): AcceptedDeclare | undefined;
-  /** The client's first sealed frame has opened. */
+  /** The client's first sealed frame was opened. */
   proven(): void;
-  /** A frame of the client did not open. Returns why the connection ends, for the own log. */
+  /** A frame of the client cannot be opened. Returns why the connection ends, for the server's log. */
   failed(fault: Fault): Fault;
 }
 
-/** A DECLARE that was accepted. */
 export interface AcceptedDeclare {
-  /** What the answer carries beside its own. */
+  /** Additional fields of the answer. */
   readonly answer: Readonly<Record<string, unknown>>;
-  /** What seals the link behind the answer; the client has then to prove itself by its first frame. */
+  /** The seal for the frames after the answer; the client's first frame must then prove its key. */
   seal?(sent: Buffer): FrameSeal;
 }

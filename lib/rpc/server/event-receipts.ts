@@ -8,7 +8,7 @@ import { toErrorFrame } from '../../protocol/wire-error.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { IncomingCall } from './incoming-call.js';
 
-/** Ends of events that are told at once; fewer wait for the next turn of the event loop, and go together. */
+/** Ended events that are reported at once; fewer are batched until the next turn of the event loop. */
 const BATCH = 32;
 
 export interface ReceiptsOptions {
@@ -18,8 +18,8 @@ export interface ReceiptsOptions {
 }
 
 /**
- * What the sender of events hears of them, if it wants to: that each was taken, or why it was refused, and how many have
- * ended since. By that it holds back what would find no slot.
+ * Tells the sender of events, if it supports that, that each was accepted or refused, and how many have ended since: the
+ * sender queues events that would not get a slot.
  */
 export class EventReceipts {
   #ended = 0;
@@ -43,7 +43,7 @@ export class EventReceipts {
     send(MsgType.Msg, call.id, header, body);
   }
 
-  /** The handler of an event that was taken has ended. */
+  /** The handler of an accepted event has ended. */
   ended(): void {
     const { connection, clock } = this.options;
     if (connection.isClosed) return;

@@ -4,12 +4,12 @@ import type { Header } from '../../protocol/frame.js';
 import { callCancelled } from '../call-faults.js';
 import type { Channel } from '../channel/channel.js';
 import { channelTimeIsOver } from '../time/own-timeout.js';
-import { Incoming, LEFT_BY_CALLER, tooMany } from './incoming.js';
+import { Incoming, CANCELLED_BY_CALLER, tooMany } from './incoming.js';
 import type { IncomingHost } from './incoming-host.js';
 
-/** A channel that the peer opened, and the handler that serves it. */
+/** A channel that the peer opened. */
 export class IncomingChannel extends Incoming {
-  /** It counts among the channels of the whole server. */
+  /** Whether it counts towards the server's `maxChannelsTotal`. */
   hasSlot = false;
 
   constructor(
@@ -19,8 +19,9 @@ export class IncomingChannel extends Incoming {
   ) {
     super(host, channel.id, header);
     channel.whenClosed(() => {
-      if (channel.closedByPeer || channel.fault) this.abort(channel.fault ?? callCancelled(LEFT_BY_CALLER));
-      else if (this.settle()) this.cancel(callCancelled(LEFT_BY_CALLER)); // the handler, or both sides, ended it in order
+      if (channel.closedByPeer || channel.fault)
+        this.abort(channel.fault ?? callCancelled(CANCELLED_BY_CALLER));
+      else if (this.settle()) this.cancel(callCancelled(CANCELLED_BY_CALLER)); // an orderly close by the handler, or by both sides
     });
   }
 
@@ -28,12 +29,12 @@ export class IncomingChannel extends Incoming {
     return 'channel';
   }
 
-  /** Whether the caller wants a conversation: to a function that is no channel, it has nothing to say. */
+  /** Whether the caller wants a duplex channel, which a function that is not a channel cannot serve. */
   get wantsChannel(): boolean {
     return this.header.accept_stream !== true && this.connection.has(Extension.AcceptStream);
   }
 
-  /** Takes its slot of the whole server. False where there is none: then it has failed with 429, and has ended. */
+  /** Takes a slot of the server. If none is free, fails with 429, ends, and returns false. */
   takeSlot(): boolean {
     if (this.host.takeSlot(this)) return true;
     this.fail(tooMany('Too many channels'), 'TooManyRequestsError');
@@ -41,18 +42,18 @@ export class IncomingChannel extends Incoming {
     return false;
   }
 
-  /** The handler has done its part: ends the channel in order. */
+  /** The handler has ended: an orderly close. */
   close(): void {
     this.settle();
     this.channel.close();
   }
 
-  /** Says that the channel is open. */
+  /** Answers DECLARE. */
   open(): void {
     this.host.accept(this);
   }
 
-  /** Takes over what middleware has made of the header of its parameters, which stand beside the metadata. */
+  /** Applies the middleware's changes to the header of its parameters, which come after DECLARE and its metadata. */
   acceptParameters(header: Header | undefined): void {
     this.acceptHeader(header);
   }
@@ -62,11 +63,11 @@ export class IncomingChannel extends Incoming {
     this.channel.close(fault, name);
   }
 
-  protected override get fruitless(): boolean {
-    return super.fruitless && !this.channel.wroteAny;
+  protected override get isWasted(): boolean {
+    return super.isWasted && !this.channel.wroteAny;
   }
 
-  /** The deadline that came with DECLARE. */
+  /** The deadline of DECLARE. */
   override expire(): void {
     const { fault, name } = channelTimeIsOver();
     this.cancel(fault);

@@ -6,33 +6,33 @@ import type { ConnectionHandle } from '../connection/connection-info.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import type { Sessions } from './sessions.js';
 
-/** A call or channel, as its host knows it. */
+/** A call or channel, as its host sees it. */
 export interface Hosted {
   readonly id: number;
-  /** When it came, in milliseconds of the clock. */
+  /** Time of arrival, in milliseconds of the clock. */
   readonly startedAt: number;
 }
 
-/** What a call or channel that came in may ask for. */
+/** What an incoming call or channel needs from its connection. */
 export interface IncomingHost {
   readonly connection: ConnectionHandle;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly sessions: Sessions;
-  /** When the frame came that is worked on now, in milliseconds of the clock. */
+  /** Time of arrival of the current frame, in milliseconds of the clock. */
   readonly frameAt: number;
   readonly isDraining: boolean;
-  /** Sends the answer of a call; one that cannot be encoded becomes an error. */
+  /** Answers a call; an answer that cannot be encoded becomes an error. */
   answer(call: Hosted, header: Header | null, body: unknown): void;
-  /** Sends the error of a call, with more entries in its header. */
+  /** Answers a call with an error; `more` adds to its header. */
   answerError(call: Hosted, fault: Fault, name: string, more?: Header | null): void;
-  /** A channel under the id of a call; `undefined` if the peer does not know such answers. */
+  /** A channel under the id of a call; `undefined` if the peer does not support that. */
   turnIntoStream(call: Hosted): Channel | undefined;
-  /** Gives a channel its slot of the server. False if there is none. */
+  /** Gives a channel a slot of the server. False if none is free. */
   takeSlot(channel: Hosted): boolean;
-  /** Says that a channel is open. */
+  /** Answers DECLARE. */
   accept(channel: Hosted): void;
-  /** It is over for the peer. `wasted`: given up by the peer before it got anything. */
+  /** It has settled. `wasted`: cancelled by the peer before it got anything. */
   settled(incoming: Hosted, wasted: boolean): void;
   /** Its handler has ended. */
   ended(incoming: Hosted): void;

@@ -8,35 +8,35 @@ import type { IncomingChannel } from './incoming-channel.js';
 import type { RapLimits } from '../limits.js';
 import type { Load } from '../load.js';
 
-/** Work that a peer gave up so soon was not meant to be done. */
-const PREMATURE_MS = 1000;
-/** So much is looked at before a peer is judged by it; what it gave up longer ago is forgotten. */
-const RESET_SAMPLE = 500;
+/** A cancel within this time counts as a rapid reset. */
+const RAPID_RESET_MS = 1000;
+/** Settled calls and channels per sample; a sample whose first rapid reset is older than the window starts again. */
+const RESET_SAMPLE_SIZE = 500;
 const RESET_WINDOW_MS = 10_000;
 
-/** What runs for one peer, within its limits. */
+/** The calls and channels in flight from one peer, and the limits on them. */
 export class IncomingTable {
   /** Calls refused with 429. */
   refused = 0;
 
-  /** The last that came, refused ones included; 0 where none did. */
+  /** Last id that arrived, refused ones included; 0 if none did. */
   lastId = 0;
 
   readonly #running = new IdTable<AnyIncoming>();
   #channels = 0;
   #seen = 0;
   #endedCount = 0;
-  #premature = 0;
-  /** When the peer gave something up first in this sample. */
-  #prematureSince = 0;
-  /** What the peer waits for now, and the most that it waited for at once in this sample. */
+  #rapidResets = 0;
+  /** Time of the first rapid reset in this sample. */
+  #rapidResetsSince = 0;
+  /** Unsettled calls and channels: now, and the most at once in this sample. */
   #awaited = 0;
   #mostAwaited = 0;
 
   constructor(
     private readonly limits: RapLimits,
     private readonly load: Load,
-    /** What is held for the connection. */
+    /** The account of the connection. */
     private readonly account: Account,
     private readonly clock: Clock,
   ) {}
@@ -53,7 +53,7 @@ export class IncomingTable {
     return this.#running.get(id);
   }
 
-  /** Takes it in; false where there is no room, and it must be refused. Either way it is there until it has ended. */
+  /** Adds it; false if a limit is exceeded, and it must be refused. Either way it stays until it has ended. */
   add(incoming: AnyIncoming): boolean {
     if (isAfter(incoming.id, this.lastId)) this.lastId = incoming.id;
     this.#running.set(incoming.id, incoming);
@@ -67,8 +67,8 @@ export class IncomingTable {
   }
 
   /**
-   * Gives a channel its slot of the server, which one does not have that waits for the parameters of its function. False
-   * where there is none, and it must be refused.
+   * Gives a channel a slot of the server, later than `add`: a channel that waits for the parameters of its function does not
+   * hold one. False if none is free, and it must be refused.
    */
   takeSlot(channel: IncomingChannel): boolean {
     if (channel.hasSlot || this.#running.get(channel.id) !== channel) return true;
@@ -98,7 +98,7 @@ export class IncomingTable {
     incoming.hasSlot = false;
   }
 
-  /** Whether anything came in since the last time this was asked, or runs. */
+  /** Whether anything arrived since the last check, or is in flight. */
   wasBusy(): boolean {
     const busy = this.#seen > 0 || this.#running.size > 0;
     this.#seen = 0;
@@ -106,36 +106,36 @@ export class IncomingTable {
   }
 
   /**
-   * Something is over for the peer. False if it gives up most of what it starts, at once and before it got anything: that
-   * costs it nothing, and this side work. A peer may give up all that it waits for, once: its own caller has left.
+   * A call or channel has settled. False if rapid resets are most of a sample: they cost the peer nothing, and this side
+   * work. A peer may cancel everything in flight once: its own caller may have disconnected.
    */
   settled(startedAt: number, wasted: boolean): boolean {
     this.#awaited -= 1;
     this.#endedCount += 1;
-    if (wasted) this.#wasted(startedAt);
-    if (this.#endedCount < RESET_SAMPLE) return true;
-    const isExcessive = this.#premature > Math.max(this.#endedCount / 2, this.#mostAwaited);
-    this.#begin();
+    if (wasted) this.#countWasted(startedAt);
+    if (this.#endedCount < RESET_SAMPLE_SIZE) return true;
+    const isExcessive = this.#rapidResets > Math.max(this.#endedCount / 2, this.#mostAwaited);
+    this.#startSample();
     return !isExcessive;
   }
 
-  #begin(): void {
-    this.#endedCount = this.#premature = 0;
+  #startSample(): void {
+    this.#endedCount = this.#rapidResets = 0;
     this.#mostAwaited = this.#awaited;
   }
 
-  #wasted(startedAt: number): void {
+  #countWasted(startedAt: number): void {
     const now = this.clock.now();
-    if (now - startedAt >= PREMATURE_MS) return;
-    if (this.#premature > 0 && now - this.#prematureSince >= RESET_WINDOW_MS) {
-      this.#begin();
+    if (now - startedAt >= RAPID_RESET_MS) return;
+    if (this.#rapidResets > 0 && now - this.#rapidResetsSince >= RESET_WINDOW_MS) {
+      this.#startSample();
       this.#endedCount = 1;
     }
-    if (this.#premature === 0) this.#prematureSince = now;
-    this.#premature += 1;
+    if (this.#rapidResets === 0) this.#rapidResetsSince = now;
+    this.#rapidResets += 1;
   }
 
-  /** The server drains: handlers that have asked for it are told. */
+  /** The server drains: aborts the `draining` signals. */
   drainAll(): void {
     for (const incoming of this.#running.values()) incoming.drain();
   }

@@ -10,29 +10,28 @@ import type { Hosted, IncomingHost } from './incoming-host.js';
 import type { Session } from './sessions.js';
 
 /**
- * What has so little of its caller's time left is not given up too soon: calls that waited for a slot come with the rest of
- * their time, and many of them end with it.
+ * A cancel this close to the caller's deadline is not a rapid reset: calls that were queued arrive with little time left, and
+ * many of them time out.
  */
-const NEARLY_OVER_MS = 100;
+const DEADLINE_SLACK_MS = 100;
 
 /**
- * Something that the peer started and a handler works on: a call or a channel. It settles once, when the peer will get
- * no more of it; its slot is free only when the handler has `ended`, however early that was settled: a peer that
- * cancels does not get more work done than its limit.
+ * A call or channel that the peer started. It settles once, when the peer gets nothing more of it; its slot is free only
+ * when the handler has `ended`, so that a peer that cancels cannot exceed its limit of concurrent work.
  */
 export abstract class Incoming extends Expiring implements Hosted {
   abstract readonly kind: 'call' | 'channel';
-  /** Called once when it settles: answered, timed out, cancelled, connection gone. */
+  /** Called once when it settles: answered, timed out, cancelled or disconnected. */
   onSettled: (() => void) | undefined;
-  /** The session that it belongs to, or why it has none that it should have. */
+  /** Its session, or why it could not join it. */
   session: Session | Fault | undefined;
-  /** An event whose sender knows that it was taken, and waits to hear of its end. */
+  /** An event that was confirmed: its sender waits for the end of its handler. */
   isTaken = false;
-  /** Its time has begun: once, and for what processors work on first, before them. */
+  /** Whether its time limit has started: only once, and before processors. */
   hasLimit = false;
-  /** What its first message costs to keep: see `Account`. */
+  /** Cost of its first message: see `Account`. */
   cost = 0;
-  /** When it came, in milliseconds of the clock. */
+  /** Time of arrival, in milliseconds of the clock. */
   readonly startedAt: number;
 
   #settled = false;
@@ -50,33 +49,30 @@ export abstract class Incoming extends Expiring implements Hosted {
     this.startedAt = host.frameAt;
   }
 
-  /** The connection that it came over. */
   get connection(): ConnectionHandle {
     return this.host.connection;
   }
 
-  /** Timeouts of its connection. */
   get deadlines(): DeadlineQueue {
     return this.host.deadlines;
   }
 
-  /** Whether the peer gets nothing more of it. */
   get settled(): boolean {
     return this.#settled;
   }
 
-  /** Aborted when nobody waits for it any more. Made on first use. */
+  /** Aborted when nobody waits for it any more. Created on first use. */
   get signal(): AbortSignal {
     if (!this.#signal) {
       this.#signal = new ScopedSignal();
-      // every call that the handler makes listens
+      // each call of the handler adds a listener
       allowManyListeners(this.#signal.signal);
       if (this.#reason) this.#signal.abort(this.#reason);
     }
     return this.#signal.signal;
   }
 
-  /** Aborted when the server begins to drain. Made on first use. */
+  /** Aborted when the server begins to drain. Created on first use. */
   get draining(): AbortSignal {
     if (!this.#draining) {
       this.#draining = new ScopedSignal();
@@ -86,37 +82,37 @@ export abstract class Incoming extends Expiring implements Hosted {
     return this.#draining.signal;
   }
 
-  /** The server drains: a handler that has asked for it is told. */
+  /** The server drains: aborts `draining` if the handler uses it. */
   drain(): void {
     this.#draining?.abort(new Fault({ status: Status.Server, message: 'the server shuts down' }));
   }
 
-  /** Gives the handler `ms` from now on. */
+  /** Limits the handler to `ms` from now. */
   limitRun(ms: number): void {
     this.host.deadlines.add(this, ms);
   }
 
-  /** Gives the handler `ms` from its arrival on. */
+  /** Limits the handler to `ms` from its arrival. */
   limitFromArrival(ms: number): void {
     this.host.deadlines.add(this, ms, this.startedAt);
   }
 
-  /** The handler may take as long as it wants. */
+  /** Removes the time limit. */
   unlimit(): void {
     this.host.deadlines.remove(this);
   }
 
-  /** Time that the handler has left, or `undefined` where it is not limited. */
+  /** Time that the handler has left; `undefined` if it is not limited. */
   get timeLeftMs(): number | undefined {
     return this.host.deadlines.timeLeftMs(this);
   }
 
-  /** Nobody waits any more: the handler is told, and nothing is sent. */
+  /** Nobody waits any more: aborts the handler's signal; nothing is sent. */
   abort(reason: Fault): void {
-    if (this.settle(this.fruitless)) this.cancel(reason);
+    if (this.settle(this.isWasted)) this.cancel(reason);
   }
 
-  /** The handler has ended: the slot is free. */
+  /** The handler has ended: frees the slot. */
   ended(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -124,7 +120,7 @@ export abstract class Incoming extends Expiring implements Hosted {
     this.host.ended(this);
   }
 
-  /** Joins its session, as it comes: the client may close that before a handler begins, and it must not come back then. */
+  /** Joins its session on arrival: a session that the client closes before the handler begins must not be created again. */
   joinSession(): void {
     const { session_id: id } = this.header;
     if (id === undefined) return;
@@ -135,7 +131,7 @@ export abstract class Incoming extends Expiring implements Hosted {
     }
   }
 
-  /** Takes over what processors or middleware have made of the header of its first message; `undefined`: nothing. */
+  /** Applies the changes of processors or middleware to its header; `undefined`: unchanged. */
   protected acceptHeader(header: Header | undefined): void {
     if (!header) return;
     const { session_id: before } = this.header;
@@ -145,10 +141,10 @@ export abstract class Incoming extends Expiring implements Hosted {
     this.joinSession();
   }
 
-  /** Ends it with an error, which the peer gets; `name` is the class that a peer of this project sees. */
+  /** Fails it with an error for the peer; `name` is the error class on the wire. */
   abstract fail(fault: Fault, name: string): void;
 
-  /** Why it was given up, where it was. */
+  /** Why it was cancelled; `undefined` if it was not. */
   protected get reason(): Fault | undefined {
     return this.#reason;
   }
@@ -158,14 +154,14 @@ export abstract class Incoming extends Expiring implements Hosted {
     this.#signal?.abort(reason);
   }
 
-  /** Whether the peer gives it up before it got anything, and before its time: that was work for nothing. */
-  protected get fruitless(): boolean {
+  /** Whether a cancel now counts as wasted work: nothing was sent, and the deadline is not close. */
+  protected get isWasted(): boolean {
     const { timeout_ms: told } = this.header;
     if (typeof told !== 'number' || !this.connection.has(Extension.Deadline)) return true;
-    return this.startedAt + told - this.host.clock.now() > NEARLY_OVER_MS;
+    return this.startedAt + told - this.host.clock.now() > DEADLINE_SLACK_MS;
   }
 
-  /** Settles; false where it has before. `wasted`: given up by the peer before it got anything. */
+  /** Settles; false if it has before. `wasted`: cancelled by the peer before it got anything. */
   protected settle(wasted = false): boolean {
     if (this.#settled) return false;
     this.#settled = true;
@@ -174,16 +170,16 @@ export abstract class Incoming extends Expiring implements Hosted {
     try {
       this.onSettled?.();
     } catch {
-      // the listener tells of its own failures; everything else that ends now still must
+      // the listener reports its own failures; the rest of the cleanup must still run
     }
     return true;
   }
 }
 
-/** Why a handler is told to stop whose caller is gone. */
-export const LEFT_BY_CALLER = 'the caller cancelled';
+/** The abort reason of a handler whose caller cancelled or disconnected. */
+export const CANCELLED_BY_CALLER = 'the caller cancelled';
 
-/** It is more than this side takes on; nothing has run. */
+/** Refused by a limit; nothing was executed. */
 export function tooMany(message: string): Fault {
   return new Fault({ status: Status.TooManyRequests, message });
 }

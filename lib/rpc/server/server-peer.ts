@@ -18,30 +18,30 @@ import { type CallOwner, PLAIN_SERVING, type Serving, type ServingPath } from '.
 import { Sessions } from './sessions.js';
 import { SlowReaderGuard } from './slow-reader-guard.js';
 
-/** Longest reason that a client is told. */
+/** Longest CLOSE reason. */
 const MAX_REASON_BYTES = 1024;
 
-/** What the owner of a server's connection is told. */
+/** The owner of a server's connection. */
 export interface ServerOwner extends CallOwner {
   /** DECLARE is done. */
   onOpen(peer: ServerPeer): void;
-  /** The connection is over. Called once, after everything pending has failed. */
+  /** The connection is closed. Called once, after everything pending has failed. */
   onClose(peer: ServerPeer, reason: Fault): void;
 }
 
 export interface ServerPeerOptions extends PeerOptions {
   readonly owner: ServerOwner;
-  /** Unique name of the connection, which its client is told. */
+  /** Unique name of the connection, sent to the client. */
   readonly id: string;
-  /** That of the server, or of the peer's address there. */
+  /** Load of the server, or of the peer's address. */
   readonly load: Load;
-  /** The way of calls and channels to their handlers. Default: straight. */
+  /** Default: without processors. */
   readonly serving?: ServingPath | undefined;
-  /** The async context in which the work of each call begins that comes in. */
+  /** The async context in which each incoming call begins. */
   readonly context?: CleanContext | undefined;
 }
 
-/** The server's side of a connection: calls and channels that come in, their sessions, and a watch on what is not read. */
+/** The server's half of a connection: incoming calls and channels, their sessions, and a guard against slow readers. */
 export class ServerPeer extends Peer {
   readonly incoming: IncomingTable;
   readonly sessions: Sessions;
@@ -56,14 +56,14 @@ export class ServerPeer extends Peer {
       metadata: {},
       load,
       openMs: limits.declareTimeoutMs,
-      // servers spread their pings, or all that started together would ping together
+      // jitter: connections that opened together must not ping together
       pingIntervalMs: options.keepAlive.intervalMs * (0.9 + Math.random() * 0.2),
     });
     const { link, channels } = this;
     this.#owner = owner;
     this.incoming = new IncomingTable(limits, load, this.account, clock);
     this.sessions = new Sessions(limits.maxSessions);
-    this.#slowReader = new SlowReaderGuard(link, limits, (bytes) => this.#onNotRead(bytes), this.account);
+    this.#slowReader = new SlowReaderGuard(link, limits, (bytes) => this.#onSlowReader(bytes), this.account);
     this.#serving = (options.serving ?? PLAIN_SERVING)({
       connection: this,
       owner,
@@ -85,7 +85,7 @@ export class ServerPeer extends Peer {
     this.#owner.onOpen(this);
   }
 
-  /** The client is told to start nothing new, and what still runs after `graceMs` is aborted. */
+  /** Tells the client to start nothing new; calls still in flight after `graceMs` are aborted. */
   drain(graceMs: number): void {
     this.life.drain(graceMs);
     this.#serving.drain();
@@ -109,7 +109,7 @@ export class ServerPeer extends Peer {
     return true;
   }
 
-  /** One that carries an error starts nothing. */
+  /** A DECLARE with an error status is not one. */
   #isDeclare(id: number, { channel_life_cycle: lifeCycle, status_code: status }: Header): boolean {
     return lifeCycle === LifeCycle.Declare && !isErrorStatus(status) && !this.channels.isLive(id);
   }
@@ -127,7 +127,7 @@ export class ServerPeer extends Peer {
         return this.#serving.onCancel((body as { id?: unknown } | null)?.id);
       case EventTarget.SessionClose: // {session_id}
         return this.sessions.close((body as { session_id?: unknown } | null)?.session_id);
-      case EventTarget.Drop: // the client says goodbye
+      case EventTarget.Drop: // the client is about to disconnect
         this.send(MsgType.ClientEvent, id, null, 'success');
         return;
       case EventTarget.Declare:
@@ -160,15 +160,15 @@ export class ServerPeer extends Peer {
     this.close(CloseReason.PongTimeout);
   }
 
-  protected override get isUnread(): boolean {
+  protected override get isPeerStalled(): boolean {
     return this.#slowReader.isPaused;
   }
 
-  override get mayWait(): boolean {
+  override get makesCalls(): boolean {
     return false;
   }
 
-  override isWaiting(): boolean {
+  override hasCallsInFlight(): boolean {
     return false;
   }
 
@@ -182,12 +182,12 @@ export class ServerPeer extends Peer {
     return this.incoming.size > 0;
   }
 
-  /** A server's last word: CLOSE and why. `isOrderly`: no frame of the client is the cause. */
-  farewell(reason: string, isOrderly: boolean): void {
-    // whatever an application gives for a reason, the connection ends with it
+  /** Sends CLOSE as the last frame. `isOrderly`: not caused by a frame of the client. */
+  sendClose(reason: string, isOrderly: boolean): void {
+    // an application may pass anything as the reason: the connection must still close
     const text = typeof reason === 'string' ? boundedText(reason, MAX_REASON_BYTES) : '';
     const target = EventTarget.Close;
-    // what comes after an end in order may be repeated elsewhere; after a fault, it may be the fault
+    // calls after `last_id` may be retried elsewhere, except after a protocol error: one of them may be the cause
     const last = isOrderly ? { last_id: this.incoming.lastId } : {};
     const header = this.has(Extension.Close)
       ? { target, close_code: closeCodeOf(text), ...last }
@@ -201,7 +201,7 @@ export class ServerPeer extends Peer {
     super.failAll(reason, lastTaken);
   }
 
-  protected override abortArrived(reason: Fault): void {
+  protected override abortIncoming(reason: Fault): void {
     this.incoming.abortAll(reason);
     this.sessions.closeAll(reason);
   }
@@ -210,7 +210,7 @@ export class ServerPeer extends Peer {
     this.#owner.onClose(this, reason);
   }
 
-  #onNotRead(pendingBytes: number): void {
+  #onSlowReader(pendingBytes: number): void {
     this.abort(
       connectionLost(`the peer does not read: ${pendingBytes} bytes wait (limits.sendBufferHardBytes)`),
     );

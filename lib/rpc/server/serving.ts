@@ -26,21 +26,19 @@ import type { Sessions } from './sessions.js';
 import type { SlowReaderGuard } from './slow-reader-guard.js';
 import { WaitingAnswers } from './waiting-answers.js';
 
-/** What calls and channels that came in are handed to. */
+/** Handles incoming calls and channels. */
 export interface CallOwner {
-  /** A call or channel came in, and processors work on it first: its time begins. False if none is left, and it is over. */
+  /** Starts the time limit before the processors. False if no time is left, and it has ended. */
   onArrival?(incoming: AnyIncoming): boolean;
-  /** A call came in. Must not throw. */
+  /** Must not throw. */
   onCall(call: IncomingCall): void;
-  /** A channel was opened. Must not throw. */
+  /** Must not throw. */
   onChannel(incoming: IncomingChannel): void;
 }
 
-/** The connection that is served. */
 export interface ServedConnection extends ConnectionHandle {
-  /** Tells the other side something beside calls. */
   sendEvent(target: string, body: unknown): void;
-  /** Ends the connection because the other side broke the wire's rules. */
+  /** The peer violated the protocol. */
   protocolError(message: string): void;
 }
 
@@ -59,19 +57,19 @@ export interface ServingOptions {
   readonly send: (type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown) => number;
   /** A handler has ended. */
   readonly ended: () => void;
-  /** The async context in which the work of each call and channel begins: nothing of another one is in it. */
+  /** The async context in which each call and channel begins: nothing leaks in from another one. */
   readonly context: CleanContext;
 }
 
-/** Makes what serves a connection: chosen once for a server. */
+/** Makes the {@link Serving} of each connection of a server. */
 export type ServingPath = (options: ServingOptions) => Serving;
 
-/** Straight to the handlers. */
+/** Without processors. */
 export const PLAIN_SERVING: ServingPath = (options) => new Serving(options);
 
 /**
- * Calls and channels that come in, on their way to the owner's handlers, and what these answer. `onCall`, the handler, `answer`,
- * `ended` is the whole way of a call.
+ * Takes incoming calls and channels to the owner's handlers, and sends their answers. A call goes through `onCall`, the
+ * handler, `answer`, `ended`.
  */
 export class Serving implements IncomingHost {
   readonly connection: ServedConnection;
@@ -100,7 +98,7 @@ export class Serving implements IncomingHost {
   // [101, id, {target}, parameters], answered [101, id, {}, result]
   onCall(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     const { table } = this.options;
-    if (isErrorStatus(header.status_code)) return; // an answer to nothing; answering it would go on for ever
+    if (isErrorStatus(header.status_code)) return; // an error is never answered with an error, or both sides would loop
     if (table.has(id)) return this.#inUse(id);
     const oneWay = header.one_way === true && this.connection.has(Extension.OneWay);
     const call = this.newCall(id, header, body, oneWay);
@@ -139,7 +137,7 @@ export class Serving implements IncomingHost {
     this.options.context.run(this.owner.onChannel, this.owner, incoming);
   }
 
-  /** A call or DECLARE whose body cannot be read: nothing runs. */
+  /** A call or DECLARE whose body cannot be decoded: no handler runs. */
   onUnreadable([type, id, header]: Frame, fault: Fault): void {
     const { table, send } = this.options;
     if (table.has(id)) return this.#inUse(id);
@@ -150,18 +148,18 @@ export class Serving implements IncomingHost {
     send(type, id, isCall ? head : { ...head, channel_life_cycle: LifeCycle.Drop }, body);
   }
 
-  /** An honest client does not meet this: ids go round in 2^31. */
+  /** Only a faulty client gets here: ids wrap after 2^31. */
   #inUse(id: number): void {
     this.connection.protocolError(`correlation id ${id} is in use`);
   }
 
-  /** The client gives a call up. A channel is left by DROP. */
+  /** The client cancels a call. A channel is cancelled by DROP. */
   onCancel(id: unknown): void {
     const incoming = typeof id === 'number' ? this.options.table.get(id) : undefined;
     if (incoming?.kind === 'call') incoming.cancelByPeer();
   }
 
-  /** The server drains: handlers that have asked for it are told. */
+  /** The server drains: aborts the `draining` signals. */
   drain(): void {
     this.isDraining = true;
     this.options.table.drainAll();
@@ -191,7 +189,7 @@ export class Serving implements IncomingHost {
     this.options.send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);
   }
 
-  /** What was unsent has been taken. Whether no answer waits any more: then requests may be read again. */
+  /** The send buffer has drained. Returns whether no answer waits any more, so that reading may resume. */
   onDrain(): boolean {
     if (this.#waiting.size === 0) return true;
     const { slowReader } = this.options;
@@ -230,13 +228,13 @@ export class Serving implements IncomingHost {
   }
 
   ended(incoming: AnyIncoming): void {
-    if (incoming.kind === 'channel') incoming.channel.letGo();
+    if (incoming.kind === 'channel') incoming.channel.uncharge();
     this.options.table.remove(incoming);
     if (incoming.isTaken) this.receipts.ended();
     this.options.ended();
   }
 
-  /** The connection is over. */
+  /** The connection is closed. */
   stop(): void {
     this.#waiting.clear();
     this.receipts.stop();
@@ -247,7 +245,7 @@ export class Serving implements IncomingHost {
     incoming.ended();
   }
 
-  /** Ends what has not come to a handler. */
+  /** Fails a call or channel that has not reached a handler. */
   protected fail(incoming: AnyIncoming, fault: Fault, name: string): void {
     if (incoming.kind === 'call' && incoming.oneWay) this.receipts.refused(incoming, fault, name);
     incoming.fail(fault, name);

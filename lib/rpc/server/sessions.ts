@@ -4,25 +4,25 @@ import { Status } from '../../protocol/status.js';
 /** Longest session id, in characters. */
 const MAX_SESSION_ID_LENGTH = 128;
 
-/** What a server keeps for calls that belong together: `ctx.session`. */
+/** State shared by the calls of one session: `ctx.session`. */
 export interface Session {
   readonly id: string;
-  /** The application's own; gone with the session. */
+  /** For the application; discarded with the session. */
   readonly state: Map<unknown, unknown>;
   /** Aborted when the session or its connection ends. */
   readonly signal: AbortSignal;
 }
 
-/** The sessions of one connection. One exists from its first use to its end. */
+/** The sessions of one connection. Each is created on first use. */
 export class Sessions {
   readonly #open = new Map<string, { session: Session; controller: AbortController }>();
 
   constructor(private readonly maxSessions: number) {}
 
   /**
-   * The session with this id, made where there is none.
+   * The session with this id, created if there is none.
    *
-   * @throws {@link Fault} 1003 for an id that is none, 429 where the connection has too many.
+   * @throws {@link Fault} 1003 if the id is not valid, 429 if the connection has too many sessions.
    */
   get(id: unknown): Session {
     if (typeof id !== 'string' || id === '' || id.length > MAX_SESSION_ID_LENGTH) {
@@ -42,7 +42,7 @@ export class Sessions {
     return session;
   }
 
-  /** The client has closed the session. */
+  /** The client closed the session. */
   close(id: unknown): void {
     if (typeof id !== 'string' || id.length > MAX_SESSION_ID_LENGTH) return;
     const entry = this.#open.get(id);

@@ -3,53 +3,52 @@ import type { Account } from '../account.js';
 import type { RapLimits } from '../limits.js';
 
 /**
- * Watches what waits to be sent to a client. One that does not read what it asked for is asked nothing more of. Its answers wait for
- * it as long as the account has room for them, then unencoded; whether it reads at all is for the link to judge, which sees
- * it move.
+ * Backpressure against a client that does not read its answers: its requests are not read until it does. Answers are
+ * buffered while the account has room, then queued unencoded. The link decides when a blocked client counts as stalled.
  */
 export class SlowReaderGuard {
   #isPaused = false;
   #isOver = false;
-  /** Unsent bytes that the account knows of. */
+  /** Unsent bytes charged to the account. */
   #counted = 0;
-  /** Bytes that are no answers, and were sent while much waited already. */
-  #unasked = 0;
+  /** Bytes that are not answers, sent while the send buffer was above its soft limit. */
+  #unsolicited = 0;
 
   constructor(
     private readonly link: Link,
     private readonly limits: RapLimits,
-    /** The peer does not read, and so many bytes wait: among them more than it has asked for. */
-    private readonly onDeaf: (pendingBytes: number) => void,
+    /** The unsolicited bytes are over the hard limit; `pendingBytes` are unsent in all. */
+    private readonly onOverflow: (pendingBytes: number) => void,
     private readonly account: Account,
   ) {}
 
-  /** Whether no request is read until the client has taken what waits. */
+  /** Whether reading is paused until the client has read its answers. */
   get isPaused(): boolean {
     return this.#isPaused;
   }
 
-  /** An answer was sent: the client had asked for it, and this side worked for it. */
+  /** An answer was sent. Answers do not count towards the hard limit: the client asked for them, and work went into them. */
   answered(): void {
     this.#check(this.#count());
   }
 
-  /** Something else was sent. */
+  /** A frame that is not an answer was sent. */
   sent(bytes: number): void {
     const pendingBytes = this.#count();
     if (!this.#check(pendingBytes)) return;
-    this.#unasked += bytes;
-    if (this.#unasked > this.limits.sendBufferHardBytes) this.onDeaf(pendingBytes);
+    this.#unsolicited += bytes;
+    if (this.#unsolicited > this.limits.sendBufferHardBytes) this.onOverflow(pendingBytes);
   }
 
-  /** Whether an answer must wait: more is held than may be, and some of that is unsent answers to this client. */
+  /** Whether answers must wait unencoded: the account is full, partly with unsent answers to this client. */
   get isFull(): boolean {
     return this.#count() > this.limits.sendBufferSoftBytes && this.account.isFull;
   }
 
-  /** All that waited has been taken. `mayReadOn`: no answer waits behind it. */
+  /** The send buffer has drained. `mayReadOn`: no answer is queued. */
   drained(mayReadOn = true): void {
     this.#count();
-    this.#unasked = 0;
+    this.#unsolicited = 0;
     if (!this.#isPaused || !mayReadOn) return;
     this.#isPaused = false;
     this.link.resume();
@@ -61,7 +60,7 @@ export class SlowReaderGuard {
     this.#isOver = true;
   }
 
-  /** Whether so much waits that no request is read. */
+  /** Pauses reading above the soft limit. Returns whether it is exceeded. */
   #check(pendingBytes: number): boolean {
     if (pendingBytes <= this.limits.sendBufferSoftBytes) return false;
     if (!this.#isPaused) {
@@ -71,7 +70,7 @@ export class SlowReaderGuard {
     return true;
   }
 
-  /** Tells the account of the bytes that wait. */
+  /** Charges the unsent bytes to the account. */
   #count(): number {
     const { pendingBytes } = this.link;
     if (!this.#isOver) this.account.add(pendingBytes - this.#counted);

@@ -8,8 +8,8 @@ interface WaitingAnswer {
 }
 
 /**
- * Answers that are not encoded yet, since too much is unsent already. Their calls keep their slots: there are never more
- * than calls at once.
+ * Answers that are queued unencoded, because of backpressure. Their calls keep their slots, so the limits on calls bound the
+ * queue.
  */
 export class WaitingAnswers {
   #answers: WaitingAnswer[] = [];
@@ -19,19 +19,19 @@ export class WaitingAnswers {
   }
 
   add(answer: WaitingAnswer): void {
-    answer.call.isLeaving = true;
+    answer.call.isAnswerPending = true;
     this.#answers.push(answer);
   }
 
-  /** Sends one after the other, as long as there is room. */
+  /** Sends while there is room. */
   flush(hasRoom: () => boolean, send: (answer: WaitingAnswer) => void): void {
     let sent = 0;
     for (; sent < this.#answers.length && hasRoom(); sent++) send(this.#answers[sent] as WaitingAnswer);
-    for (const { call } of this.#answers.splice(0, sent)) call.hasLeft();
+    for (const { call } of this.#answers.splice(0, sent)) call.answerSent();
   }
 
-  /** The connection is over. */
+  /** The connection is closed. */
   clear(): void {
-    for (const { call } of this.#answers.splice(0)) call.hasLeft();
+    for (const { call } of this.#answers.splice(0)) call.answerSent();
   }
 }

@@ -53,7 +53,7 @@ export class FakeChannelHost implements ChannelHost {
       link: { pause: () => this.#paused(), resume: () => this.#resumed() },
       deadlines: new DeadlineQueue(new FakeClock()),
       timeoutMs: 1000,
-      overdue: () => {},
+      onTimeout: () => {},
     });
   }
 

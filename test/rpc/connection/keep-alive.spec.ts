@@ -7,7 +7,7 @@ const OPTIONS: KeepAliveOptions = { intervalMs: 30_000, timeoutMs: 10_000, maxMi
 let clock: FakeClock;
 let log: string[];
 let busy: boolean;
-let deaf: boolean;
+let isPaused: boolean;
 let waiting: boolean;
 
 function watch(options: Partial<KeepAliveOptions> = {}): KeepAlive {
@@ -17,9 +17,9 @@ function watch(options: Partial<KeepAliveOptions> = {}): KeepAlive {
     lost: () => at('lost'),
     idle: () => at('idle'),
     isBusy: () => busy,
-    isDeaf: () => deaf,
-    isWaiting: () => waiting,
-    mayWait: true,
+    isReadingPaused: () => isPaused,
+    hasCallsInFlight: () => waiting,
+    makesCalls: true,
   };
   return new KeepAlive(target, { ...OPTIONS, ...options }, clock);
 }
@@ -28,7 +28,7 @@ beforeEach(() => {
   clock = new FakeClock();
   log = [];
   busy = false;
-  deaf = false;
+  isPaused = false;
   waiting = false;
 });
 
@@ -115,11 +115,11 @@ it('takes any bytes as the answer, and counts from 0 again', () => {
 it('pings on while this side reads nothing, does not give up, and starts over after that', () => {
   const keepAlive = watch();
   keepAlive.start();
-  deaf = true;
+  isPaused = true;
   clock.advance(600_000);
   expect(log).toEqual(Array.from({ length: 20 }, (_, i) => `ping ${30 * (i + 1)}`));
   log.length = 0;
-  deaf = false;
+  isPaused = false;
   clock.advance(60_000);
   expect(log).toEqual(['ping 630', 'ping 640', 'lost 650']);
 });
@@ -128,9 +128,9 @@ it('does not count pings as missed whose answers it could not read', () => {
   const keepAlive = watch();
   keepAlive.start();
   clock.advance(45_000);
-  deaf = true;
+  isPaused = true;
   clock.advance(15_000);
-  deaf = false;
+  isPaused = false;
   clock.advance(50_000);
   expect(log).toEqual(['ping 30', 'ping 40', 'ping 50', 'ping 80', 'ping 90', 'lost 100']);
 });

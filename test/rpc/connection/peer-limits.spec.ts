@@ -1,5 +1,5 @@
 import type { Frame } from '../../../lib/protocol/frame.js';
-import { peerLimitsOf, toldLimits } from '../../../lib/rpc/connection/peer-limits.js';
+import { peerLimitsOf, advertisedLimits } from '../../../lib/rpc/connection/peer-limits.js';
 import { DEFAULT_LIMITS } from '../../../lib/rpc/limits.js';
 import { ChannelPair, type ChannelPairOptions } from '../../helpers/channel/channel-pair.js';
 import { requestOf } from '../../helpers/peer-pair.js';
@@ -44,7 +44,7 @@ describe('the limits that a side tells', () => {
 
   it('hold no number that is none', () => {
     const endless = { ...DEFAULT_LIMITS, maxInFlight: Infinity, maxChannels: 0, maxFrameBytes: 20_000.5 };
-    expect(toldLimits(endless, true)).toEqual({ max_frame_bytes: 20_000 });
+    expect(advertisedLimits(endless, true)).toEqual({ max_frame_bytes: 20_000 });
   });
 });
 

@@ -1,7 +1,7 @@
 import { Fault, LocalCode } from '../../../lib/protocol/fault.js';
 import { MsgType, type Frame } from '../../../lib/protocol/frame.js';
 import { Extension, offeredExtensions } from '../../../lib/protocol/extension.js';
-import { toldLimits } from '../../../lib/rpc/connection/peer-limits.js';
+import { advertisedLimits } from '../../../lib/rpc/connection/peer-limits.js';
 import { DEFAULT_LIMITS } from '../../../lib/rpc/limits.js';
 import { PeerPair, type PairOptions } from '../../helpers/peer-pair.js';
 
@@ -46,8 +46,14 @@ it('brings both sides to open, with the metadata and the name of the connection'
 
 it("speaks rap's frames: ids 3 and 3, info of the own end, an empty header in the answer", () => {
   fresh({ metadata: { app: 'demo' } }).open();
-  const ofClient = offeredExtensions(DEFAULT_LIMITS.channelWindowBytes, toldLimits(DEFAULT_LIMITS, false));
-  const ofServer = offeredExtensions(DEFAULT_LIMITS.channelWindowBytes, toldLimits(DEFAULT_LIMITS, true));
+  const ofClient = offeredExtensions(
+    DEFAULT_LIMITS.channelWindowBytes,
+    advertisedLimits(DEFAULT_LIMITS, false),
+  );
+  const ofServer = offeredExtensions(
+    DEFAULT_LIMITS.channelWindowBytes,
+    advertisedLimits(DEFAULT_LIMITS, true),
+  );
   expect(pair.links.toServer.frames).toEqual([
     [103, 3, DECLARE, { client_info: info(1), metadata: { app: 'demo' }, extensions: ofClient }],
   ]);

@@ -7,20 +7,20 @@ const HARD = 40_000_000;
 const LIMITS = resolveLimits({ sendBufferSoftBytes: 1000, sendBufferHardBytes: HARD });
 
 let link: { pendingBytes: number; pauses: number };
-let deaf: number[];
+let overflows: number[];
 let guard: SlowReaderGuard;
 let account: Account;
 
 beforeEach(() => {
   account = new Account(HARD);
-  deaf = [];
+  overflows = [];
   link = {
     pendingBytes: 0,
     pauses: 0,
     pause: () => (link.pauses += 1),
     resume: () => (link.pauses -= 1),
   } as typeof link;
-  guard = new SlowReaderGuard(link as unknown as Link, LIMITS, (bytes) => deaf.push(bytes), account);
+  guard = new SlowReaderGuard(link as unknown as Link, LIMITS, (bytes) => overflows.push(bytes), account);
 });
 
 function answer(bytes: number): void {
@@ -61,15 +61,15 @@ it('keeps a peer for which answers wait, however many: it is the link that sees 
   answer(HARD);
   answer(2 * HARD);
   send(1000);
-  expect(deaf).toEqual([]);
+  expect(overflows).toEqual([]);
 });
 
 it('leaves a peer at once for which more waits that it has not asked for', () => {
   answer(2000);
   send(HARD);
-  expect(deaf).toEqual([]);
+  expect(overflows).toEqual([]);
   send(1);
-  expect(deaf).toEqual([2000 + HARD + 1]);
+  expect(overflows).toEqual([2000 + HARD + 1]);
 });
 
 it('forgets what the peer has taken', () => {
@@ -78,7 +78,7 @@ it('forgets what the peer has taken', () => {
     link.pendingBytes = 0;
     guard.drained(false);
   }
-  expect(deaf).toEqual([]);
+  expect(overflows).toEqual([]);
 });
 
 it('holds nothing when the connection is over', () => {
