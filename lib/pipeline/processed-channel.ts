@@ -172,6 +172,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
         const error = this.exchange.faultIn(view);
         if (error) throw this.#failed(error);
         put();
+        return undefined;
       },
       (error) => {
         this.#isSending = false;

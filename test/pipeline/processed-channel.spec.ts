@@ -124,6 +124,8 @@ describe('the peer has ended the channel while the answer to DECLARE is with the
   });
 });
 
+const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
+
 describe('a client whose processors work on the error that ends its channel', () => {
   const enough = new Fault({ status: 500, message: 'enough' });
   let error: Keeping;
@@ -140,8 +142,6 @@ describe('a client whose processors work on the error that ends its channel', ()
     pair.flow();
     return channelFrames(pair.links.toServer).length;
   }
-
-  const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
 
   it('sends neither messages nor END nor credit: they fail with that error', async () => {
     const ends = connect();
