@@ -86,6 +86,7 @@ export class IncomingCall extends Incoming {
     // the run timeout is for answers; a stream lasts as long as both sides want, unless one of them said otherwise
     if (!this.keepsLimit) this.unlimit();
     channel.whenClosed(() => {
+      channel.letGo(); // the caller has nothing to say in a stream, and nobody reads it
       if (channel.fault) this.abort(channel.fault);
       else if (channel.closedByPeer) this.abort(callCancelled(LEFT_BY_CALLER));
     });
