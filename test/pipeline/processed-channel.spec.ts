@@ -20,6 +20,9 @@ function open(options: ChannelPairOptions): ChannelPair {
 
 afterEach(() => pair.end());
 
+/** What the client has sent on channels, without the first frames. */
+const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
+
 /** A processor that keeps the messages of a life cycle until its gate is open. */
 class Keeping implements RapProcessor {
   readonly #gate = new Gate();
@@ -140,8 +143,6 @@ describe('a client whose processors work on the error that ends its channel', ()
     pair.flow();
     return channelFrames(pair.links.toServer).length;
   }
-
-  const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
 
   it('sends neither messages nor END nor credit: they fail with that error', async () => {
     const ends = connect();

@@ -22,6 +22,7 @@ afterEach(() => pair.end());
 
 const declare = (id: number): Frame => [102, id, { target: '/default/x', channel_life_cycle: 'DECLARE' }, {}];
 const drop = (id: number): Frame => [102, id, { channel_life_cycle: 'DROP' }, null];
+const ignore = (): void => {};
 const closeReasons = (): unknown[] => pair.links.toClient.to('/_event/CLOSE').map(([, , , body]) => body);
 
 describe('maxChannels', () => {
@@ -230,7 +231,6 @@ describe('what a caller writes into the stream that answers its call', () => {
   it('counts as held until the stream is over, also if nobody has read it', () => {
     open();
     const callers: Channel[] = [];
-    const ignore = (): void => {};
     const stream = (channel: Channel): void => void callers.push(channel);
     pair.client.call(requestOf(), { resolve: ignore, reject: ignore, stream });
     pair.flow();
