@@ -171,8 +171,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
         if (refusal) throw refusal;
         const error = this.exchange.faultIn(view);
         if (error) throw this.#failed(error);
-        put();
-        return undefined;
+        return put();
       },
       (error) => {
         this.#isSending = false;

@@ -20,6 +20,9 @@ function open(options: ChannelPairOptions): ChannelPair {
 
 afterEach(() => pair.end());
 
+/** What the client has sent on channels, without the first frames. */
+const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
+
 /** A processor that keeps the messages of a life cycle until its gate is open. */
 class Keeping implements RapProcessor {
   readonly #gate = new Gate();
@@ -123,8 +126,6 @@ describe('the peer has ended the channel while the answer to DECLARE is with the
     expect(await rejection(server.read())).toMatchObject({ message: 'enough' });
   });
 });
-
-const sentSince = (count: number): unknown[] => channelFrames(pair.links.toServer).slice(count);
 
 describe('a client whose processors work on the error that ends its channel', () => {
   const enough = new Fault({ status: 500, message: 'enough' });

@@ -85,6 +85,7 @@ export class IncomingCall extends Incoming {
     // the run timeout is for answers; a stream is not limited unless one side asked for it
     if (!this.keepsLimit) this.unlimit();
     channel.whenClosed(() => {
+      channel.uncharge(); // the caller has nothing to say in a stream, and nobody reads it
       if (channel.fault) this.abort(channel.fault);
       else if (channel.closedByPeer) this.abort(callCancelled(CANCELLED_BY_CALLER));
     });

@@ -310,9 +310,9 @@ export class ChannelScenario {
   }
 }
 
-/** Whether messages may be lost in slow processors: the channel was not opened, or it did not end in order. */
+/** Whether messages may be lost in slow processors: the channel was not opened, or its writer has cancelled it. */
 function isOverBefore(from: End, { channel }: End): boolean {
-  return !channel || from.act === 'cancel' || from.act === 'fail';
+  return !channel || from.act === 'cancel';
 }
 
 /** Lets the promises that have settled tell so. */

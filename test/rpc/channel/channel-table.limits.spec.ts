@@ -1,5 +1,6 @@
 import { Fault } from '../../../lib/protocol/fault.js';
 import type { Frame } from '../../../lib/protocol/frame.js';
+import type { Channel } from '../../../lib/rpc/channel/channel.js';
 import { DEFAULT_LIMITS } from '../../../lib/rpc/limits.js';
 import {
   channelFrames,
@@ -21,6 +22,7 @@ afterEach(() => pair.end());
 
 const declare = (id: number): Frame => [102, id, { target: '/default/x', channel_life_cycle: 'DECLARE' }, {}];
 const drop = (id: number): Frame => [102, id, { channel_life_cycle: 'DROP' }, null];
+const ignore = (): void => {};
 const closeReasons = (): unknown[] => pair.links.toClient.to('/_event/CLOSE').map(([, , , body]) => body);
 
 describe('maxChannels', () => {
@@ -222,5 +224,25 @@ describe('a fault whose details the connection cannot carry', () => {
     pair.flow();
     expect([client.isClosed, pair.server.incoming.size, pair.server.channels.size]).toEqual([true, 0, 0]);
     expect(pair.server.state).toBe('open');
+  });
+});
+
+describe('what a caller writes into the stream that answers its call', () => {
+  it('counts as held until the stream is over, also if nobody has read it', () => {
+    open();
+    const callers: Channel[] = [];
+    const stream = (channel: Channel): void => void callers.push(channel);
+    pair.client.call(requestOf(), { resolve: ignore, reject: ignore, stream });
+    pair.flow();
+    const call = pair.serverOwner.call();
+    void call.turnIntoStream()?.write('first');
+    pair.flow();
+    void callers[0]?.write('unread'.repeat(30_000)); // accounts report in steps
+    pair.flow();
+    const { held } = pair.load.account;
+    callers[0]?.close();
+    pair.flow();
+    call.ended();
+    expect([held > 0, pair.load.account.held]).toEqual([true, 0]);
   });
 });
