@@ -4,6 +4,7 @@ import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
 import type { Clock } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
+import { onAbort } from '../rpc/context/listeners.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { CallContext } from '../pipeline/call-context.js';
 import {
@@ -135,12 +136,11 @@ function whenGivenUp(context: ProcessorContext, end: (status: number) => void): 
   const call = context instanceof CallContext ? context.incoming : undefined;
   if (call?.kind !== 'call') return;
   const { signal } = call;
-  const onAbort = (): void => {
+  onAbort(signal, () => {
     // a stream that its reader has left has not failed
     const isLeft = call.stream !== undefined && call.stream.fault === undefined;
     if (!isLeft) end((signal.reason as Fault).status);
-  };
-  signal.addEventListener('abort', onAbort, { once: true });
+  });
 }
 
 class ChannelLog extends RapProcessor {

@@ -1,4 +1,5 @@
 import type { Clock } from '../protocol/clock.js';
+import { textOf } from '../protocol/values/unknown.js';
 
 export interface StoreGuardOptions {
   /** Time for an answer of the store, in milliseconds. */
@@ -81,8 +82,7 @@ export class StoreGuard {
     const { clock, log, meanwhile } = this.options;
     const wasUp = this.#restsUntil === undefined;
     this.#restsUntil = clock.now() + STORE_REST_MS;
-    const reason = error instanceof Error ? error.message : String(error);
-    if (wasUp) log(`the store fails (${reason}): ${meanwhile()}`);
+    if (wasUp) log(`the store fails (${textOf(error)}): ${meanwhile()}`);
   }
 
   #answered(): void {

@@ -1,3 +1,5 @@
+import { isObject } from '../../protocol/values/unknown.js';
+
 /** Key of the class name on the prototype of each error class of this package. `Symbol.for`: all copies share it. */
 const BRAND = Symbol.for('nestjs-rap.errorClass');
 
@@ -15,7 +17,7 @@ export function brand(Class: { readonly prototype: object }, name: string): void
 export function isInstance(Class: { readonly prototype: object }, value: unknown): boolean {
   if (ordinary.call(Class, value)) return true;
   const name = brandOf(Class.prototype);
-  if (name === undefined || typeof value !== 'object' || value === null) return false;
+  if (name === undefined || !isObject(value)) return false;
   try {
     let it = Object.getPrototypeOf(value) as object | null;
     for (; it; it = Object.getPrototypeOf(it) as object | null) if (brandOf(it) === name) return true;

@@ -3,6 +3,7 @@ import type { Fault } from '../../protocol/fault.js';
 import { nameOf } from '../../protocol/wire-error.js';
 import type { Channel } from '../../rpc/channel/channel.js';
 import type { IncomingCall } from '../../rpc/server/incoming-call.js';
+import { onAbort } from '../../rpc/context/listeners.js';
 import type { Route } from '../handlers/handler.js';
 import type { ItemLink } from '../streams/item-link.js';
 import { kindFault } from './kind-fault.js';
@@ -33,7 +34,7 @@ export class AnswerSink implements StreamSink {
   whenClosed(callback: () => void): void {
     const { signal } = this.call;
     if (signal.aborted) callback();
-    else signal.addEventListener('abort', callback, { once: true });
+    else onAbort(signal, callback);
   }
 
   close(fault: Fault): void {

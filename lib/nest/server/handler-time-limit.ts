@@ -1,13 +1,13 @@
 import { Expiring } from '../../rpc/time/deadline-queue.js';
 import type { Incoming } from '../../rpc/server/incoming.js';
-import { allowManyListeners } from '../../rpc/context/listeners.js';
+import { allowManyListeners, onAbort } from '../../rpc/context/listeners.js';
 import { callTimeIsOver } from '../../rpc/time/own-timeout.js';
 import type { HandlerTime } from '../handlers/rap-context.js';
 
 /** Time limit of one of several handlers of a message. */
 export class HandlerTimeLimit extends Expiring implements HandlerTime {
   readonly #controller = new AbortController();
-  readonly #abort = (): void => this.#controller.abort(this.incoming.signal.reason);
+  #unlisten: (() => void) | undefined;
 
   constructor(
     private readonly incoming: Incoming,
@@ -16,9 +16,10 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
     super();
     allowManyListeners(this.signal);
     const { signal, deadlines } = incoming;
-    if (signal.aborted) this.#abort();
+    const abort = (): void => this.#controller.abort(signal.reason);
+    if (signal.aborted) abort();
     else {
-      signal.addEventListener('abort', this.#abort, { once: true });
+      this.#unlisten = onAbort(signal, abort);
       deadlines.add(this, ms);
     }
   }
@@ -40,6 +41,6 @@ export class HandlerTimeLimit extends Expiring implements HandlerTime {
   /** The handler has ended. */
   end(): void {
     this.incoming.deadlines.remove(this);
-    this.incoming.signal.removeEventListener('abort', this.#abort);
+    this.#unlisten?.();
   }
 }

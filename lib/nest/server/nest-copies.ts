@@ -4,6 +4,7 @@ import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js
 import { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { ListenersController } from '@nestjs/microservices/listeners-controller.js';
 import { Observable } from 'rxjs';
+import { textOf } from '../../protocol/values/unknown.js';
 import { rememberMaskedErrors } from './masked-errors.js';
 import { showItemsToInterceptors } from './intercepted-values.js';
 import { noticeUncheckedParameters } from './unchecked-parameter.js';
@@ -78,7 +79,7 @@ function wrapCopy(file: string): string | undefined {
     });
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return textOf(error);
   }
 }
 

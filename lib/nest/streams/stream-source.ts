@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { setImmediate } from '../../net/runtime.js';
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
+import { isObject } from '../../protocol/values/unknown.js';
 import { captureContext } from '../../rpc/context/async-context.js';
 
 /** After this many items of a source that never waits, calls and other streams have their turn. */
@@ -33,7 +34,7 @@ export interface StreamSink {
  * such as a generator's. Arrays, maps and sets are values.
  */
 export function isStream(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {
-  if (typeof value !== 'object' || value === null) return false;
+  if (!isObject(value)) return false;
   if (Symbol.asyncIterator in value) return true;
   return Symbol.iterator in value && 'next' in value && typeof value.next === 'function';
 }

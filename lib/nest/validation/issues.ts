@@ -1,3 +1,4 @@
+import { isObject } from '../../protocol/values/unknown.js';
 import { boundedText } from '../../protocol/wire-error.js';
 import type { StandardIssue } from './standard-schema.js';
 
@@ -51,8 +52,7 @@ export function summaryOf(details: readonly ValidationDetail[], total: number): 
 export function pathText(segments: readonly unknown[]): string {
   let text = '';
   for (const segment of segments.slice(0, MAX_SEGMENTS)) {
-    const key =
-      typeof segment === 'object' && segment !== null ? (segment as { key?: unknown }).key : segment;
+    const key = isObject(segment) ? (segment as { key?: unknown }).key : segment;
     if (typeof key === 'number') text += `[${key}]`;
     else if (typeof key !== 'string') text += `[${String(key)}]`;
     else if (IDENTIFIER.test(key)) text += text === '' ? key : `.${key}`;

@@ -1,4 +1,4 @@
-import { isObject, isThenable } from '../../protocol/values/unknown.js';
+import { isObject, isThenable, textOf } from '../../protocol/values/unknown.js';
 
 /**
  * The common interface of validation libraries (https://standardschema.dev) such as zod, valibot and arktype. A copy of the
@@ -77,8 +77,7 @@ function valueOf(check: Check, result: unknown, given: unknown): unknown {
 }
 
 function broken({ what }: Check, cause: unknown): Error {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new Error(`the schema of ${what} failed: ${why}`, { cause });
+  return new Error(`the schema of ${what} failed: ${textOf(cause)}`, { cause });
 }
 
 /** JSON Schema of either side of a schema, if the library offers one (`~standard.jsonSchema`, as zod 4 does). */

@@ -1,4 +1,5 @@
 import { TooManyRequestsError } from '../errors/errors.js';
+import { onAbort } from '../../rpc/context/listeners.js';
 
 /**
  * Turns to use a thread, first come, first served. Calls wait here, not in piscina: there, a thread that was stopped is
@@ -34,12 +35,12 @@ export class WorkerTurns {
     await new Promise<void>((resolve) => {
       const next = (): void => {
         this.#waiting.delete(next);
-        signal?.removeEventListener('abort', next);
+        unlisten?.();
         this.#taken += 1;
         resolve();
       };
       this.#waiting.add(next);
-      signal?.addEventListener('abort', next, { once: true });
+      const unlisten = signal && onAbort(signal, next);
     });
   }
 

@@ -1,4 +1,5 @@
 import { ownCopy } from '../../protocol/values/own-property.js';
+import { isRecord } from '../../protocol/values/unknown.js';
 import { PROTOCOL_VERSION, type PeerInfo } from '../../protocol/event.js';
 import { agreedExtensions, type AgreedExtensions, type ExtensionOffer } from '../../protocol/extension.js';
 import type { RemoteAddress } from '../../protocol/link.js';
@@ -49,7 +50,5 @@ function infoOf({ address, port }: RemoteAddress): PeerInfo {
 
 /** Reads a map from a peer; anything else counts as an empty one. */
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
+  return isRecord(value) ? value : {};
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../protocol/clock.js';
-import { Fault, LocalCode } from '../../../protocol/fault.js';
-import { Status } from '../../../protocol/status.js';
+import type { Fault } from '../../../protocol/fault.js';
+import { callCancelled } from '../../../rpc/call-faults.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
 import { onAbort } from '../../../rpc/context/listeners.js';
@@ -124,12 +124,7 @@ export function cancelledBy({ reason }: AbortSignal, target: string): Fault {
 
 /** The fault of what its caller has cancelled. */
 export function cancelled(target: string, cause?: unknown): Fault {
-  return new Fault({
-    status: Status.RpcCall,
-    code: LocalCode.CallCancelled,
-    message: `${target} was cancelled`,
-    cause,
-  });
+  return callCancelled(`${target} was cancelled`, cause);
 }
 
 /** Cancels a channel when the signal aborts. Returns what stops listening. */
