@@ -14,11 +14,6 @@ export class Fifo<T extends object> {
     return this.#items.length - this.#head;
   }
 
-  /** The first item, without taking it. */
-  peek(): T | undefined {
-    return this.#items[this.#head];
-  }
-
   push(item: T): void {
     this.#items.push(item);
   }

@@ -48,6 +48,8 @@ export class ClientPeer extends Peer {
       load: new Load(serverLoad(limits)),
       openMs: limits.openTimeoutMs,
       pingIntervalMs: options.keepAlive.intervalMs,
+      firstId: 3,
+      keepsUnread: false,
     });
     const { link, ids, channels } = this;
     this.#owner = options.owner;

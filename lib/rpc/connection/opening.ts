@@ -70,8 +70,8 @@ export interface Opening {
   readonly link: Link;
   /** Whether outgoing frames are sealed. */
   readonly isSealed: boolean;
-  /** A client sends DECLARE under this id. */
-  start(id: number): void;
+  /** A client sends DECLARE, under the id that `nextId` gives. */
+  start(nextId: () => number): void;
   onFrame(frame: Frame, bytes: number, cost: number): void;
   /** Why the connection ends if a frame cannot be opened. */
   failed(fault: Fault): Fault;
@@ -94,8 +94,8 @@ export class ClientOpening implements Opening {
     this.link = this.#handshake?.link ?? options.link;
   }
 
-  start(id: number): void {
-    this.#id = id;
+  start(nextId: () => number): void {
+    const id = (this.#id = nextId());
     const header = { target: EventTarget.Declare };
     const body = declareBody(this.link.local, this.options.host.metadata, this.options.offer);
     if (!this.#handshake) this.link.send(MsgType.ClientEvent, id, header, body);

@@ -26,4 +26,8 @@ export interface SideOptions {
   readonly openMs: number;
   /** Time between two pings. */
   readonly pingIntervalMs: number;
+  /** The first correlation id: those of a client are odd, those of a server even. */
+  readonly firstId: 3 | 4;
+  /** Whether what was not read of a channel still counts when the channel is over: see `ChannelConnection`. */
+  readonly keepsUnread: boolean;
 }

@@ -52,7 +52,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     readonly role: Role,
     plainLink: Link,
     options: PeerOptions,
-    { id, metadata, load, openMs, pingIntervalMs }: SideOptions,
+    { id, metadata, load, openMs, pingIntervalMs, firstId, keepsUnread }: SideOptions,
   ) {
     const { clock, deadlines, limits, security } = options;
     const isServer = role === 'server';
@@ -64,7 +64,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#opening = openingOf(role, { host: this, link: plainLink, limits, security, clock });
     const { link } = this.#opening;
     this.link = link;
-    this.ids = new CorrelationIds(isServer ? 4 : 3, (it) => this.isLive(it));
+    this.ids = new CorrelationIds(firstId, (it) => this.isLive(it));
     this.account = new Account(limits.maxHeldBytes, load.account);
     this.#accountPause = new AccountPause(this.account, {
       link,
@@ -78,7 +78,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       released: () => this.life.closeIfDrained(),
       charge: (cost) => this.charge(cost),
       deadlines,
-      keepsUnread: isServer,
+      keepsUnread,
     });
     this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
     this.#rejectAllowance = new TokenBucket(clock, limits.maxRejectedFrames, 1);
@@ -125,7 +125,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   /** Starts reading; a client sends DECLARE. */
   start(): void {
     this.link.start(this);
-    if (this.role === 'client') this.#opening.start(this.ids.next());
+    this.#opening.start(() => this.ids.next());
   }
 
   /** Sends a ping and waits for its answer. */

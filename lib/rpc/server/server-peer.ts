@@ -58,6 +58,8 @@ export class ServerPeer extends Peer {
       openMs: limits.declareTimeoutMs,
       // jitter: connections that opened together must not ping together
       pingIntervalMs: options.keepAlive.intervalMs * (0.9 + Math.random() * 0.2),
+      firstId: 4,
+      keepsUnread: true,
     });
     const { link, channels } = this;
     this.#owner = owner;
