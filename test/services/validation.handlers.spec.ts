@@ -4,14 +4,12 @@ import { MessagePattern, Payload, RpcException } from '@nestjs/microservices';
 import { IsArray, IsInt, IsString, ValidateNested } from 'class-validator';
 import { Type } from 'class-transformer';
 import { z } from 'zod';
-import { ChannelPattern, ParseError, RapChannel, type ValidationDetail } from '../../lib/index.js';
+import { ChannelPattern, ParseError, RapChannel } from '../../lib/index.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { details } from './validation-details.js';
 
 const scope = testScope();
-
-const details = (error: Record<string, unknown>): ValidationDetail[] =>
-  error['details'] as ValidationDetail[];
 
 describe('schemas in the extras of a plain handler', () => {
   const calls: unknown[] = [];

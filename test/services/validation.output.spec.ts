@@ -13,15 +13,12 @@ import {
   serverStream,
   type StandardSchema,
   unary,
-  type ValidationDetail,
 } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
 import { collect } from '../helpers/streams.js';
+import { details } from './validation-details.js';
 
 const scope = testScope();
-
-const details = (error: Record<string, unknown>): ValidationDetail[] =>
-  error['details'] as ValidationDetail[];
 
 /** A schema that does what `validate` does. */
 const schemaOf = (validate: (value: unknown) => unknown): StandardSchema<void> =>

@@ -27,15 +27,12 @@ import {
   serverStream,
   type StandardSchema,
   unary,
-  type ValidationDetail,
 } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { details } from './validation-details.js';
 import { collect } from '../helpers/streams.js';
 
 const scope = testScope();
-
-const details = (error: Record<string, unknown>): ValidationDetail[] =>
-  error['details'] as ValidationDetail[];
 
 /** Holds for even numbers, doubles them, and answers later, as a schema that asks a database would. */
 const LaterEven: StandardSchema<number, number> = {

@@ -1,4 +1,3 @@
-import type { Clock } from '../../protocol/clock.js';
 import { EventTarget } from '../../protocol/event.js';
 import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -17,19 +16,14 @@ import type { OutgoingCalls } from './outgoing-calls.js';
 import { type AnswerHost, PendingCall } from './pending-call.js';
 import { PendingEvent } from './pending-event.js';
 
-export interface CallingOptions {
+export interface CallingOptions extends AnswerHost {
   readonly connection: ConnectionHandle;
   readonly link: Link;
   readonly ids: CorrelationIds;
-  readonly clock: Clock;
   readonly limits: RapLimits;
   readonly calls: OutgoingCalls;
   readonly channels: ChannelTable;
   readonly sendEvent: (target: string, body: unknown) => void;
-  /** Charges the connection's account; a negative cost releases. */
-  readonly charge: (cost: number) => void;
-  /** A call has ended. */
-  readonly ended: () => void;
 }
 
 /** Makes the {@link Calling} of each connection of a client. */
@@ -43,14 +37,11 @@ export interface CallingPath {
 export const PLAIN_CALLING: CallingPath = { holdsValues: false, open: (options) => new Calling(options) };
 
 /** Starts the calls, events and channels of a client, and handles the answers. Calls in flight are in `OutgoingCalls`. */
-export class Calling implements AnswerHost {
+export class Calling {
   /** Answers to calls that have settled, or were never made. */
   lateAnswers = 0;
-  readonly clock: Clock;
 
-  constructor(protected readonly options: CallingOptions) {
-    this.clock = options.clock;
-  }
+  constructor(protected readonly options: CallingOptions) {}
 
   /** Calls the peer. The sink is called exactly once. */
   call(request: CallRequest, sink: ReplySink): PendingCall {
@@ -63,16 +54,8 @@ export class Calling implements AnswerHost {
   // [101, id, {}, result]
   onAnswer(id: number, header: Header, body: unknown, bytes: number, cost: number): void {
     const call = this.options.calls.get(id);
-    if (call?.awaitsAnswer) call.answer(header, body, bytes, cost, this);
+    if (call?.awaitsAnswer) call.answer(header, body, bytes, cost, this.options);
     else this.lateAnswers += 1;
-  }
-
-  charge(cost: number): void {
-    this.options.charge(cost);
-  }
-
-  ended(): void {
-    this.options.ended();
   }
 
   /**

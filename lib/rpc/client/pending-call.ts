@@ -48,9 +48,9 @@ export interface CallLine {
 export interface AnswerHost {
   readonly clock: Clock;
   /** Charges the connection's account; a negative cost releases. */
-  charge(cost: number): void;
-  /** A call has ended. */
-  ended(): void;
+  readonly charge: (cost: number) => void;
+  /** A call has ended: a connection that drains may be closed. */
+  readonly ended: () => void;
 }
 
 /** A call of this side, queued or in flight. It settles once; later outcomes are ignored. */
