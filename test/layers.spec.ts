@@ -14,7 +14,8 @@ const RPC = [...PROTOCOL, 'rpc/context', 'rpc/time', 'rpc', 'rpc/channel', 'rpc/
 const BELOW_NEST = [...RPC, 'pipeline', 'net'];
 const NEST = [...BELOW_NEST, 'nest/lifecycle', 'nest/validation', 'nest/errors'];
 const HANDLERS = [...NEST, 'nest/streams', 'nest/contract', 'nest/checks', 'nest/handlers'];
-const CLIENT = [...HANDLERS, 'rpc/client', 'cluster'];
+const CLUSTER = [...RPC, 'rpc/client', 'cluster/balancing', 'cluster/failures'];
+const CLIENT = [...HANDLERS, 'rpc/client', 'cluster/balancing', 'cluster/failures', 'cluster'];
 
 /** Folders of lib/ with the folders that their own files may import, lowest first. Each may import itself. */
 const FOLDERS: Readonly<Record<string, readonly string[]>> = {
@@ -32,7 +33,11 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'rpc/server': RPC,
   'rpc/crypto': [...RPC, 'protocol/crypto'],
   pipeline: [...RPC, 'rpc/client', 'rpc/server'],
-  cluster: [...RPC, 'rpc/client'],
+  'cluster/balancing': RPC,
+  'cluster/failures': [...RPC, 'cluster/balancing'],
+  cluster: CLUSTER,
+  discovery: [...CLUSTER, 'cluster'],
+  etcd: [...CLUSTER, 'cluster', 'discovery'],
   'nest/lifecycle': BELOW_NEST,
   'nest/validation': BELOW_NEST,
   'nest/errors': [...BELOW_NEST, 'nest/lifecycle', 'nest/validation'],
@@ -55,7 +60,8 @@ const ENTRIES = '.';
 
 /** Packages that only these folders, and those inside of them, may import. */
 const OWNERS: readonly [name: RegExp, ...folders: string[]][] = [
-  [/^(node:)?(net|tls|dns)$/, 'net'],
+  [/^(node:)?(net|tls)$/, 'net'],
+  [/^(node:)?dns(\/|$)/, 'net', 'discovery'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
   [/^piscina(\/|$)/, 'nest/workers'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],

@@ -1,42 +1,18 @@
-import type { Clock, Timer } from '../protocol/clock.js';
+import type { Timer } from '../protocol/clock.js';
 import { hold } from '../protocol/encoder.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { heldBytes } from '../protocol/held-body.js';
-import type { Link } from '../protocol/link.js';
 import { Status } from '../protocol/status.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
-import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
-import type { KeepAliveOptions, RapLimits } from '../rpc/limits.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
-import type { CallingPath } from '../rpc/client/calling.js';
-import { type ClientOwner, ClientPeer } from '../rpc/client/client-peer.js';
+import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PendingCall } from '../rpc/client/pending-call.js';
-import type { ConnectionSecurity } from '../rpc/connection/security.js';
 import { Backoff, type ReconnectOptions } from './backoff.js';
+import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
 import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
 import { UnsentCalls, Waiter } from './waiting-calls.js';
 
-/** Overrides of the options for one connection. */
-export type Prepared = Partial<Pick<ConnectionOptions, 'dial' | 'metadata'>>;
-
-export interface ConnectionOptions {
-  /**
-   * Called before each attempt to connect; if it rejects, the attempt fails. Its time does not count as time to connect.
-   */
-  readonly prepare?: (() => Promise<Prepared>) | undefined;
-  /** Connects to the server; rejects if that cannot be reached. */
-  readonly dial: () => Promise<Link>;
-  /** The server in messages. */
-  readonly where: string;
-  readonly limits: RapLimits;
-  readonly keepAlive: KeepAliveOptions;
-  readonly clock: Clock;
-  readonly deadlines: DeadlineQueue;
-  readonly metadata: Readonly<Record<string, unknown>>;
-  /** The way of calls. Default: straight. */
-  readonly calling?: CallingPath | undefined;
-  /** Secures every connection. */
-  readonly security?: ConnectionSecurity | undefined;
+export interface ConnectionOptions extends ConnectOptions {
   /** `undefined`: reconnects with the next call only. */
   readonly reconnect: ReconnectOptions | undefined;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
@@ -52,7 +28,7 @@ export interface ConnectionOptions {
  */
 type State =
   | { readonly name: 'idle' }
-  | { readonly name: 'connecting'; peer: ClientPeer | undefined }
+  | { readonly name: 'connecting'; readonly attempt: ConnectAttempt }
   | { readonly name: 'open'; readonly peer: ClientPeer }
   | { readonly name: 'waiting'; readonly timer: Timer };
 
@@ -62,7 +38,7 @@ type State =
  * If the first connection fails, all waiting calls fail at once: the address may be wrong. After that, calls wait through an
  * outage as long as their own time limits allow, since a restart is short.
  */
-export class Connection implements ClientOwner, PeerSource {
+export class Connection implements AttemptOwner, PeerSource {
   #state: State = { name: 'idle' };
   #wasOpen = false;
   readonly #waiters = new Set<Waiter>();
@@ -134,7 +110,7 @@ export class Connection implements ClientOwner, PeerSource {
       this.#waitingBytes += bytes;
       deadlines.add(waiter, leftMs);
       // it outlives the call that needs it first
-      if (this.#state.name === 'idle') void PROCESS_CONTEXT.run(() => this.#connect(), undefined, undefined);
+      if (this.#state.name === 'idle') PROCESS_CONTEXT.run(() => this.#connect(), undefined, undefined);
       this.#holdProcess();
     });
   }
@@ -156,7 +132,8 @@ export class Connection implements ClientOwner, PeerSource {
     this.#state = { name: 'idle' };
     this.#wasOpen = false;
     if (state.name === 'waiting') state.timer.cancel();
-    if (state.name === 'open' || state.name === 'connecting') state.peer?.close(reason);
+    if (state.name === 'open') state.peer.close(reason);
+    if (state.name === 'connecting') state.attempt.cancel(reason);
     this.#takeWaiting().fail(
       connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
     );
@@ -198,7 +175,7 @@ export class Connection implements ClientOwner, PeerSource {
   // --- called by the peer -------------------------------------------------------------------------------------
 
   onOpen(peer: ClientPeer): void {
-    if (this.#state.name !== 'connecting' || this.#state.peer !== peer) return;
+    if (this.#state.name !== 'connecting' || this.#state.attempt.peer !== peer) return;
     this.#state = { name: 'open', peer };
     this.#wasOpen = true;
     this.#backoff?.opened();
@@ -220,62 +197,30 @@ export class Connection implements ClientOwner, PeerSource {
     if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
     if (state.name === 'open' && state.peer === peer) this.#lost(reason);
-    if (state.name === 'connecting' && state.peer === peer) this.#lost(reason, this.#unreachable(reason));
+    if (state.name === 'connecting' && state.attempt.peer === peer)
+      this.#lost(reason, unreachable(this.options.where, reason));
+  }
+
+  onUnreachable(attempt: ConnectAttempt, cause: unknown): void {
+    if (this.#state.name !== 'connecting' || this.#state.attempt !== attempt) return;
+    const message = unreachable(this.options.where, cause);
+    this.#lost(connectionLost(message, cause, 'no'), message);
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------
 
-  async #connect(): Promise<void> {
-    const attempt: State = { name: 'connecting', peer: undefined };
-    this.#state = attempt;
+  #connect(): void {
+    const attempt = new ConnectAttempt(this.options, this);
+    this.#state = { name: 'connecting', attempt };
     this.options.onStatus(this.#wasOpen ? 'reconnecting' : 'connecting');
-    const { prepare, clock } = this.options;
-    let { dial, metadata } = this.options;
-    let link: Link;
-    let since: number;
-    try {
-      if (prepare) {
-        ({ dial = dial, metadata = metadata } = await prepare());
-        if (this.#state !== attempt) return; // closed in the meantime
-      }
-      since = clock.now();
-      link = await dial();
-    } catch (error) {
-      if (this.#state !== attempt) return;
-      const message = this.#unreachable(error);
-      this.#lost(connectionLost(message, error, 'no'), message);
-      return;
-    }
-    if (this.#state !== attempt) return link.destroy(); // closed in the meantime
-    const { limits, keepAlive, deadlines, calling, security } = this.options;
-    const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
-    attempt.peer = new ClientPeer(link, {
-      security,
-      owner: this,
-      limits: { ...limits, openTimeoutMs },
-      keepAlive,
-      clock,
-      deadlines,
-      metadata,
-      calling,
-    });
-    try {
-      attempt.peer.start();
-    } catch (error) {
-      attempt.peer.abort(error as Fault); // its metadata cannot be sent
-    }
-  }
-
-  #unreachable(cause: unknown): string {
-    const why = cause instanceof Error ? describe(cause) : String(cause);
-    return `cannot connect to ${this.options.where}: ${why}`;
+    void attempt.start();
   }
 
   /** The connection was lost, or an attempt failed: tries again later, or fails the waiting calls. */
   #lost(reason: Fault, message = reason.message): void {
     if (this.#backoff && this.#wasOpen) {
       const wasOpen = this.#state.name === 'open';
-      const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => void this.#connect());
+      const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => this.#connect());
       const waiting: State = (this.#state = { name: 'waiting', timer });
       this.#holdProcess();
       for (const waiter of this.#waiters) waiter.cause = reason;
@@ -301,10 +246,4 @@ export class Connection implements ClientOwner, PeerSource {
       },
     };
   }
-}
-
-/** Node joins the errors of several addresses into one without a message. */
-function describe(error: Error): string {
-  if (error instanceof AggregateError) return error.errors.map((each: Error) => each.message).join('; ');
-  return error.message;
 }

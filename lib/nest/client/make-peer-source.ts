@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { Connection, type ConnectionOptions, type Prepared } from '../../cluster/connection.js';
+import type { Prepared } from '../../cluster/connect-attempt.js';
+import { Connection, type ConnectionOptions } from '../../cluster/connection.js';
 import type { PeerSource } from '../../cluster/peer-source.js';
 import { describeEndpoint } from '../../net/address.js';
 import { dial, type DialOptions } from '../../net/dial.js';

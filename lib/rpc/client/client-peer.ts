@@ -5,6 +5,7 @@ import { type Frame, type Header, MAX_ID } from '../../protocol/frame.js';
 import type { Link } from '../../protocol/link.js';
 import type { Channel } from '../channel/channel.js';
 import { connectionLost } from '../connection/connection-lost.js';
+import type { LoadReport } from '../connection/load-report.js';
 import { Peer } from '../connection/peer.js';
 import { peerLimitsOf } from '../connection/peer-limits.js';
 import type { PeerOptions } from '../connection/peer-options.js';
@@ -24,6 +25,10 @@ export interface ClientOwner {
   onShutdown(peer: ClientPeer, unsent: PendingCall[]): void;
   /** The connection is closed. Called once, after everything pending has failed. */
   onClose(peer: ClientPeer, reason: Fault): void;
+  /** The server is silent while calls are in flight: prefer another. False: it is heard again. */
+  onSuspect?(peer: ClientPeer, isSuspect: boolean): void;
+  /** The server has reported its load. */
+  onLoad?(peer: ClientPeer, report: LoadReport): void;
 }
 
 export interface ClientPeerOptions extends PeerOptions {

@@ -1,0 +1,41 @@
+import type { Traffic } from './traffic.js';
+
+/** What a balancer knows about a server. The object stays the same as long as the server is listed; its numbers change. */
+export interface Candidate {
+  /** `host:port`, or the path of a Unix socket. Unique among the candidates. */
+  readonly address: string;
+  /** Its share of the calls, relative to the others: a finite number of at least 0. */
+  readonly weight: number;
+  /** The calls of this client to it, and what it reports of itself. */
+  readonly traffic: Traffic;
+}
+
+/** The call that a server is picked for. */
+export interface PickedCall {
+  /** `/group/name`. */
+  readonly target: string;
+  readonly header: Readonly<Record<string, unknown>>;
+  /** What the caller passed; `undefined` for a channel. */
+  readonly body: unknown;
+}
+
+/** Picks the server of each call among those that can take it now. */
+export interface Balancer<C extends Candidate = Candidate> {
+  /** The servers that may be picked from now on; the array does not change. Called at the start and after each change. */
+  update(candidates: readonly C[]): void;
+  /**
+   * Picks one. Allocates nothing.
+   *
+   * @param avoid servers that this call has tried: picked only if there is no other
+   * @returns `undefined` only if there are no candidates
+   */
+  pick(call: PickedCall, avoid?: ReadonlySet<C>): C | undefined;
+}
+
+/** What makes a balancer for a client. */
+export interface BalancerOptions {
+  /** Milliseconds on a monotonic clock. */
+  readonly now: () => number;
+  /** From 0 to 1, 1 excluded. */
+  readonly random: () => number;
+}

@@ -1,0 +1,13 @@
+import type { ServerAddress } from './server-address.js';
+
+/** Finds the servers of a service, and keeps looking. */
+export interface Resolver {
+  /**
+   * Calls `listener` with the whole list as soon as it is known, and again after each change; an empty list says that the
+   * service has no servers now.
+   *
+   * @param onError told each time the list cannot be had; the last one stays valid
+   * @returns what stops it; may be called twice
+   */
+  watch(listener: (servers: readonly ServerAddress[]) => void, onError?: (error: Error) => void): () => void;
+}

@@ -1,0 +1,13 @@
+/** A server of a fleet, as a resolver lists it. */
+export interface ServerAddress {
+  /** Host name or address. Default `localhost`, as Python's rap. */
+  readonly host?: string | undefined;
+  /** TCP port. Default 9000, as Python's rap. */
+  readonly port?: number | undefined;
+  /** Path of a Unix socket, instead of host and port. */
+  readonly path?: string | undefined;
+  /** Its share of the calls, relative to the others. Default 1; 0: no calls while others can take them. */
+  readonly weight?: number | undefined;
+  /** What a resolver knows about it, such as its zone; for balancers that are functions. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+}
