@@ -15,7 +15,7 @@ export interface EjectOptions {
   readonly maxRatio: number;
   /** Calls that a server must have had before its rate of success is compared with that of the others. Default 10. */
   readonly minCalls: number;
-  /** Each time that a returned server stays takes one doubling back. Default 10,000, as Envoy's interval. */
+  /** Time without ejection after which the next one is half as long. Default 10,000, the interval of Envoy. */
   readonly forgiveMs: number;
 }
 
