@@ -52,7 +52,7 @@ export interface HedgeOptions {
   readonly maxRatio: number;
   /** The part of a method's calls that are faster than the wait for a second attempt. Default 0.95. */
   readonly quantile: number;
-  /** Answers of a method before its calls are hedged. Default 20: below, one slow answer is the quantile. */
+  /** Answers of a method before its calls are hedged. Default 20: below, one slow answer is the quantile. At most 128. */
   readonly minSamples: number;
   /** Shortest wait, in milliseconds. Default 1, the resolution of timers. */
   readonly minDelayMs: number;
@@ -135,8 +135,8 @@ export function hedgeOptions(given: Given<HedgeOptions> | false | undefined): He
   check(
     'hedge.minSamples',
     minSamples,
-    Number.isInteger(minSamples) && minSamples >= 1 && minSamples <= 256,
-    'a whole number from 1 to 256',
+    Number.isInteger(minSamples) && minSamples >= 1 && minSamples <= 128,
+    'a whole number from 1 to 128',
   );
   check('hedge.minDelayMs', minDelayMs, minDelayMs < Infinity, 'finite');
   return options;

@@ -112,7 +112,7 @@ it.each<[check: Checked, given: unknown, message: string]>([
     'hedge.maxRatio must be above 0, and at most 1; to have no hedges, set hedge to false, got 0',
   ],
   [hedgeOptions, { quantile: 1 }, 'hedge.quantile must be between 0 and 1, got 1'],
-  [hedgeOptions, { minSamples: 1000 }, 'hedge.minSamples must be a whole number from 1 to 256, got 1000'],
+  [hedgeOptions, { minSamples: 129 }, 'hedge.minSamples must be a whole number from 1 to 128, got 129'],
   [hedgeOptions, { minDelayMs: Infinity }, 'hedge.minDelayMs must be finite, got Infinity'],
   [hedgeOptions, true, 'hedge must be an object or false, got true'],
 ])('%p refuses %j', (check, given, message) => {
