@@ -25,6 +25,8 @@ export interface FaultInit {
   cause?: unknown;
   errorName?: string | undefined;
   httpStatus?: number | undefined;
+  refused?: boolean | undefined;
+  retry?: false | undefined;
 }
 
 /**
@@ -42,6 +44,10 @@ export class Fault extends Error {
   readonly errorName: string | undefined;
   /** The HTTP status of the same meaning, if the peer knew one. */
   readonly httpStatus: number | undefined;
+  /** This side refused a call before any handler began; the caller gets `sent: 'no'`. Never set on a fault of the peer. */
+  readonly refused: boolean;
+  /** `false`: the side that failed asks not to repeat the call, even if it is idempotent. */
+  readonly retry: false | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -54,7 +60,16 @@ export class Fault extends Error {
     this.phase = init.phase;
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
+    this.refused = init.refused ?? false;
+    this.retry = init.retry;
   }
+}
+
+/** The same fault of a call that was refused before any handler began. */
+export function asRefused(fault: Fault): Fault {
+  return fault.refused
+    ? fault
+    : new Fault({ ...fault, message: fault.message, cause: fault.cause, refused: true });
 }
 
 /** The received bytes are not a frame, or break the rules of frames. */

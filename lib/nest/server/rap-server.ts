@@ -19,6 +19,7 @@ import { CallRouter } from './call-router.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
+import { drainFirst } from './drain-at-shutdown.js';
 import { HandlerBindings } from './handler-bindings.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
@@ -28,7 +29,7 @@ import { MiddlewareDispatcher } from './middleware-dispatcher.js';
 import { wrapCallingNest, wrapNest } from './nest-copies.js';
 import { warnOfCopies } from './package-copies.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
-import { ServerConnections } from './server-connections.js';
+import { type RapServerStats, ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
 import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
@@ -72,6 +73,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     wrapNest();
+    drainFirst(this, () => this.drain());
     this.#bindings = new HandlerBindings({
       runTimeoutMs,
       handlers: this.messageHandlers,
@@ -169,7 +171,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   /** Open connections and running calls, and how many of each were refused since the start. */
-  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+  stats(): RapServerStats {
     return this.#connections.stats();
   }
 

@@ -46,6 +46,20 @@ export interface ServerConnectionsOptions {
   readonly security?: ConnectionSecurity | undefined;
 }
 
+/** What `RapServer.stats()` tells. */
+export interface RapServerStats {
+  /** Open connections. */
+  readonly connections: number;
+  /** Calls whose handlers run. */
+  readonly inFlight: number;
+  /** Calls and channels that were refused with 429 since the start: limits, shutdown. */
+  readonly refusedCalls: number;
+  /** Connections that were refused since the start. */
+  readonly refusedConnections: number;
+  /** It takes no new work: `drain()` or `close()` has begun, and it does not listen again yet. */
+  readonly draining: boolean;
+}
+
 /** All connections of a server: admits them within the limits, counts and drains them. */
 export class ServerConnections implements ServerOwner {
   readonly #peers = new Set<ServerPeer>();
@@ -96,6 +110,7 @@ export class ServerConnections implements ServerOwner {
 
   /** Why the server refuses one more connection; `undefined` if it does not. */
   #refusalOf({ remote }: Link): string | undefined {
+    if (this.#draining) return CloseReason.Shutdown; // it was in a TLS handshake
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
     return this.#addresses.connectionsOf(remote) >= maxConnectionsPerAddress
@@ -139,7 +154,7 @@ export class ServerConnections implements ServerOwner {
     return this.#peers.size === 0 ? Promise.resolve() : new Promise((resolve) => done.push(resolve));
   }
 
-  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+  stats(): RapServerStats {
     let refusedCalls = this.#refusedCalls;
     for (const peer of this.#peers) refusedCalls += peer.incoming.refused;
     return {
@@ -147,6 +162,7 @@ export class ServerConnections implements ServerOwner {
       inFlight: this.#load.running,
       refusedCalls,
       refusedConnections: this.#refusedConnections,
+      draining: this.#draining !== undefined,
     };
   }
 

@@ -79,6 +79,7 @@ export class ServerPeer extends Peer {
       slowReader: this.#slowReader,
       send: (...frame) => this.send(...frame),
       ended: () => this.life.closeIfDrained(),
+      knowsOfShutdown: () => this.life.isAcknowledged,
       context: options.context ?? PROCESS_CONTEXT,
     });
   }
