@@ -3,14 +3,20 @@ import { RapClient } from '../../../lib/index.js';
 import { eventually, testScope, within } from '../../helpers/async.js';
 import { compile, type Compiled } from '../../helpers/compiled.js';
 
-const WORKERS = 3;
+const WORKERS = 2;
 const scope = testScope();
 const source = 'test/nest/lifecycle/fixtures/cluster-app.ts';
 let compiled: Compiled;
+/** The same for all tests, in their order: each leaves as many workers as it found. */
+let app: ClusterApp;
 beforeAll(async () => {
   compiled = await compile([source]);
-}, 30_000);
-afterAll(() => compiled.remove());
+  app = await new ClusterApp().started(WORKERS);
+}, 60_000);
+afterAll(async () => {
+  await app.stop();
+  await compiled.remove();
+});
 
 /** The processes of one server: a primary, and workers that share a port. */
 class ClusterApp {
@@ -21,13 +27,19 @@ class ClusterApp {
     this.#primary = spawn(process.execPath, [compiled.path(source), String(WORKERS)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    scope.defer(() => void this.#primary.kill('SIGKILL'));
     let rest = '';
     this.#primary.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const parts = (rest + text).split('\n');
       rest = parts.pop() ?? '';
       this.lines.push(...parts);
     });
+  }
+
+  /** Ends all of its processes: a worker ends when its primary does. */
+  async stop(): Promise<void> {
+    const closed = new Promise((resolve) => this.#primary.once('close', resolve)); // its pipe is that of the workers, too
+    this.#primary.kill('SIGKILL');
+    await within('the end of the cluster', closed, 20_000);
   }
 
   /** Waits until so many workers have begun to listen since the start. */
@@ -72,14 +84,12 @@ class ClusterApp {
 }
 
 it('workers of node:cluster share one port, and connections spread over them', async () => {
-  const app = await new ClusterApp().started(WORKERS);
   expect(new Set(app.ports).size).toBe(1);
   const byPid = await app.clients();
   expect([...byPid.keys()].toSorted()).toEqual(app.pids.toSorted());
 }, 60_000);
 
 it('a worker that is killed does not take the port away', async () => {
-  const app = await new ClusterApp().started(WORKERS);
   const byPid = await app.clients();
   const [[pid, client]] = [...byPid] as [[number, RapClient]];
 
@@ -95,7 +105,6 @@ it('a worker that is killed does not take the port away', async () => {
 }, 60_000);
 
 it('SIGTERM drains one worker: what runs there is answered, the others go on', async () => {
-  const app = await new ClusterApp().started(WORKERS);
   const byPid = await app.clients();
   const [[pid, client]] = [...byPid] as [[number, RapClient]];
   const calls = Array.from({ length: 50 }, () => client.call('slow'));
@@ -107,4 +116,5 @@ it('SIGTERM drains one worker: what runs there is answered, the others go on', a
   expect(await app.exitOf(pid)).toBe(`exit ${pid} SIGTERM`);
   for (const [other, its] of byPid) if (other !== pid) expect(await its.call('who')).toBe(other);
   expect(await within('a call', client.call('who'), 10_000)).not.toBe(pid);
+  await app.started(WORKERS + 2);
 }, 60_000);
