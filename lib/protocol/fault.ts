@@ -67,9 +67,10 @@ export class Fault extends Error {
 
 /** The same fault of a call that was refused before any handler began. */
 export function asRefused(fault: Fault): Fault {
-  return fault.refused
-    ? fault
-    : new Fault({ ...fault, message: fault.message, cause: fault.cause, refused: true });
+  if (fault.refused) return fault;
+  const { status, message, code, details, remoteName, cause, errorName, httpStatus, retry } = fault;
+  const rest = { remoteName, cause, errorName, httpStatus, retry };
+  return new Fault({ status, message, code, details, ...rest, refused: true });
 }
 
 /** The received bytes are not a frame, or break the rules of frames. */

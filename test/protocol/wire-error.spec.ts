@@ -352,7 +352,14 @@ describe('what it says about repeating', () => {
       retry: false,
     });
     const refused = asRefused(given);
-    expect(refused).toMatchObject({ ...given, message: 'm', cause: 'why', refused: true });
+    expect(refused).toMatchObject({
+      status: 500,
+      code: 'C',
+      details: { a: 1 },
+      errorName: 'N',
+      httpStatus: 429,
+    });
+    expect(refused).toMatchObject({ message: 'm', cause: 'why', retry: false, refused: true });
     expect(asRefused(refused)).toBe(refused);
   });
 });

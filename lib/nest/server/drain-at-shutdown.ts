@@ -25,7 +25,7 @@ export function drainBeforeDestroy(prototype: NestApplicationContext): void {
   const original = steps.callDestroyHook;
   if (typeof original !== 'function') return; // a later Nest: `RapModule.drainOnShutdown` still works
   steps.callDestroyHook = async function (this: ShutdownSteps): Promise<void> {
-    const ends = await Promise.allSettled(serversOf(this).map((server) => drains.get(server)?.()));
+    const ends = await Promise.allSettled(serversOf(this).map(async (server) => drains.get(server)?.()));
     // a server that cannot drain must not keep the providers from being destroyed
     for (const end of ends) if (end.status === 'rejected') new Logger('RapServer').error(end.reason);
     return original.call(this);

@@ -49,7 +49,7 @@ class NoStockError extends RapError {
 
 class ForgetfulError extends RapError {
   constructor(message: string) {
-    super(message);
+    super(message, {});
   }
 }
 

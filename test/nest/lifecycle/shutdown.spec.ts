@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
+import { jest } from '@jest/globals';
 import {
   type BeforeApplicationShutdown,
   Controller,
@@ -182,9 +183,8 @@ describe('the order of close()', () => {
   it('of a hybrid application: providers are destroyed though a server cannot drain', async () => {
     const server = serverOf();
     const app = await hybrid(server, [FeatureModule]);
-    const { drain } = server;
-    server.drain = () => Promise.reject(new Error('cannot drain'));
-    scope.defer(() => void (server.drain = drain));
+    const failing = jest.spyOn(server, 'drain').mockRejectedValue(new Error('cannot drain'));
+    scope.defer(() => failing.mockRestore());
     await rejection(app.close());
     expect(order).toContain('onModuleDestroy');
   });

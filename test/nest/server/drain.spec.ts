@@ -3,7 +3,7 @@ import net from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
-import { ConnectionMiddleware, type RapConnection, RapServer } from '../../../lib/index.js';
+import { ConnectionMiddleware, type RapClient, type RapConnection, RapServer } from '../../../lib/index.js';
 import { eventually, Gate, rejection, testScope, within } from '../../helpers/async.js';
 import { TestAuthority } from '../../helpers/certificates.js';
 import { DECLARE, RawSocket } from '../../helpers/raw-socket.js';
@@ -36,7 +36,7 @@ class Handlers {
 it('1,000 calls in flight of ten clients, and streams, are answered exactly once', async () => {
   const { server, client } = await scope.serve([Handlers], { closeTimeoutMs: 10_000 });
   const clients = Array.from({ length: 10 }, () => client());
-  const calls = Array.from({ length: 1_000 }, (_, i) => clients[i % 10]?.call('wait', i));
+  const calls = Array.from({ length: 1_000 }, (_, i) => (clients[i % 10] as RapClient).call('wait', i));
   const feeds = clients.map((rap) => collect(rap.stream('feed', 5)));
   await eventually('all run', () => ran.length === 1_010);
 
@@ -124,7 +124,7 @@ it('a connection that is in its TLS handshake then is refused', async () => {
   const { server, port } = await scope.serve([Handlers], { tls: identity });
   const opened: unknown[] = [];
   server.on('connection', (connection) => opened.push(connection));
-  const arrived = new Promise((resolve) => server.unwrap<net.Server>().once('connection', resolve));
+  const arrived = new Promise((resolve) => server.unwrap().once('connection', resolve));
   const socket = net.connect({ port, host: '127.0.0.1' });
   scope.defer(() => socket.destroy());
   await arrived;

@@ -310,6 +310,9 @@ describe('a client that drains', () => {
   });
 });
 
+const answers = (id: number): unknown[] => pair.links.toClient.frames.filter((frame) => frame[1] === id);
+const bodies = (): unknown[] => pair.serverOwner.calls.map(({ body }) => body);
+
 describe('a client that ignores the shutdown event', () => {
   let lastId = 1001;
   let running: RecordingSink;
@@ -327,9 +330,6 @@ describe('a client that ignores the shutdown event', () => {
     pair.links.toServer.inject([type, (lastId += 2), { target: '/default/x', ...header }, 'late'] as never);
     pair.flow();
   };
-
-  const answers = (id: number): unknown[] => pair.links.toClient.frames.filter((frame) => frame[1] === id);
-  const bodies = (): unknown[] => pair.serverOwner.calls.map(({ body }) => body);
 
   const refusal = {
     status_code: 429,
