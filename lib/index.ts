@@ -45,6 +45,8 @@ export {
 } from './nest/lifecycle/rap-events.js';
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
 export type { RapServerOptions } from './nest/server/server-options.js';
+export type { RapServerStats } from './nest/server/server-stats.js';
+export type { AdaptiveLimitOptions } from './rpc/server/gradient-limit.js';
 export type { RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';

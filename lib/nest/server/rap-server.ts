@@ -30,7 +30,13 @@ import { warnOfCopies } from './package-copies.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
-import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import {
+  adaptiveLimitOption,
+  assertServerOptions,
+  type RapServerOptions,
+  timesOf,
+} from './server-options.js';
+import type { RapServerStats } from './server-stats.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
 
@@ -168,8 +174,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socket.setSecureContext(options);
   }
 
-  /** Open connections and running calls, and how many of each were refused since the start. */
-  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+  /** Open connections and running calls, how many of each were refused since the start, and the load. */
+  stats(): RapServerStats {
     return this.#connections.stats();
   }
 
@@ -267,6 +273,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     const options = this.#options;
     return new ServerConnections({
       limits,
+      adaptiveLimit: adaptiveLimitOption(options),
       keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
       clock: systemClock,
       deadlines: new DeadlineQueue(systemClock),

@@ -104,7 +104,7 @@ export class Serving implements IncomingHost {
     const call = this.newCall(id, header, body, oneWay);
     call.bytes = bytes;
     call.cost = cost;
-    if (!table.add(call)) return this.#refuse(call, 'Too many calls in flight');
+    if (!table.add(call)) return this.#refuse(call, table.overload ?? 'Too many calls in flight');
     call.joinSession();
     this.dispatch(call);
   }
@@ -124,7 +124,7 @@ export class Serving implements IncomingHost {
     if (table.has(id)) return this.#inUse(id);
     const incoming = this.newChannel(header, channels.create(id, 'open', metadata));
     incoming.cost = cost;
-    if (!table.add(incoming)) return this.#refuse(incoming, 'Too many channels');
+    if (!table.add(incoming)) return this.#refuse(incoming, table.overload ?? 'Too many channels');
     incoming.joinSession();
     this.dispatchChannel(incoming, bytes);
   }
@@ -211,6 +211,7 @@ export class Serving implements IncomingHost {
 
   turnIntoStream(call: IncomingCall): Channel | undefined {
     if (call.oneWay || !this.connection.has(Extension.StreamReply)) return undefined;
+    this.options.table.becomesStream(call);
     return this.newStream(call);
   }
 
