@@ -50,6 +50,21 @@ function ping(): void {
   pair.flow();
 }
 
+/** Bodies of the answers to pings. */
+const pongs = (): unknown[] =>
+  pair.links.toClient.frames.filter(([type, id]) => type === 103 && id > 3).map(([, , , body]) => body);
+
+/** Opens a connection on which a call runs. */
+function busy(options: PairOptions = {}): PeerPair {
+  open(options);
+  pair.call(null, { timeoutMs: 600_000 });
+  pair.flow();
+  return pair;
+}
+
+const limitOf = (initial: number): GradientLimit =>
+  new GradientLimit({ min: 1, max: 1000, initial, tolerance: 1.5 });
+
 describe('reports', () => {
   it('say what runs on the server, and how long calls take', () => {
     open();
@@ -206,9 +221,6 @@ describe('a client that reads reports', () => {
 });
 
 describe('mos', () => {
-  const pongs = (): unknown[] =>
-    pair.links.toClient.frames.filter(([type, id]) => type === 103 && id > 3).map(([, , , body]) => body);
-
   it('is not said by a server that is well: the answer is that of a Python server', () => {
     open();
     callOf(10);
@@ -305,13 +317,6 @@ describe('mos', () => {
 describe('a server whose event loop lags', () => {
   const LAGS = 'The server is overloaded: its event loop lags';
 
-  function busy(options: PairOptions = {}): PeerPair {
-    open(options);
-    pair.call(null, { timeoutMs: 600_000 });
-    pair.flow();
-    return pair;
-  }
-
   it('refuses calls, events and channels at once, and what runs goes on', () => {
     busy();
     lag(5);
@@ -369,8 +374,8 @@ describe('a server whose event loop lags', () => {
 
   it('takes calls again after a pause without any: what nobody measures refuses nobody', () => {
     busy();
-    pair.serverOwner.call().ended();
     lag(5);
+    pair.serverOwner.call().ended();
     pair.call();
     pair.flow();
     expect(pair.serverOwner.calls).toHaveLength(1);
@@ -403,9 +408,6 @@ describe('a server whose event loop lags', () => {
 
 describe('the adaptive limit', () => {
   const FULL = 'Too many calls in flight: the adaptive limit of the server is reached';
-  const limitOf = (initial: number): GradientLimit =>
-    new GradientLimit({ min: 1, max: 1000, initial, tolerance: 1.5 });
-
   it('refuses calls beyond it, and not channels; a refused call does not count', () => {
     open({ adaptive: limitOf(2) });
     const sinks = [1, 2, 3, 4].map(() => pair.call().sink);

@@ -8,6 +8,9 @@ import {
 const limitOf = (options: Partial<AdaptiveLimitOptions> = {}): GradientLimit =>
   new GradientLimit({ ...DEFAULT_ADAPTIVE_LIMIT, ...options });
 
+/** Of a server that bears 50 calls at once, in milliseconds. */
+const latency = (inFlight: number): number => 10 * Math.max(1, inFlight / 50);
+
 /** Windows in which all that is allowed runs. */
 function busy(limit: GradientLimit, windows: number, latencyMs: number): void {
   for (let i = 0; i < windows; i++) limit.update(latencyMs, limit.limit);
@@ -59,7 +62,6 @@ it('tolerates calls that take a little longer than usual', () => {
 
 it('finds the limit of a server that bears 50 calls at once', () => {
   const limit = limitOf({ initial: 200 });
-  const latency = (inFlight: number): number => 10 * Math.max(1, inFlight / 50);
   busy(limit, 10, 10);
   for (let i = 0; i < 400; i++) limit.update(latency(limit.limit), limit.limit);
   expect(limit.limit).toBeLessThan(200);
