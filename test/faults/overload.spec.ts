@@ -71,7 +71,7 @@ const call = (id: number, name: string, body: unknown = id): RawFrame => [
 ];
 const isReport = ([type, , { target }]: RawFrame): boolean => type === 203 && target === '/_event/load';
 const serve = (options: RapServerOptions = {}): ReturnType<typeof scope.serve> =>
-  scope.serve([Things], { keepAlive: { intervalMs: 0 }, ...options });
+  scope.serve([Things], { keepAlive: { intervalMs: 0 }, limits: { maxLoopDelayMs: 200 }, ...options });
 
 it('tells a peer that wants to know how busy it is, and none that does not', async () => {
   const { port, server } = await serve();
