@@ -9,7 +9,7 @@ const limitOf = (options: Partial<AdaptiveLimitOptions> = {}): GradientLimit =>
   new GradientLimit({ ...DEFAULT_ADAPTIVE_LIMIT, ...options });
 
 /** Of a server that bears 50 calls at once, in milliseconds. */
-const latency = (inFlight: number): number => 10 * Math.max(1, inFlight / 50);
+const latencyOf = (inFlight: number): number => 10 * Math.max(1, inFlight / 50);
 
 /** Windows in which all that is allowed runs. */
 function busy(limit: GradientLimit, windows: number, latencyMs: number): void {
@@ -63,7 +63,7 @@ it('tolerates calls that take a little longer than usual', () => {
 it('finds the limit of a server that bears 50 calls at once', () => {
   const limit = limitOf({ initial: 200 });
   busy(limit, 10, 10);
-  for (let i = 0; i < 400; i++) limit.update(latency(limit.limit), limit.limit);
+  for (let i = 0; i < 400; i++) limit.update(latencyOf(limit.limit), limit.limit);
   expect(limit.limit).toBeLessThan(200);
   expect(limit.limit).toBeGreaterThanOrEqual(40);
 });
