@@ -101,6 +101,11 @@ export {
   type RapResponse,
 } from './pipeline/api.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
+export type { Resolver } from './cluster/resolver.js';
+export type { ServerAddress } from './cluster/server-address.js';
+export { staticResolver } from './cluster/static-resolver.js';
+export type { DnsResolverOptions } from './discovery/dns-options.js';
+export { dnsResolver } from './discovery/dns-resolver.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';
