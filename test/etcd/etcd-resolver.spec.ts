@@ -11,6 +11,8 @@ function watch(...args: ConstructorParameters<typeof Watched>): Watched {
   return watched;
 }
 
+const isWatch = (url: unknown): boolean => typeof url === 'string' && url.endsWith('/v3/watch');
+
 const A = { host: '10.0.0.1', port: 1 };
 const B = { host: '10.0.0.2', port: 2, weight: 5, metadata: { zone: 'b' } };
 
@@ -161,7 +163,7 @@ describeWithEtcd('etcdResolver', () => {
     await etcd.put('/rap/a/1', A);
     let isCompacted = false;
     const compacting: typeof fetch = async (...args) => {
-      if (String(args[0]).endsWith('/v3/watch') && !isCompacted) {
+      if (isWatch(args[0]) && !isCompacted) {
         isCompacted = true;
         await etcd.put('/rap/a/2', B);
         await etcd.put('/rap/other', A);
@@ -176,7 +178,7 @@ describeWithEtcd('etcdResolver', () => {
 
   it('finds out that a watch tells nothing', async () => {
     const deaf: typeof fetch = (url, init) =>
-      String(url).endsWith('/v3/watch')
+      isWatch(url)
         ? fetch(url, {
             ...init,
             body: JSON.stringify({ create_request: { key: 'AA==', progress_notify: true } }),
@@ -204,7 +206,7 @@ describeWithEtcd('etcdResolver', () => {
     let asked = 0;
     const short: typeof fetch = (url, init) => {
       asked += 1;
-      return String(url).endsWith('/v3/watch') ? Promise.resolve(new Response('')) : fetch(url, init);
+      return isWatch(url) ? Promise.resolve(new Response('')) : fetch(url, init);
     };
     const watched = watch({ ...options, fetch: short });
     await eventually('three failures', () => watched.errors.length >= 3);

@@ -58,8 +58,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   #securityWarning: string | undefined;
   /** It was closed: handlers that are added now belong to another application. */
   #isClosed = false;
-  /** Said that it drains, since it listens. */
-  #isDraining = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -148,7 +146,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
-    this.#announceDraining();
+    this.#listeners.emitArmed('draining');
     this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
     await this.#socket.flushed();
@@ -224,9 +222,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       throw error;
     });
     this.#connections.reopen();
-    this.#isDraining = false;
     retainWorkers();
     this._status$.next(RapStatus.Connected);
+    this.#listeners.arm('draining');
     this.#listeners.emit('listening', address);
     try {
       await this.#lifecycle.started();
@@ -240,7 +238,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #stop(): Promise<void> {
     await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
     if (!this.#socket.server) return;
-    this.#announceDraining();
+    this.#listeners.emitArmed('draining');
     try {
       try {
         await this.#lifecycle.stopping();
@@ -252,12 +250,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       throw error;
     }
     await this.#lifecycle.stopped();
-  }
-
-  #announceDraining(): void {
-    if (this.#isDraining || !this.#socket.server) return;
-    this.#isDraining = true;
-    this.#listeners.emit('draining');
   }
 
   async #shut(): Promise<void> {
