@@ -69,7 +69,7 @@ export function toServerAddress(what: string, given: unknown): ServerAddress {
     throw new RangeError(`${what}.metadata must be an object, got ${inspect(metadata)}`);
   return Object.freeze({
     host: text(`${what}.host`, given['host']),
-    port: port(`${what}.port`, given['port']),
+    port: given['port'] === undefined ? undefined : portOf(`${what}.port`, given['port']),
     path: text(`${what}.path`, given['path']),
     serverName: text(`${what}.serverName`, given['serverName']),
     weight: given['weight'] === undefined ? undefined : weightOf(`${what}.weight`, given['weight']),
@@ -86,10 +86,6 @@ export function weightOf(what: string, value: unknown): number {
 function text(what: string, value: unknown): string | undefined {
   if (value === undefined || (typeof value === 'string' && value !== '')) return value;
   throw new RangeError(`${what} must be text, got ${inspect(value)}`);
-}
-
-function port(what: string, value: unknown): number | undefined {
-  return value === undefined ? undefined : portOf(what, value);
 }
 
 /** A port as a number; environment variables hold it as text. @throws RangeError unless it is one to connect to */

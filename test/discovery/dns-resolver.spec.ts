@@ -18,6 +18,9 @@ async function watch(
   return test;
 }
 
+const record = (name: string, port: number, weight = 0, priority = 0) => ({ name, port, weight, priority });
+const srv = (): Promise<ResolverTest> => watch({ name: '_rap._tcp.math.test', type: 'SRV', port: undefined });
+
 it('lists IPv4 and IPv6 addresses, with the name that TLS verifies', async () => {
   dns.a = ['10.0.0.1'];
   dns.aaaa = ['fd00::1'];
@@ -338,10 +341,6 @@ describe('10,000 addresses', () => {
 });
 
 describe('SRV', () => {
-  const record = (name: string, port: number, weight = 0, priority = 0) => ({ name, port, weight, priority });
-  const srv = (): Promise<ResolverTest> =>
-    watch({ name: '_rap._tcp.math.test', type: 'SRV', port: undefined });
-
   it('has ports, weights and the name of the target for TLS', async () => {
     dns.srv = [record('a.test', 1, 10), record('b.test', 2, 30), record('c.test', 3, 0)];
     dns.targets = { 'a.test': ['10.0.0.1'], 'b.test': ['10.0.0.2', '10.0.0.3'], 'c.test': ['10.0.0.4'] };

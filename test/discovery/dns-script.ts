@@ -24,7 +24,7 @@ export class DnsScript {
 
   open(): NameServers {
     if (this.openError) throw this.openError;
-    let cancel = (_error: Error): void => {};
+    let cancel!: (error: Error) => void;
     const cancelled = new Promise<never>((_, reject) => (cancel = reject));
     cancelled.catch(() => {});
     const answer = async <T>(what: string, given: Answer<T>): Promise<readonly T[]> => {

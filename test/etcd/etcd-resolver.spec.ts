@@ -16,6 +16,15 @@ const isWatch = (url: unknown): boolean => typeof url === 'string' && url.endsWi
 const A = { host: '10.0.0.1', port: 1 };
 const B = { host: '10.0.0.2', port: 2, weight: 5, metadata: { zone: 'b' } };
 
+/** Its watch is on another key. */
+const deaf: typeof fetch = (url, init) =>
+  isWatch(url)
+    ? fetch(url, {
+        ...init,
+        body: JSON.stringify({ create_request: { key: 'AA==', progress_notify: true } }),
+      })
+    : fetch(url, init);
+
 describeWithEtcd('etcdResolver', () => {
   let etcd: TestEtcd;
   let options: EtcdResolverOptions;
@@ -177,13 +186,6 @@ describeWithEtcd('etcdResolver', () => {
   });
 
   it('finds out that a watch tells nothing', async () => {
-    const deaf: typeof fetch = (url, init) =>
-      isWatch(url)
-        ? fetch(url, {
-            ...init,
-            body: JSON.stringify({ create_request: { key: 'AA==', progress_notify: true } }),
-          })
-        : fetch(url, init);
     const watched = watch({ ...options, fetch: deaf });
     await watched.becomes();
     await etcd.put('/rap/a/1', A);

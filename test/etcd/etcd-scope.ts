@@ -23,7 +23,7 @@ export class Watched {
       ...etcdSettings('etcdResolver', options),
     };
     const seams = { clock: systemClock, random: () => 0, times: { ...SHORT, ...times } };
-    this.stop = new EtcdResolver(settings as never, seams).watch(
+    this.stop = new EtcdResolver(settings, seams).watch(
       (list) => this.lists.push(list),
       (error) => this.errors.push(error.message),
     );

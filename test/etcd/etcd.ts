@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { eventually } from '../helpers/async.js';
+import { WAIT_TIMEOUT_MS } from '../helpers/timeouts.js';
 import { freePort } from '../helpers/ports.js';
 
 const installed = spawnSync('etcd', ['--version']).status === 0;
@@ -47,31 +47,35 @@ export class TestEtcd {
     const child = spawn(
       'etcd',
       [
-        ...['--data-dir', join(this.#folder, String(this.#lives))],
-        ...['--listen-client-urls', client, '--advertise-client-urls', client],
-        ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
-        ...['--initial-cluster', `default=${peer}`],
+        `--data-dir=${join(this.#folder, String(this.#lives))}`,
+        `--listen-client-urls=${client}`,
+        `--advertise-client-urls=${client}`,
+        `--listen-peer-urls=${peer}`,
+        `--initial-advertise-peer-urls=${peer}`,
+        `--initial-cluster=default=${peer}`,
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
     this.#process = child;
     let log = '';
     child.stderr.on('data', (data: Buffer) => (log = (log + data.toString()).slice(-10_000)));
-    let ended: string | undefined;
-    child.once('error', (error) => (ended = error.message));
-    child.once('exit', () => (ended = log));
-    let isUp = false;
-    const ask = async (): Promise<void> => {
-      while (!isUp && ended === undefined) {
-        isUp = await fetch(`${this.endpoint}/version`).then(
-          () => true,
-          () => new Promise<false>((resolve) => setTimeout(resolve, 20, false)),
-        );
-      }
-    };
-    void ask();
-    await eventually('etcd answers', () => isUp || ended !== undefined);
-    if (ended !== undefined) throw new Error(`etcd ended\n${ended}`);
+    const life: { ended?: string } = {};
+    child.once('error', ({ message }) => (life.ended = message));
+    child.once('exit', () => (life.ended = log));
+    const until = performance.now() + WAIT_TIMEOUT_MS;
+    while (!(await this.#answers())) {
+      if (life.ended !== undefined) throw new Error(`etcd ended\n${life.ended}`);
+      if (performance.now() > until) throw new Error(`etcd does not answer\n${log}`);
+    }
+  }
+
+  /** Whether it answers; if not, after a moment. */
+  async #answers(): Promise<boolean> {
+    try {
+      return (await fetch(`${this.endpoint}/version`)).ok;
+    } catch {
+      return new Promise((resolve) => setTimeout(resolve, 20, false));
+    }
   }
 
   async down(): Promise<void> {
