@@ -475,7 +475,7 @@ describe('options', () => {
     [{ maxServers: NaN }, 'dnsResolver.maxServers must be'],
     [{ tll: 1 }, 'dnsResolver.tll is not an option'],
   ])('refuse %j', (options, message) => {
-    const refused = (): unknown => dnsResolver({ name: NAME, ...options } as DnsResolverOptions);
+    const refused = (): unknown => dnsResolver({ name: NAME, ...options });
     expect(refused).toThrow(RangeError);
     expect(refused).toThrow(message);
   });

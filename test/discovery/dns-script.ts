@@ -7,7 +7,8 @@ import type { ServerAddress } from '../../lib/cluster/server-address.js';
 import { turn } from '../helpers/async.js';
 import { FakeClock } from '../helpers/fake-clock.js';
 
-export type Answer<T> = readonly T[] | string | 'hangs';
+/** Records, the code of an error, or `hangs`. */
+export type Answer<T> = readonly T[] | string;
 
 /** Name servers that answer what a test says: records, or the code of an error. */
 export class DnsScript {

@@ -154,8 +154,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** The address that the server listens on, or `null` if it does not listen. */
   address(): AddressInfo | string | null {
-    const { server } = this.#socket;
-    return server?.listening ? server.address() : null;
+    return this.#socket.server?.listening ? this.#socket.server.address() : null;
   }
 
   /**
