@@ -14,6 +14,16 @@ export type Sent = 'no' | 'unknown';
 /** What a call was waiting for when its time ran out. */
 export type TimeoutPhase = 'connect' | 'queue' | 'response';
 
+/** An attempt of a call that failed. */
+export interface FailedAttempt {
+  /** Address of the server. */
+  readonly server: string;
+  /** When it failed, in milliseconds since the call began. */
+  readonly afterMs: number;
+  readonly code: string;
+  readonly message: string;
+}
+
 export interface FaultInit {
   status: number;
   message: string;
@@ -25,6 +35,9 @@ export interface FaultInit {
   cause?: unknown;
   errorName?: string | undefined;
   httpStatus?: number | undefined;
+  attempts?: readonly FailedAttempt[] | undefined;
+  refused?: boolean | undefined;
+  retry?: false | undefined;
 }
 
 /**
@@ -42,6 +55,12 @@ export class Fault extends Error {
   readonly errorName: string | undefined;
   /** The HTTP status of the same meaning, if the peer knew one. */
   readonly httpStatus: number | undefined;
+  /** The attempts of a call that had more than one, the last included; of many, the first and the last. */
+  readonly attempts: readonly FailedAttempt[] | undefined;
+  /** This side refused a call before any handler began; the caller gets `sent: 'no'`. Never set on a fault of the peer. */
+  readonly refused: boolean;
+  /** `false`: the side that failed asks not to repeat the call, even if it is idempotent. */
+  readonly retry: false | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -54,7 +73,18 @@ export class Fault extends Error {
     this.phase = init.phase;
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
+    this.attempts = init.attempts;
+    this.refused = init.refused ?? false;
+    this.retry = init.retry;
   }
+}
+
+/** The same fault of a call that was refused before any handler began. */
+export function asRefused(fault: Fault): Fault {
+  if (fault.refused) return fault;
+  const { status, message, code, details, remoteName, cause, errorName, httpStatus, retry } = fault;
+  const rest = { remoteName, cause, errorName, httpStatus, retry };
+  return new Fault({ status, message, code, details, ...rest, refused: true });
 }
 
 /** The received bytes are not a frame, or break the rules of frames. */

@@ -48,6 +48,11 @@ export interface RapLimits extends FrameLimits {
   readonly maxHeldBytesTotal: number;
   /** The same for the connections of one address; IPv6 addresses count by /64. Default half of `maxHeldBytesTotal`. */
   readonly maxHeldBytesPerAddress: number;
+  /**
+   * Delay of a server's event loop, as the median of the last second, beyond which new calls and channels are refused (429), while
+   * those that run go on. Default 200; 0: never. One long handler does not count, several in a row do.
+   */
+  readonly maxLoopDelayMs: number;
   /** Sessions of a connection. Default 128; beyond, 429. */
   readonly maxSessions: number;
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
@@ -104,6 +109,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxHeldBytes: 64 * 1024 * 1024,
   maxHeldBytesTotal: 1024 * 1024 * 1024,
   maxHeldBytesPerAddress: 512 * 1024 * 1024,
+  maxLoopDelayMs: 200,
   maxSessions: 128,
   channelWindowBytes: 256 * 1024,
   pauseTimeoutMs: 60_000,
@@ -129,6 +135,14 @@ export interface KeepAliveOptions {
   readonly maxMissed: number;
   /** A server closes a connection without calls after this time. Default 1200 s, as Python's rap; 0: never. */
   readonly idleTimeoutMs: number;
+  /**
+   * Silence after which a client with calls in flight sends a ping. If no answer comes within twice the longest round trip that
+   * pings have measured, but at least 250 ms, the server counts as suspect: a client with several servers prefers others. Default
+   * 1 s; 0: only the options above hold.
+   */
+  readonly busyIntervalMs: number;
+  /** Silence after which a client with calls in flight, or open channels, ends the connection. Default 10 s: as long as a call may take. */
+  readonly busyTimeoutMs: number;
 }
 
 export const SERVER_KEEP_ALIVE: KeepAliveOptions = {
@@ -136,12 +150,16 @@ export const SERVER_KEEP_ALIVE: KeepAliveOptions = {
   timeoutMs: 10_000,
   maxMissed: 2,
   idleTimeoutMs: 1_200_000,
+  busyIntervalMs: 0,
+  busyTimeoutMs: 0,
 };
 export const CLIENT_KEEP_ALIVE: KeepAliveOptions = {
   intervalMs: 15_000,
   timeoutMs: 5_000,
   maxMissed: 1,
   idleTimeoutMs: 0,
+  busyIntervalMs: 1_000,
+  busyTimeoutMs: 10_000,
 };
 
 /** All options optional, `undefined` included. */

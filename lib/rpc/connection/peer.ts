@@ -42,7 +42,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   readonly #pingIntervalMs: number;
   readonly #opening: Opening;
   readonly #events: ControlEvents;
-  readonly #keepAlive: KeepAlive;
+  protected readonly keepAlive: KeepAlive;
   readonly #rejectAllowance: TokenBucket;
   readonly #accountPause: AccountPause;
   #agreed: AgreedExtensions = new Map();
@@ -52,7 +52,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     readonly role: Role,
     plainLink: Link,
     options: PeerOptions,
-    { id, metadata, load, openMs, pingIntervalMs, firstId, keepsUnread }: SideOptions,
+    { id, metadata, load, openMs, pingIntervalMs, firstId, keepsUnread, mos }: SideOptions,
   ) {
     const { clock, deadlines, limits, security } = options;
     const isServer = role === 'server';
@@ -62,8 +62,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.metadata = metadata;
     this.#pingIntervalMs = pingIntervalMs;
     this.#opening = openingOf(role, { host: this, link: plainLink, limits, security, clock });
-    const { link } = this.#opening;
-    this.link = link;
+    const link = (this.link = this.#opening.link);
     this.ids = new CorrelationIds(firstId, (it) => this.isLive(it));
     this.account = new Account(limits.maxHeldBytes, load.account);
     this.#accountPause = new AccountPause(this.account, {
@@ -80,7 +79,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       deadlines,
       keepsUnread,
     });
-    this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
+    this.keepAlive = new KeepAlive(this, options.keepAlive, clock);
     this.#rejectAllowance = new TokenBucket(clock, limits.maxRejectedFrames, 1);
     this.life = new ConnectionLife({ isServer, clock, link, opening: this.#opening, openMs, host: this });
     this.#events = new ControlEvents({
@@ -88,6 +87,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       clock,
       limits,
       life: this.life,
+      mos,
       host: {
         send: (...frame) => this.send(...frame),
         nextId: () => this.ids.next(),
@@ -147,7 +147,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   ): boolean;
   /** The body of a call, or of the first frame of a channel, cannot be decoded. False if the frame belongs to neither. */
   protected abstract onUnreadable(frame: Frame, fault: Fault): boolean;
-  /** Any event of the peer except a ping. */
+  /** Any event of the peer except a ping; at a client, also the answer to its own ping. */
   protected abstract onEvent(id: number, header: Header, body: unknown): void;
   /** Whether calls of either side are in flight or queued. */
   protected abstract hasCalls(): boolean;
@@ -220,14 +220,12 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   }
 
   onBytes(): void {
-    this.#keepAlive.heard();
+    this.keepAlive.heard();
   }
 
   onDrain(): void {
     this.channels.flush();
   }
-
-  // --- OpeningHost
 
   onServerEvent(frame: Frame, bytes: number): void {
     this.#events.onFrame(frame, bytes);
@@ -240,14 +238,13 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#agreed = agreed;
     this.channels.agree(agreed);
     this.link.admit(peerLimitsOf(agreed).maxFrameBytes, agreed.has(Extension.Values));
-    this.#keepAlive.start(this.#pingIntervalMs);
+    this.keepAlive.start(this.#pingIntervalMs);
   }
 
   // --- KeepAliveTarget
 
-  ping(): void {
-    // unsent bytes are enough for the kernel to detect that the peer is gone
-    if (!this.isPeerStalled) this.measurePing(IGNORE_PING);
+  ping(sink = IGNORE_PING): void {
+    if (!this.isPeerStalled) this.measurePing(sink); // else unsent bytes are enough for the kernel to see that it is gone
   }
 
   abstract lost(): void;
@@ -263,8 +260,12 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   abstract hasCallsInFlight(): boolean;
 
-  isBusy(): boolean {
+  hasChannels(): boolean {
     return this.channels.size > 0;
+  }
+
+  isBusy(): boolean {
+    return this.hasChannels();
   }
 
   idle(): void {
@@ -312,11 +313,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   }
 
   failAll(reason: Fault, lastTaken?: number): void {
-    this.#keepAlive.stop();
     this.#accountPause.end();
     const isLost = reason.code === LocalCode.ConnectionLost;
     const unsent = connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
     this.failStarted(reason, unsent, lastTaken);
+    this.keepAlive.stop();
     this.#events.pings.failAll(reason);
     this.abortIncoming?.(reason);
     for (const callback of this.#onClosed.splice(0)) callback();
