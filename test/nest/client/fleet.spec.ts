@@ -43,7 +43,7 @@ class TestFleet {
     for (let i = 0; i < size; i += 1) {
       const work = new Work();
       fleet.works.push(work);
-      fleet.apps.push(await serve([controllerOf(`s${i}`, work)]));
+      fleet.apps.push(await serve([controllerOf(`s${i}`, work)], { closeTimeoutMs: 9_000 }));
     }
     return fleet;
   }
