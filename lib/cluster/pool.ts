@@ -53,8 +53,8 @@ export interface PoolOwner {
   /** Whether all of its connections are suspect has changed. */
   suspected(isSuspect: boolean): void;
   reported(report: LoadReport): void;
-  /** Its last connection, draining ones included, is closed. */
-  empty(): void;
+  /** The last connection that took no new calls any more, or was leased, is closed. */
+  drained(): void;
 }
 
 /** The connections of a client to one server: opened under load, closed slowly, never closed with calls on them. */
@@ -83,12 +83,17 @@ export class Pool implements PooledConnectionOwner {
     private readonly owner: PoolOwner,
     private readonly random: () => number,
   ) {
-    this.#leases = new Leases(connect, () => this.#tellIfEmpty());
+    this.#leases = new Leases(connect, () => this.#tellIfDrained());
   }
 
   /** Connections that are open, leased and draining ones included. */
   get size(): number {
     return this.#open.length + this.#draining.size + this.#leases.size;
+  }
+
+  /** Whether no connection is draining, or leased. */
+  get isDrained(): boolean {
+    return this.#draining.size === 0 && this.#leases.isEmpty;
   }
 
   /** Whether a connection takes calls. */
@@ -131,7 +136,7 @@ export class Pool implements PooledConnectionOwner {
   finish(): void {
     this.#stopTimer();
     for (const each of this.#own()) each.finish();
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   /** Closes everything at once. */
@@ -183,7 +188,7 @@ export class Pool implements PooledConnectionOwner {
     this.#schedule();
     const loss = { isShutdown: false, isOrderly: connection.endsInOrder };
     this.#tell(reason, loss, hasFailed && !this.isConnecting);
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   suspected(): void {
@@ -292,7 +297,7 @@ export class Pool implements PooledConnectionOwner {
     return [...this.#open, ...this.#connecting, ...this.#draining];
   }
 
-  #tellIfEmpty(): void {
-    if (this.size + this.#connecting.size === 0 && this.#leases.isEmpty) this.owner.empty();
+  #tellIfDrained(): void {
+    if (this.isDrained) this.owner.drained();
   }
 }
