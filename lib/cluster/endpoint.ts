@@ -236,6 +236,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const { name } = this.#state;
     if (name !== 'connecting' && name !== 'backingOff' && name !== 'draining') return;
     this.isSoon = false;
+    // another process may have the address now: its calls ramp up again
+    if (this.lostBy) this.traffic.joined(this.#clock.now());
     this.#backoff.opened();
     const until = this.#owner.ejectedUntil(this);
     if (until === undefined) this.#enter({ name: 'ready' });

@@ -243,6 +243,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   close(reason: string): void {
     this.#stop();
+    this.#update(); // calls that were not sent must not move to a server that is closed next
     for (const endpoint of this.#endpoints.all()) endpoint.close(reason);
     this.waiting.refuse(connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'));
     this.#update();
@@ -335,7 +336,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   /** States of servers have changed. */
   #update(isReweighted = false): void {
-    this.#selection.update(this.#endpoints.listed(), isReweighted);
+    this.#selection.update(this.#watch ? this.#endpoints.listed() : [], isReweighted);
     const isOpen = this.#selection.size > 0;
     if (isOpen) this.#wasOpen = true;
     else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());

@@ -47,7 +47,7 @@ class Scene {
       owner: {
         changed: (_endpoint, state) => this.changes.push(state),
         failed: (_endpoint, { message }) => this.failures.push(message),
-        hasOthers: () => false,
+        patienceFor: () => ({ hasOthers: false }),
         ejectedUntil: () => this.until,
         drained: () => {},
       },

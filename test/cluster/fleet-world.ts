@@ -291,6 +291,7 @@ export class FleetWorld {
     this.fleet = new Fleet({
       where: 'the fleet',
       resolver: this.resolver,
+      random,
       balancer: balancerOf<Endpoint>(options.balancer ?? 'roundRobin', { now, random }),
       health: new FleetHealth({
         now,
