@@ -6,6 +6,7 @@ import type { Candidate } from './balancing/balancer.js';
 import { Traffic } from './balancing/traffic.js';
 import type { Backoff, Ending } from './backoff.js';
 import type { ConnectOptions } from './connect-attempt.js';
+import { PROBE_MS } from './failures/ejection.js';
 import { Pool, type PoolLoss, type PoolOptions, type PoolOwner } from './pool.js';
 import type { Searched } from './search.js';
 import { type ServerAddress, weightOf } from './server-address.js';
@@ -192,9 +193,11 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     if (name === 'ready' || name === 'suspect' || name === 'ejected') this.#enterEjected(untilMs);
   }
 
-  /** A probe begins: the next call goes to it, and no other until that has an outcome. */
+  /** A call goes to it as its probe, and no other until that has an outcome, or takes too long. */
   beginProbe(): void {
-    if (this.#state.name === 'ejected') this.#state.probe = 'running';
+    if (this.#state.name !== 'ejected') return;
+    const timer = this.#clock.after(PROBE_MS, () => this.#probeIsDue());
+    this.#enter({ name: 'ejected', timer, probe: 'running' });
   }
 
   /** The probe said nothing about the server: another is needed. */
@@ -279,12 +282,14 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
 
   #enterEjected(untilMs: number): void {
     const leftMs = Math.max(0, untilMs - this.#clock.now());
-    const timer = this.#clock.after(leftMs, () => {
-      if (this.#state.name !== 'ejected') return;
-      this.#state.probe = 'due';
-      this.#owner.changed(this, 'ejected', 'a probe is due');
-    });
+    const timer = this.#clock.after(leftMs, () => this.#probeIsDue());
     this.#enter({ name: 'ejected', timer, probe: 'waiting' }, this.#reason);
+  }
+
+  #probeIsDue(): void {
+    if (this.#state.name !== 'ejected' || this.#state.probe === 'due') return;
+    this.#state.probe = 'due';
+    this.#owner.changed(this, 'ejected', 'a probe is due');
   }
 
   #enter(state: State, reason?: string): void {

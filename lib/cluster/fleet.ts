@@ -158,8 +158,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
     const call = { target: what, header: {}, body: undefined };
+    const until = this.clock.now() + timeoutMs;
     const { endpoint, peer } = await this.#pickSoon(call, timeoutMs);
-    return exclusive ? endpoint.pool.lease() : { peer, release: () => {} };
+    if (!exclusive) return { peer, release: () => {} };
+    const leftMs = Math.max(1, until - this.clock.now());
+    return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
   async #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {

@@ -1,11 +1,10 @@
 import type { Timer } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
-import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import type { ConnectOptions } from './connect-attempt.js';
-import { type Lease, Leases } from './leases.js';
-import { type DrainCause, PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
+import { type Lease, type LeaseLimit, Leases } from './leases.js';
+import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
 /** How many connections a client keeps to each server. */
 export interface PoolOptions {
@@ -43,6 +42,7 @@ export interface PoolLoss {
 }
 
 const SHUTDOWN: PoolLoss = { isShutdown: true, isOrderly: true };
+/** A connection takes no more calls for a reason of its own, such as used up keys. */
 const RETIRED: PoolLoss = { isShutdown: false, isOrderly: true };
 
 /** What a pool tells its endpoint. */
@@ -124,13 +124,14 @@ export class Pool implements PooledConnectionOwner {
       const count = each.isSuspect ? Number.MAX_SAFE_INTEGER : each.inFlight;
       if (count < fewest) [best, fewest] = [each, count];
     }
-    if (fewest >= this.options.callsPerConnection) this.#grow();
+    // one more connection to a server that is silent would not help
+    if (fewest >= this.options.callsPerConnection && !best.isSuspect) this.#grow();
     return best.peer;
   }
 
   /** Opens a connection that nobody else uses. @throws Fault if it cannot be opened */
-  lease(): Promise<Lease> {
-    return this.#leases.open();
+  lease(limit: LeaseLimit): Promise<Lease> {
+    return this.#leases.open(limit);
   }
 
   /** Takes no new calls; what is in flight goes on. */
@@ -174,15 +175,13 @@ export class Pool implements PooledConnectionOwner {
     this.#tell();
   }
 
-  draining(connection: PooledConnection, why: DrainCause): void {
+  draining(connection: PooledConnection, reason: Fault | undefined): void {
     this.#draining.add(connection);
     this.#forget(connection);
-    if (why === 'finished') return;
-    const { where } = this.connect;
-    if (why === 'shutdown')
-      return this.#tell(connectionLost(`${where} shuts down`, undefined, 'no'), SHUTDOWN);
-    this.open();
-    this.#tell(connectionLost(`the connection to ${where} is being replaced`, undefined, 'no'), RETIRED);
+    this.#schedule();
+    if (!reason) return;
+    if (!connection.endsInOrder) this.open(); // the replacement comes first
+    this.#tell(reason, connection.endsInOrder ? SHUTDOWN : RETIRED);
   }
 
   closed(connection: PooledConnection, reason: Fault): void {
@@ -284,7 +283,8 @@ export class Pool implements PooledConnectionOwner {
   }
 
   #startWatch(now: number): void {
-    this.#peak = 0;
+    // what runs for long is not picked again
+    this.#peak = this.#open.reduce((sum, each) => sum + each.inFlight, 0);
     this.#shrinkAt = now + SHRINK_AFTER_MS;
   }
 

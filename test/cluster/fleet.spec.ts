@@ -248,7 +248,7 @@ describe('calls that wait', () => {
     world.fleet.close('again');
     world.resolver.atOnce = undefined;
     // its body cannot be encoded, so that it fails as it is sent
-    const [third, fourth] = [world.call({ body: () => {} }), world.call({ body: 'y' })];
+    const [third, fourth] = [world.call({ body: 'x'.repeat(5_000_000) }), world.call({ body: 'y' })];
     third.onSettled = (): void => fourth.abandon();
     world.resolver.list('a');
     await world.settle();
