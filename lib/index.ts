@@ -119,7 +119,7 @@ export type { ServerAddress } from './cluster/server-address.js';
 export { staticResolver } from './cluster/static-resolver.js';
 export type { DnsResolverOptions } from './discovery/dns-options.js';
 export { dnsResolver } from './discovery/dns-resolver.js';
-export type { Sent, TimeoutPhase } from './protocol/fault.js';
+export type { FailedAttempt, Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';
 export type { RemoteAddress, TlsPeer } from './protocol/link.js';

@@ -5,7 +5,7 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import type { ConnectOptions } from './connect-attempt.js';
 import { type Lease, Leases } from './leases.js';
-import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
+import { type DrainCause, PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
 /** How many connections a client keeps to each server. */
 export interface PoolOptions {
@@ -43,6 +43,7 @@ export interface PoolLoss {
 }
 
 const SHUTDOWN: PoolLoss = { isShutdown: true, isOrderly: true };
+const RETIRED: PoolLoss = { isShutdown: false, isOrderly: true };
 
 /** What a pool tells its endpoint. */
 export interface PoolOwner {
@@ -168,10 +169,15 @@ export class Pool implements PooledConnectionOwner {
     this.#tell();
   }
 
-  draining(connection: PooledConnection, byServer: boolean): void {
+  draining(connection: PooledConnection, why: DrainCause): void {
     this.#draining.add(connection);
     this.#forget(connection);
-    if (byServer) this.#tell(connectionLost(`${this.connect.where} shuts down`, undefined, 'no'), SHUTDOWN);
+    if (why === 'finished') return;
+    const { where } = this.connect;
+    if (why === 'shutdown')
+      return this.#tell(connectionLost(`${where} shuts down`, undefined, 'no'), SHUTDOWN);
+    this.open();
+    this.#tell(connectionLost(`the connection to ${where} is being replaced`, undefined, 'no'), RETIRED);
   }
 
   closed(connection: PooledConnection, reason: Fault): void {

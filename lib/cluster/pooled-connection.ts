@@ -5,11 +5,17 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
 
+/**
+ * Why a connection takes no new calls: the server shuts down, the connection alone is used up (its keys, or it may be dead) and
+ * another must replace it, or this side has ended it.
+ */
+export type DrainCause = 'shutdown' | 'retired' | 'finished';
+
 /** What a pooled connection tells its pool. */
 export interface PooledConnectionOwner {
   opened(connection: PooledConnection): void;
-  /** It takes no new calls: the server shuts down, or this side has ended it. Those in flight go on. */
-  draining(connection: PooledConnection, byServer: boolean): void;
+  /** It takes no new calls; those in flight go on. */
+  draining(connection: PooledConnection, why: DrainCause): void;
   /** It is closed, or could not be opened. */
   closed(connection: PooledConnection, reason: Fault): void;
   suspected(): void;
@@ -59,7 +65,7 @@ export class PooledConnection implements AttemptOwner {
     if (this.state === 'connecting') return this.close('it is not needed any more');
     if (this.state !== 'open') return;
     this.state = 'draining';
-    this.owner.draining(this, false);
+    this.owner.draining(this, 'finished');
     this.peer.finish();
   }
 
@@ -83,12 +89,14 @@ export class PooledConnection implements AttemptOwner {
     this.owner.opened(this);
   }
 
-  onShutdown(_peer: ClientPeer, unsent: PendingCall[]): void {
+  onShutdown(peer: ClientPeer, unsent: PendingCall[]): void {
+    const { where } = this.options;
     if (this.state === 'open') {
       this.state = 'draining';
-      this.owner.draining(this, true);
+      this.owner.draining(this, peer.endsInOrder ? 'shutdown' : 'retired');
     }
-    const reason = connectionLost(`${this.options.where} shuts down`, undefined, 'no');
+    const why = peer.endsInOrder ? `${where} shuts down` : `a connection to ${where} takes no more calls`;
+    const reason = connectionLost(why, undefined, 'no');
     for (const call of unsent) call.reject(reason); // it goes to another server
   }
 

@@ -44,11 +44,14 @@ export class Attempts {
   }
 }
 
-/** The fault of a call with its attempts, in its message too; the same one if it had only one. */
+/**
+ * The fault of a call with its attempts; the same one if it had only one. They are in its message too, unless that is the answer
+ * of a handler, whose message is not changed.
+ */
 export function withAttempts(fault: Fault, attempts: Attempts | undefined): Fault {
   // what a processor of this side has thrown (`ThrownFault`) reaches the caller as it is
   if (!attempts || attempts.count < 2 || fault.attempts || 'thrown' in fault) return fault;
   // a copy: all calls of a lost connection have the same fault
-  const message = `${fault.message} (${attempts.toString()})`;
+  const message = fault.sent === undefined ? fault.message : `${fault.message} (${attempts.toString()})`;
   return new Fault(Object.assign({}, fault, { message, cause: fault.cause, attempts: attempts.list() }));
 }
