@@ -35,6 +35,6 @@ it('docs/cluster.md describes every state of a server, and no other', () => {
   const states = [...type.matchAll(/'(\w+)'/g)].map(([, name]) => name);
   const section = page.split('\n## States of a server\n')[1]?.split('\n## ')[0] ?? '';
   const described = [...section.matchAll(/^\| `(\w+)` /gm)].map(([, name]) => name);
-  const probes = new Set(['waiting', 'due', 'running']);
-  expect(described.toSorted()).toEqual(states.filter((name) => !probes.has(name as string)).toSorted());
+  const probes = new Set<unknown>(['waiting', 'due', 'running']);
+  expect(new Set(described)).toEqual(new Set(states.filter((name) => !probes.has(name))));
 });
