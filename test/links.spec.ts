@@ -19,6 +19,16 @@ function anchorsOf(text: string): Set<string> {
   );
 }
 
+it('the package has the pages that its README links to', () => {
+  const { files } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { files: string[] };
+  const readme = readFileSync(new URL('README.md', root), 'utf8');
+  const linked = [...readme.matchAll(/\]\((\w[^)\s#:]*)/g)].map(([, path = '']) => path);
+  // samples need the repository
+  const missing = linked.filter((path) => !path.startsWith('sample/') && !/^https?$/.test(path));
+  const has = (path: string): boolean => files.some((file) => path === file || path.startsWith(`${file}/`));
+  expect(missing.filter((path) => !has(path))).toEqual([]);
+});
+
 it.each(pages)('the links of %s lead somewhere', (name) => {
   const text = readFileSync(new URL(name, root), 'utf8').replaceAll(/```.*?```/gs, '');
   const broken = [...text.matchAll(/\]\(([^)\s]+)\)/g)]
