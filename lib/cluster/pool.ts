@@ -54,8 +54,8 @@ export interface PoolOwner {
   /** Whether all of its connections are suspect has changed. */
   suspected(isSuspect: boolean): void;
   reported(report: LoadReport): void;
-  /** Its last connection, draining ones included, is closed. */
-  empty(): void;
+  /** The last connection that took no new calls any more, or was leased, is closed. */
+  drained(): void;
 }
 
 /** The connections of a client to one server: opened under load, closed slowly, never closed with calls on them. */
@@ -84,12 +84,17 @@ export class Pool implements PooledConnectionOwner {
     private readonly owner: PoolOwner,
     private readonly random: () => number,
   ) {
-    this.#leases = new Leases(connect, () => this.#tellIfEmpty());
+    this.#leases = new Leases(connect, () => this.#tellIfDrained());
   }
 
   /** Connections that are open, leased and draining ones included. */
   get size(): number {
     return this.#open.length + this.#draining.size + this.#leases.size;
+  }
+
+  /** Whether no connection is draining, or leased. */
+  get isDrained(): boolean {
+    return this.#draining.size === 0 && this.#leases.isEmpty;
   }
 
   /** Whether a connection takes calls. */
@@ -132,7 +137,7 @@ export class Pool implements PooledConnectionOwner {
   finish(): void {
     this.#stopTimer();
     for (const each of this.#own()) each.finish();
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   /** Closes everything at once. */
@@ -189,7 +194,7 @@ export class Pool implements PooledConnectionOwner {
     this.#schedule();
     const loss = { isShutdown: false, isOrderly: connection.endsInOrder };
     this.#tell(reason, loss, hasFailed && !this.isConnecting);
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   suspected(): void {
@@ -298,7 +303,7 @@ export class Pool implements PooledConnectionOwner {
     return [...this.#open, ...this.#connecting, ...this.#draining];
   }
 
-  #tellIfEmpty(): void {
-    if (this.size + this.#connecting.size === 0 && this.#leases.isEmpty) this.owner.empty();
+  #tellIfDrained(): void {
+    if (this.isDrained) this.owner.drained();
   }
 }
