@@ -68,7 +68,7 @@ export interface EndpointOwner {
   /** Its state has changed. */
   changed(endpoint: Endpoint, state: EndpointState, reason: string | undefined): void;
   /** It cannot be reached, or was lost. */
-  failed(endpoint: Endpoint, reason: Fault): void;
+  unreachable(endpoint: Endpoint, reason: Fault): void;
   /** Whether other servers take calls. */
   hasOthers(endpoint: Endpoint): boolean;
   /** Until when it is ejected, on the clock; `undefined` if it is not. */
@@ -234,7 +234,7 @@ export class Endpoint implements Candidate, PoolOwner {
     const isNew = name !== 'backingOff' && name !== 'draining';
     if (!isShutdown && isNew && this.pool.isConnecting) this.#enter({ name: 'connecting' }, reason.message);
     else this.#enterWaiting(isShutdown ? 'draining' : 'backingOff', isOrderly, reason.message);
-    this.#owner.failed(this, reason);
+    this.#owner.unreachable(this, reason);
   }
 
   suspected(isSuspect: boolean): void {

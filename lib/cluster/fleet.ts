@@ -39,6 +39,7 @@ import type { Resolver } from './resolver.js';
 import { Selection } from './selection.js';
 import type { ServerAddress } from './server-address.js';
 import { WaitingRoom } from './waiting-room.js';
+import { type ServersListener, watchServers } from './watched-servers.js';
 
 /** A server has changed its state: see `EndpointState`. */
 export interface EndpointChange {
@@ -67,7 +68,7 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
 const KEEP_ALIVE_MS = 2 ** 31 - 1;
 
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
-export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner {
+export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner, ServersListener {
   readonly where: string;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
@@ -80,6 +81,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #isListed = false;
   /** Whether a server could be reached since the start. */
   #wasOpen = false;
+  /** Why no server takes calls, if none does. */
+  #problem: Fault | undefined;
   #status: ConnectionStatus = 'disconnected';
   #isUpdating = false;
   /** Keeps the process alive while calls wait. */
@@ -101,6 +104,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   get balanced(): BalancedCalls {
     return this;
+  }
+
+  get problem(): Fault | undefined {
+    return this.#problem;
   }
 
   /** Any peer. */
@@ -155,7 +162,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
     this.start();
     const bytes = heldBytes(held);
-    return new Placing({ call, timeoutMs, bytes, where: this.where, host: this }).start();
+    return new Placing({ call, timeoutMs, bytes, host: this }).start();
   }
 
   hold(body: unknown): unknown {
@@ -203,29 +210,18 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   /** Finds the servers and connects to them; the first call does it, too. */
   start(): void {
     if (this.#unwatch) return;
-    this.#unwatch = () => {}; // a resolver may answer before `watch` returns
+    let isStopped = false;
+    // a resolver may answer before `watch` returns
+    const stop = (this.#unwatch = () => (isStopped = true));
+    this.waiting.accept();
     this.#tell('connecting');
-    this.#unwatch = PROCESS_CONTEXT.run(
-      (resolver: Resolver) => this.#watch(resolver),
-      this,
+    const unwatch = PROCESS_CONTEXT.run(
+      (resolver: Resolver) => watchServers(resolver, this),
+      undefined,
       this.options.resolver,
     );
-  }
-
-  #watch(resolver: Resolver): () => void {
-    let isOver = false;
-    const unwatch = resolver.watch(
-      (servers) => {
-        if (!isOver) this.#listed(servers);
-      },
-      (error) => {
-        if (!isOver) this.#unresolved(error);
-      },
-    );
-    return () => {
-      isOver = true;
-      unwatch();
-    };
+    if (isStopped) unwatch?.();
+    else if (this.#unwatch === stop) this.#unwatch = unwatch; // if there is none, the next call tries again
   }
 
   close(reason: string): void {
@@ -251,6 +247,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.#unwatch?.();
     this.#unwatch = undefined;
     this.#isListed = this.#wasOpen = false;
+    this.#problem = undefined;
+    this.waiting.accept();
   }
 
   #isEmpty(): boolean {
@@ -261,10 +259,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     if (this.#drained.length > 0 && this.#isEmpty()) for (const done of this.#drained.splice(0)) done();
   }
 
-  // --- servers ------------------------------------------------------------------------------------------------
+  // --- ServersListener ----------------------------------------------------------------------------------------
 
-  #listed(servers: readonly ServerAddress[]): void {
+  listed(servers: readonly ServerAddress[]): void {
     this.#isListed = true;
+    this.waiting.accept();
     const { health } = this.options;
     this.#isUpdating = true;
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
@@ -276,16 +275,24 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
     this.#isUpdating = false;
     this.#update(isReweighted);
-    if (this.#endpoints.size === 0 && !this.#wasOpen)
-      this.waiting.failAll(connectionLost(`${this.where} has no servers`, undefined, 'no'));
+    if (this.#endpoints.size === 0)
+      this.#unlisted(connectionLost(`${this.where} has no servers`, undefined, 'no'));
   }
 
-  #unresolved(error: Error): void {
+  failed(error: Error): void {
     this.options.onResolverError(error);
     if (this.#isListed && this.#endpoints.size > 0) return; // the last list stays valid
-    this.waiting.failAll(
-      connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'),
-    );
+    this.#unlisted(connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'));
+  }
+
+  mistaken(error: Error): void {
+    this.options.onResolverError(error);
+  }
+
+  /** There are no servers. Calls wait for them only if there have been some. */
+  #unlisted(reason: Fault): void {
+    this.#problem = reason;
+    if (!this.#wasOpen) this.waiting.refuse(reason);
   }
 
   // --- EndpointOwner ------------------------------------------------------------------------------------------
@@ -295,7 +302,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     if (!this.#isUpdating) this.#update();
   }
 
-  failed(_endpoint: Endpoint, reason: Fault): void {
+  unreachable(_endpoint: Endpoint, reason: Fault): void {
+    this.#problem = reason;
     // after the first connection calls wait through an outage: a restart is short
     if (this.#wasOpen || this.#selection.size > 0) return;
     const endpoints = [...this.#endpoints.listed()];
@@ -322,8 +330,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #update(isReweighted = false): void {
     this.#selection.update(this.#endpoints.listed(), isReweighted);
     const isOpen = this.#selection.size > 0;
-    if (isOpen) this.#wasOpen = true;
-    else if (this.#status === 'connected') for (const each of this.#endpoints.listed()) each.hurry();
+    if (isOpen) {
+      this.#wasOpen = true;
+      this.#problem = undefined;
+    } else if (this.#status === 'connected') for (const each of this.#endpoints.listed()) each.hurry();
     if (isOpen) this.#tell('connected');
     else if (this.#unwatch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
     else this.#tell('disconnected');

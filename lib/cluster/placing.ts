@@ -13,9 +13,7 @@ export interface PlacingOptions {
   readonly timeoutMs: number;
   /** Bytes that are kept for it. */
   readonly bytes: number;
-  /** The servers in messages. */
-  readonly where: string;
-  readonly host: Pick<BalancedHost, 'pick' | 'waiting' | 'deadlines' | 'clock'>;
+  readonly host: Pick<BalancedHost, 'pick' | 'waiting' | 'deadlines' | 'clock' | 'where' | 'problem'>;
 }
 
 /** A server that takes calls, and a connection to it. */
@@ -68,9 +66,10 @@ export class Placing extends Expiring implements Waiting {
   }
 
   override expire(): void {
-    const { host, call, timeoutMs, where } = this.options;
+    const { host, call, timeoutMs } = this.options;
     host.waiting.remove(this);
-    this.#reject(callTimeout({ target: call.target, timeoutMs, where }, 'connect'));
+    const timing = { target: call.target, timeoutMs, where: host.where };
+    this.#reject(callTimeout(timing, 'connect', host.problem));
   }
 }
 

@@ -20,6 +20,7 @@ export interface WaitingLimits {
 export class WaitingRoom {
   readonly #waiting = new Set<Waiting>();
   #bytes = 0;
+  #refusal: Fault | undefined;
 
   constructor(
     private readonly where: string,
@@ -31,8 +32,20 @@ export class WaitingRoom {
     return this.#waiting.size;
   }
 
+  /** Nothing waits from now on: what waits fails, and what comes is refused. */
+  refuse(reason: Fault): void {
+    this.#refusal = reason;
+    this.failAll(reason);
+  }
+
+  /** What comes may wait again. */
+  accept(): void {
+    this.#refusal = undefined;
+  }
+
   /** @returns why it may not wait; `undefined` if it does */
   add(waiting: Waiting): Fault | undefined {
+    if (this.#refusal) return this.#refusal;
     const { maxQueuedBytes, maxQueuedCalls } = this.limits;
     const isFull = this.#bytes > maxQueuedBytes;
     if (isFull || this.#waiting.size >= maxQueuedCalls) return this.#overload(isFull);
