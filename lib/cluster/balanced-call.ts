@@ -19,6 +19,10 @@ export interface BalancedHost {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly waiting: WaitingRoom;
+  /** The servers in messages. */
+  readonly where: string;
+  /** Why no server takes calls, if that is known. */
+  readonly problem: Fault | undefined;
   /** The server for the next attempt; `undefined` if none takes calls now. */
   pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
   /** A call goes to an ejected server as its probe. */
@@ -229,7 +233,10 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
 
   override expire(): void {
     this.#stopWaiting();
-    this.#reject(callTimeout({ ...this.request, where: this.#where }, 'connect', this.#attempts?.last));
+    const { target, timeoutMs } = this.request;
+    const { where, problem } = this.host;
+    const timing = { target, timeoutMs, where: this.#where ?? where };
+    this.#reject(callTimeout(timing, 'connect', this.#attempts?.last ?? problem));
   }
 
   // --- outcomes -----------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ export interface EndpointOwner {
   /** Its state has changed. */
   changed(endpoint: Endpoint, state: EndpointState, reason: string | undefined): void;
   /** It cannot be reached, or was lost. */
-  failed(endpoint: Endpoint, reason: Fault): void;
+  unreachable(endpoint: Endpoint, reason: Fault): void;
   /** How long its next attempt to connect may wait. */
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'>;
   /** Until when it is ejected, on the clock; `undefined` if it is not. */
@@ -254,7 +254,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const isNew = name !== 'backingOff' && name !== 'draining';
     if (!isShutdown && isNew && this.pool.isConnecting) this.#enter({ name: 'connecting' }, reason.message);
     else this.#enterWaiting(isShutdown ? 'draining' : 'backingOff', isOrderly, reason.message);
-    this.#owner.failed(this, reason);
+    this.#owner.unreachable(this, reason);
   }
 
   suspected(isSuspect: boolean): void {

@@ -85,6 +85,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #isListed = false;
   /** Whether a server could be reached since the start. */
   #wasOpen = false;
+  /** Why no server takes calls, if none does. */
+  #problem: Fault | undefined;
   #status: ConnectionStatus = 'disconnected';
   /** Why a server was lost last. */
   #lostBy: Fault | undefined;
@@ -110,6 +112,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   get balanced(): BalancedCalls {
     return this;
+  }
+
+  get problem(): Fault | undefined {
+    return this.#problem;
   }
 
   /** Any peer. */
@@ -167,10 +173,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   async #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
     this.start();
-    const { where, clock } = this;
+    const { clock } = this;
     const until = clock.now() + timeoutMs;
     for (;;) {
-      const options = { call, timeoutMs, until, bytes: heldBytes(held), where, host: this };
+      const options = { call, timeoutMs, until, bytes: heldBytes(held), host: this };
       const picked = await new Placing(options).start();
       // it may have been lost between its opening and this use
       if (picked.peer.state === 'open') return picked;
@@ -235,13 +241,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.waiting.open();
     const watch = (this.#watch = new ListWatch(this.options.resolver, this));
     this.#tell('connecting'); // a listener may close the client
-    try {
-      watch.start();
-    } catch (error) {
-      this.#stop(); // the next call asks again
-      this.unresolved(error instanceof Error ? error : new Error(String(error)));
-      this.#update();
-    }
+    if (watch.start()) return;
+    this.#watch = undefined; // the next call asks again
+    this.#update();
   }
 
   close(reason: string): void {
@@ -266,13 +268,14 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.#watch = undefined;
     this.#stalls.stop();
     this.#isListed = this.#wasOpen = false;
+    this.#problem = undefined;
   }
 
   #isDrained(): boolean {
     return this.#endpoints.all().every(({ pool }) => pool.isDrained);
   }
 
-  // --- servers ------------------------------------------------------------------------------------------------
+  // --- ListOwner ----------------------------------------------------------------------------------------------
 
   listed(servers: readonly ServerAddress[]): void {
     this.#isListed = true;
@@ -287,17 +290,26 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     }
     for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
     this.#isUpdating = false;
-    if (this.#endpoints.size > 0 || this.#wasOpen) this.waiting.open();
-    else this.waiting.refuse(connectionLost(`${this.where} has no servers`, undefined, 'no'));
+    if (this.#endpoints.size > 0) this.waiting.open();
     this.#update(isReweighted);
+    if (this.#endpoints.size === 0)
+      this.#unlisted(connectionLost(`${this.where} has no servers`, undefined, 'no'));
   }
 
   unresolved(error: Error): void {
     this.options.onResolverError(error);
     if (this.#isListed && this.#endpoints.size > 0) return; // the last list stays valid
-    this.waiting.refuse(
-      connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'),
-    );
+    this.#unlisted(connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'));
+  }
+
+  mistaken(error: Error): void {
+    this.options.onResolverError(error);
+  }
+
+  /** There are no servers. Calls wait for them only if there have been some. */
+  #unlisted(reason: Fault): void {
+    this.#problem = reason;
+    if (!this.#wasOpen) this.waiting.refuse(reason);
   }
 
   // --- EndpointOwner ------------------------------------------------------------------------------------------
@@ -308,7 +320,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     if (!this.#isUpdating) this.#update();
   }
 
-  failed(_endpoint: Endpoint, reason: Fault): void {
+  unreachable(_endpoint: Endpoint, reason: Fault): void {
+    this.#problem = reason;
     // after the first connection calls wait through an outage: a restart is short
     if (this.#wasOpen || this.#selection.size > 0) return;
     const endpoints = [...this.#endpoints.listed()];
@@ -341,8 +354,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #update(isReweighted = false): void {
     this.#selection.update(this.#watch ? this.#endpoints.listed() : [], isReweighted);
     const isOpen = this.#selection.size > 0;
-    if (isOpen) this.#wasOpen = true;
-    else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
+    if (isOpen) {
+      this.#wasOpen = true;
+      this.#problem = undefined;
+    } else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
     if (isOpen) this.#tell('connected');
     else if (this.#watch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
     else this.#tell('disconnected');

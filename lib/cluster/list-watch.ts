@@ -1,46 +1,99 @@
+import { inspect } from 'node:util';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { Resolver } from './resolver.js';
 import type { ServerAddress } from './server-address.js';
+import { toServerAddress } from './static-resolver.js';
 
-/** Who is told what a resolver says. */
+/** Who is told what a resolver says, once it is checked. */
 export interface ListOwner {
   listed(servers: readonly ServerAddress[]): void;
+  /** The servers cannot be had; the last list stays valid. */
   unresolved(error: Error): void;
+  /** Some of what the resolver lists is not a server; the rest is used. */
+  mistaken(error: Error): void;
 }
 
-/** One watch of a resolver, from its start to its end; either may come from inside of the other. */
+/**
+ * One watch of a resolver, from its start to its end; either may come from inside of the other. The resolver may be one of the
+ * application: it may throw, list anything, and go on after its end.
+ */
 export class ListWatch {
   #isOver = false;
-  #unwatch: (() => void) | undefined;
+  #unwatch: unknown;
 
   constructor(
     private readonly resolver: Resolver,
     private readonly owner: ListOwner,
   ) {}
 
-  /** @throws what `watch` throws */
-  start(): void {
-    if (this.#isOver) return;
-    // it outlives the call that needs it first
-    const unwatch = PROCESS_CONTEXT.run(() => this.#watch(), undefined, undefined);
-    if (this.#isOver) unwatch();
-    else this.#unwatch = unwatch;
+  /** @returns false if the resolver could not be started, which its owner was told */
+  start(): boolean {
+    if (this.#isOver) return true;
+    try {
+      // it outlives the call that needs it first
+      this.#unwatch = PROCESS_CONTEXT.run(() => this.#watch(), undefined, undefined);
+    } catch (error) {
+      const wasOver = this.#isOver;
+      this.#isOver = true;
+      if (!wasOver) this.owner.unresolved(toError(error));
+      return false;
+    }
+    if (this.#isOver) this.#end();
+    return true;
   }
 
-  #watch(): () => void {
+  #watch(): unknown {
     return this.resolver.watch(
       (servers) => {
-        if (!this.#isOver) this.owner.listed(servers);
+        if (!this.#isOver) this.#check(servers);
       },
       (error) => {
-        if (!this.#isOver) this.owner.unresolved(error);
+        if (!this.#isOver) this.owner.unresolved(toError(error));
       },
     );
   }
 
   stop(): void {
     this.#isOver = true;
-    this.#unwatch?.();
-    this.#unwatch = undefined;
+    this.#end();
   }
+
+  #end(): void {
+    const unwatch = this.#unwatch;
+    this.#unwatch = undefined;
+    try {
+      if (typeof unwatch === 'function') unwatch();
+    } catch (error) {
+      this.owner.mistaken(toError(error));
+    }
+  }
+
+  #check(given: unknown): void {
+    const { owner } = this;
+    if (!Array.isArray(given))
+      return owner.unresolved(new TypeError(`the resolver gave ${shown(given)}, not a list of servers`));
+    let mistake: Error | undefined;
+    const servers = given.filter((server: unknown, index): server is ServerAddress => {
+      try {
+        // its weight is checked by those who use it
+        const { host, port, path, serverName } = (server ?? {}) as ServerAddress;
+        toServerAddress(`servers[${index}]`, server && { host, port, path, serverName });
+        return true;
+      } catch (error) {
+        mistake ??= error as Error;
+        return false;
+      }
+    });
+    if (mistake && servers.length === 0) return owner.unresolved(mistake);
+    if (mistake) owner.mistaken(mistake);
+    owner.listed(servers);
+  }
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(shown(error));
+}
+
+function shown(value: unknown): string {
+  return inspect(value, { depth: 1, maxArrayLength: 3, maxStringLength: 80 });
 }

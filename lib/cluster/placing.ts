@@ -9,7 +9,10 @@ import type { Placed } from './peer-source.js';
 import type { Waiting } from './waiting-room.js';
 
 /** What placing needs of its fleet. */
-export interface PlacingHost extends Pick<BalancedHost, 'waiting' | 'deadlines' | 'clock'> {
+export interface PlacingHost extends Pick<
+  BalancedHost,
+  'waiting' | 'deadlines' | 'clock' | 'where' | 'problem'
+> {
   /** The server for a channel; `undefined` if none takes calls now. */
   pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
 }
@@ -22,8 +25,6 @@ export interface PlacingOptions {
   readonly until: number;
   /** Bytes that are kept for it. */
   readonly bytes: number;
-  /** The servers in messages. */
-  readonly where: string;
   readonly host: PlacingHost;
 }
 
@@ -88,9 +89,10 @@ export class Placing extends Expiring implements Waiting {
   }
 
   override expire(): void {
-    const { host, call, timeoutMs, where } = this.options;
+    const { host, call, timeoutMs } = this.options;
     host.waiting.remove(this);
-    this.#reject(callTimeout({ target: call.target, timeoutMs, where }, 'connect'));
+    const timing = { target: call.target, timeoutMs, where: host.where };
+    this.#reject(callTimeout(timing, 'connect', host.problem));
   }
 }
 

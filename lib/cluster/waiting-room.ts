@@ -45,8 +45,8 @@ export class WaitingRoom {
 
   /** @returns why it may not wait; `undefined` if it does */
   add(waiting: Waiting): Fault | undefined {
-    const { maxQueuedBytes, maxQueuedCalls } = this.limits;
     if (this.#refusal) return this.#refusal;
+    const { maxQueuedBytes, maxQueuedCalls } = this.limits;
     const isFull = this.#bytes > maxQueuedBytes;
     if (isFull || this.#waiting.size >= maxQueuedCalls) return this.#overload(isFull);
     this.#waiting.add(waiting);

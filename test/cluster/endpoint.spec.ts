@@ -46,7 +46,7 @@ class Scene {
       random: () => 0.5,
       owner: {
         changed: (_endpoint, state) => this.changes.push(state),
-        failed: (_endpoint, { message }) => this.failures.push(message),
+        unreachable: (_endpoint, { message }) => this.failures.push(message),
         patienceFor: () => ({ hasOthers: false }),
         ejectedUntil: () => this.until,
         drained: () => {},

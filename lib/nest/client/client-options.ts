@@ -25,7 +25,7 @@ import {
 } from './fleet-options.js';
 import type { PerConnection } from './asked-options.js';
 import type { Resolver } from '../../cluster/resolver.js';
-import { staticResolver } from '../../cluster/static-resolver.js';
+import { staticResolver, toServerAddress } from '../../cluster/static-resolver.js';
 import type { RapProcessor } from '../../pipeline/api.js';
 import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
@@ -107,6 +107,7 @@ export function assertClientOptions(options: RapClientOptions): void {
   servers?.forEach((address, i) => {
     assertKnown(`servers[${i}]`, address, LISTED_ADDRESS);
     assertAddress(`servers[${i}]`, address);
+    toServerAddress(`servers[${i}]`, address);
   });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
   if (typeof metadata !== 'function') assertObject('metadata', metadata);

@@ -38,16 +38,21 @@ export function makeFleet(
   { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
 ): Fleet {
   const { random } = Math;
+  const where = whereOf(options);
+  const warn = (text: string): void =>
+    void endpointLog.write(
+      (line) => logger.warn(line),
+      () => text,
+    );
   const pool = withDefaults('pool', options.pool, DEFAULT_POOL);
   const reconnect = reconnectOf(options.reconnect) as ReconnectOptions;
   return new Fleet({
-    where: whereOf(options),
+    where,
     resolver: resolverOf(options),
     balancer: balancerOf(options.balancer, {
       now,
       random,
-      mistaken: (message, cause) =>
-        logger.warn(cause === undefined ? message : `${message}: ${messageOf(cause)}`),
+      mistaken: (message, cause) => warn(cause === undefined ? message : `${message}: ${messageOf(cause)}`),
     }),
     health: new FleetHealth({
       now,
@@ -58,7 +63,7 @@ export function makeFleet(
       hedge: hedgeOptions(options.hedge),
     }),
     addressOf: describeEndpoint,
-    subset: subsetFor(options.subset),
+    subset: subsetFor(options.subset, warn),
     makeEndpoint: (address, server, owner) =>
       new Endpoint({
         address,
@@ -79,8 +84,7 @@ export function makeFleet(
       logChange(logger, change);
       onEndpoint(change);
     },
-    onResolverError: (error) =>
-      logger.warn(`the servers of ${whereOf(options)} cannot be found: ${error.message}`),
+    onResolverError: (error) => warn(`the servers of ${where} cannot be found: ${error.message}`),
   });
 }
 
@@ -91,9 +95,19 @@ function whereOf({ servers, resolver }: RapClientOptions): string {
   return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
 }
 
+/** Most servers of a client without `subset`: its sockets, and a balancer that looks at all servers, have their price. */
+const MAX_SERVERS = 1_000;
+
 /** The servers that this client uses. */
-function subsetFor(subset: SubsetOptions | undefined): FleetOptions['subset'] {
-  if (!subset) return (addresses) => new Set(addresses);
+function subsetFor(subset: SubsetOptions | undefined, warn: (text: string) => void): FleetOptions['subset'] {
+  if (!subset) {
+    const key = randomUUID();
+    return (addresses) => {
+      if (addresses.length <= MAX_SERVERS) return new Set(addresses);
+      warn(`${addresses.length} servers are listed, of which ${MAX_SERVERS} are used: set subset`);
+      return new Set(subsetOf(addresses, { size: MAX_SERVERS, key }));
+    };
+  }
   const { size, ordinal, clients } = subset;
   const options =
     ordinal === undefined ? { size, key: randomUUID() } : { size, ordinal, clients: clients as number };

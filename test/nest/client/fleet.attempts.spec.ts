@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { lastValueFrom } from 'rxjs';
 import { CallTimeoutError, ConnectionLostError, RapClient, RapError } from '../../../lib/index.js';
-import { rejection } from '../../helpers/async.js';
+import { eventually, rejection } from '../../helpers/async.js';
 import { freePort } from '../../helpers/ports.js';
 import { answerDeclare, type RawFrame, type RawSocket, scriptedServer } from '../../helpers/raw-socket.js';
 import { silenced } from '../../helpers/silent-log.js';
@@ -71,12 +71,7 @@ it('the error of a call that was made once has none', async () => {
 });
 
 it('the error of a handler keeps its message, and lists the attempts before', async () => {
-  const broken = (frame: RawFrame): RawFrame => [
-    201,
-    frame[1],
-    { status_code: 301 },
-    { exc: 'ValueError', exc_info: 'no such thing' },
-  ];
+  const broken = (frame: RawFrame): RawFrame => [101, frame[1], { status_code: 401 }, 'no such thing'];
   const [client] = await clientOf(breaking, (peer) => answering(peer, broken));
   await client.connect();
   let error!: RapError;
@@ -101,13 +96,17 @@ it('streams and channels name the server that they went to', async () => {
   }
 });
 
-it('an event that is refused names the server that it went to', async () => {
-  const fleet = await TestFleet.start(2);
+it('an event that all servers refuse names the last one, and lists its attempts', async () => {
+  const fleet = await TestFleet.start(2, { limits: { maxInFlightTotal: 1 } });
   open.push(fleet);
-  const client = await fleet.ready();
-  const error = (await rejection(lastValueFrom(client.emit('nobody', 1)))) as unknown as RapError;
-  expect(error).toMatchObject({ status: 404 });
-  expect(fleet.servers.map(({ port }) => `127.0.0.1:${port}`)).toContain(error.call?.server);
+  const client = await fleet.ready({ balancer: 'roundRobin' });
+  const busy = [client.call('slow', 400), client.call('slow', 400)];
+  await eventually('both are busy', () => fleet.calls === 2);
+  const error = (await rejection(lastValueFrom(client.emit('name', 1)))) as unknown as RapError;
+  expect(error).toMatchObject({ status: 429, sent: 'no' });
+  expect(new Set(error.attempts?.map((each) => each.server)).size).toBe(2);
+  expect(error.call?.server).toBe(error.attempts?.at(-1)?.server);
+  await Promise.all(busy);
 });
 
 it('sessions and withConnection() name their server', async () => {

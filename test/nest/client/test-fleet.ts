@@ -102,6 +102,11 @@ export class TestFleet {
     return this.apps.map(({ port }) => ({ host: '127.0.0.1', port }));
   }
 
+  /** What was logged, by the clients too. */
+  get log(): string {
+    return this.apps.flatMap(({ log }) => log.lines).join('\n');
+  }
+
   /** Calls that came to any server. */
   get calls(): number {
     return this.works.reduce((sum, { calls }) => sum + calls, 0);
