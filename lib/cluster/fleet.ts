@@ -9,13 +9,7 @@ import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
-import {
-  BalancedCall,
-  BalancedEvent,
-  type BalancedHost,
-  type FailedCall,
-  StreamableCall,
-} from './balanced-call.js';
+import { BalancedCall, BalancedEvent, type FailedCall, StreamableCall } from './balanced-call.js';
 import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';

@@ -75,19 +75,19 @@ export class WaitingRoom {
   /** Lets all that wait now try again. One that must wait again comes last. */
   retryAll(): void {
     // one that is tried may end others
-    for (const each of [...this.#waiting]) if (this.remove(each)) each.retry();
+    for (const each of Array.from(this.#waiting)) if (this.remove(each)) each.retry();
   }
 
   /** Fails what waits for a server. */
   failAll(reason: Fault): void {
-    for (const each of [...this.#waiting]) if (this.remove(each)) each.fail(reason);
+    for (const each of Array.from(this.#waiting)) if (this.remove(each)) each.fail(reason);
   }
 
   /** Fails everything, and what comes before `open`. */
   refuse(reason: Fault): void {
     this.#refusal = reason;
     this.failAll(reason);
-    for (const each of [...this.#pausing]) if (this.remove(each)) each.fail(reason);
+    for (const each of Array.from(this.#pausing)) if (this.remove(each)) each.fail(reason);
   }
 
   open(): void {

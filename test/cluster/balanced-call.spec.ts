@@ -10,6 +10,15 @@ const BROKEN = { status: Status.Server, message: 'broken' };
 const sentCalls = (): number => [...world.servers.values()].reduce((sum, { calls }) => sum + calls.length, 0);
 const cancels = (): number => [...world.servers.values()].reduce((sum, server) => sum + server.cancels, 0);
 
+async function stuckAt(address: string, body: string) {
+  const { links } = world.server(address).last;
+  for (let i = 0; i < 3; i += 1) {
+    const caller = world.call({ body });
+    if (links.toServer.bytes > 0) return caller;
+  }
+  throw new Error('none went there');
+}
+
 describe('what was never sent', () => {
   it('moves if the connection takes no more bytes', async () => {
     await fresh({ limits: { sendBufferHardBytes: 1_000 } }).open();
@@ -79,15 +88,6 @@ describe('what was never sent', () => {
     expect(good.outcome).toMatch(/[abc]/);
     expect(world.endpoints.every(({ traffic }) => traffic.failures === 0)).toBe(true);
   });
-
-  async function stuckAt(address: string, body: string) {
-    const { links } = world.server(address).last;
-    for (let i = 0; i < 3; i += 1) {
-      const caller = world.call({ body });
-      if (links.toServer.bytes > 0) return caller;
-    }
-    throw new Error('none went there');
-  }
 });
 
 describe('what was refused', () => {

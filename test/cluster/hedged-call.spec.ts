@@ -132,7 +132,7 @@ it('if both are lost, it fails with what both met, and was sent', async () => {
     refused: true,
     retry: false,
   });
-  for (const server of [...order]) for (const call of server.calls) server.serve?.(call);
+  for (const server of order.slice()) for (const call of server.calls) server.serve?.(call);
   await world.pass(200);
   expect(caller.fault.sent).toBe('unknown');
   expect(caller.fault.attempts?.length).toBeGreaterThanOrEqual(2);
