@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { isRecord } from '../protocol/values/unknown.js';
 import type { Resolver } from './resolver.js';
 import type { ServerAddress } from './server-address.js';
 import { toServerAddress } from './static-resolver.js';
@@ -52,8 +53,7 @@ function check(given: unknown, listener: ServersListener): void {
   const servers = given.filter((server: unknown, index): server is ServerAddress => {
     try {
       // its weight is checked by those who use it
-      const { host, port, path, serverName } = (server ?? {}) as ServerAddress;
-      toServerAddress(`servers[${index}]`, server && { host, port, path, serverName });
+      toServerAddress(`servers[${index}]`, isRecord(server) ? { ...server, weight: undefined } : server);
       return true;
     } catch (error) {
       mistake ??= error as Error;
