@@ -10,13 +10,7 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
-import {
-  BalancedCall,
-  BalancedEvent,
-  type BalancedHost,
-  type FailedCall,
-  StreamableCall,
-} from './balanced-call.js';
+import { BalancedCall, BalancedEvent, type FailedCall, StreamableCall } from './balanced-call.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';
 import { Endpoints, type EndpointsOptions } from './endpoints.js';
@@ -82,7 +76,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   /** Whether a server could be reached since the start. */
   #wasOpen = false;
   /** Why no server takes calls, if none does. */
-  #problem: Fault | undefined;
+  problem: Fault | undefined;
   #status: ConnectionStatus = 'disconnected';
   #isUpdating = false;
   /** Keeps the process alive while calls wait. */
@@ -104,10 +98,6 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   get balanced(): BalancedCalls {
     return this;
-  }
-
-  get problem(): Fault | undefined {
-    return this.#problem;
   }
 
   /** Any peer. */
@@ -247,7 +237,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.#unwatch?.();
     this.#unwatch = undefined;
     this.#isListed = this.#wasOpen = false;
-    this.#problem = undefined;
+    this.problem = undefined;
     this.waiting.accept();
   }
 
@@ -291,7 +281,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   /** There are no servers. Calls wait for them only if there have been some. */
   #unlisted(reason: Fault): void {
-    this.#problem = reason;
+    this.problem = reason;
     if (!this.#wasOpen) this.waiting.refuse(reason);
   }
 
@@ -303,7 +293,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   }
 
   unreachable(_endpoint: Endpoint, reason: Fault): void {
-    this.#problem = reason;
+    this.problem = reason;
     // after the first connection calls wait through an outage: a restart is short
     if (this.#wasOpen || this.#selection.size > 0) return;
     const endpoints = [...this.#endpoints.listed()];
@@ -332,7 +322,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     const isOpen = this.#selection.size > 0;
     if (isOpen) {
       this.#wasOpen = true;
-      this.#problem = undefined;
+      this.problem = undefined;
     } else if (this.#status === 'connected') for (const each of this.#endpoints.listed()) each.hurry();
     if (isOpen) this.#tell('connected');
     else if (this.#unwatch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
