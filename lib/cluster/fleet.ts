@@ -80,7 +80,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   /** Whether a server could be reached since the start. */
   #wasOpen = false;
   /** Why no server takes calls, if none does. */
-  #problem: Fault | undefined;
+  problem: Fault | undefined;
   #status: ConnectionStatus = 'disconnected';
   /** Why a server was lost last. */
   #lostBy: Fault | undefined;
@@ -106,10 +106,6 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   get balanced(): BalancedCalls {
     return this;
-  }
-
-  get problem(): Fault | undefined {
-    return this.#problem;
   }
 
   /** Any peer. */
@@ -262,7 +258,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.#watch = undefined;
     this.#stalls.stop();
     this.#isListed = this.#wasOpen = false;
-    this.#problem = undefined;
+    this.problem = undefined;
   }
 
   #isDrained(): boolean {
@@ -302,7 +298,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   /** There are no servers. Calls wait for them only if there have been some. */
   #unlisted(reason: Fault): void {
-    this.#problem = reason;
+    this.problem = reason;
     if (!this.#wasOpen) this.waiting.refuse(reason);
   }
 
@@ -315,7 +311,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   }
 
   unreachable(_endpoint: Endpoint, reason: Fault): void {
-    this.#problem = reason;
+    this.problem = reason;
     // after the first connection calls wait through an outage: a restart is short
     if (this.#wasOpen || this.#selection.size > 0) return;
     const endpoints = [...this.#endpoints.listed()];
@@ -350,7 +346,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     const isOpen = this.#selection.size > 0;
     if (isOpen) {
       this.#wasOpen = true;
-      this.#problem = undefined;
+      this.problem = undefined;
     } else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
     if (isOpen) this.#tell('connected');
     else if (this.#watch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');

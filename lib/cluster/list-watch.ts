@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { isRecord } from '../protocol/values/unknown.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { Resolver } from './resolver.js';
 import type { ServerAddress } from './server-address.js';
@@ -76,8 +77,7 @@ export class ListWatch {
     const servers = given.filter((server: unknown, index): server is ServerAddress => {
       try {
         // its weight is checked by those who use it
-        const { host, port, path, serverName } = (server ?? {}) as ServerAddress;
-        toServerAddress(`servers[${index}]`, server && { host, port, path, serverName });
+        toServerAddress(`servers[${index}]`, isRecord(server) ? { ...server, weight: undefined } : server);
         return true;
       } catch (error) {
         mistake ??= error as Error;

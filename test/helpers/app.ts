@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { AddressInfo } from 'node:net';
 import { Module, type INestMicroservice, type LoggerService, type Provider, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { faultLog, peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
+import { endpointLog, faultLog, peerLog } from '../../lib/nest/lifecycle/bounded-log.js';
 import { RapClient, RapServer, type RapClientOptions, type RapServerOptions } from '../../lib/index.js';
 
 /** A served application, its log, and clients of it. */
@@ -25,6 +25,7 @@ export async function serve(
   const { providers = [], prepare, ...serverOptions } = options;
   peerLog.reset();
   faultLog.reset();
+  endpointLog.reset();
   class TestModule {}
   Module({ controllers, providers })(TestModule);
   // the machine of a test may be busy, and its server shares the event loop with the clients: no call is refused for that

@@ -17,7 +17,7 @@ import { describeEndpoint } from '../../net/address.js';
 import { withDefaults } from '../../rpc/limits.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { messageOf } from '../errors/shown.js';
-import { endpointLog } from '../lifecycle/bounded-log.js';
+import { endpointLog, faultLog } from '../lifecycle/bounded-log.js';
 import { reconnectOf, resolverOf, type RapClientOptions } from './client-options.js';
 import type { Connector } from './connector.js';
 import type { SubsetOptions } from './fleet-options.js';
@@ -40,7 +40,7 @@ export function makeFleet(
   const { random } = Math;
   const where = whereOf(options);
   const warn = (text: string): void =>
-    void endpointLog.write(
+    void faultLog.write(
       (line) => logger.warn(line),
       () => text,
     );

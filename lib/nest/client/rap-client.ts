@@ -10,7 +10,7 @@ import { CallPlanner } from './calls/call-plan.js';
 import { followCallScopes } from '../handlers/call-scope.js';
 import { ClientCalls } from './calls/client-calls.js';
 import { HookedCalls } from './calls/hooked-calls.js';
-import { ClientSessions } from './calls/client-sessions.js';
+import { ClientSessions, type PinOptions } from './calls/client-sessions.js';
 import { logError, makePeerSource } from './make-peer-source.js';
 import { type ClientLifecycle, lifecycleOf } from './client-lifecycle.js';
 import { assertClientOptions, type RapClientOptions } from './client-options.js';
@@ -233,8 +233,8 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    *
    * @throws ConnectionLostError or CallTimeoutError if there is no connection
    */
-  withConnection<T>(work: () => Promise<T> | T, { exclusive = false } = {}): Promise<T> {
-    return this.#sessions.withConnection(work, exclusive);
+  withConnection<T>(work: () => Promise<T> | T, options: PinOptions = {}): Promise<T> {
+    return this.#sessions.withConnection(work, options);
   }
 
   /** @internal */

@@ -40,6 +40,8 @@ async function answering(peer: RawSocket, answer: (frame: RawFrame) => RawFrame)
   for (;;) peer.send(answer(await peer.next((frame) => frame[0] === 101)));
 }
 
+const broken = (frame: RawFrame): RawFrame => [101, frame[1], { status_code: 401 }, 'no such thing'];
+
 it('an error lists the attempts of its call', async () => {
   const [client, addresses] = await clientOf(breaking, breaking);
   await client.connect();
@@ -71,7 +73,6 @@ it('the error of a call that was made once has none', async () => {
 });
 
 it('the error of a handler keeps its message, and lists the attempts before', async () => {
-  const broken = (frame: RawFrame): RawFrame => [101, frame[1], { status_code: 401 }, 'no such thing'];
   const [client] = await clientOf(breaking, (peer) => answering(peer, broken));
   await client.connect();
   let error!: RapError;

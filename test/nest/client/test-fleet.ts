@@ -69,7 +69,7 @@ function controllerOf(name: string, work: Work): Type {
     }
 
     @ChannelPattern('talk')
-    async talk(channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
+    async talk(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
       asked(ctx);
       await channel.write(ctx.peer.port ?? 0);
       for await (const message of channel) if (message === 'end') break;
