@@ -1,0 +1,27 @@
+import type { SimServer } from '../fleet/sim-server.js';
+import type { Scenario } from '../scenario.js';
+import { servers } from './hardware.js';
+
+const SECOND = 1_000_000;
+
+/** Linkerd's comparison of balancers: eleven servers, one of which takes two seconds for each call over 30 seconds. */
+export const linkerd: Scenario = {
+  name: 'linkerd',
+  title: 'One of eleven servers slow by 2 s',
+  shows:
+    'Eleven servers, 1,000 calls a second of one client; from 10 s to 40 s one server takes 2 s more for each call.',
+  balancers: ['roundRobin'],
+  setup: {
+    servers: servers(11),
+    clients: 1,
+    subset: (all: readonly SimServer[]) => all,
+    traffic: { callsPerSecond: () => 1_000, timeoutMs: 5_000, isIdempotent: false, targets: ['/fleet/call'] },
+    warmUpMs: 5_000,
+    endMs: 50_000,
+  },
+  script: (fleet) => {
+    const [slow] = fleet.servers;
+    fleet.at(10_000, () => slow?.slowDown(2 * SECOND));
+    fleet.at(40_000, () => slow?.heal());
+  },
+};
