@@ -1,33 +1,16 @@
-import type { Balancer, PickedCall } from '../../lib/cluster/balancing/balancer.js';
+import { LeastInFlight } from '../../lib/cluster/balancing/least-in-flight.js';
+import { P2c } from '../../lib/cluster/balancing/p2c.js';
+import { Random } from '../../lib/cluster/balancing/random.js';
+import { RoundRobin } from '../../lib/cluster/balancing/round-robin.js';
 import type { MakeBalancer } from './fleet/fleet.js';
-import type { SimEndpoint } from './fleet/sim-endpoint.js';
 
-/** Takes the servers in turn. */
-class RoundRobin implements Balancer<SimEndpoint> {
-  #candidates: readonly SimEndpoint[] = [];
-  #next: number;
-
-  constructor(random: () => number) {
-    this.#next = Math.floor(random() * 1_000);
-  }
-
-  update(candidates: readonly SimEndpoint[]): void {
-    this.#candidates = candidates;
-  }
-
-  pick(_call: PickedCall, avoid?: ReadonlySet<SimEndpoint>): SimEndpoint | undefined {
-    const { length } = this.#candidates;
-    for (let tried = 0; tried < length; tried += 1) {
-      this.#next = (this.#next + 1) % length;
-      const candidate = this.#candidates[this.#next] as SimEndpoint;
-      if (!avoid?.has(candidate)) return candidate;
-    }
-    return this.#candidates[this.#next % length];
-  }
-}
-
-export type BalancerName = 'roundRobin';
+export type BalancerName = 'p2c' | 'roundRobin' | 'random' | 'leastInFlight';
 
 export const BALANCERS: Readonly<Record<BalancerName, MakeBalancer>> = {
-  roundRobin: ({ random }) => new RoundRobin(random),
+  p2c: (options) => new P2c(options),
+  roundRobin: (options) => new RoundRobin(options),
+  random: (options) => new Random(options),
+  leastInFlight: (options) => new LeastInFlight(options),
 };
+
+export const ALL_BALANCERS: readonly BalancerName[] = ['p2c', 'roundRobin', 'random', 'leastInFlight'];

@@ -1,17 +1,7 @@
 import type { EventHandler, VirtualTime } from '../time/virtual-time.js';
+import type { Outcome } from './outcome.js';
 import type { SimCall } from './sim-call.js';
 import type { SimEndpoint } from './sim-endpoint.js';
-
-/**
- * What a client gets of an attempt.
- *
- * - `answered`: the value
- * - `failed`: an error of the handler
- * - `refused`: the server did not begin it
- * - `lost`: the connection was lost meanwhile
- * - `expired`: no answer in time
- */
-export type AttemptOutcome = 'answered' | 'failed' | 'refused' | 'lost' | 'expired';
 
 const ARRIVES = 0;
 const IS_SERVED = 1;
@@ -21,22 +11,24 @@ const IS_ANSWERED = 2;
 export class Attempt implements EventHandler {
   /** Nobody waits for it any more: it has its outcome, or was given up. */
   isOver = false;
-  readonly startedAt: number;
+  /** It decides whether its server is no longer ejected. */
+  isProbe = false;
   /** The server works on it, rather than waits for something. */
   isOnCore = false;
-  /** The life of the server that works on it. */
-  life = 0;
-  #outcome: AttemptOutcome = 'answered';
+  /** The process that works on it. */
+  process = 0;
+  /** The connection that carries it. */
+  readonly connection: number;
+  /** In milliseconds. */
+  readonly startedAt: number;
+  #outcome: Outcome = 'answered';
 
   constructor(
     readonly call: SimCall,
     readonly endpoint: SimEndpoint,
-    /** The connection that carries it. */
-    readonly connection: number,
-    /** Its work, as a multiple of the mean. */
-    readonly demand: number,
     private readonly time: VirtualTime,
   ) {
+    this.connection = endpoint.connection;
     this.startedAt = time.now();
   }
 
@@ -44,12 +36,12 @@ export class Attempt implements EventHandler {
     this.time.at(this.time.nowUs + delayUs, this, ARRIVES);
   }
 
-  /** The server works on it for so long. */
+  /** The server is done with it after so long. */
   serve(us: number): void {
     this.time.at(this.time.nowUs + us, this, IS_SERVED);
   }
 
-  answer(outcome: AttemptOutcome, delayUs: number): void {
+  answer(outcome: Outcome, delayUs: number): void {
     this.#outcome = outcome;
     this.time.at(this.time.nowUs + delayUs, this, IS_ANSWERED);
   }

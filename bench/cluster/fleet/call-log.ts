@@ -1,6 +1,4 @@
-import type { AttemptOutcome } from './attempt.js';
-
-const OUTCOMES: readonly AttemptOutcome[] = ['answered', 'failed', 'refused', 'lost', 'expired'];
+import { type Outcome, OUTCOMES } from './outcome.js';
 
 /** When each call began, how long it took and how it ended. Calls are entered as they end. */
 export class CallLog {
@@ -9,7 +7,7 @@ export class CallLog {
   #tookUs = new Int32Array(65_536);
   #outcomes = new Uint8Array(65_536);
 
-  add(startedUs: number, tookUs: number, outcome: AttemptOutcome): void {
+  add(startedUs: number, tookUs: number, outcome: Outcome): void {
     if (this.count === this.#startedUs.length) this.#grow();
     this.#startedUs[this.count] = startedUs;
     this.#tookUs[this.count] = tookUs;
@@ -30,7 +28,7 @@ export class CallLog {
   }
 
   /** Calls that have ended so. */
-  countOf(outcome: AttemptOutcome): number {
+  countOf(outcome: Outcome): number {
     const wanted = OUTCOMES.indexOf(outcome);
     let count = 0;
     for (let index = 0; index < this.count; index += 1) if (this.#outcomes[index] === wanted) count += 1;

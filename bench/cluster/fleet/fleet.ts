@@ -15,6 +15,8 @@ export interface FleetOptions {
   readonly seed: number;
   /** Each server. */
   readonly servers: readonly ServerOptions[];
+  /** How many of them clients know at the start. Default: all. */
+  readonly listed?: number;
   readonly clients: number;
   /** The servers that a client uses. */
   readonly subset: (servers: readonly SimServer[], client: number) => readonly SimServer[];
@@ -44,13 +46,20 @@ export class Fleet {
     this.deadlines = new Deadlines(this.time, traffic.timeoutMs * 1_000);
     this.measures = new Measures(this.time);
     this.servers = servers.map((server, index) => new SimServer(index, server, this.time, ofServers));
+    const listed = this.servers.slice(0, options.listed ?? servers.length);
     const makes: BalancerOptions = { now: () => this.time.now(), random: this.random.next };
-    this.clients = Array.from(
-      { length: clients },
-      (_, index) => new SimClient(this, subset(this.servers, index), balancer(makes)),
-    );
+    this.clients = Array.from({ length: clients }, () => new SimClient(this, balancer(makes)));
+    this.clients.forEach((client, index) => client.use(subset(listed, index), true));
     // what is called does not depend on what clients decide: all balancers meet the same calls
     this.#callers = new Callers(this, traffic, new Random(seed + 2));
+  }
+
+  /** All clients learn, within a second, that these are the servers now. */
+  list(servers: readonly SimServer[]): void {
+    this.clients.forEach((client, index) => {
+      const delayUs = this.random.below(1_000_000);
+      this.time.after(delayUs / 1_000, () => client.use(this.options.subset(servers, index), false));
+    });
   }
 
   /** Does something to the fleet at a time. */

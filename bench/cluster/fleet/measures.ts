@@ -1,6 +1,6 @@
 import type { VirtualTime } from '../time/virtual-time.js';
-import type { AttemptOutcome } from './attempt.js';
 import { CallLog } from './call-log.js';
+import type { Outcome } from './outcome.js';
 import type { SimCall } from './sim-call.js';
 import type { SimServer } from './sim-server.js';
 
@@ -9,7 +9,7 @@ export class Measures {
   readonly calls = new CallLog();
   attempts = 0;
   ejections = 0;
-  /** Times at which clients got a connection, in microseconds. */
+  /** Times at which clients got a connection again, in microseconds. */
   readonly connectedUs: number[] = [];
   /** Share of the time that the cores of each server were busy. */
   loads: readonly number[] = [];
@@ -32,11 +32,15 @@ export class Measures {
     );
   }
 
+  connected(): void {
+    this.connectedUs.push(this.time.nowUs);
+  }
+
   attempted(call: SimCall): void {
     if (this.#counts(call)) this.attempts += 1;
   }
 
-  ended(call: SimCall, outcome: AttemptOutcome): void {
+  ended(call: SimCall, outcome: Outcome): void {
     if (this.#counts(call)) this.calls.add(call.startedUs, this.time.nowUs - call.startedUs, outcome);
   }
 

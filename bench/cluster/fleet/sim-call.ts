@@ -1,7 +1,7 @@
 import type { PickedCall } from '../../../lib/cluster/balancing/balancer.js';
+import type { Attempt } from './attempt.js';
 import type { SimClient } from './sim-client.js';
 import type { SimEndpoint } from './sim-endpoint.js';
-import type { Attempt } from './attempt.js';
 
 const NO_HEADER: PickedCall['header'] = Object.freeze({});
 
@@ -10,7 +10,8 @@ export class SimCall implements PickedCall {
   readonly header = NO_HEADER;
   readonly body: unknown = undefined;
   isOver = false;
-  attempts = 0;
+  /** Attempts that may have run. */
+  ran = 0;
   /** The attempt in flight. */
   attempt: Attempt | undefined;
   /** The servers that it has tried. */

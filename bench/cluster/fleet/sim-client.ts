@@ -1,105 +1,182 @@
 import type { Balancer } from '../../../lib/cluster/balancing/balancer.js';
-import { Attempt, type AttemptOutcome } from './attempt.js';
+import { Ejector } from '../../../lib/cluster/failures/ejection.js';
+import { ejectOptions, retryOptions } from '../../../lib/cluster/failures/failure-options.js';
+import { type Usability, usableServers } from '../../../lib/cluster/failures/panic.js';
+import { RetryBudget } from '../../../lib/cluster/failures/retry-budget.js';
+import { verdictOf, type Verdict } from '../../../lib/cluster/failures/classify.js';
+import { Attempt } from './attempt.js';
 import type { Fleet } from './fleet.js';
-import { NETWORK } from './network.js';
+import { FAULTS, type Outcome } from './outcome.js';
 import type { SimCall } from './sim-call.js';
 import { SimEndpoint } from './sim-endpoint.js';
 import type { SimServer } from './sim-server.js';
 
+const EJECT = ejectOptions(undefined) as NonNullable<ReturnType<typeof ejectOptions>>;
+const RETRY = retryOptions(undefined) as NonNullable<ReturnType<typeof retryOptions>>;
+
 /** A client over a fleet: what the real one does for each call, with connections that are only numbers. */
 export class SimClient {
-  readonly endpoints: readonly SimEndpoint[];
+  readonly #endpoints = new Map<SimServer, SimEndpoint>();
+  readonly #ejector: Ejector<SimEndpoint>;
+  readonly #budget: RetryBudget;
+  /** Ejected servers whose time is over. */
+  #probeable: SimEndpoint[] = [];
   /** Calls that wait for any server. */
   #waiting: SimCall[] = [];
   readonly #attempts = new Set<Attempt>();
 
   constructor(
     readonly fleet: Fleet,
-    servers: readonly SimServer[],
     private readonly balancer: Balancer<SimEndpoint>,
   ) {
-    this.endpoints = servers.map((server) => new SimEndpoint(this, server));
-    for (const endpoint of this.endpoints) endpoint.openAtOnce();
-    this.#update();
-  }
-
-  // --- calls --------------------------------------------------------------------------------------------------
-
-  call(call: SimCall): void {
-    this.fleet.deadlines.add(call);
-    this.#try(call);
-  }
-
-  #try(call: SimCall): void {
-    const endpoint = this.balancer.pick(call, call.tried);
-    if (!endpoint) return void this.#waiting.push(call);
-    const { time } = this.fleet;
-    const attempt = new Attempt(call, endpoint, endpoint.connection, call.demand, time);
-    call.attempts += 1;
-    call.attempt = attempt;
-    this.fleet.measures.attempted(call);
-    endpoint.traffic.begin(attempt.startedAt);
-    this.#attempts.add(attempt);
-    attempt.send(NETWORK.oneWayUs);
-  }
-
-  /** An attempt has its outcome. */
-  settled(attempt: Attempt, outcome: AttemptOutcome): void {
-    const { call } = attempt;
-    this.#end(attempt, outcome);
-    if (call.isOver) return;
-    if (outcome !== 'answered' && this.#mayRetry(call, outcome)) {
-      call.tried ??= new Set();
-      call.tried.add(attempt.endpoint);
-      this.#try(call);
-    } else this.#finish(call, outcome);
-  }
-
-  #end(attempt: Attempt, outcome: AttemptOutcome): void {
-    attempt.isOver = true;
-    this.#attempts.delete(attempt);
-    const isFailure = outcome === 'failed' || outcome === 'lost' || outcome === 'expired';
-    const traffic = isFailure ? 'failed' : outcome === 'answered' ? 'answered' : 'ignored';
-    attempt.endpoint.traffic.end(this.fleet.time.now(), attempt.startedAt, traffic);
-  }
-
-  #mayRetry(call: SimCall, outcome: AttemptOutcome): boolean {
-    if (call.attempts >= 3) return false;
-    return outcome === 'refused' || this.fleet.options.traffic.isIdempotent;
-  }
-
-  #finish(call: SimCall, outcome: AttemptOutcome): void {
-    call.isOver = true;
-    this.fleet.measures.ended(call, outcome);
-  }
-
-  /** The time of a call is over. */
-  expired(call: SimCall): void {
-    if (call.attempt && !call.attempt.isOver) this.#end(call.attempt, 'expired');
-    this.#finish(call, 'expired');
+    const { time, random } = fleet;
+    const now = (): number => time.now();
+    this.#budget = new RetryBudget(RETRY.budget, now);
+    this.#ejector = new Ejector({
+      now,
+      random: random.next,
+      options: EJECT,
+      onEject: (endpoint, _reason, untilMs) => this.#onEject(endpoint, untilMs),
+      onReturn: () => this.#update(),
+    });
   }
 
   // --- servers ------------------------------------------------------------------------------------------------
 
-  onReady(_endpoint: SimEndpoint): void {
+  /** The servers that it uses from now on. */
+  use(servers: readonly SimServer[], areConnected: boolean): void {
+    const added: SimEndpoint[] = [];
+    for (const server of servers) {
+      if (this.#endpoints.has(server)) continue;
+      const endpoint = new SimEndpoint(this, server, server.options.weight);
+      this.#endpoints.set(server, endpoint);
+      this.#ejector.add(endpoint);
+      added.push(endpoint);
+    }
+    const listed = new Set(servers);
+    for (const [server, endpoint] of this.#endpoints) {
+      if (listed.has(server)) continue;
+      this.#endpoints.delete(server);
+      this.#ejector.remove(endpoint);
+      endpoint.leave();
+    }
+    for (const endpoint of added) {
+      if (areConnected) endpoint.openAtOnce();
+      else endpoint.connect();
+    }
+    this.#update();
+  }
+
+  get hasReady(): boolean {
+    for (const { state } of this.#endpoints.values()) if (state === 'ready') return true;
+    return false;
+  }
+
+  onReady(): void {
+    this.fleet.measures.connected();
     this.#update();
     const calls = this.#waiting;
     this.#waiting = [];
     for (const call of calls) if (!call.isOver) this.#try(call);
   }
 
-  onGone(_endpoint: SimEndpoint): void {
+  onGone(): void {
+    this.#update();
+  }
+
+  onSuspect(): void {
     this.#update();
   }
 
   onLost(endpoint: SimEndpoint, connection: number): void {
-    const lost = [...this.#attempts].filter(
-      (attempt) => attempt.endpoint === endpoint && attempt.connection === connection,
-    );
-    for (const attempt of lost) this.settled(attempt, 'lost');
+    for (const attempt of [...this.#attempts])
+      if (attempt.endpoint === endpoint && attempt.connection === connection) this.settled(attempt, 'lost');
+  }
+
+  #onEject(endpoint: SimEndpoint, untilMs: number): void {
+    const { time, measures } = this.fleet;
+    measures.ejections += 1;
+    time.after(untilMs - time.now(), () => this.#probeable.push(endpoint));
+    this.#update();
   }
 
   #update(): void {
-    this.balancer.update(this.endpoints.filter(({ state }) => state === 'ready'));
+    this.balancer.update(usableServers([...this.#endpoints.values()], this.#usabilityOf));
+  }
+
+  readonly #usabilityOf = (endpoint: SimEndpoint): Usability => {
+    if (endpoint.state !== 'ready') return 'gone';
+    return endpoint.isSuspect || this.#ejector.isEjected(endpoint) ? 'unhealthy' : 'healthy';
+  };
+
+  // --- calls --------------------------------------------------------------------------------------------------
+
+  call(call: SimCall): void {
+    this.fleet.deadlines.add(call);
+    this.#budget.called();
+    this.#try(call);
+  }
+
+  #try(call: SimCall): void {
+    const probed = this.#probeable.length > 0 ? this.#nextProbe(call) : undefined;
+    const endpoint = probed ?? this.balancer.pick(call, call.tried);
+    if (!endpoint) return void this.#waiting.push(call);
+    const attempt = new Attempt(call, endpoint, this.fleet.time);
+    attempt.isProbe = probed !== undefined;
+    call.attempt = attempt;
+    this.fleet.measures.attempted(call);
+    this.#attempts.add(attempt);
+    endpoint.send(attempt);
+  }
+
+  /** An ejected server that the call is to probe. */
+  #nextProbe(call: SimCall): SimEndpoint | undefined {
+    this.#probeable = this.#probeable.filter((endpoint) => this.#ejector.isEjected(endpoint));
+    return this.#probeable.find(
+      (endpoint) => endpoint.state === 'ready' && !call.tried?.has(endpoint) && this.#ejector.probe(endpoint),
+    );
+  }
+
+  /** An attempt has its outcome. */
+  settled(attempt: Attempt, outcome: Outcome): void {
+    const { call } = attempt;
+    this.#end(attempt, outcome);
+    if (call.isOver) return;
+    if (!this.#mayRetry(call, outcome)) return this.#finish(call, outcome);
+    call.tried ??= new Set();
+    call.tried.add(attempt.endpoint);
+    this.#try(call);
+  }
+
+  #end(attempt: Attempt, outcome: Outcome): void {
+    const { endpoint, startedAt } = attempt;
+    attempt.isOver = true;
+    this.#attempts.delete(attempt);
+    const verdict = outcome === 'answered' ? 'answered' : verdictOf(FAULTS[outcome]);
+    endpoint.traffic.end(this.fleet.time.now(), startedAt, verdict === 'refused' ? 'failed' : verdict);
+    if (attempt.isProbe) this.#ejector.probed(endpoint, verdict);
+    else if (outcome === 'answered') this.#ejector.record(endpoint, verdict, startedAt);
+    else this.#ejector.recordFault(endpoint, FAULTS[outcome], startedAt);
+  }
+
+  #mayRetry(call: SimCall, outcome: Outcome): boolean {
+    if (outcome === 'answered' || outcome === 'rejected') return false;
+    if (outcome !== 'refused') {
+      call.ran += 1;
+      if (!this.fleet.options.traffic.isIdempotent || call.ran >= RETRY.maxAttempts) return false;
+    }
+    return this.#budget.take();
+  }
+
+  #finish(call: SimCall, outcome: Outcome): void {
+    call.isOver = true;
+    this.fleet.measures.ended(call, outcome);
+  }
+
+  /** The time of a call is over. */
+  expired(call: SimCall): void {
+    const { attempt } = call;
+    if (attempt && !attempt.isOver) this.#end(attempt, 'expired');
+    this.#finish(call, 'expired');
   }
 }

@@ -3,19 +3,21 @@ import type { Candidate } from '../../../lib/cluster/balancing/balancer.js';
 import { Traffic } from '../../../lib/cluster/balancing/traffic.js';
 import type { LoadReport } from '../../../lib/rpc/connection/load-report.js';
 import type { EventHandler } from '../time/virtual-time.js';
-import type { Attempt, AttemptOutcome } from './attempt.js';
+import type { Attempt } from './attempt.js';
 import { NETWORK } from './network.js';
+import type { Outcome } from './outcome.js';
 import type { SimClient } from './sim-client.js';
+import { type Pinged, SimKeepAlive } from './sim-keep-alive.js';
 import type { SimServer } from './sim-server.js';
 
 /**
- * - `idle`: no connection, and nobody wants one
  * - `connecting`
  * - `ready`: takes calls
- * - `waiting`: until the next attempt to connect
  * - `draining`: the server finishes its calls and takes no more
+ * - `waiting`: until the next attempt to connect
+ * - `gone`: the server is no longer listed
  */
-export type EndpointState = 'idle' | 'connecting' | 'ready' | 'waiting' | 'draining';
+export type EndpointState = 'connecting' | 'ready' | 'draining' | 'waiting' | 'gone';
 
 const DIAL = 0;
 const OPENED = 1;
@@ -24,39 +26,43 @@ const CONNECT_TIMEOUT = 3;
 const LOST = 4;
 const CLOSED = 5;
 const DRAIN = 6;
-const EVENTS = 8;
+const PING = 7;
+const PONG = 8;
+const KINDS = 16;
 
 /** Time to connect, over all of it. */
 const CONNECT_TIMEOUT_US = 5_000_000;
 
 /** A server as one client sees it: one connection, which comes back, and what is known about it. */
-export class SimEndpoint implements Candidate, EventHandler {
+export class SimEndpoint implements Candidate, EventHandler, Pinged {
   readonly address: string;
-  readonly weight: number;
   readonly traffic = new Traffic();
-  state: EndpointState = 'idle';
-  /** The connection, or the attempt to have one: events of an earlier one count no more. */
-  connection = 0;
+  state: EndpointState = 'waiting';
+  /** A ping is not answered as fast as it should be. */
+  isSuspect = false;
   /** The server owes it a report. */
   isUser = false;
+  /** The connection, or the attempt to have one: events of an earlier one count no more. */
+  connection = 0;
+  #keepAlive: SimKeepAlive | undefined;
   #backoff: Backoff | undefined;
+  /** The process that it was connected to last. */
+  #process = 0;
 
   constructor(
     readonly client: SimClient,
     readonly server: SimServer,
-    weight = 1,
+    readonly weight: number,
   ) {
     this.address = server.address;
-    this.weight = weight;
   }
 
-  // --- connecting ---------------------------------------------------------------------------------------------
+  // --- the connection -----------------------------------------------------------------------------------------
 
   /** The connection is there before the simulation begins. */
   openAtOnce(): void {
     this.connection += 1;
-    this.state = 'connecting';
-    this.#opened();
+    this.#open();
   }
 
   connect(): void {
@@ -66,84 +72,145 @@ export class SimEndpoint implements Candidate, EventHandler {
     this.#after(CONNECT_TIMEOUT_US, CONNECT_TIMEOUT);
   }
 
-  /** Told by the server: it answers. */
-  reached(connection: number): void {
-    if (connection === this.connection) this.#after(NETWORK.connectUs / 2, OPENED);
+  /** The server is no longer listed. Calls in flight may end. */
+  leave(): void {
+    this.state = 'gone';
+    if (this.traffic.inFlight === 0) this.#close();
   }
 
-  /** Told by the server: nobody listens. */
-  unreachable(connection: number): void {
-    if (connection === this.connection) this.#after(NETWORK.oneWayUs, REFUSED);
+  #close(): void {
+    this.#keepAlive?.stop();
+    this.server.disconnected(this);
+    this.connection += 1;
   }
 
-  /** Told by the server: the connection ends, in a while. */
-  reset(delayUs: number, why: 'lost' | 'closed'): void {
-    this.#after(delayUs, why === 'lost' ? LOST : CLOSED);
-  }
-
-  toldOfDrain(delayUs: number): void {
-    this.#after(delayUs, DRAIN);
+  onEvent(argument: number): void {
+    const kind = argument % KINDS;
+    // it belongs to an earlier connection
+    if ((argument - kind) / KINDS !== this.connection) return;
+    if (kind === DIAL) this.#dial();
+    else if (kind === OPENED) this.#opened();
+    else if (kind === REFUSED) this.#lost();
+    else if (kind === CONNECT_TIMEOUT && this.state === 'connecting') this.#lost();
+    else if (kind === LOST) this.#lost();
+    else if (kind === CLOSED) this.#lost(true);
+    else if (kind === DRAIN) this.#drains();
+    else if (kind === PING) this.server.pinged(this, this.connection);
+    else if (kind === PONG) this.#keepAlive?.ponged();
   }
 
   #after(us: number, kind: number): void {
     const { time } = this.client.fleet;
-    time.at(time.nowUs + us, this, this.connection * EVENTS + kind);
+    time.at(time.nowUs + us, this, this.connection * KINDS + kind);
   }
 
-  onEvent(argument: number): void {
-    const kind = argument % EVENTS;
-    if ((argument - kind) / EVENTS !== this.connection) return;
-    if (kind === DIAL) {
-      if (this.state === 'connecting') this.server.connect(this, this.connection);
-      else if (this.state === 'waiting') this.connect();
-    } else if (kind === OPENED) this.#opened();
-    else if (kind === REFUSED) this.#lost();
-    else if (kind === CONNECT_TIMEOUT && this.state === 'connecting') this.#lost();
-    else if (kind === LOST) this.#lost();
-    else if (kind === CLOSED) this.#lost();
-    else if (kind === DRAIN) this.#drains();
+  #dial(): void {
+    if (this.state === 'waiting') this.connect();
+    else this.server.connect(this, this.connection);
   }
 
   #opened(): void {
-    // it may have gone since it answered
-    if (this.server.state !== 'up') return;
+    // it may have died since it answered
+    if (this.server.state !== 'up') return this.#lost();
+    this.#open();
+    this.client.onReady();
+  }
+
+  #open(): void {
+    const { time, random } = this.client.fleet;
     this.state = 'ready';
     this.#backoff?.opened();
+    this.#keepAlive = new SimKeepAlive(this, time, random.next);
+    // another process has taken the address
+    if (this.#process !== this.server.process) this.traffic.joined(time.now());
+    this.#process = this.server.process;
     this.server.connected(this);
-    this.client.onReady(this);
   }
 
   #drains(): void {
     if (this.state !== 'ready') return;
     this.state = 'draining';
-    this.client.onGone(this);
+    this.client.onGone();
   }
 
-  #lost(): void {
+  #lost(isOrderly = false): void {
     const { connection, state, client } = this;
-    this.server.disconnected(this);
-    this.state = 'waiting';
-    this.connection += 1;
     const { time, random } = client.fleet;
-    this.#backoff ??= new Backoff(DEFAULT_RECONNECT, () => time.now(), random.next);
-    this.#after(Math.round(this.#backoff.nextDelayMs() * 1_000), DIAL);
-    if (state === 'ready') client.onGone(this);
+    this.#close();
+    this.isSuspect = false;
+    if (state !== 'gone') {
+      this.state = 'waiting';
+      this.#backoff ??= new Backoff(DEFAULT_RECONNECT, () => time.now(), random.next);
+      const delayMs = this.#backoff.nextDelayMs({ isOrderly, hasOthers: client.hasReady });
+      this.#after(Math.round(delayMs * 1_000), DIAL);
+    }
+    if (state === 'ready') client.onGone();
     client.onLost(this, connection);
   }
 
-  /** The answer to a ping came back. */
-  ponged(_connection: number): void {}
+  // --- told by the server -------------------------------------------------------------------------------------
 
-  /** The server has said its load. */
-  told(report: LoadReport, now: number): void {
-    if (this.state === 'ready') this.traffic.reported(report, now);
+  /** It answers. */
+  reached(connection: number): void {
+    if (connection === this.connection) this.#after(NETWORK.connectUs / 2, OPENED);
   }
 
-  // --- calls --------------------------------------------------------------------------------------------------
+  /** Nobody listens. */
+  unreachable(connection: number): void {
+    if (connection === this.connection) this.#after(NETWORK.oneWayUs, REFUSED);
+  }
+
+  /** The connection is reset. */
+  reset(): void {
+    this.#after(NETWORK.oneWayUs, LOST);
+  }
+
+  /** The connection is closed in order. */
+  closed(): void {
+    this.#after(NETWORK.oneWayUs, CLOSED);
+  }
+
+  toldOfDrain(): void {
+    this.#after(NETWORK.oneWayUs, DRAIN);
+  }
+
+  ponged(connection: number): void {
+    if (connection === this.connection) this.#after(NETWORK.oneWayUs, PONG);
+  }
+
+  /** It has said its load. */
+  told(report: LoadReport, now: number): void {
+    if (this.state !== 'ready') return;
+    this.#keepAlive?.heard();
+    this.traffic.reported(report, now);
+  }
 
   /** An answer came back. */
-  answered(attempt: Attempt, outcome: AttemptOutcome): void {
-    if (attempt.connection !== this.connection || attempt.isOver) return;
-    this.client.settled(attempt, outcome);
+  answered(attempt: Attempt, outcome: Outcome): void {
+    if (attempt.connection !== this.connection) return;
+    this.#keepAlive?.heard();
+    if (!attempt.isOver) this.client.settled(attempt, outcome);
+    if (this.state === 'gone' && this.traffic.inFlight === 0) this.#close();
+  }
+
+  // --- calls and pings ----------------------------------------------------------------------------------------
+
+  send(attempt: Attempt): void {
+    this.traffic.begin(attempt.startedAt);
+    this.#keepAlive?.used();
+    attempt.send(NETWORK.oneWayUs);
+  }
+
+  sendPing(): void {
+    this.#after(NETWORK.oneWayUs, PING);
+  }
+
+  suspected(isSuspect: boolean): void {
+    this.isSuspect = isSuspect;
+    this.client.onSuspect();
+  }
+
+  silent(): void {
+    this.#lost();
   }
 }

@@ -1,9 +1,10 @@
 import type { Random } from '../time/random.js';
 import type { VirtualTime } from '../time/virtual-time.js';
-import type { Attempt, AttemptOutcome } from './attempt.js';
+import type { Attempt } from './attempt.js';
 import { BusyTime } from './busy-time.js';
 import { LoadReports } from './load-reports.js';
 import { NETWORK } from './network.js';
+import type { Outcome } from './outcome.js';
 import type { SimEndpoint } from './sim-endpoint.js';
 
 export interface ServerOptions {
@@ -15,6 +16,8 @@ export interface ServerOptions {
   readonly speed: number;
   /** Refuses calls beyond so many in flight. */
   readonly maxInFlight: number;
+  /** As its resolver says it. */
+  readonly weight: number;
 }
 
 /**
@@ -33,7 +36,7 @@ export interface Behaviour {
   /** Time that a call takes instead of work on a core; `undefined`: it works. */
   readonly timeUs: ((inFlight: number) => number) | undefined;
   /** How it ends. */
-  readonly outcome: (attempt: Attempt, inFlight: number, random: Random) => AttemptOutcome;
+  readonly outcome: (attempt: Attempt, inFlight: number, random: Random) => Outcome;
 }
 
 export const HEALTHY: Behaviour = { addedUs: 0, timeUs: undefined, outcome: () => 'answered' };
@@ -45,8 +48,8 @@ export class SimServer {
   behaviour = HEALTHY;
   state: ServerState = 'up';
   inFlight = 0;
-  /** Ends with each death, so that work of before does not come back. */
-  #life = 1;
+  /** Counts those that have listened at its address: work of one does not come back in the next. */
+  process = 1;
   #working = 0;
   #queue: Attempt[] = [];
   #queueStart = 0;
@@ -112,7 +115,7 @@ export class SimServer {
       return;
     }
     this.inFlight += 1;
-    attempt.life = this.#life;
+    attempt.process = this.process;
     const { timeUs } = this.behaviour;
     if (timeUs) attempt.serve(timeUs(this.inFlight));
     else if (this.#working < this.options.cores) this.#work(attempt);
@@ -126,12 +129,12 @@ export class SimServer {
     this.busy.set(this.#working);
     const { serviceUs, speed } = this.options;
     attempt.isOnCore = true;
-    attempt.serve(Math.max(1, Math.round((attempt.demand * serviceUs) / speed)));
+    attempt.serve(Math.max(1, Math.round((attempt.call.demand * serviceUs) / speed)));
   }
 
   /** The work of an attempt is done, or its time is over. */
   served(attempt: Attempt): void {
-    if (attempt.life !== this.#life) return;
+    if (attempt.process !== this.process) return;
     if (this.state === 'frozen') return void this.#stalled.push(() => this.served(attempt));
     const { addedUs } = this.behaviour;
     if (attempt.isOnCore) {
@@ -178,7 +181,7 @@ export class SimServer {
   kill(): void {
     this.state = 'down';
     this.#forgetWork();
-    for (const endpoint of [...this.#connections]) endpoint.reset(NETWORK.oneWayUs, 'lost');
+    for (const endpoint of [...this.#connections]) endpoint.reset();
     this.#connections.clear();
   }
 
@@ -210,7 +213,7 @@ export class SimServer {
   drain(onClosed: () => void): void {
     this.state = 'draining';
     this.#onClosed = onClosed;
-    for (const endpoint of this.#connections) endpoint.toldOfDrain(NETWORK.oneWayUs);
+    for (const endpoint of this.#connections) endpoint.toldOfDrain();
     if (this.inFlight === 0) this.#drained();
   }
 
@@ -220,13 +223,13 @@ export class SimServer {
     this.state = 'down';
     this.#forgetWork();
     // its last answers are on their way before
-    for (const endpoint of [...this.#connections]) endpoint.reset(NETWORK.oneWayUs, 'closed');
+    for (const endpoint of [...this.#connections]) endpoint.closed();
     this.#connections.clear();
     this.#onClosed();
   }
 
   #forgetWork(): void {
-    this.#life += 1;
+    this.process += 1;
     this.inFlight = 0;
     this.#working = 0;
     this.busy.set(0);

@@ -1,3 +1,4 @@
+import { ALL_BALANCERS } from '../balancers.js';
 import type { SimServer } from '../fleet/sim-server.js';
 import type { Scenario } from '../scenario.js';
 import { servers } from './hardware.js';
@@ -10,7 +11,7 @@ export const linkerd: Scenario = {
   title: 'One of eleven servers slow by 2 s',
   shows:
     'Eleven servers, 1,000 calls a second of one client; from 10 s to 40 s one server takes 2 s more for each call.',
-  balancers: ['roundRobin'],
+  balancers: ALL_BALANCERS,
   setup: {
     servers: servers(11),
     clients: 1,
