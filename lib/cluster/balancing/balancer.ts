@@ -4,7 +4,10 @@ import type { Traffic } from './traffic.js';
 export interface Candidate {
   /** `host:port`, or the path of a Unix socket. Unique among the candidates. */
   readonly address: string;
-  /** Its share of the calls, relative to the others: a finite number of at least 0. */
+  /**
+   * Its share of the calls, relative to the others: a finite number of at least 0, read at each `update`. 0 makes it a standby: picked
+   * only if all others have been tried. If all are 0, they are as if all were 1.
+   */
   readonly weight: number;
   /** The calls of this client to it, and what it reports of itself. */
   readonly traffic: Traffic;
@@ -38,4 +41,6 @@ export interface BalancerOptions {
   readonly now: () => number;
   /** From 0 to 1, 1 excluded. */
   readonly random: () => number;
+  /** Told of each kind of mistake in a user's function once; the calls go on without it. */
+  readonly mistaken?: ((message: string, cause?: unknown) => void) | undefined;
 }

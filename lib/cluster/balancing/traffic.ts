@@ -3,6 +3,21 @@ import type { LoadReport } from '../../rpc/connection/load-report.js';
 /** How a call to a server has ended, for its latency: `ignored` says nothing about the server, as a cancelled call. */
 export type TrafficOutcome = 'answered' | 'failed' | 'ignored';
 
+/** A balancer that needs to know at once of each call that begins or ends, and not only at its next pick. */
+export interface InFlightWatcher {
+  /** The calls in flight at the server with this number have changed by 1 or -1. */
+  inFlightChanged(slot: number, change: number): void;
+}
+
+/** Weight of older latencies: after this time it is 1/e. As in Finagle's and Linkerd's peak EWMA. */
+export const LATENCY_DECAY_MS = 10_000;
+/** A failure counts as this multiple of the latency so far, so that one mishap costs little and a row of them much. */
+const FAILURE_FACTOR = 10;
+/** What a failure counts as if no call has been answered. */
+const FIRST_FAILURE_MS = 1_000;
+/** A row of failures counts as no more than this, so that the server is tried again within two minutes. */
+const MOST_FAILURE_MS = 10_000;
+
 /** The calls of this client to one server: what balancers and statistics read. Times in milliseconds. */
 export class Traffic {
   /** Calls without an outcome, and open channels. */
@@ -14,21 +29,108 @@ export class Traffic {
   /** What the server said last, and when; `undefined` before. */
   report: LoadReport | undefined;
   reportedAt = -Infinity;
+  /** Calls that were sent to it after its last report, which cannot know them. */
+  sentSinceReport = 0;
+  /** When it joined the servers that may be picked; `NaN` before. */
+  joinedAt = NaN;
+  /** When a failure raised the latency last. */
+  failedAt = -Infinity;
+  /** The one balancer that is told of each change of `inFlight`, and its number for this server. */
+  watcher: InFlightWatcher | undefined;
+  slot = -1;
+  /** Peak EWMA when a call ended last. */
+  #latency = 0;
+  /** When that was; `-Infinity` if no call has ended. */
+  #endedAt = -Infinity;
 
   /** A call goes to the server. */
   begin(_now: number): void {
     this.inFlight += 1;
     this.picks += 1;
+    this.sentSinceReport += 1;
+    this.watcher?.inFlightChanged(this.slot, 1);
   }
 
   /** It has ended. `startedAt` is the time that `begin` got. */
-  end(_now: number, _startedAt: number, outcome: TrafficOutcome): void {
+  end(now: number, startedAt: number, outcome: TrafficOutcome): void {
     this.inFlight -= 1;
-    if (outcome === 'failed') this.failures += 1;
+    this.watcher?.inFlightChanged(this.slot, -1);
+    if (outcome === 'ignored') return;
+    const latency = Math.max(0, now - startedAt);
+    if (outcome === 'answered') this.#observe(latency, now);
+    else this.#failed(latency, startedAt, now);
   }
 
   reported(report: LoadReport, now: number): void {
     this.report = report;
     this.reportedAt = now;
+    this.sentSinceReport = 0;
   }
+
+  /**
+   * It may be picked from now on: a balancer calls this for a server it has not seen before. The owner of the server calls it when
+   * another process has taken the address: latencies and reports of the old one are forgotten, and calls ramp up again.
+   */
+  joined(now: number): void {
+    this.joinedAt = now;
+    this.failedAt = -Infinity;
+    this.report = undefined;
+    this.reportedAt = -Infinity;
+    this.sentSinceReport = 0;
+    this.#latency = 0;
+    this.#endedAt = -Infinity;
+  }
+
+  /** Whether a call has ended, so that there is a latency. */
+  get hasHistory(): boolean {
+    return this.#endedAt !== -Infinity;
+  }
+
+  /**
+   * Peak EWMA of the latency (decay 10 s): a slower call raises it at once, faster ones lower it over time. A failure counts as ten
+   * times the latency so far, at most 10 s; failures of calls that were under way at the first count once.
+   *
+   * @param rest what it approaches while no call ends, with the same decay: an old latency says little
+   * @returns `rest` without history
+   */
+  latencyMs(now: number, rest = 0): number {
+    if (this.#endedAt === -Infinity) return rest;
+    return rest + (this.#latency - rest) * decay(now - this.#endedAt);
+  }
+
+  #failed(latency: number, startedAt: number, now: number): void {
+    this.failures += 1;
+    let counted = Math.max(latency, this.#latency);
+    // a lost connection fails many calls at once, and says one thing only
+    if (startedAt >= this.failedAt) {
+      const penalty = this.hasHistory ? Math.max(1, this.#latency) * FAILURE_FACTOR : FIRST_FAILURE_MS;
+      counted = Math.max(counted, Math.min(penalty, MOST_FAILURE_MS));
+      this.failedAt = now;
+    }
+    this.#observe(counted, now);
+  }
+
+  #observe(latency: number, now: number): void {
+    const weight = latency >= this.#latency ? 0 : decay(now - this.#endedAt);
+    this.#latency = latency + (this.#latency - latency) * weight;
+    this.#endedAt = now;
+  }
+}
+
+/** Tells a balancer of each change at these servers, which it knows by their index, and no more of those before. */
+export function watch(
+  watcher: InFlightWatcher,
+  before: readonly { readonly traffic: Traffic }[],
+  after: readonly { readonly traffic: Traffic }[],
+): void {
+  for (const { traffic } of before) if (traffic.watcher === watcher) traffic.watcher = undefined;
+  after.forEach(({ traffic }, index) => {
+    traffic.watcher = watcher;
+    traffic.slot = index;
+  });
+}
+
+/** What is left of a value after some time. */
+function decay(ms: number): number {
+  return ms > 0 ? Math.exp(-ms / LATENCY_DECAY_MS) : 1;
 }

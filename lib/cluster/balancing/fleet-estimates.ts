@@ -1,0 +1,66 @@
+import type { Candidate } from './balancer.js';
+
+/** Estimates are at most this old; a pick that refreshes them looks at no more than so many servers. */
+const REFRESH_MS = 100;
+const MAX_SAMPLES = 128;
+/** Share of the servers that count as cold by their calls in flight: Q_RIF of the Prequal paper. */
+const COLD_SHARE = 0.84;
+/** A server reports each 250 ms while it is in use: what is older than some of these says nothing of now. */
+export const FRESH_REPORT_MS = 1_000;
+
+/** What is usual among the servers: the latency of the median, and how many calls in flight are many. */
+export class FleetEstimates {
+  /** Median of the latencies in milliseconds; 0 as long as none is known. */
+  medianMs = 0;
+  /** Servers with more calls in flight than this are hot. */
+  hotAbove = Infinity;
+  #refreshedAt = -Infinity;
+  #knowsLatency = false;
+  readonly #latencies = new Float64Array(MAX_SAMPLES);
+  readonly #inFlight = new Float64Array(MAX_SAMPLES);
+
+  constructor(private readonly random: () => number) {}
+
+  /** Does nothing if the estimates are new enough. `hasLatency`: one of the candidates is known to have one. */
+  refresh(candidates: readonly Candidate[], now: number, hasLatency: boolean): void {
+    const isNew = now - this.#refreshedAt < REFRESH_MS && now >= this.#refreshedAt;
+    // until the first latency is known, servers without history would seem infinitely fast beside those with one
+    if (isNew && (this.#knowsLatency || !hasLatency)) return;
+    this.#refreshedAt = now;
+    this.#sample(candidates, now);
+  }
+
+  /** The next pick looks again. */
+  forget(): void {
+    this.#refreshedAt = -Infinity;
+  }
+
+  #sample(candidates: readonly Candidate[], now: number): void {
+    const { length } = candidates;
+    const samples = Math.min(length, MAX_SAMPLES);
+    const step = length / samples;
+    const start = samples < length ? this.random() * step : 0;
+    let latencies = 0;
+    let reports = 0;
+    for (let i = 0; i < samples; i += 1) {
+      const { traffic } = candidates[Math.floor(start + i * step)] as Candidate;
+      if (traffic.hasHistory) {
+        this.#latencies[latencies] = traffic.latencyMs(now, this.medianMs);
+        latencies += 1;
+      }
+      const inFlight = traffic.report?.inFlight;
+      if (inFlight === undefined || now - traffic.reportedAt > FRESH_REPORT_MS) continue;
+      this.#inFlight[reports] = inFlight + traffic.sentSinceReport;
+      reports += 1;
+    }
+    if (latencies > 0) this.medianMs = quantile(this.#latencies, latencies, 0.5);
+    if (latencies > 0) this.#knowsLatency = true;
+    this.hotAbove = reports > 0 ? quantile(this.#inFlight, reports, COLD_SHARE) : Infinity;
+  }
+}
+
+/** Of the first `count` values, which are sorted in place. */
+function quantile(values: Float64Array, count: number, share: number): number {
+  values.fill(Infinity, count).sort();
+  return values[Math.floor(share * (count - 1))] as number;
+}

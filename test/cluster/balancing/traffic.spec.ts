@@ -1,0 +1,136 @@
+import { LATENCY_DECAY_MS, Traffic } from '../../../lib/cluster/balancing/traffic.js';
+import { loadReport } from './fleet.js';
+
+function answered(traffic: Traffic, startedAt: number, now: number): void {
+  traffic.begin(startedAt);
+  traffic.end(now, startedAt, 'answered');
+}
+
+function failed(traffic: Traffic, startedAt: number, now: number): void {
+  traffic.begin(startedAt);
+  traffic.end(now, startedAt, 'failed');
+}
+
+it('counts calls in flight, picks and failures', () => {
+  const traffic = new Traffic();
+  traffic.begin(0);
+  traffic.begin(0);
+  traffic.begin(0);
+  traffic.end(5, 0, 'answered');
+  traffic.end(5, 0, 'failed');
+  expect([traffic.inFlight, traffic.picks, traffic.failures]).toEqual([1, 3, 1]);
+});
+
+it('has the first latency as it is, even of 0 ms', () => {
+  const traffic = new Traffic();
+  expect([traffic.hasHistory, traffic.latencyMs(0), traffic.latencyMs(0, 7)]).toEqual([false, 0, 7]);
+  answered(traffic, 0, 0);
+  expect([traffic.hasHistory, traffic.latencyMs(0), traffic.latencyMs(0, 7)]).toEqual([true, 0, 0]);
+});
+
+it('is raised at once by a slow call, and lowered over time by fast ones', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 10);
+  answered(traffic, 10, 210);
+  expect(traffic.latencyMs(210)).toBe(200);
+  for (let i = 0; i < 100; i += 1) answered(traffic, 205, 210);
+  expect(traffic.latencyMs(210)).toBe(200); // no time has passed: a burst of fast calls weighs nothing
+  answered(traffic, 205 + LATENCY_DECAY_MS, 210 + LATENCY_DECAY_MS);
+  expect(traffic.latencyMs(210 + LATENCY_DECAY_MS)).toBeCloseTo(5 + 195 / Math.E, 6);
+});
+
+it('approaches rest from both sides while no call ends', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 100);
+  expect(traffic.latencyMs(100 + LATENCY_DECAY_MS, 20)).toBeCloseTo(20 + 80 / Math.E, 6);
+  expect(traffic.latencyMs(100 + LATENCY_DECAY_MS, 300)).toBeCloseTo(300 - 200 / Math.E, 6);
+  expect(traffic.latencyMs(1e9, 20)).toBe(20);
+});
+
+it('counts a failure as ten times the latency so far, and a row of them as at most 10 s', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 4);
+  failed(traffic, 4, 5);
+  expect(traffic.latencyMs(5)).toBe(40);
+  failed(traffic, 5, 6);
+  expect(traffic.latencyMs(6)).toBe(400);
+  for (let now = 6; now < 20; now += 1) failed(traffic, now, now + 1);
+  expect(traffic.latencyMs(20)).toBe(10_000);
+});
+
+it('counts a failure that took longer than that as what it took', () => {
+  const traffic = new Traffic();
+  failed(traffic, 0, 60_000);
+  expect(traffic.latencyMs(60_000)).toBe(60_000);
+});
+
+it('never lowers the latency by a fast failure, nor lets it be 0', () => {
+  const slow = new Traffic();
+  answered(slow, 0, 30_000);
+  failed(slow, 30_000, 30_000);
+  expect(slow.latencyMs(30_000)).toBe(30_000);
+  const fresh = new Traffic();
+  failed(fresh, 0, 0);
+  expect(fresh.latencyMs(0)).toBe(1_000);
+});
+
+it('counts a failure as high even if calls took 0 ms before', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 0);
+  failed(traffic, 0, 0);
+  expect(traffic.latencyMs(0)).toBeGreaterThan(0);
+});
+
+it('counts the failures of one lost connection once', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 10);
+  for (let i = 0; i < 50; i += 1) traffic.begin(10);
+  for (let i = 0; i < 50; i += 1) traffic.end(20, 10, 'failed');
+  expect([traffic.failures, traffic.latencyMs(20)]).toEqual([50, 100]);
+});
+
+it('learns nothing from an ignored call', () => {
+  const traffic = new Traffic();
+  traffic.begin(0);
+  traffic.end(5_000, 0, 'ignored');
+  expect([traffic.inFlight, traffic.failures, traffic.hasHistory]).toEqual([0, 0, false]);
+});
+
+it('bears a clock that stands still or a start after the end', () => {
+  const traffic = new Traffic();
+  answered(traffic, 10, 5);
+  expect(traffic.latencyMs(0)).toBe(0);
+});
+
+it('counts what was sent since the last report', () => {
+  const traffic = new Traffic();
+  traffic.begin(0);
+  traffic.begin(0);
+  expect(traffic.sentSinceReport).toBe(2);
+  traffic.reported(loadReport({ inFlight: 9 }), 1);
+  expect([traffic.sentSinceReport, traffic.reportedAt, traffic.report?.inFlight]).toEqual([0, 1, 9]);
+  traffic.begin(2);
+  expect(traffic.sentSinceReport).toBe(1);
+});
+
+it('forgets the old process when another joins at its address, but not the calls in flight', () => {
+  const traffic = new Traffic();
+  failed(traffic, 0, 1);
+  traffic.reported(loadReport({ inFlight: 9 }), 1);
+  traffic.begin(1);
+  traffic.joined(100);
+  expect([traffic.hasHistory, traffic.report, traffic.joinedAt]).toEqual([false, undefined, 100]);
+  expect([traffic.inFlight, traffic.picks, traffic.failures]).toEqual([1, 2, 1]);
+});
+
+it('tells its watcher of each change', () => {
+  const traffic = new Traffic();
+  const changes: unknown[] = [];
+  traffic.slot = 3;
+  traffic.watcher = { inFlightChanged: (...change) => changes.push(change) };
+  answered(traffic, 0, 1);
+  expect(changes).toEqual([
+    [3, 1],
+    [3, -1],
+  ]);
+});
