@@ -1,9 +1,8 @@
 import { assertKnown, type Keys } from '../nest/validation/known-options.js';
 import { OverloadError } from '../nest/errors/errors.js';
 import type { Clock } from '../protocol/clock.js';
-import { type Fault, LocalCode } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
-import { RUN_TIMEOUT } from '../rpc/time/own-timeout.js';
+import { isObject } from '../protocol/values/unknown.js';
+import { verdictOf } from '../rpc/call-faults.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { type ProcessorContext, RapProcessor, type RapRequest } from '../pipeline/api.js';
 import { AdaptiveBreaker, type Breaker } from './adaptive-breaker.js';
@@ -109,9 +108,6 @@ function serverAndTarget({ peer, target }: ProcessorContext): string {
 }
 
 function blamesServer(error: unknown): boolean | undefined {
-  const { status, code, sent, remoteName } = (error ?? {}) as Partial<Record<keyof Fault, unknown>>;
-  if (code === LocalCode.CallCancelled || code === LocalCode.Overload) return undefined;
-  if (code === LocalCode.ConnectionLost) return sent === 'no' ? undefined : true;
-  if (code === LocalCode.CallTimeout || remoteName === RUN_TIMEOUT) return true;
-  return status === Status.TooManyRequests || status === Status.Server || status === Status.RunTime;
+  const verdict = verdictOf(isObject(error) ? error : {});
+  return verdict === 'ignored' ? undefined : verdict !== 'answered';
 }

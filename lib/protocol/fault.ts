@@ -14,6 +14,16 @@ export type Sent = 'no' | 'unknown';
 /** What a call was waiting for when its time ran out. */
 export type TimeoutPhase = 'connect' | 'queue' | 'response';
 
+/** An attempt of a call that failed. */
+export interface FailedAttempt {
+  /** Address of the server. */
+  readonly server: string;
+  /** When it failed, in milliseconds since the call began. */
+  readonly afterMs: number;
+  readonly code: string;
+  readonly message: string;
+}
+
 export interface FaultInit {
   status: number;
   message: string;
@@ -25,6 +35,7 @@ export interface FaultInit {
   cause?: unknown;
   errorName?: string | undefined;
   httpStatus?: number | undefined;
+  attempts?: readonly FailedAttempt[] | undefined;
 }
 
 /**
@@ -42,6 +53,8 @@ export class Fault extends Error {
   readonly errorName: string | undefined;
   /** The HTTP status of the same meaning, if the peer knew one. */
   readonly httpStatus: number | undefined;
+  /** The attempts of a call that had more than one, the last included; of many, the first and the last. */
+  readonly attempts: readonly FailedAttempt[] | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -54,6 +67,7 @@ export class Fault extends Error {
     this.phase = init.phase;
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
+    this.attempts = init.attempts;
   }
 }
 

@@ -1,0 +1,73 @@
+/** Parts of the window: the oldest one is forgotten as a whole. */
+const BUCKETS = 10;
+const BUCKET_MS = 1000;
+export const BUDGET_WINDOW_SECONDS = (BUCKETS * BUCKET_MS) / 1000;
+/** Sums of fractions such as 0.2 miss a whole number by less. */
+const EPSILON = 1e-9;
+
+/** How many repeats of calls a client may add to what it sends. */
+export interface RetryBudgetOptions {
+  /** Repeats per call. Default 0.2, as Finagle: when all servers fail, they get at most 1.2 times the calls. */
+  readonly ratio: number;
+  /** Repeats per second that need no calls, so that a client with few calls can repeat them. Default 10, as Finagle. */
+  readonly perSecond: number;
+}
+
+export const DEFAULT_BUDGET: RetryBudgetOptions = { ratio: 0.2, perSecond: 10 };
+
+/**
+ * Limits retries and hedges: those of the last 10 seconds are at most `ratio` of its calls, and 10 times `perSecond`. That many
+ * may come at once, as when a server dies with calls in flight.
+ */
+export class RetryBudget {
+  readonly #calls = new Float64Array(BUCKETS);
+  readonly #taken = new Float64Array(BUCKETS);
+  #callSum = 0;
+  #takenSum = 0;
+  /** Number of the current bucket, counted from time 0 of the clock. */
+  #current: number;
+  readonly #reserve: number;
+
+  constructor(
+    private readonly options: RetryBudgetOptions,
+    private readonly now: () => number,
+  ) {
+    this.#reserve = options.perSecond * BUDGET_WINDOW_SECONDS + EPSILON;
+    this.#current = Math.floor(now() / BUCKET_MS);
+  }
+
+  /** A call begins: its first attempt. */
+  called(now = this.now()): void {
+    this.#advance(now);
+    (this.#calls[this.#current % BUCKETS] as number) += 1;
+    this.#callSum += 1;
+  }
+
+  /** Whether `take` would succeed. */
+  hasRoom(now = this.now()): boolean {
+    this.#advance(now);
+    return this.#takenSum + 1 <= this.options.ratio * this.#callSum + this.#reserve;
+  }
+
+  /** Takes the place of one retry or hedge; false if there is none. */
+  take(now = this.now()): boolean {
+    if (!this.hasRoom(now)) return false;
+    (this.#taken[this.#current % BUCKETS] as number) += 1;
+    this.#takenSum += 1;
+    return true;
+  }
+
+  #advance(at: number): void {
+    const now = Math.floor(at / BUCKET_MS);
+    if (now <= this.#current) return;
+    const from = Math.max(this.#current, now - BUCKETS);
+    for (let bucket = from + 1; bucket <= now; bucket += 1) {
+      const index = bucket % BUCKETS;
+      this.#callSum -= this.#calls[index] as number;
+      this.#takenSum -= this.#taken[index] as number;
+      this.#calls[index] = 0;
+      this.#taken[index] = 0;
+    }
+    this.#current = now;
+  }
+}
