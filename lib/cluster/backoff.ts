@@ -4,27 +4,46 @@ export interface ReconnectOptions {
   readonly baseDelayMs: number;
   /** Growth of the bound with each failure. Default 1.6, as gRPC. */
   readonly factor: number;
-  /** Highest bound during the first `patientAfterMs` of an outage. Default 1000: restarts are short. */
+  /**
+   * Highest bound during the first `patientAfterMs` of an outage. Default 750: restarts are short. A server is found a third of that
+   * after it listens, on average, and asked 4.6 times a second in an outage of 2 s.
+   */
   readonly maxDelayMs: number;
   /** Highest bound in a long outage. Default 10,000. */
   readonly patientDelayMs: number;
-  /** When an outage counts as long. Default 10,000. */
+  /** When an outage counts as long: time since the server has last answered DECLARE, or was lost after that. Default 10,000. */
   readonly patientAfterMs: number;
   /**
-   * A connection that lasted at least this long resets the delay to `baseDelayMs`. Default 10,000. A shorter one that lasted
-   * longer than `maxDelayMs` keeps the delay, but ends the outage: the next one counts as short again.
+   * A connection that lasted at least this long resets the delay to `baseDelayMs`; one that the server shut down in order does so
+   * after `maxDelayMs`. Default 10,000.
    */
   readonly stableAfterMs: number;
+  /**
+   * Lowest bound while other servers take the calls: all clients of a server lose it at the same moment, and must not come back in
+   * one. Default 4000: a tenth of a second gets 2.5 % of them.
+   */
+  readonly spreadMs: number;
 }
 
 export const DEFAULT_RECONNECT: ReconnectOptions = {
   baseDelayMs: 50,
   factor: 1.6,
-  maxDelayMs: 1_000,
+  maxDelayMs: 750,
   patientDelayMs: 10_000,
   patientAfterMs: 10_000,
   stableAfterMs: 10_000,
+  spreadMs: 4_000,
 };
+
+/** What is known of the end of a connection, or of a failed attempt. */
+export interface Ending {
+  /** The server said that it shuts down. */
+  readonly isOrderly?: boolean;
+  /** Other servers take the calls: nobody waits for this one. */
+  readonly hasOthers?: boolean;
+}
+
+const FAILED: Ending = {};
 
 /** Exponential backoff with full jitter: any delay up to the bound, so that clients do not reconnect in step. */
 export class Backoff {
@@ -38,25 +57,28 @@ export class Backoff {
     private readonly random: () => number = Math.random,
   ) {}
 
+  /** DECLARE was answered. */
   opened(): void {
     this.#openSince = this.now();
   }
 
   /** The connection was lost, or an attempt failed. Returns the time to wait before the next attempt. */
-  nextDelayMs(): number {
-    const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs } = this.options;
+  nextDelayMs({ isOrderly = false, hasOthers = false } = FAILED): number {
+    const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs, spreadMs } =
+      this.options;
     const now = this.now();
     if (this.#openSince !== undefined) {
-      const openMs = now - this.#openSince;
-      if (openMs >= stableAfterMs) this.#failures = 0;
-      // a connection that is dropped at once does not end an outage; one that outlasts the longest short delay does
-      if (openMs >= Math.min(stableAfterMs, maxDelayMs)) this.#outageSince = now;
+      // one that shuts down as soon as it is reached must not be asked without a pause
+      const isStable =
+        now - this.#openSince >= (isOrderly ? Math.min(maxDelayMs, stableAfterMs) : stableAfterMs);
+      if (isStable) this.#failures = 0;
       this.#openSince = undefined;
+      this.#outageSince = now;
     }
     this.#outageSince ??= now;
     const cap = now - this.#outageSince < patientAfterMs ? maxDelayMs : patientDelayMs;
     const bound = Math.min(cap, baseDelayMs * factor ** this.#failures);
     this.#failures += 1;
-    return this.random() * bound;
+    return this.random() * (hasOthers ? Math.max(bound, spreadMs) : bound);
   }
 }

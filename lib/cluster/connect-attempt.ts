@@ -1,4 +1,4 @@
-import type { Clock } from '../protocol/clock.js';
+import type { Clock, Timer } from '../protocol/clock.js';
 import type { Link } from '../protocol/link.js';
 import type { Fault } from '../protocol/fault.js';
 import type { CallingPath } from '../rpc/client/calling.js';
@@ -16,7 +16,7 @@ export interface ConnectOptions {
    * Called before each attempt to connect; if it rejects, the attempt fails. Its time does not count as time to connect.
    */
   readonly prepare?: (() => Promise<Prepared>) | undefined;
-  /** Connects to the server; rejects if that cannot be reached. */
+  /** Connects to the server; rejects if that cannot be reached. May take `limits.openTimeoutMs` less what DECLARE takes. */
   readonly dial: () => Promise<Link>;
   /** The server in messages. */
   readonly where: string;
@@ -41,7 +41,8 @@ export interface AttemptOwner extends ClientOwner {
 export class ConnectAttempt {
   /** As soon as the server was reached. */
   peer: ClientPeer | undefined;
-  #isCancelled = false;
+  #isOver = false;
+  #timer: Timer | undefined;
 
   constructor(
     private readonly options: ConnectOptions,
@@ -56,15 +57,16 @@ export class ConnectAttempt {
     try {
       if (prepare) {
         ({ dial = dial, metadata = metadata } = await prepare());
-        if (this.#isCancelled) return;
+        if (this.#isOver) return;
       }
       since = clock.now();
+      this.#limit();
       link = await dial();
     } catch (error) {
-      if (!this.#isCancelled) this.owner.onUnreachable(this, error);
-      return;
+      return this.#fail(error);
     }
-    if (this.#isCancelled) return link.destroy();
+    this.#timer?.cancel();
+    if (this.#isOver) return link.destroy(); // nobody waits for it any more
     const { limits, keepAlive, deadlines, calling, security } = this.options;
     const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
     this.peer = new ClientPeer(link, {
@@ -86,8 +88,24 @@ export class ConnectAttempt {
 
   /** Ends it; its owner is told only if there is a peer already. */
   cancel(reason: string): void {
-    this.#isCancelled = true;
+    this.#isOver = true;
+    this.#timer?.cancel();
     this.peer?.close(reason);
+  }
+
+  /** `dial` has limits of its own; that of the whole holds even if it hangs. */
+  #limit(): void {
+    const { clock, limits } = this.options;
+    this.#timer = clock.after(limits.openTimeoutMs, () =>
+      this.#fail(new Error(`not connected within ${limits.openTimeoutMs} ms (limits.openTimeoutMs)`)),
+    );
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#timer?.cancel();
+    this.owner.onUnreachable(this, cause);
   }
 }
 

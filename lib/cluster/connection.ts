@@ -7,7 +7,7 @@ import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PendingCall } from '../rpc/client/pending-call.js';
-import { Backoff, type ReconnectOptions } from './backoff.js';
+import { Backoff, type Ending, type ReconnectOptions } from './backoff.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
 import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
 import { UnsentCalls, Waiter } from './waiting-calls.js';
@@ -75,9 +75,13 @@ export class Connection implements AttemptOwner, PeerSource {
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
     const until = this.options.clock.now() + timeoutMs;
     for (;;) {
-      const peer =
-        this.peer ??
-        (await this.#wait(what, timeoutMs, Math.max(1, until - this.options.clock.now()), heldBytes(held)));
+      const now = this.options.clock.now();
+      const open = this.peer;
+      // channels do not queue for the proof that the server lives, so they wait here
+      const isUsable = open?.mustProve(now) === false;
+      const peer = isUsable
+        ? open
+        : await this.#wait(what, timeoutMs, Math.max(1, until - now), heldBytes(held));
       // it may have been lost between its opening and this use
       if (peer.state === 'open') return peer;
     }
@@ -134,10 +138,14 @@ export class Connection implements AttemptOwner, PeerSource {
     if (state.name === 'waiting') state.timer.cancel();
     if (state.name === 'open') state.peer.close(reason);
     if (state.name === 'connecting') state.attempt.cancel(reason);
+    this.#failWaiting(reason);
+    if (state.name !== 'idle') this.options.onStatus('disconnected');
+  }
+
+  #failWaiting(reason: string): void {
     this.#takeWaiting().fail(
       connectionLost(`the connection to ${this.options.where} was closed: ${reason}`, undefined, 'no'),
     );
-    if (state.name !== 'idle') this.options.onStatus('disconnected');
   }
 
   async drain(): Promise<void> {
@@ -147,6 +155,7 @@ export class Connection implements AttemptOwner, PeerSource {
       this.#state = { name: 'idle' };
       this.#wasOpen = false;
       peer.finish();
+      this.#failWaiting('the client was drained'); // channels that waited for the proof that the server lives
       this.options.onStatus('disconnected');
     } else this.#disconnect('the client was drained');
     await new Promise<void>((resolve) => {
@@ -181,6 +190,14 @@ export class Connection implements AttemptOwner, PeerSource {
     this.#backoff?.opened();
     this.options.onStatus('connected');
     peer.calls.adopt(this.#unsent.takeAll());
+    this.#use(peer);
+  }
+
+  onSuspect(peer: ClientPeer, isSuspect: boolean): void {
+    if (!isSuspect && this.peer === peer) this.#use(peer);
+  }
+
+  #use(peer: ClientPeer): void {
     for (const waiter of Array.from(this.#waiters)) waiter.settle(peer);
   }
 
@@ -189,22 +206,23 @@ export class Connection implements AttemptOwner, PeerSource {
     for (const call of unsent) this.#unsent.add(call);
     this.#holdProcess();
     if (this.#state.name !== 'open' || this.#state.peer !== peer) return;
-    this.#lost(connectionLost(`${this.options.where} shuts down`, undefined, 'no'));
+    const message = peer.endsInOrder
+      ? `${this.options.where} shuts down`
+      : `the connection to ${this.options.where} takes no more calls`;
+    this.#lost(connectionLost(message, undefined, 'no'), { isOrderly: true });
   }
 
   onClose(peer: ClientPeer, reason: Fault): void {
     this.#draining.delete(peer);
     if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
     const state = this.#state;
-    if (state.name === 'open' && state.peer === peer) this.#lost(reason);
-    if (state.name === 'connecting' && state.attempt.peer === peer)
-      this.#lost(reason, unreachable(this.options.where, reason));
+    if (state.name === 'open' && state.peer === peer) this.#lost(reason, { isOrderly: peer.endsInOrder });
+    if (state.name === 'connecting' && state.attempt.peer === peer) this.#failed(reason);
   }
 
   onUnreachable(attempt: ConnectAttempt, cause: unknown): void {
     if (this.#state.name !== 'connecting' || this.#state.attempt !== attempt) return;
-    const message = unreachable(this.options.where, cause);
-    this.#lost(connectionLost(message, cause, 'no'), message);
+    this.#failed(cause);
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------
@@ -216,11 +234,16 @@ export class Connection implements AttemptOwner, PeerSource {
     void attempt.start();
   }
 
+  #failed(cause: unknown): void {
+    const origin = cause instanceof Fault ? (cause.cause ?? cause) : cause;
+    this.#lost(connectionLost(unreachable(this.options.where, cause), origin, 'no'));
+  }
+
   /** The connection was lost, or an attempt failed: tries again later, or fails the waiting calls. */
-  #lost(reason: Fault, message = reason.message): void {
+  #lost(reason: Fault, ending?: Ending): void {
     if (this.#backoff && this.#wasOpen) {
       const wasOpen = this.#state.name === 'open';
-      const timer = this.options.clock.after(this.#backoff.nextDelayMs(), () => this.#connect());
+      const timer = this.options.clock.after(this.#backoff.nextDelayMs(ending), () => this.#connect());
       const waiting: State = (this.#state = { name: 'waiting', timer });
       this.#holdProcess();
       for (const waiter of this.#waiters) waiter.cause = reason;
@@ -232,7 +255,7 @@ export class Connection implements AttemptOwner, PeerSource {
     this.#state = { name: 'idle' };
     const waiting = this.#takeWaiting();
     this.options.onStatus('disconnected', reason);
-    waiting.fail(connectionLost(message, reason.cause ?? reason, 'no'));
+    waiting.fail(connectionLost(reason.message, reason.cause ?? reason, 'no'));
   }
 
   /** Takes the calls that wait now: one that comes while they fail may wait for the next connection. */

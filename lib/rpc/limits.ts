@@ -129,6 +129,14 @@ export interface KeepAliveOptions {
   readonly maxMissed: number;
   /** A server closes a connection without calls after this time. Default 1200 s, as Python's rap; 0: never. */
   readonly idleTimeoutMs: number;
+  /**
+   * Silence after which a client with calls in flight sends a ping. If no answer comes within twice the longest round trip that
+   * pings have measured, but at least 250 ms, the server counts as suspect: a client with several servers prefers others. Default
+   * 1 s; 0: only the options above hold.
+   */
+  readonly busyIntervalMs: number;
+  /** Silence after which a client with calls in flight, or open channels, ends the connection. Default 10 s: as long as a call may take. */
+  readonly busyTimeoutMs: number;
 }
 
 export const SERVER_KEEP_ALIVE: KeepAliveOptions = {
@@ -136,12 +144,16 @@ export const SERVER_KEEP_ALIVE: KeepAliveOptions = {
   timeoutMs: 10_000,
   maxMissed: 2,
   idleTimeoutMs: 1_200_000,
+  busyIntervalMs: 0,
+  busyTimeoutMs: 0,
 };
 export const CLIENT_KEEP_ALIVE: KeepAliveOptions = {
   intervalMs: 15_000,
   timeoutMs: 5_000,
   maxMissed: 1,
   idleTimeoutMs: 0,
+  busyIntervalMs: 1_000,
+  busyTimeoutMs: 10_000,
 };
 
 /** All options optional, `undefined` included. */

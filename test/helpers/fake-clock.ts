@@ -28,6 +28,11 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
+  /** The process stands still, and has not yet come to its timers: the next `advance` fires what fell due. */
+  freeze(ms: number): void {
+    this.#now += ms;
+  }
+
   /** The process stands still: time passes, and what fell due meanwhile fires only now. */
   stall(ms: number): void {
     this.#now += ms;
@@ -42,7 +47,7 @@ export class FakeClock implements Clock {
       const due = [...this.#timers].filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at)[0];
       if (!due) break;
       this.#timers.delete(due);
-      this.#now = due.at;
+      this.#now = Math.max(this.#now, due.at);
       due.callback();
     }
     this.#now = end;

@@ -17,6 +17,8 @@ import { eventMode } from './event-mode.js';
 import { OutgoingCalls } from './outgoing-calls.js';
 import type { PendingCall } from './pending-call.js';
 
+const NOT_PROVEN = 'the server did not answer a ping after this process had stood still';
+
 /** The owner of a client's connection. */
 export interface ClientOwner {
   /** DECLARE is done. */
@@ -25,7 +27,10 @@ export interface ClientOwner {
   onShutdown(peer: ClientPeer, unsent: PendingCall[]): void;
   /** The connection is closed. Called once, after everything pending has failed. */
   onClose(peer: ClientPeer, reason: Fault): void;
-  /** The server is silent while calls are in flight: prefer another. False: it is heard again. */
+  /**
+   * A ping is not answered as fast as it should be, or must be answered before calls are sent: prefer another server. False: it
+   * is heard again.
+   */
   onSuspect?(peer: ClientPeer, isSuspect: boolean): void;
   /** The server has reported its load. */
   onLoad?(peer: ClientPeer, report: LoadReport): void;
@@ -44,6 +49,8 @@ export class ClientPeer extends Peer {
   readonly calls: OutgoingCalls;
   readonly #owner: ClientOwner;
   readonly #calling: Calling;
+  /** The server said that it shuts down, or ended an idle connection: nothing is wrong with it. */
+  endsInOrder = false;
 
   constructor(plainLink: Link, options: ClientPeerOptions) {
     const { limits, clock, deadlines, metadata, calling = PLAIN_CALLING } = options;
@@ -56,7 +63,7 @@ export class ClientPeer extends Peer {
       firstId: 3,
       keepsUnread: false,
     });
-    const { link, ids, channels } = this;
+    const { link, ids, channels, keepAlive } = this;
     this.#owner = options.owner;
     this.calls = new OutgoingCalls({
       connection: this,
@@ -65,6 +72,7 @@ export class ClientPeer extends Peer {
       deadlines,
       limits,
       clock,
+      keepAlive,
       onAbandoned: (call) => this.#calling.onAbandoned(call),
     });
     this.#calling = calling.open({
@@ -118,6 +126,7 @@ export class ClientPeer extends Peer {
    * @throws {@link Fault} if the header or metadata cannot be encoded.
    */
   openChannel(request: CallRequest): Channel {
+    this.keepAlive.used(this.clock.now());
     return this.#calling.openChannel(request);
   }
 
@@ -156,11 +165,13 @@ export class ClientPeer extends Peer {
   protected override onEvent(_id: number, header: Header, body: unknown): void {
     switch (header.target) {
       case EventTarget.Close: // reason
+        this.endsInOrder ||= body === CloseReason.Shutdown || body === CloseReason.IdleTimeout;
         return this.life.abort(
           connectionLost(`the server closed the connection: ${reasonOf(body)}`),
           this.has(Extension.Close) ? lastIdOf(header) : undefined,
         );
       case EventTarget.Shutdown: // {close_timeout: seconds}
+        this.endsInOrder = true;
         return this.life.onShutdown();
       case EventTarget.EventEnd: // {count}
         return this.calls.eventsEnded(countOf(body));
@@ -177,6 +188,28 @@ export class ClientPeer extends Peer {
 
   override lost(): void {
     this.abort(connectionLost(`the peer is silent: ${CloseReason.PongTimeout}`));
+  }
+
+  suspected(isSuspect: boolean): void {
+    this.#owner.onSuspect?.(this, isSuspect);
+  }
+
+  proven(): void {
+    this.calls.flush();
+  }
+
+  notProven(): void {
+    if (this.state === 'open') this.life.onShutdown(NOT_PROVEN);
+    else this.abort(connectionLost(NOT_PROVEN));
+  }
+
+  /**
+   * Whether calls wait until the server has answered a ping, since this process was frozen and the server may have closed the
+   * connection meanwhile. `onSuspect` tells of the end, or `onShutdown`, with the calls.
+   */
+  mustProve(now: number): boolean {
+    this.keepAlive.used(now);
+    return this.keepAlive.isUnproven;
   }
 
   override get makesCalls(): boolean {
@@ -203,6 +236,7 @@ export class ClientPeer extends Peer {
   }
 
   override close(reason: string): void {
+    this.keepAlive.stop(); // what waits for its proof fails with the rest
     // answers to events in flight must not meet a closed socket: the reset would discard what was sent
     this.life.close(reason, this.calls.closing());
   }
@@ -221,6 +255,7 @@ export class ClientPeer extends Peer {
   }
 
   protected override failStarted(reason: Fault, unsent: Fault, lastTaken?: number): void {
+    if (this.keepAlive.isUnproven) this.moveUnsentCalls(unsent);
     this.calls.failAll(reason, unsent, lastTaken);
     this.#calling.failAll(unsent);
     super.failStarted(reason, unsent, lastTaken);

@@ -5,6 +5,7 @@ import { heldBytes } from '../../protocol/held-body.js';
 import type { Link } from '../../protocol/link.js';
 import { Status } from '../../protocol/status.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
+import type { KeepAlive } from '../connection/keep-alive.js';
 import { connectionLost } from '../connection/connection-lost.js';
 import { type CorrelationIds, isBeyond } from '../correlation-ids.js';
 import { Fifo } from '../fifo.js';
@@ -22,6 +23,7 @@ export interface OutgoingCallsOptions {
   readonly deadlines: DeadlineQueue;
   readonly limits: RapLimits;
   readonly clock: Clock;
+  readonly keepAlive: KeepAlive;
   /** A call was cancelled or timed out after it was sent. */
   readonly onAbandoned: (call: PendingCall) => void;
 }
@@ -37,6 +39,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   readonly #ids: CorrelationIds;
   readonly #deadlines: DeadlineQueue;
   readonly #clock: Clock;
+  readonly #keepAlive: KeepAlive;
   readonly #onAbandoned: (call: PendingCall) => void;
   /** Whether the peer understands `timeout_ms`. */
   #peerKnowsDeadlines = false;
@@ -57,7 +60,16 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   /** Why nothing more is sent. */
   #closed: Fault | undefined;
 
-  constructor({ connection, link, ids, deadlines, limits, clock, onAbandoned }: OutgoingCallsOptions) {
+  constructor({
+    connection,
+    link,
+    ids,
+    deadlines,
+    limits,
+    clock,
+    keepAlive,
+    onAbandoned,
+  }: OutgoingCallsOptions) {
     this.connection = connection;
     this.link = link;
     this.limits = limits;
@@ -65,6 +77,7 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     this.#ids = ids;
     this.#deadlines = deadlines;
     this.#clock = clock;
+    this.#keepAlive = keepAlive;
     this.#onAbandoned = onAbandoned;
   }
 
@@ -104,11 +117,13 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   /** Sends or queues a call or event. Errors go to its sink. */
   start(call: PendingCall): void {
     this.#started = true;
+    const now = this.#clock.now();
+    this.#keepAlive.used(now);
     const refusal = this.#refusal();
     if (refusal) call.reject(refusal);
     else if (this.#queuedCount === 0 && this.#hasRoom()) call.transmit(this, this.#ids.next());
     else this.#enqueue(call);
-    if (!call.settled) this.#deadlines.add(call, timeLeftOf(call.request));
+    if (!call.settled) this.#deadlines.add(call, timeLeftOf(call.request), now);
   }
 
   /** Takes over unsent calls of another connection. Their deadlines stay. */
@@ -267,11 +282,12 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
     if (this.#queuedCount > 0) this.#sendQueued();
   }
 
-  /** Whether a slot is free, and the send buffer is below its soft limit. */
+  /** Whether a slot is free, the send buffer is below its soft limit, and the peer need not prove first that it lives. */
   #hasRoom(): boolean {
     return (
       this.#live.size + this.#runningEvents < this.maxInFlight &&
-      this.link.pendingBytes <= this.limits.sendBufferSoftBytes
+      this.link.pendingBytes <= this.limits.sendBufferSoftBytes &&
+      !this.#keepAlive.isUnproven
     );
   }
 

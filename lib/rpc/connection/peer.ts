@@ -42,7 +42,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   readonly #pingIntervalMs: number;
   readonly #opening: Opening;
   readonly #events: ControlEvents;
-  readonly #keepAlive: KeepAlive;
+  protected readonly keepAlive: KeepAlive;
   readonly #rejectAllowance: TokenBucket;
   readonly #accountPause: AccountPause;
   #agreed: AgreedExtensions = new Map();
@@ -80,7 +80,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       deadlines,
       keepsUnread,
     });
-    this.#keepAlive = new KeepAlive(this, options.keepAlive, clock);
+    this.keepAlive = new KeepAlive(this, options.keepAlive, clock);
     this.#rejectAllowance = new TokenBucket(clock, limits.maxRejectedFrames, 1);
     this.life = new ConnectionLife({ isServer, clock, link, opening: this.#opening, openMs, host: this });
     this.#events = new ControlEvents({
@@ -220,7 +220,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   }
 
   onBytes(): void {
-    this.#keepAlive.heard();
+    this.keepAlive.heard();
   }
 
   onDrain(): void {
@@ -240,14 +240,14 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#agreed = agreed;
     this.channels.agree(agreed);
     this.link.admit(peerLimitsOf(agreed).maxFrameBytes, agreed.has(Extension.Values));
-    this.#keepAlive.start(this.#pingIntervalMs);
+    this.keepAlive.start(this.#pingIntervalMs);
   }
 
   // --- KeepAliveTarget
 
-  ping(): void {
+  ping(sink = IGNORE_PING): void {
     // unsent bytes are enough for the kernel to detect that the peer is gone
-    if (!this.isPeerStalled) this.measurePing(IGNORE_PING);
+    if (!this.isPeerStalled) this.measurePing(sink);
   }
 
   abstract lost(): void;
@@ -263,8 +263,12 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   abstract hasCallsInFlight(): boolean;
 
-  isBusy(): boolean {
+  hasChannels(): boolean {
     return this.channels.size > 0;
+  }
+
+  isBusy(): boolean {
+    return this.hasChannels();
   }
 
   idle(): void {
@@ -312,11 +316,11 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   }
 
   failAll(reason: Fault, lastTaken?: number): void {
-    this.#keepAlive.stop();
     this.#accountPause.end();
     const isLost = reason.code === LocalCode.ConnectionLost;
     const unsent = connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
     this.failStarted(reason, unsent, lastTaken);
+    this.keepAlive.stop();
     this.#events.pings.failAll(reason);
     this.abortIncoming?.(reason);
     for (const callback of this.#onClosed.splice(0)) callback();
