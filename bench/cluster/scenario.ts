@@ -26,4 +26,6 @@ export interface Scenario {
   /** What happens to the fleet. */
   readonly script?: (fleet: Fleet) => void;
   readonly bounds?: readonly Bound[];
+  /** Takes too long for each run of the tests. */
+  readonly isLarge?: boolean;
 }

@@ -43,6 +43,18 @@ export class CallLog {
     return count;
   }
 
+  /** Share of the calls that began then or later that were answered. */
+  answeredFrom(us: number): number {
+    let answered = 0;
+    let all = 0;
+    for (let index = 0; index < this.count; index += 1) {
+      if (this.startedUs(index) < us) continue;
+      all += 1;
+      if (this.isAnswered(index)) answered += 1;
+    }
+    return answered / all;
+  }
+
   /** The times that calls took, answered or not, in order. */
   sortedUs(): Int32Array {
     return this.#tookUs.slice(0, this.count).sort();

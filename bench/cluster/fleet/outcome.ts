@@ -24,6 +24,7 @@ export const FAULTS: Readonly<Record<Exclude<Outcome, 'answered'>, Fault>> = {
     status: Status.TooManyRequests,
     message: 'the server takes no more calls',
     errorName: 'TooManyRequestsError',
+    sent: 'no',
   }),
   lost: connectionLost('the connection was lost'),
   expired: new Fault({

@@ -12,6 +12,8 @@ export class SimCall implements PickedCall {
   isOver = false;
   /** Attempts that may have run. */
   ran = 0;
+  /** Attempts that have not run, and went on elsewhere. */
+  moves = 0;
   /** The attempt in flight. */
   attempt: Attempt | undefined;
   /** The servers that it has tried. */

@@ -2,8 +2,10 @@ import type { Balancer } from '../../../lib/cluster/balancing/balancer.js';
 import { Ejector } from '../../../lib/cluster/failures/ejection.js';
 import { ejectOptions, retryOptions } from '../../../lib/cluster/failures/failure-options.js';
 import { type Usability, usableServers } from '../../../lib/cluster/failures/panic.js';
+import { mayRepeat, type NextAttempt, repeatDelayMs } from '../../../lib/cluster/failures/retry-policy.js';
+import type { Fault } from '../../../lib/protocol/fault.js';
 import { RetryBudget } from '../../../lib/cluster/failures/retry-budget.js';
-import { verdictOf, type Verdict } from '../../../lib/cluster/failures/classify.js';
+import { verdictOf } from '../../../lib/cluster/failures/classify.js';
 import { Attempt } from './attempt.js';
 import type { Fleet } from './fleet.js';
 import { FAULTS, type Outcome } from './outcome.js';
@@ -142,10 +144,49 @@ export class SimClient {
     const { call } = attempt;
     this.#end(attempt, outcome);
     if (call.isOver) return;
-    if (!this.#mayRetry(call, outcome)) return this.#finish(call, outcome);
+    if (outcome === 'answered' || !this.#mayRepeat(call, FAULTS[outcome])) return this.#finish(call, outcome);
+    const isSameServer = call.tried?.has(attempt.endpoint) ?? false;
     call.tried ??= new Set();
     call.tried.add(attempt.endpoint);
-    this.#try(call);
+    const delayMs = this.#delayMs(call, isSameServer);
+    if (delayMs === 0) this.#try(call);
+    else this.fleet.time.after(delayMs, () => call.isOver || this.#try(call));
+  }
+
+  #mayRepeat(call: SimCall, fault: Fault): boolean {
+    const mayHaveRun = fault.sent !== 'no';
+    if (mayHaveRun) call.ran += 1;
+    const repeat = mayRepeat(
+      {
+        fault,
+        idempotent: this.fleet.options.traffic.isIdempotent,
+        attempts: call.ran,
+        maxAttempts: RETRY.maxAttempts,
+        moves: call.moves,
+        servers: this.#endpoints.size,
+        remainingMs: this.#remainingMs(call),
+      },
+      this.#budget,
+    );
+    if (repeat === 'move') call.moves += 1;
+    return repeat !== 'no';
+  }
+
+  /** How long it waits before the next attempt. */
+  #delayMs(call: SimCall, isSameServer: boolean): number {
+    const next: NextAttempt = {
+      isSameServer,
+      attempts: call.ran + call.moves,
+      remainingMs: this.#remainingMs(call),
+      baseDelayMs: RETRY.baseDelayMs,
+      maxDelayMs: RETRY.maxDelayMs,
+    };
+    return repeatDelayMs(next, this.fleet.random.next);
+  }
+
+  #remainingMs(call: SimCall): number {
+    const { time, options } = this.fleet;
+    return call.startedUs / 1_000 + options.traffic.timeoutMs - time.now();
   }
 
   #end(attempt: Attempt, outcome: Outcome): void {
@@ -157,15 +198,6 @@ export class SimClient {
     if (attempt.isProbe) this.#ejector.probed(endpoint, verdict);
     else if (outcome === 'answered') this.#ejector.record(endpoint, verdict, startedAt);
     else this.#ejector.recordFault(endpoint, FAULTS[outcome], startedAt);
-  }
-
-  #mayRetry(call: SimCall, outcome: Outcome): boolean {
-    if (outcome === 'answered' || outcome === 'rejected') return false;
-    if (outcome !== 'refused') {
-      call.ran += 1;
-      if (!this.fleet.options.traffic.isIdempotent || call.ran >= RETRY.maxAttempts) return false;
-    }
-    return this.#budget.take();
   }
 
   #finish(call: SimCall, outcome: Outcome): void {

@@ -41,6 +41,9 @@ export interface Behaviour {
 
 export const HEALTHY: Behaviour = { addedUs: 0, timeUs: undefined, outcome: () => 'answered' };
 
+/** Time of an error that costs no work. */
+const FAST_US = 1_000;
+
 /** A server: cores, a queue before them, and what may go wrong. */
 export class SimServer {
   readonly address: string;
@@ -171,6 +174,11 @@ export class SimServer {
   /** Each call takes so long more, without a core. */
   slowDown(addedUs: number): void {
     this.behaviour = { ...HEALTHY, addedUs };
+  }
+
+  /** Each call fails after a millisecond, without work. */
+  failFast(): void {
+    this.behaviour = { ...HEALTHY, timeUs: () => FAST_US, outcome: () => 'failed' };
   }
 
   heal(): void {

@@ -9,7 +9,7 @@ const INTRO = `# Simulation of a fleet
 
 /** The report of the results as Markdown. */
 export function report(results: readonly Result[]): string {
-  return [INTRO, boundsTable(results), ...results.map(section), ''].join('\n');
+  return [INTRO, boundsTable(results), ...results.map(section)].join('\n');
 }
 
 /** Whether a row keeps a bound. */
@@ -24,19 +24,24 @@ export function rowFor({ rows, scenario }: Result, { balancer }: Bound): Row {
   return row;
 }
 
+/** The cells of the table of bounds. */
+export function boundLines(result: Result): string[][] {
+  const { title, bounds = [] } = result.scenario;
+  return bounds.map((bound) => {
+    const row = rowFor(result, bound);
+    const measured = bound.of(row).toFixed(bound.digits);
+    return [
+      `[${title}](#${anchor(title)})`,
+      bound.what,
+      measured,
+      limit(bound),
+      holds(bound, row) ? 'yes' : '**no**',
+    ];
+  });
+}
+
 function boundsTable(results: readonly Result[]): string {
-  const lines = results.flatMap((result) =>
-    (result.scenario.bounds ?? []).map((bound) => {
-      const row = rowFor(result, bound);
-      return [
-        `[${result.scenario.title}](#${anchor(result.scenario.title)})`,
-        bound.what,
-        bound.of(row).toFixed(bound.digits),
-        limit(bound),
-        holds(bound, row) ? 'yes' : '**no**',
-      ];
-    }),
-  );
+  const lines = results.flatMap(boundLines);
   return `## Bounds\n\n${markdownTable(['Scenario', 'Value', 'Measured', 'Bound', 'Kept'], lines)}\n`;
 }
 
@@ -64,7 +69,8 @@ const HEADINGS = [
   'Ejections',
 ];
 
-function section({ scenario, rows }: Result): string {
+/** The part of the report about one scenario. */
+export function section({ scenario, rows }: Result): string {
   const lines = rows.map((row) => [
     row.balancer,
     String(row.calls),

@@ -25,4 +25,13 @@ export const linkerd: Scenario = {
     fleet.at(10_000, () => slow?.slowDown(2 * SECOND));
     fleet.at(40_000, () => slow?.heal());
   },
+  bounds: [
+    {
+      what: 'calls answered within 1 s, in percent',
+      balancer: 'p2c',
+      of: (row) => row.answeredWithin1s * 100,
+      digits: 3,
+      atLeast: 99.99,
+    },
+  ],
 };
