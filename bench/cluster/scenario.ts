@@ -1,5 +1,6 @@
 import type { BalancerName } from './balancers.js';
 import type { Fleet, FleetOptions } from './fleet/fleet.js';
+import type { LineChart } from './report/line-chart.js';
 import type { Row } from './row.js';
 
 /** The fleet of a scenario; seed and balancer come with the run. */
@@ -26,6 +27,8 @@ export interface Scenario {
   /** What happens to the fleet. */
   readonly script?: (fleet: Fleet) => void;
   readonly bounds?: readonly Bound[];
+  /** A picture of the rows. */
+  readonly chart?: (rows: readonly Row[]) => LineChart;
   /** Takes too long for each run of the tests. */
   readonly isLarge?: boolean;
 }

@@ -60,6 +60,22 @@ export class CallLog {
     return this.#tookUs.slice(0, this.count).sort();
   }
 
+  /** For each interval: its begin, and the quantile of the times of the calls that began in it. */
+  quantiles(intervalUs: number, share: number): [us: number, tookUs: number][] {
+    const intervals: number[][] = [];
+    for (let index = 0; index < this.count; index += 1)
+      (intervals[Math.floor(this.startedUs(index) / intervalUs)] ??= []).push(this.tookUs(index));
+    return intervals.flatMap((times, interval): [number, number][] => [
+      [
+        interval * intervalUs,
+        quantile(
+          times.toSorted((a, b) => a - b),
+          share,
+        ),
+      ],
+    ]);
+  }
+
   #grow(): void {
     const [started, took, outcomes] = [this.#startedUs, this.#tookUs, this.#outcomes];
     this.#startedUs = new Int32Array(this.count * 2);

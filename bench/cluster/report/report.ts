@@ -82,5 +82,7 @@ export function section({ scenario, rows }: Result): string {
     row.loadMaxToMean.toFixed(3),
     String(row.ejections),
   ]);
-  return `## ${scenario.title}\n\n${scenario.shows}\n\n${markdownTable(HEADINGS, lines)}\n`;
+  const { name, title, chart } = scenario;
+  const picture = chart ? `\n![${title}](simulation-${name}.svg)\n` : '';
+  return `## ${scenario.title}\n\n${scenario.shows}\n\n${markdownTable(HEADINGS, lines)}\n${picture}`;
 }

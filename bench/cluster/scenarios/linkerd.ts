@@ -1,6 +1,7 @@
 import { ALL_BALANCERS } from '../balancers.js';
 import type { SimServer } from '../fleet/sim-server.js';
 import type { Scenario } from '../scenario.js';
+import { latencyOverTime } from '../report/over-time.js';
 import { servers } from './hardware.js';
 
 const SECOND = 1_000_000;
@@ -25,6 +26,13 @@ export const linkerd: Scenario = {
     fleet.at(10_000, () => slow?.slowDown(2 * SECOND));
     fleet.at(40_000, () => slow?.heal());
   },
+  chart: (rows) => ({
+    title: 'One of eleven servers slow by 2 s from 10 s to 40 s',
+    subtitle: 'The time that 99 of 100 calls of a second took at most.',
+    x: 'seconds',
+    y: 'ms',
+    lines: latencyOverTime(rows, 0.99),
+  }),
   bounds: [
     {
       what: 'calls answered within 1 s, in percent',
