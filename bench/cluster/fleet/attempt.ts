@@ -15,6 +15,8 @@ export class Attempt implements EventHandler {
   isProbe = false;
   /** The server works on it, rather than waits for something. */
   isOnCore = false;
+  /** It takes a time that its server sets, without a core. */
+  isHeld = false;
   /** The process that works on it. */
   process = 0;
   /** The connection that carries it. */

@@ -54,6 +54,8 @@ export class SimServer {
   /** Counts those that have listened at its address: work of one does not come back in the next. */
   process = 1;
   #working = 0;
+  /** Calls that take their time without a core. */
+  #held = 0;
   #queue: Attempt[] = [];
   #queueStart = 0;
   /** What was due while it stood still. */
@@ -120,16 +122,24 @@ export class SimServer {
     this.inFlight += 1;
     attempt.process = this.process;
     const { timeUs } = this.behaviour;
-    if (timeUs) attempt.serve(timeUs(this.inFlight));
+    if (timeUs) this.#hold(attempt, timeUs(this.inFlight));
     else if (this.#working < this.options.cores) this.#work(attempt);
     else this.#queue.push(attempt);
   }
 
   // --- its work -----------------------------------------------------------------------------------------------
 
+  /** It takes its time, without a core. */
+  #hold(attempt: Attempt, us: number): void {
+    this.#held += 1;
+    this.busy.set(this.#working + this.#held);
+    attempt.isHeld = true;
+    attempt.serve(us);
+  }
+
   #work(attempt: Attempt): void {
     this.#working += 1;
-    this.busy.set(this.#working);
+    this.busy.set(this.#working + this.#held);
     const { serviceUs, speed } = this.options;
     attempt.isOnCore = true;
     attempt.serve(Math.max(1, Math.round((attempt.call.demand * serviceUs) / speed)));
@@ -144,8 +154,12 @@ export class SimServer {
       attempt.isOnCore = false;
       this.#working -= 1;
       this.#workOn();
-      this.busy.set(this.#working);
+      this.busy.set(this.#working + this.#held);
       if (addedUs > 0) return attempt.serve(addedUs);
+    }
+    if (attempt.isHeld) {
+      this.#held -= 1;
+      this.busy.set(this.#working + this.#held);
     }
     const outcome = this.behaviour.outcome(attempt, this.inFlight, this.random);
     this.inFlight -= 1;
@@ -240,6 +254,7 @@ export class SimServer {
     this.process += 1;
     this.inFlight = 0;
     this.#working = 0;
+    this.#held = 0;
     this.busy.set(0);
     this.#queue = [];
     this.#queueStart = 0;

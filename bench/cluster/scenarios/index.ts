@@ -1,4 +1,5 @@
 import type { Scenario } from '../scenario.js';
+import { DIALOGUE } from './dialogue.js';
 import { linkerd } from './linkerd.js';
 import { ONE_SERVER } from './one-server.js';
 import { spread } from './spread.js';
@@ -14,4 +15,5 @@ export const SCENARIOS: readonly Scenario[] = [
   allFail,
   overload,
   scaleOut,
+  ...DIALOGUE,
 ];
