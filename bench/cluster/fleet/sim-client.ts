@@ -91,7 +91,8 @@ export class SimClient {
   }
 
   onLost(endpoint: SimEndpoint, connection: number): void {
-    for (const attempt of [...this.#attempts])
+    // some go on at once
+    for (const attempt of Array.from(this.#attempts))
       if (attempt.endpoint === endpoint && attempt.connection === connection) this.settled(attempt, 'lost');
   }
 

@@ -203,7 +203,7 @@ export class SimServer {
   kill(): void {
     this.state = 'down';
     this.#forgetWork();
-    for (const endpoint of [...this.#connections]) endpoint.reset();
+    for (const endpoint of this.#connections) endpoint.reset();
     this.#connections.clear();
   }
 
@@ -245,7 +245,7 @@ export class SimServer {
     this.state = 'down';
     this.#forgetWork();
     // its last answers are on their way before
-    for (const endpoint of [...this.#connections]) endpoint.closed();
+    for (const endpoint of this.#connections) endpoint.closed();
     this.#connections.clear();
     this.#onClosed();
   }

@@ -46,7 +46,7 @@ export function lineChart(chart: LineChart): string {
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img">`,
     `<title>${escape(chart.title)}</title>`,
     `<desc>${escape(chart.subtitle)}</desc>`,
-    `<style>${style()}</style>`,
+    `<style>${STYLE}</style>`,
     `<rect class="ground" width="${WIDTH}" height="${HEIGHT}" rx="8"/>`,
     text(24, 36, chart.title, 'title'),
     text(24, 58, chart.subtitle, 'faint'),
@@ -97,19 +97,18 @@ function label(value: number): string {
   return String(tidy(value));
 }
 
-function style(): string {
-  const rules = (shade: 0 | 1): string =>
-    COLORS.map((color, index) => `.line${index}{stroke:${color[shade]}}`).join('') +
-    (shade === 0
-      ? '.ground{fill:#ffffff}text{fill:#1f2328}.faint{fill:#59636e}.grid{stroke:#d8dee4}.bound{stroke:#cf222e}'
-      : '.ground{fill:#0d1117}text{fill:#e6edf3}.faint{fill:#9198a1}.grid{stroke:#30363d}.bound{stroke:#ff7b72}');
-  return [
-    `text{font:12px -apple-system,'Segoe UI',Helvetica,Arial,sans-serif}`,
-    '.title{font-size:18px;font-weight:600}.end{text-anchor:end}.middle{text-anchor:middle}',
-    'polyline,line{fill:none;stroke-width:1.8}.grid{stroke-width:1}.bound{stroke-dasharray:5 4}',
-    rules(0),
-    `@media(prefers-color-scheme:dark){${rules(1)}}`,
-  ].join('');
+const STYLE = [
+  `text{font:12px -apple-system,'Segoe UI',Helvetica,Arial,sans-serif}`,
+  '.title{font-size:18px;font-weight:600}.end{text-anchor:end}.middle{text-anchor:middle}',
+  'polyline,line{fill:none;stroke-width:1.8}.grid{stroke-width:1}.bound{stroke-dasharray:5 4}',
+  strokes(0),
+  '.ground{fill:#ffffff}text{fill:#1f2328}.faint{fill:#59636e}.grid{stroke:#d8dee4}.bound{stroke:#cf222e}',
+  `@media(prefers-color-scheme:dark){${strokes(1)}`,
+  '.ground{fill:#0d1117}text{fill:#e6edf3}.faint{fill:#9198a1}.grid{stroke:#30363d}.bound{stroke:#ff7b72}}',
+].join('');
+
+function strokes(shade: 0 | 1): string {
+  return COLORS.map((color, index) => `.line${index}{stroke:${color[shade]}}`).join('');
 }
 
 function text(x: number, y: number, content: string, classes = ''): string {
