@@ -10,8 +10,11 @@ const RAMP_MS = 10_000;
 const DISTRUST_MS = 10_000;
 /** `mos` comes with the answers to pings, and so much more rarely than reports of load. */
 const FRESH_MOS_MS = 60_000;
-/** A server that refuses more than this share is hot, however few its calls are. */
+/** A server that refuses more than this share is worse than a hot one: its calls in flight are few because it refuses. */
 const MAX_REFUSED = 0.1;
+const COLD = 0;
+const HOT = 1;
+const REFUSING = 2;
 /** Calls that took no measurable time must not make the number in flight meaningless. */
 const LEAST_LATENCY_MS = 0.001;
 
@@ -78,15 +81,17 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
       return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
     const loadOfA = knownInFlight(a);
     const loadOfB = knownInFlight(b);
-    const isAHot = this.#isHot(a, loadOfA);
-    if (isAHot !== this.#isHot(b, loadOfB)) return isAHot ? 1 : -1;
+    const heatOfA = this.#heat(a, loadOfA);
+    const heatOfB = this.#heat(b, loadOfB);
+    if (heatOfA !== heatOfB) return heatOfA - heatOfB;
     const byLoad = loadOfA / weightOfA - loadOfB / weightOfB;
     const byLatency = this.#latency(a, b, now) / weightOfA - this.#latency(b, a, now) / weightOfB;
-    return isAHot ? byLoad || byLatency : byLatency || byLoad;
+    return heatOfA === COLD ? byLatency || byLoad : byLoad || byLatency;
   }
 
-  #isHot(traffic: Traffic, load: number): boolean {
-    return load > this.#estimates.hotAbove || (traffic.report?.refused ?? 0) > MAX_REFUSED;
+  #heat({ report }: Traffic, load: number): number {
+    if ((report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
+    return load > this.#estimates.hotAbove ? HOT : COLD;
   }
 
   /** As the server reports it if both do, else as this client sees it. */

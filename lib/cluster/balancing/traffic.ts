@@ -22,6 +22,8 @@ const MOST_FAILURE_MS = 10_000;
 export class Traffic {
   /** Calls without an outcome, and open channels. */
   inFlight = 0;
+  /** Open channels, which say nothing about latency. */
+  channels = 0;
   /** Calls that were sent to it. */
   picks = 0;
   /** Calls that have failed because of it. */
@@ -42,19 +44,31 @@ export class Traffic {
   #latency = 0;
   /** When that was; `-Infinity` if no call has ended. */
   #endedAt = -Infinity;
+  /** The last end of a call, or the begin of one that found none in flight: the oldest in flight is at least that old. */
+  #waitsSince = 0;
 
   /** A call goes to the server. */
-  begin(_now: number): void {
-    this.inFlight += 1;
-    this.picks += 1;
-    this.sentSinceReport += 1;
-    this.watcher?.inFlightChanged(this.slot, 1);
+  begin(now: number): void {
+    if (this.inFlight === this.channels) this.#waitsSince = now;
+    this.#sent();
+  }
+
+  /** A channel or stream is opened there: as `begin`, but its duration is no latency. */
+  opened(): void {
+    this.channels += 1;
+    this.#sent();
+  }
+
+  /** It is closed. */
+  closed(): void {
+    this.channels -= 1;
+    this.#ended();
   }
 
   /** It has ended. `startedAt` is the time that `begin` got. */
   end(now: number, startedAt: number, outcome: TrafficOutcome): void {
-    this.inFlight -= 1;
-    this.watcher?.inFlightChanged(this.slot, -1);
+    this.#ended();
+    this.#waitsSince = now;
     if (outcome === 'ignored') return;
     const latency = Math.max(0, now - startedAt);
     if (outcome === 'answered') this.#observe(latency, now);
@@ -90,12 +104,27 @@ export class Traffic {
    * Peak EWMA of the latency (decay 10 s): a slower call raises it at once, faster ones lower it over time. A failure counts as ten
    * times the latency so far, at most 10 s; failures of calls that were under way at the first count once.
    *
+   * A call that is in flight for longer counts before it ends.
+   *
    * @param rest what it approaches while no call ends, with the same decay: an old latency says little
    * @returns `rest` without history
    */
   latencyMs(now: number, rest = 0): number {
-    if (this.#endedAt === -Infinity) return rest;
-    return rest + (this.#latency - rest) * decay(now - this.#endedAt);
+    const isKnown = this.#endedAt !== -Infinity;
+    const latency = isKnown ? rest + (this.#latency - rest) * decay(now - this.#endedAt) : rest;
+    return this.inFlight > this.channels ? Math.max(latency, now - this.#waitsSince) : latency;
+  }
+
+  #sent(): void {
+    this.inFlight += 1;
+    this.picks += 1;
+    this.sentSinceReport += 1;
+    this.watcher?.inFlightChanged(this.slot, 1);
+  }
+
+  #ended(): void {
+    this.inFlight -= 1;
+    this.watcher?.inFlightChanged(this.slot, -1);
   }
 
   #failed(latency: number, startedAt: number, now: number): void {

@@ -34,14 +34,15 @@ describe('without reports', () => {
     const { balancer, time } = make(fleet);
     const load = new Workload(balancer, time, (on) => (on === fleet[3] ? 2_000 : 10));
     load.run(30_000, 2);
-    expect(load.picks.get(fleet[3]!)).toBeLessThanOrEqual(3);
+    expect(load.picks.get(fleet[3]!)).toBeLessThanOrEqual(2);
   });
 
   it('finds it again when it has become fast', () => {
     const fleet = equalServers(11);
     const { balancer, time } = make(fleet);
+    const random = seeded(5);
     let slow = 2_000;
-    const load = new Workload(balancer, time, (on) => (on === fleet[3] ? slow : 10));
+    const load = new Workload(balancer, time, (on) => (on === fleet[3] ? slow : 5 + 10 * random()));
     load.run(10_000, 5);
     slow = 10;
     load.run(90_000, 5);
@@ -70,7 +71,7 @@ describe('without reports', () => {
     const load = new Workload(
       balancer,
       time,
-      () => 10,
+      () => 5 + 10 * random(),
       (on) => on === fleet[0] && random() < 0.001,
     );
     load.run(60_000, 3);
@@ -129,11 +130,8 @@ describe('a server without history', () => {
     time.ms = 20_000;
     [5, 50, 500].forEach((latency, i) => answer(fleet[i]!, time.ms, latency));
     const found = shares(balancer, fleet, 4_000);
-    // it loses against the fast one, ties with the median, wins against the slow one
-    expect(found[0]).toBeCloseTo(0.5, 1);
-    expect(found[2]).toBeGreaterThan(0.15);
-    expect(found[3]).toBeGreaterThan(0.15);
-    expect(found[1]! + found[3]!).toBeCloseTo(0.5, 1);
+    // the new one loses against the fast one, ties with the median, wins against the slow one
+    [0.5, 0.25, 0, 0.25].forEach((share, i) => expect(Math.abs(found[i]! - share)).toBeLessThan(0.03));
   });
 
   it('does not draw all calls in the moment after the first answer', () => {
@@ -243,13 +241,13 @@ describe('with fresh reports', () => {
     ).toBe(1);
   });
 
-  it('takes one that refuses many as hot', () => {
+  it('picks a hot server before one that refuses many', () => {
     expect(
       shareOfSecond([
         { inFlight: 0, latencyMs: 1, refused: 0.5 },
         { inFlight: 20, latencyMs: 20, refused: 0 },
       ]),
-    ).toBeGreaterThan(0.99);
+    ).toBe(1);
   });
 
   it('goes by own latency and calls in flight if one is older than 1 s', () => {

@@ -134,3 +134,29 @@ it('tells its watcher of each change', () => {
     [3, -1],
   ]);
 });
+
+it('knows that a call in flight takes long before it ends', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 10);
+  traffic.begin(100);
+  traffic.begin(150);
+  expect(traffic.latencyMs(105, 10)).toBe(10);
+  expect(traffic.latencyMs(400, 10)).toBe(300);
+  traffic.end(400, 150, 'ignored');
+  expect(traffic.latencyMs(450, 10)).toBe(50); // at least so old is the oldest
+  traffic.end(450, 100, 'ignored');
+  expect(traffic.latencyMs(10_000, 10)).toBe(10);
+  expect(new Traffic().latencyMs(10_000, 10)).toBe(10);
+});
+
+it('takes the duration of a channel for no latency, with calls beside it or without', () => {
+  const traffic = new Traffic();
+  answered(traffic, 0, 10);
+  traffic.opened();
+  expect([traffic.inFlight, traffic.picks, traffic.latencyMs(90_000, 10)]).toEqual([1, 2, 10]);
+  traffic.begin(90_000);
+  expect(traffic.latencyMs(90_020, 10)).toBe(20);
+  traffic.end(90_020, 90_000, 'ignored');
+  traffic.closed();
+  expect([traffic.inFlight, traffic.channels, traffic.latencyMs(99_000, 10)]).toEqual([0, 0, 10]);
+});
