@@ -49,10 +49,6 @@ export function withAttempts(fault: Fault, attempts: Attempts | undefined): Faul
   // what a processor of this side has thrown (`ThrownFault`) reaches the caller as it is
   if (!attempts || attempts.count < 2 || fault.attempts || 'thrown' in fault) return fault;
   // a copy: all calls of a lost connection have the same fault
-  return new Fault({
-    ...fault,
-    message: `${fault.message} (${attempts})`,
-    cause: fault.cause,
-    attempts: attempts.list(),
-  });
+  const message = `${fault.message} (${attempts.toString()})`;
+  return new Fault(Object.assign({}, fault, { message, cause: fault.cause, attempts: attempts.list() }));
 }

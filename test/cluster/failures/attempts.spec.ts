@@ -43,11 +43,11 @@ it('changes nothing of a fault that other calls share, and keeps all that it say
     httpStatus: 418,
     cause: lost,
   });
-  const before = { ...shared };
+  const before = Object.assign({}, shared);
   const fault = withAttempts(shared, attempts('a', 'b'));
   expect(fault).toBeInstanceOf(Fault);
   expect(fault.cause).toBe(lost);
-  expect({ ...fault, attempts: undefined }).toEqual(before);
+  expect(Object.assign({}, fault, { attempts: undefined })).toEqual(before);
   expect([shared.message, shared.attempts]).toEqual(['m', undefined]);
   // a later fault has a list of its own
   const list = attempts('a', 'b');

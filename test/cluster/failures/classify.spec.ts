@@ -1,7 +1,6 @@
 import { isPassing, isServerError, verdictOf } from '../../../lib/cluster/failures/classify.js';
 import { ThrownFault } from '../../../lib/pipeline/thrown-fault.js';
 import { Fault, type FaultInit, LocalCode } from '../../../lib/protocol/fault.js';
-import { Status } from '../../../lib/protocol/status.js';
 import { fromErrorFrame, toErrorFrame } from '../../../lib/protocol/wire-error.js';
 import { callCancelled } from '../../../lib/rpc/call-faults.js';
 import { callTimeout } from '../../../lib/rpc/client/call-timeout.js';

@@ -256,16 +256,17 @@ describe('late ends of calls', () => {
   });
 });
 
-describe('what is remembered', () => {
-  function bounce(it: Ejector<Server>): number {
-    fail(it, 0);
-    const ms = (it.ejectedUntil(server(0)) as number) - clock.now();
-    clock.advance(ms);
-    it.probe(server(0));
-    it.probed(server(0), 'answered');
-    return ms;
-  }
+/** Ejects the first server and returns it by a probe; the time of the ejection. */
+function bounce(it: Ejector<Server>): number {
+  fail(it, 0);
+  const ms = (it.ejectedUntil(server(0)) as number) - clock.now();
+  clock.advance(ms);
+  it.probe(server(0));
+  it.probed(server(0), 'answered');
+  return ms;
+}
 
+describe('what is remembered', () => {
   it('a server that fails again soon is ejected for longer, and a step less after each 10 s that it stays', () => {
     const it = fleet(2);
     expect([bounce(it), bounce(it), bounce(it), bounce(it)]).toEqual([1000, 2000, 4000, 8000]);

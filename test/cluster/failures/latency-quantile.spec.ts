@@ -1,8 +1,8 @@
 import { LatencyQuantile } from '../../../lib/cluster/failures/latency-quantile.js';
 import { seededRandom } from '../../helpers/seeded-random.js';
 
-function record(it: LatencyQuantile, ...times: number[]): void {
-  for (const ms of times) it.record(ms);
+function record(it: LatencyQuantile, ...all: number[]): void {
+  for (const ms of all) it.record(ms);
 }
 
 /** Times with a long tail. */

@@ -4,7 +4,7 @@ const STATES: Readonly<Record<string, Usability>> = { h: 'healthy', u: 'unhealth
 
 /** The usable ones of servers that are written as letters. */
 function usable(servers: string): string {
-  return usableServers([...servers], (letter) => STATES[letter] as Usability).join('');
+  return usableServers(servers.split(''), (letter) => STATES[letter] as Usability).join('');
 }
 
 it.each([

@@ -88,7 +88,8 @@ it('when all fails at once, adds no more than its ratio and its reserve in any t
     call(it, count);
     calls += count;
     // from 20 s on everything fails, and each call wants two more attempts
-    for (let i = 0; ms >= 20_000 && i < count * 2; i++) if (it.take()) repeats += 1;
+    const wanted = ms < 20_000 ? 0 : count * 2;
+    for (let i = 0; i < wanted; i++) if (it.take()) repeats += 1;
     log.push({ at: clock.now(), calls, repeats });
   }
   for (let end = 1_000; end < log.length; end++) {

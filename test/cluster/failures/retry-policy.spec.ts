@@ -85,13 +85,16 @@ it.each([LOST, UNSENT, REFUSED, fault({ status: 500 })])(
       const budget = new Budget();
       expect([mayRepeat(failed(given, { remainingMs }), budget), budget.taken]).toEqual(['no', 0]);
     }
-    const final = Object.assign(new Fault({ ...given, message: 'm' }), { retry: false });
+    const final = Object.assign(new Fault(Object.assign({}, given, { message: 'm' })), { retry: false });
     const budget = new Budget();
     expect([mayRepeat(failed(final), budget), budget.taken]).toEqual(['no', 0]);
     // only `false` says no
     for (const retry of [true, undefined, null, 0, 'no'])
       expect(
-        mayRepeat(failed(Object.assign(new Fault({ ...given, message: 'm' }), { retry })), budget),
+        mayRepeat(
+          failed(Object.assign(new Fault(Object.assign({}, given, { message: 'm' })), { retry })),
+          budget,
+        ),
       ).not.toBe('no');
     expect(mayRepeat(failed(given, { remainingMs: Infinity }), budget)).not.toBe('no');
   },
