@@ -25,7 +25,7 @@ async function serve(port: number, host: string): Promise<void> {
   const server = new RapServer({ host, port });
   server.addHandler('echo', (body: unknown) => Promise.resolve(body));
   await new Promise<void>((resolve, reject) =>
-    server.listen((error?: unknown) => (error ? reject(error as Error) : resolve())),
+    server.listen((error?: unknown) => (error ? reject(error) : resolve())),
   );
   process.send?.({ listensAt: now() });
   process.once('disconnect', () => process.exit());

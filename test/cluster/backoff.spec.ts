@@ -122,7 +122,7 @@ it('is not patient with a server that opens connections and drops them, but boun
 function longestWait(upMs: number, downMs: number, isOrderly: boolean): number {
   let longest = 0;
   for (let seed = 1; seed <= 10; seed++) {
-    const it = backoff(draws(seed));
+    const it = backoff(seeded(seed));
     const end = now + 600_000;
     while (now < end) {
       it.opened();
@@ -137,7 +137,7 @@ function longestWait(upMs: number, downMs: number, isOrderly: boolean): number {
 }
 
 /** Numbers from 0 to 1, the same for the same seed. */
-function draws(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed;
   return () => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
 }
@@ -175,7 +175,7 @@ it('does not start over with a server that shuts down as soon as it is reached',
 });
 
 it('an outage of 2 s is over at most 250 ms after it for half of the clients, with 5 attempts a second', () => {
-  const random = draws(7);
+  const random = seeded(7);
   let attempts = 0;
   const waits = Array.from({ length: 2_000 }, () => {
     const it = backoff(random);
@@ -195,7 +195,7 @@ it.each([1, 2, 5])(
   'lets a fleet of clients come back spread out if others take the calls (attempt %d)',
   (nth) => {
     const buckets = new Map<number, number>();
-    const random = draws(3);
+    const random = seeded(3);
     const clients = 10_000;
     for (let i = 0; i < clients; i++) {
       const it = backoff(random);

@@ -60,25 +60,17 @@ export class OutgoingCalls implements PendingCallOwner, CallLine {
   /** Why nothing more is sent. */
   #closed: Fault | undefined;
 
-  constructor({
-    connection,
-    link,
-    ids,
-    deadlines,
-    limits,
-    clock,
-    keepAlive,
-    onAbandoned,
-  }: OutgoingCallsOptions) {
+  constructor(options: OutgoingCallsOptions) {
+    const { connection, link, limits } = options;
     this.connection = connection;
     this.link = link;
     this.limits = limits;
     this.maxInFlight = limits.maxInFlight;
-    this.#ids = ids;
-    this.#deadlines = deadlines;
-    this.#clock = clock;
-    this.#keepAlive = keepAlive;
-    this.#onAbandoned = onAbandoned;
+    this.#ids = options.ids;
+    this.#deadlines = options.deadlines;
+    this.#clock = options.clock;
+    this.#keepAlive = options.keepAlive;
+    this.#onAbandoned = options.onAbandoned;
   }
 
   /** Calls that hold a slot. */

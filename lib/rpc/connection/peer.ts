@@ -227,8 +227,6 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.channels.flush();
   }
 
-  // --- OpeningHost
-
   onServerEvent(frame: Frame, bytes: number): void {
     this.#events.onFrame(frame, bytes);
   }
@@ -246,8 +244,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   // --- KeepAliveTarget
 
   ping(sink = IGNORE_PING): void {
-    // unsent bytes are enough for the kernel to detect that the peer is gone
-    if (!this.isPeerStalled) this.measurePing(sink);
+    if (!this.isPeerStalled) this.measurePing(sink); // else unsent bytes are enough for the kernel to see that it is gone
   }
 
   abstract lost(): void;
