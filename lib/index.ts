@@ -37,14 +37,12 @@ export type { RapControllerClient } from './nest/client/proxies/controller-types
 export type { ValidationDetail } from './nest/validation/issues.js';
 export type { StandardSchema } from './nest/validation/standard-schema.js';
 export { RAP_TRANSPORT } from './nest/handlers/transport.js';
-export {
-  RapStatus,
-  type RapClientEvents,
-  type RapConnectionInfo,
-  type RapServerEvents,
-} from './nest/lifecycle/rap-events.js';
+export type { RapClientEvents, RapClientStats } from './nest/client/client-events.js';
+export { RapStatus, type RapConnectionInfo, type RapServerEvents } from './nest/lifecycle/rap-events.js';
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
 export type { RapServerOptions } from './nest/server/server-options.js';
+export type { RapServerStats } from './nest/server/server-stats.js';
+export type { AdaptiveLimitOptions } from './rpc/server/gradient-limit.js';
 export type { RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
@@ -101,6 +99,11 @@ export {
   type RapResponse,
 } from './pipeline/api.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
+export type { Resolver } from './cluster/resolver.js';
+export type { ServerAddress } from './cluster/server-address.js';
+export { staticResolver } from './cluster/static-resolver.js';
+export type { DnsResolverOptions } from './discovery/dns-options.js';
+export { dnsResolver } from './discovery/dns-resolver.js';
 export type { Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';

@@ -9,6 +9,7 @@ import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PendingCall } from '../rpc/client/pending-call.js';
 import { Backoff, type Ending, type ReconnectOptions } from './backoff.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
+import { type Lease, Leases } from './leases.js';
 import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
 import { UnsentCalls, Waiter } from './waiting-calls.js';
 
@@ -50,10 +51,12 @@ export class Connection implements AttemptOwner, PeerSource {
   readonly #unsent: UnsentCalls;
   readonly #drained: (() => void)[] = [];
   readonly #backoff: Backoff | undefined;
+  readonly #leases: Leases;
 
   constructor(private readonly options: ConnectionOptions) {
     const { reconnect, clock, deadlines } = options;
     this.#unsent = new UnsentCalls(deadlines, () => this.#holdProcess());
+    this.#leases = new Leases(options, () => {});
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
@@ -85,6 +88,11 @@ export class Connection implements AttemptOwner, PeerSource {
       // it may have been lost between its opening and this use
       if (peer.state === 'open') return peer;
     }
+  }
+
+  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
+    if (exclusive) return this.#leases.open();
+    return { peer: await this.acquire(what, timeoutMs), release: () => {} };
   }
 
   #wait(what: string, timeoutMs: number, leftMs: number, bytes: number): Promise<ClientPeer> {
@@ -126,6 +134,7 @@ export class Connection implements AttemptOwner, PeerSource {
 
   close(reason: string): void {
     const draining = [...this.#draining];
+    this.#leases.close(reason);
     this.#disconnect(reason);
     for (const peer of draining) peer.close(reason);
   }

@@ -1,4 +1,7 @@
+import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
+import type { PickedCall } from './balancing/balancer.js';
+import type { Lease } from './leases.js';
 
 /** State of the connection to a server. */
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
@@ -21,6 +24,8 @@ export interface PeerSource {
   readonly where: string;
   /** The peer of an open connection, for calls that need not wait; `undefined` if there is none now. */
   readonly peer: ClientPeer | undefined;
+  /** Spreads calls over several servers; `undefined` for one server: calls go to `peer`. */
+  readonly balanced?: BalancedCalls | undefined;
   /**
    * A peer as soon as there is one.
    *
@@ -30,6 +35,8 @@ export interface PeerSource {
    * if that takes longer than `timeoutMs`
    */
   acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer>;
+  /** A peer for all calls of one caller; `exclusive`: over a connection that nobody else uses. @throws as `acquire` */
+  lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease>;
   /** A body as it is now, for a call that waits. @throws Fault if it cannot be encoded */
   hold(body: unknown): unknown;
   /** Ends what is open and fails what is pending. A later call connects again. */
@@ -37,4 +44,46 @@ export interface PeerSource {
   /** Lets what is in flight end, then closes. Resolves when it is closed. */
   drain(): Promise<void>;
   counts(): CallCounts;
+}
+
+/** A call that may go to one server after the other. */
+export interface BalancedRequest extends PickedCall {
+  /** The body as it was when the call was made. */
+  readonly held: unknown;
+  readonly timeoutMs: number;
+  readonly leftMs: number;
+  /** Repeating it does no harm. */
+  readonly idempotent: boolean;
+  /** The request as it goes to a peer. */
+  to(peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest;
+}
+
+/** A call that has been started. */
+export interface StartedCall {
+  /** Whether it may have reached a server. */
+  readonly wasSent: boolean;
+  /** When its time is over, on the clock. */
+  readonly expiresAt: number;
+  /** The server that it was sent to last, in messages; `undefined` if there is but one. */
+  readonly where?: string | undefined;
+  /** The caller does not wait any more. */
+  abandon(): void;
+}
+
+/** A peer that was picked for a channel. */
+export interface Placed {
+  readonly peer: ClientPeer;
+  readonly where: string;
+  /** The channel is closed, or was not opened. */
+  ended(): void;
+}
+
+/** Starts calls over several servers. */
+export interface BalancedCalls {
+  /** Errors go to the sink, which is called exactly once. */
+  call(request: BalancedRequest, sink: ReplySink): StartedCall;
+  /** Resolves the sink when a server has accepted the event; when it was sent, if that does not confirm. */
+  event(request: BalancedRequest, sink: ReplySink): StartedCall;
+  /** Picks a peer as soon as there is one. @throws as {@link PeerSource.acquire} */
+  place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed>;
 }

@@ -4,7 +4,7 @@ import type { ServerAddress } from './server-address.js';
 export interface Resolver {
   /**
    * Calls `listener` with the whole list as soon as it is known, and again after each change; an empty list says that the
-   * service has no servers now.
+   * service has no servers now. If the list is known, the first call comes before `watch` returns. A list names no address twice.
    *
    * @param onError told each time the list cannot be had; the last one stays valid
    * @returns what stops it; may be called twice

@@ -10,6 +10,8 @@ export interface Endpoint {
   readonly port?: number | undefined;
   /** Path of a Unix socket; host and port are not used then. */
   readonly path?: string | undefined;
+  /** Name that the server's certificate must have. Default: `host`. */
+  readonly serverName?: string | undefined;
 }
 
 export const DEFAULT_HOST = 'localhost';

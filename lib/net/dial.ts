@@ -94,7 +94,8 @@ function secured(
 }
 
 /** The name that is sent to the server and that its certificate must have; an IP address cannot be sent. */
-function serverName({ host }: Endpoint): string | undefined {
+function serverName({ host, serverName: name }: Endpoint): string | undefined {
+  if (name !== undefined) return name;
   return host === undefined || net.isIP(host) !== 0 ? undefined : host;
 }
 

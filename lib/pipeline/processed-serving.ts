@@ -1,6 +1,8 @@
 /* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
 import type { Header } from '../protocol/frame.js';
+import { asRefused } from '../protocol/fault.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
+import { Status } from '../protocol/status.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { AnyIncoming } from '../rpc/server/any-incoming.js';
 import type { IncomingCall } from '../rpc/server/incoming-call.js';
@@ -81,7 +83,8 @@ export class ProcessedServing extends Serving {
   #failed(incoming: AnyIncoming, exchange: Exchange, error: unknown): void {
     if (!incoming.settled) {
       const { fault, name } = exchange.faultOf(error);
-      this.fail(incoming, fault, name);
+      // a limit of this server: another one may have room. Other errors would be the same there
+      this.fail(incoming, fault.status === Status.TooManyRequests ? asRefused(fault) : fault, name);
     }
     incoming.ended();
   }

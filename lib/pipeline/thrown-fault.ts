@@ -4,8 +4,8 @@ import { Fault } from '../protocol/fault.js';
 export class ThrownFault extends Fault {
   constructor(
     readonly thrown: unknown,
-    { status, message, code, details, remoteName }: Fault,
+    { status, message, code, details, remoteName, retry }: Fault,
   ) {
-    super({ status, message, code, details, remoteName, cause: thrown });
+    super({ status, message, code, details, remoteName, retry, cause: thrown });
   }
 }

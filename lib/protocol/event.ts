@@ -9,6 +9,7 @@ export const EventTarget = {
   Cancel: '/_event/cancel',
   SessionClose: '/_event/session_close',
   EventEnd: '/_event/event_end',
+  Load: '/_event/load',
 } as const;
 
 /** Version of the protocol that Python's rap names in DECLARE. */

@@ -26,6 +26,8 @@ export const Extension = {
   Limits: 'limits',
   /** Header of CLOSE: `close_code`, and `last_id`, after which no call or channel was accepted. */
   Close: 'close',
+  /** Server event `/_event/load`: how busy the server is, several times a second while the connection is in use. */
+  Load: 'load',
   /** Values that msgpack has no type for, anywhere in a body, as extension types of msgpack: see `ValueType`. */
   Values: 'values',
 } as const;

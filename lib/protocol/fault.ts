@@ -36,6 +36,8 @@ export interface FaultInit {
   errorName?: string | undefined;
   httpStatus?: number | undefined;
   attempts?: readonly FailedAttempt[] | undefined;
+  refused?: boolean | undefined;
+  retry?: false | undefined;
 }
 
 /**
@@ -55,6 +57,10 @@ export class Fault extends Error {
   readonly httpStatus: number | undefined;
   /** The attempts of a call that had more than one, the last included; of many, the first and the last. */
   readonly attempts: readonly FailedAttempt[] | undefined;
+  /** This side refused a call before any handler began; the caller gets `sent: 'no'`. Never set on a fault of the peer. */
+  readonly refused: boolean;
+  /** `false`: the side that failed asks not to repeat the call, even if it is idempotent. */
+  readonly retry: false | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -68,7 +74,17 @@ export class Fault extends Error {
     this.errorName = init.errorName;
     this.httpStatus = init.httpStatus;
     this.attempts = init.attempts;
+    this.refused = init.refused ?? false;
+    this.retry = init.retry;
   }
+}
+
+/** The same fault of a call that was refused before any handler began. */
+export function asRefused(fault: Fault): Fault {
+  if (fault.refused) return fault;
+  const { status, message, code, details, remoteName, cause, errorName, httpStatus, retry } = fault;
+  const rest = { remoteName, cause, errorName, httpStatus, retry };
+  return new Fault({ status, message, code, details, ...rest, refused: true });
 }
 
 /** The received bytes are not a frame, or break the rules of frames. */

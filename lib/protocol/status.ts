@@ -36,6 +36,9 @@ export const CODE_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.ChannelLifeCycle]: 'ERR_RAP_CHANNEL_LIFE_CYCLE',
 };
 
+/** Code of the 429 with which a server that drains refuses calls. */
+export const DRAINING_CODE = 'ERR_RAP_DRAINING';
+
 /** The error class of a status: `error.name` on the wire, which peers of this project know. */
 export const NAME_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.Invoke]: 'InvokeError',

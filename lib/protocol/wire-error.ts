@@ -38,6 +38,8 @@ export function toErrorFrame(fault: Fault, name = nameOf(fault)): ErrorFrame {
     ...packDetails(fault.details),
   };
   if (isHttpErrorStatus(fault.httpStatus)) error['http'] = fault.httpStatus;
+  if (fault.refused) error['refused'] = true;
+  if (fault.retry === false) error['retry'] = false;
   const body =
     fault.status === Status.Invoke
       ? [boundedText(fault.remoteName ?? 'Error', MAX_NAME_BYTES), message]
@@ -59,6 +61,8 @@ export function fromErrorFrame(header: Header, body: unknown): Fault | undefined
     details: unpackDetails(error),
     errorName: text(error['name'], MAX_NAME_BYTES),
     httpStatus: isHttpErrorStatus(error['http']) ? error['http'] : undefined,
+    sent: error['refused'] === true ? 'no' : undefined,
+    retry: error['retry'] === false ? false : undefined,
   });
 }
 

@@ -48,6 +48,11 @@ export interface RapLimits extends FrameLimits {
   readonly maxHeldBytesTotal: number;
   /** The same for the connections of one address; IPv6 addresses count by /64. Default half of `maxHeldBytesTotal`. */
   readonly maxHeldBytesPerAddress: number;
+  /**
+   * Delay of a server's event loop, as the median of the last second, beyond which new calls and channels are refused (429), while
+   * those that run go on. Default 200; 0: never. One long handler does not count, several in a row do.
+   */
+  readonly maxLoopDelayMs: number;
   /** Sessions of a connection. Default 128; beyond, 429. */
   readonly maxSessions: number;
   /** Bytes of a channel that the peer may send ahead of the reader. Default 256 KiB. */
@@ -104,6 +109,7 @@ export const DEFAULT_LIMITS: RapLimits = {
   maxHeldBytes: 64 * 1024 * 1024,
   maxHeldBytesTotal: 1024 * 1024 * 1024,
   maxHeldBytesPerAddress: 512 * 1024 * 1024,
+  maxLoopDelayMs: 200,
   maxSessions: 128,
   channelWindowBytes: 256 * 1024,
   pauseTimeoutMs: 60_000,

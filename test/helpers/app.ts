@@ -27,7 +27,9 @@ export async function serve(
   faultLog.reset();
   class TestModule {}
   Module({ controllers, providers })(TestModule);
-  const server = new RapServer({ host: '127.0.0.1', port: 0, closeTimeoutMs: 500, ...serverOptions });
+  // the machine of a test may be busy, and its server shares the event loop with the clients: no call is refused for that
+  const limits = { maxLoopDelayMs: 0, ...serverOptions.limits };
+  const server = new RapServer({ host: '127.0.0.1', port: 0, closeTimeoutMs: 500, ...serverOptions, limits });
   const log = new RecordingLogger();
   const app = await NestFactory.createMicroservice(TestModule, { strategy: server, logger: log });
   prepare?.(app);

@@ -13,6 +13,9 @@ import {
   type RapLimits,
 } from '../../lib/rpc/limits.js';
 import { Load } from '../../lib/rpc/load.js';
+import type { LoadReport } from '../../lib/rpc/connection/load-report.js';
+import type { GradientLimit } from '../../lib/rpc/server/gradient-limit.js';
+import { LoadMeter } from '../../lib/rpc/server/load-meter.js';
 import { type ClientOwner, ClientPeer } from '../../lib/rpc/client/client-peer.js';
 import { type ServerOwner, ServerPeer } from '../../lib/rpc/server/server-peer.js';
 import { callingThrough, servingThrough } from '../../lib/pipeline/paths.js';
@@ -46,6 +49,8 @@ export class RecordingOwner implements ClientOwner, ServerOwner {
   readonly channels: IncomingChannel[] = [];
   /** Calls that a connection which drains has handed back. */
   readonly unsent: PendingCall[] = [];
+  /** What the server has reported. */
+  readonly reports: LoadReport[] = [];
   reason: Fault | undefined;
   /** What a call does when it comes in. */
   serve: ((call: IncomingCall) => void) | undefined;
@@ -61,6 +66,10 @@ export class RecordingOwner implements ClientOwner, ServerOwner {
 
   onChannel(incoming: IncomingChannel): void {
     this.channels.push(incoming);
+  }
+
+  onLoad(_peer: ClientPeer, report: LoadReport): void {
+    this.reports.push(report);
   }
 
   onShutdown(_peer: ClientPeer, unsent: PendingCall[]): void {
@@ -117,6 +126,10 @@ export interface PairOptions {
   readonly keepAlive?: Partial<KeepAliveOptions>;
   readonly clientKeepAlive?: Partial<KeepAliveOptions>;
   readonly metadata?: Readonly<Record<string, unknown>>;
+  /** The server measures its load. */
+  readonly isMetered?: boolean;
+  /** The same, and limits its calls by it. */
+  readonly adaptive?: GradientLimit;
   /** What works on each message of the client. */
   readonly clientProcessors?: readonly RapProcessor[];
   /** What works on each message of the server. */
@@ -131,6 +144,7 @@ export class PeerPair {
   readonly lanes = new CountingClock(this.clock);
   readonly deadlines = new DeadlineQueue(this.lanes);
   readonly load: Load;
+  readonly meter: LoadMeter | undefined;
   readonly links: LinkedLinks;
   readonly clientOwner = new RecordingOwner();
   readonly serverOwner = new RecordingOwner();
@@ -140,6 +154,10 @@ export class PeerPair {
   constructor(options: PairOptions = {}) {
     const limits: RapLimits = { ...DEFAULT_LIMITS, ...options.limits };
     this.load = new Load(serverLoad(limits));
+    const { isMetered = false, adaptive } = options;
+    const { maxLoopDelayMs } = limits;
+    const { clock, load } = this;
+    if (isMetered || adaptive) this.meter = new LoadMeter({ clock, load, maxLoopDelayMs, adaptive });
     this.links = new LinkedLinks(limits);
     if (options.scripted) this.links[options.scripted].played = true;
     const shared = { limits, clock: this.clock, deadlines: this.deadlines };
@@ -158,6 +176,7 @@ export class PeerPair {
       owner: this.serverOwner,
       keepAlive: { ...SERVER_KEEP_ALIVE, ...options.keepAlive },
       load: this.load,
+      meter: this.meter,
       id: 'conn-1',
       serving: options.serverProcessors && servingThrough(new Processors(options.serverProcessors, PLAIN)),
     });
@@ -211,6 +230,7 @@ export class PeerPair {
     this.server.abort(new Fault({ status: 1006, message: 'the test is over' }));
     this.flow();
     for (const incoming of [...this.serverOwner.calls, ...this.serverOwner.channels]) incoming.ended();
+    this.meter?.stop();
     expect({
       states: [this.client.state, this.server.state],
       calls: [

@@ -120,7 +120,7 @@ describe('RapModule', () => {
       imports: [
         RapModule.register([
           { name: 'MATH', ...optionsOf(test) },
-          { name: OTHER, servers: [optionsOf(test)] },
+          { name: OTHER, servers: [{ host: '127.0.0.1', port: test.port }] },
         ]),
       ],
       providers: [Calculator],

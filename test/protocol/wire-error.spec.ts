@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { encodeFrame } from '../../lib/protocol/encoder.js';
-import { Fault, type FaultInit } from '../../lib/protocol/fault.js';
+import { asRefused, Fault, type FaultInit } from '../../lib/protocol/fault.js';
 import type { Header } from '../../lib/protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS } from '../../lib/protocol/limits.js';
 import { boundedText, fromErrorFrame, toErrorFrame } from '../../lib/protocol/wire-error.js';
@@ -314,5 +314,52 @@ describe('an error from the wire', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('what it says about repeating', () => {
+  it.each<[Partial<FaultInit>, object]>([
+    [{ refused: true }, { sent: 'no', retry: undefined, refused: false }],
+    [{ retry: false }, { sent: undefined, retry: false, refused: false }],
+    [
+      { refused: true, retry: false },
+      { sent: 'no', retry: false },
+    ],
+    [{}, { sent: undefined, retry: undefined, refused: false }],
+    // a call of the handler that was not sent says nothing about the call that the handler answers
+    [{ sent: 'no' }, { sent: undefined }],
+  ])('%p', (init, expected) => {
+    const { header, body } = received(fault({ status: 429, ...init })) as { header: Header; body: unknown };
+    expect(fromErrorFrame(header, body)).toMatchObject(expected);
+  });
+
+  it('costs an error that says nothing no byte', () => {
+    expect(errorOf(toErrorFrame(fault()).header)).toEqual({ name: 'ServerError', code: 'ERR_RAP_SERVER' });
+  });
+
+  it.each([[1], ['true'], [null], [{}], [[]], [0], ['false']])('ignores %p', (value) => {
+    const header = { status_code: 429, error: { refused: value, retry: value } };
+    expect(fromErrorFrame(header, 'm')).toMatchObject({ sent: undefined, retry: undefined });
+  });
+
+  it('keeps everything else of a fault that is refused', () => {
+    const given = fault({
+      code: 'C',
+      details: { a: 1 },
+      errorName: 'N',
+      httpStatus: 429,
+      cause: 'why',
+      retry: false,
+    });
+    const refused = asRefused(given);
+    expect(refused).toMatchObject({
+      status: 500,
+      code: 'C',
+      details: { a: 1 },
+      errorName: 'N',
+      httpStatus: 429,
+    });
+    expect(refused).toMatchObject({ message: 'm', cause: 'why', retry: false, refused: true });
+    expect(asRefused(refused)).toBe(refused);
   });
 });

@@ -1,5 +1,7 @@
 import { runOutside } from '../handlers/call-scope.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
+import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
+import type { RapClientOptions } from './client-options.js';
 
 /**
  * Start and stop of a client: it starts before it connects for the first time, and stops when it is closed. After that,
@@ -70,4 +72,17 @@ export class ClientLifecycle {
       }
     }
   }
+}
+
+const HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
+
+/** The lifecycle of a client with these options; `undefined` if it has no work to do. */
+export function lifecycleOf(
+  client: object,
+  { events, processors = [] }: Pick<RapClientOptions, 'events' | 'processors'>,
+  onError: (error: unknown) => void,
+): ClientLifecycle | undefined {
+  assertLoadedOnce(processors);
+  if (!events && processors.length === 0) return undefined;
+  return new ClientLifecycle(new Lifecycle(client, events, processors, HOOKS), onError);
 }

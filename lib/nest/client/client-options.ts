@@ -1,5 +1,6 @@
 import type { ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import type { Deserializer, Serializer } from '@nestjs/microservices';
+import type { ServerAddress } from '../../cluster/server-address.js';
 import { DEFAULT_RECONNECT, type ReconnectOptions } from '../../cluster/backoff.js';
 import {
   CLIENT_KEEP_ALIVE,
@@ -16,7 +17,15 @@ import {
   assertObject,
   type Keys,
 } from '../validation/known-options.js';
+import {
+  assertFleetOptions,
+  FLEET_OPTIONS,
+  type FleetClientOptions,
+  hasFleetOptions,
+} from './fleet-options.js';
 import type { PerConnection } from './asked-options.js';
+import type { Resolver } from '../../cluster/resolver.js';
+import { staticResolver } from '../../cluster/static-resolver.js';
 import type { RapProcessor } from '../../pipeline/api.js';
 import { LIFECYCLE_EVENTS, type LifecycleEvents } from '../lifecycle/lifecycle.js';
 
@@ -31,10 +40,16 @@ export interface RapServerAddress {
 }
 
 const ADDRESS: Keys<RapServerAddress> = { host: true, port: true, path: true };
+const LISTED_ADDRESS: Keys<ServerAddress> = {
+  ...ADDRESS,
+  serverName: true,
+  weight: true,
+  metadata: true,
+};
 
-export interface RapClientOptions extends RapServerAddress {
-  /** The server, as a list of one; more than one is refused with a clear error. */
-  servers?: readonly RapServerAddress[] | undefined;
+export interface RapClientOptions extends RapServerAddress, FleetClientOptions {
+  /** The servers of the client; with more than one, it spreads its calls over them. */
+  servers?: readonly ServerAddress[] | undefined;
   /**
    * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is called
    * for each connection: for certificates that change. It fails the attempt by an error, or by taking longer than
@@ -69,6 +84,7 @@ export interface RapClientOptions extends RapServerAddress {
 
 const CLIENT_OPTIONS: Keys<RapClientOptions> = {
   ...ADDRESS,
+  ...FLEET_OPTIONS,
   servers: true,
   tls: true,
   metadata: true,
@@ -89,11 +105,13 @@ export function assertClientOptions(options: RapClientOptions): void {
   const { servers, tls, metadata } = options;
   assertList('servers', servers);
   servers?.forEach((address, i) => {
-    assertKnown(`servers[${i}]`, address, ADDRESS);
+    assertKnown(`servers[${i}]`, address, LISTED_ADDRESS);
     assertAddress(`servers[${i}]`, address);
   });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);
   if (typeof metadata !== 'function') assertObject('metadata', metadata);
+  assertOneSource(options);
+  assertFleetOptions(options);
   assertList('processors', options.processors);
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE as never);
@@ -102,19 +120,34 @@ export function assertClientOptions(options: RapClientOptions): void {
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }
 
-/** The one server of the options. @throws RangeError if there is none, or more than one */
-export function endpointOf(options: RapClientOptions): RapServerAddress {
+/** The one server of the options; `undefined` if they describe a fleet. */
+export function endpointOf(options: RapClientOptions): RapServerAddress | undefined {
   const { servers, host, port, path } = options;
-  if (!servers) return { host, port, path };
-  const [first] = servers;
-  if (!first) throw new RangeError('servers is empty');
-  if (servers.length > 1)
-    throw new RangeError(`servers holds ${servers.length} addresses: a client has one server`);
-  return first;
+  if (hasFleetOptions(options) || (servers && servers.length > 1)) return undefined;
+  return servers?.[0] ?? { host, port, path };
+}
+
+/** The servers of a fleet. */
+export function resolverOf({ resolver, servers, host, port, path }: RapClientOptions): Resolver {
+  return resolver ?? staticResolver(servers ?? [{ host, port, path }]);
 }
 
 /** How to reconnect, with defaults filled in; `undefined`: only with the next call. */
 export function reconnectOf(reconnect: RapClientOptions['reconnect']): ReconnectOptions | undefined {
   if (reconnect === false) return undefined;
   return withDefaults('reconnect', reconnect === true ? undefined : reconnect, DEFAULT_RECONNECT);
+}
+
+/** @throws RangeError if the options name the servers in two ways, or none */
+function assertOneSource(options: RapClientOptions): void {
+  const { servers, resolver, host, port, path, reconnect } = options;
+  const named = [
+    servers && 'servers',
+    resolver && 'resolver',
+    (host ?? port ?? path) !== undefined && 'host, port or path',
+  ].filter((each) => typeof each === 'string');
+  if (named.length > 1) throw new RangeError(`options of RapClient: give ${named.join(' or ')}, not both`);
+  if (servers?.length === 0) throw new RangeError('servers is empty');
+  if (reconnect === false && endpointOf(options) === undefined)
+    throw new RangeError('reconnect: false is for a client of one server');
 }

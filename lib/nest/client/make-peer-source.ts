@@ -1,23 +1,17 @@
 import { Logger } from '@nestjs/common';
-import type { Prepared } from '../../cluster/connect-attempt.js';
 import { Connection, type ConnectionOptions } from '../../cluster/connection.js';
+import type { EndpointChange } from '../../cluster/fleet.js';
 import type { PeerSource } from '../../cluster/peer-source.js';
-import { describeEndpoint } from '../../net/address.js';
-import { dial, type DialOptions } from '../../net/dial.js';
 import type { SocketLink } from '../../net/socket-link.js';
-import type { Link } from '../../protocol/link.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import { CLIENT_KEEP_ALIVE, resolveLimits, withDefaults } from '../../rpc/limits.js';
-import { securityOf } from '../../pipeline/security-of.js';
-import { askedFor } from './asked-options.js';
+import { callingThrough } from '../../pipeline/paths.js';
+import { handlerFault } from '../errors/handler-fault.js';
+import { toRapError } from '../errors/to-rap-error.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
+import { loadProcessors } from '../lifecycle/load-plugins.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import { endpointOf, reconnectOf, type RapClientOptions } from './client-options.js';
-import { toRapError } from '../errors/to-rap-error.js';
-import { handlerFault } from '../errors/handler-fault.js';
-import { isRecord } from '../../protocol/values/unknown.js';
-import { callingThrough } from '../../pipeline/paths.js';
-import { loadProcessors } from '../lifecycle/load-plugins.js';
+import { Connector } from './connector.js';
+import { makeFleet } from './make-fleet.js';
 
 const logger = new Logger('RapClient');
 
@@ -25,62 +19,31 @@ export interface PeerSourceOptions extends Pick<ConnectionOptions, 'deadlines' |
   /** Starts before the first connection; `undefined` without events and processors. */
   readonly lifecycle: ClientLifecycle | undefined;
   readonly onLink: (link: SocketLink) => void;
+  readonly onEndpoint: (change: EndpointChange) => void;
 }
 
 /**
- * What a client gets its peers from: the connection to the server that its options name. Nothing is opened yet.
+ * What a client gets its peers from: the connection to its one server, or the fleet that its options describe. Nothing is
+ * opened yet.
  *
  * @throws RangeError for an option that is unknown or out of range
  */
 export function makePeerSource(
   options: RapClientOptions,
-  { lifecycle, onLink, deadlines, onStatus }: PeerSourceOptions,
+  { lifecycle, onLink, onEndpoint, deadlines, onStatus }: PeerSourceOptions,
 ): PeerSource {
-  const limits = resolveLimits(options.limits);
   const endpoint = endpointOf(options);
-  const security = securityOf(options.processors, 'client');
-  if (security?.warning) logger.warn(security.warning);
-  const { connectTimeoutMs } = limits;
-  const reach = async (tls: DialOptions['tls']): Promise<Link> => {
-    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock });
-    onLink(link);
-    return link;
-  };
-  const { tls, metadata = {} } = options;
-  const isAsked = typeof tls === 'function' || typeof metadata === 'function';
-  const prepare = async (): Promise<Prepared> => {
-    await lifecycle?.start();
-    if (!isAsked) return {};
-    const told = await askedFor(metadata, {
-      name: 'metadata',
-      expected: 'an object',
-      isExpected: (value) => value === undefined || isRecord(value),
-      timeoutMs: connectTimeoutMs,
-    });
-    const secure = await askedFor(tls, {
-      name: 'tls',
-      expected: 'an object or true', // `undefined` by mistake must not mean plain text
-      isExpected: (value) => value === true || isRecord(value),
-      timeoutMs: connectTimeoutMs,
-    });
-    return { metadata: told ?? {}, dial: () => reach(secure) };
-  };
   const processors = loadProcessors(options.processors, {
     toFault: handlerFault,
     toPublic: toRapError,
     onError: logError,
   });
+  const calling = processors && callingThrough(processors);
+  const connector = new Connector(options, { deadlines, lifecycle, calling, onLink });
+  if (connector.security?.warning) logger.warn(connector.security.warning);
+  if (!endpoint) return makeFleet(options, { connector, calling, deadlines, onStatus, onEndpoint, logger });
   return new Connection({
-    prepare: lifecycle || isAsked ? prepare : undefined,
-    dial: () => reach(tls as Exclude<typeof tls, () => unknown>),
-    where: describeEndpoint(endpoint),
-    limits,
-    keepAlive: withDefaults('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE),
-    clock: systemClock,
-    deadlines,
-    metadata: metadata as Exclude<typeof metadata, () => unknown>,
-    calling: processors && callingThrough(processors),
-    security,
+    ...connector.to(endpoint),
     reconnect: reconnectOf(options.reconnect),
     onStatus,
   });

@@ -3,16 +3,16 @@ import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
 import type { ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
-import { Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { CallPlanner } from './calls/call-plan.js';
-import { followCallScopes, runInSession } from '../handlers/call-scope.js';
+import { followCallScopes } from '../handlers/call-scope.js';
 import { ClientCalls } from './calls/client-calls.js';
 import { HookedCalls } from './calls/hooked-calls.js';
+import { ClientSessions } from './calls/client-sessions.js';
 import { logError, makePeerSource } from './make-peer-source.js';
-import { ClientLifecycle } from './client-lifecycle.js';
+import { type ClientLifecycle, lifecycleOf } from './client-lifecycle.js';
 import { assertClientOptions, type RapClientOptions } from './client-options.js';
 import { inSubscribersContext, inThisContext, ObserverOutcome, packetsFor } from './calls/client-outcome.js';
 import { EmittedEvents } from './calls/emitted-events.js';
@@ -21,24 +21,18 @@ import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
-import { Lifecycle } from '../lifecycle/lifecycle.js';
-import { assertLoadedOnce } from '../lifecycle/load-plugins.js';
 import { clientCodec } from './calls/client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
-import { RapStatus, type RapClientEvents } from '../lifecycle/rap-events.js';
-import {
-  type ChannelOptions,
-  type RapCallOptions,
-  RapSession,
-  type SessionClient,
-} from './calls/rap-session.js';
+import { RapStatus } from '../lifecycle/rap-events.js';
+import type { StartMode } from './fleet-options.js';
+import { emitStatus, type RapClientEvents, type RapClientStats } from './client-events.js';
+import type { ChannelOptions, RapCallOptions, RapSession, SessionClient } from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
-import { TypedProxies } from './proxies/typed-proxies.js';
+import { TypedProxies, valuesCarried } from './proxies/typed-proxies.js';
 import type { RapServiceClient } from './proxies/service-types.js';
 import type { RapIterable } from '../streams/rap-stream.js';
 
-const CLIENT_HOOKS = { start: 'onClientStart', stop: 'onClientStop' };
 const NOTHING = (): void => {};
 
 /**
@@ -56,8 +50,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
   readonly #proxies: TypedProxies;
+  readonly #sessions: ClientSessions;
   /** `undefined` without events and processors. */
   readonly #lifecycle: ClientLifecycle | undefined;
+  readonly #start: StartMode;
   #link: SocketLink | undefined;
 
   /** @throws RangeError for an option that is unknown or out of range. */
@@ -68,16 +64,15 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     const planner = new CallPlanner(this, options.callTimeoutMs, (pattern) => this.normalizePattern(pattern));
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    const { events, processors = [] } = options;
-    assertLoadedOnce(processors);
-    if (events || processors.length > 0)
-      this.#lifecycle = new ClientLifecycle(new Lifecycle(this, events, processors, CLIENT_HOOKS), logError);
+    this.#start = options.start ?? 'lazy';
+    this.#lifecycle = lifecycleOf(this, options, logError);
     const deadlines = new DeadlineQueue(systemClock);
     this.#source = makePeerSource(options, {
       deadlines,
       lifecycle: this.#lifecycle,
       onLink: (link) => (this.#link = link),
       onStatus: (status, reason) => this.#onStatus(status, reason),
+      onEndpoint: (change) => this.#listeners.emit('endpoint', change),
     });
     this.#calls = new ClientCalls({
       source: this.#source,
@@ -86,6 +81,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
+    this.#sessions = new ClientSessions({ client: this, calls: this.#calls, source: this.#source, planner });
     const base = ClientProxy.prototype;
     this.#hooked = new HookedCalls(this.#calls, {
       createPacket: (pattern, data) => this.#packet(pattern, data),
@@ -99,12 +95,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       client: this,
       calls: this.#hooked,
       normalize: (pattern) => this.normalizePattern(pattern),
-      carried: {
-        now: () => this.#source.peer?.has(Extension.Values),
-        soon: async (target, timeoutMs) =>
-          (await this.#calls.acquire(target, timeoutMs)).has(Extension.Values),
-      },
+      carried: valuesCarried(this.#source, this.#calls),
     });
+    // a failure is seen by the events, and by the calls
+    if (this.#start === 'eager') this.#calls.acquire('connect').catch(NOTHING);
   }
 
   /** Changes of the connection's state, the latest first. */
@@ -224,18 +218,23 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
    * Runs code in a session: every call inside, at any depth, goes over one connection and carries the session's id.
    * Sessions nest; parallel ones are independent.
    */
-  async withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
-    const session = await this.openSession();
-    try {
-      return await runInSession(session, () => work(session));
-    } finally {
-      session.close();
-    }
+  withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
+    return this.#sessions.withSession(work);
   }
 
   /** Opens a session, which lasts until `session.close()` or the end of an `await using`. */
-  async openSession(): Promise<RapSession> {
-    return new RapSession(this, await this.#calls.acquire('openSession'));
+  openSession(): Promise<RapSession> {
+    return this.#sessions.open();
+  }
+
+  /**
+   * Runs code on one connection: every call inside, at any depth, goes over it. With `exclusive`, over a connection of its own
+   * that no other call uses, and that closes at the end.
+   *
+   * @throws ConnectionLostError or CallTimeoutError if there is no connection
+   */
+  withConnection<T>(work: () => Promise<T> | T, { exclusive = false } = {}): Promise<T> {
+    return this.#sessions.withConnection(work, exclusive);
   }
 
   /** @internal */
@@ -277,17 +276,22 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
+  /** Nest calls it for clients that are providers: with `start: 'required'`, the application needs a server to start. */
+  async onModuleInit(): Promise<void> {
+    if (this.#start === 'required') await this.connect();
+  }
+
   /** Nest calls it at shutdown for clients that it has created, and waits for what it returns. */
   onApplicationShutdown(): unknown {
     return this.close();
   }
 
-  /** Counts of the calls of this client now. */
-  stats(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
+  /** Counts of the calls of this client now, and its servers if it may have several. */
+  stats(): RapClientStats {
     return this.#source.counts();
   }
 
-  /** Adds a listener for events of the connection. */
+  /** Listens to events of the connection. */
   override on<K extends keyof RapClientEvents>(event: K, callback: RapClientEvents[K]): void {
     this.#listeners.add(event, callback);
   }
@@ -331,11 +335,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
     this._status$.next(status);
-    const error = toRapError(reason) as Error | undefined;
-    if (status === RapStatus.Connected) {
-      this.#lifecycle?.connected();
-      this.#listeners.emit('connect');
-    } else if (status === RapStatus.Disconnected) this.#listeners.emit('disconnect', error);
-    else if (status === RapStatus.Reconnecting && reason) this.#listeners.emit('reconnecting', error);
+    if (status === RapStatus.Connected) this.#lifecycle?.connected();
+    emitStatus(this.#listeners, status, reason);
   }
 }

@@ -12,7 +12,7 @@ export type RapMethodKind = 'unary' | 'serverStream' | 'clientStream' | 'duplex'
 export interface RapMethodOptions {
   /** Time for a call, in milliseconds: the handler's limit, and the default of the client's calls. */
   timeoutMs?: number | undefined;
-  /** Repeating a call does no harm. For tools that read the registry: no call is repeated by itself. */
+  /** Repeating a call does no harm: clients of several servers do so after a failure. See `idempotent` of `RapCallOptions`. */
   idempotent?: boolean | undefined;
   /** Its description in the registry. */
   doc?: string | undefined;

@@ -18,8 +18,13 @@ export interface RapErrorOptions {
   cause?: unknown;
   /** For {@link InvokeError}: name of the exception that the function raised. */
   remoteName?: string | undefined;
-  /** For {@link ConnectionLostError} and {@link OverloadError}: whether the call may have reached the server. */
+  /** On a client: whether a handler may have run; see {@link RapError.sent}. It is not sent. */
   sent?: Sent | undefined;
+  /**
+   * `false`: the caller must not repeat the call, even if it is idempotent, nor try another server; for a failure that a
+   * further attempt makes worse, or cannot mend. It is sent.
+   */
+  retry?: false | undefined;
   /** For {@link CallTimeoutError}: what the call was waiting for. */
   phase?: TimeoutPhase | undefined;
 }
@@ -50,6 +55,14 @@ export class RapError extends RpcException {
   /** The HTTP status, if the code that threw the error has set it. */
   readonly httpStatus: number | undefined;
   override readonly cause?: unknown;
+  /**
+   * On the client: `'no'` means that no handler has begun, so that the call may be repeated: it was not sent, or a limit, a
+   * processor's rate limit or the shutdown of the server refused it. A 429 that a handler threw has `'unknown'`. Absent on
+   * errors that a handler may have thrown, except those of the classes that declare it.
+   */
+  declare readonly sent?: Sent;
+  /** `false`: the server asks not to repeat the call. Absent otherwise. */
+  declare readonly retry?: false;
   /** On the client: the call that failed. It is not sent, and not enumerable. */
   declare readonly call?: FailedCall;
 
@@ -69,6 +82,8 @@ export class RapError extends RpcException {
     this.httpStatus = isHttpErrorStatus(options.httpStatus) ? options.httpStatus : undefined;
     this.status = shownStatus(this);
     if (options.cause !== undefined) this.cause = options.cause;
+    if (options.sent !== undefined) this.sent = options.sent;
+    if (options.retry === false) this.retry = false;
   }
 
   /** Returns the error itself: Nest's filters pass on what this returns, and nothing of the error gets lost. */
@@ -78,7 +93,7 @@ export class RapError extends RpcException {
 
   /** The form in logs and other transports of Nest: without stack and cause. */
   toJSON(): object {
-    const { name, status, wireStatus, code, message, details, httpStatus } = this;
+    const { name, status, wireStatus, code, message, details, httpStatus, retry } = this;
     return {
       name,
       status,
@@ -87,6 +102,7 @@ export class RapError extends RpcException {
       message,
       details,
       httpStatus,
+      ...(retry === false ? { retry } : {}),
     };
   }
 }
@@ -129,11 +145,17 @@ export class FuncNotFoundError extends RapError {
   }
 }
 
-/** 429: a limit of the server was reached; the handler did not run. */
+/**
+ * 429: a limit of the server was reached, or it shuts down (`code` `'ERR_RAP_DRAINING'`). `sent: 'no'` means that no handler
+ * has begun; `'unknown'` that a handler may have thrown it.
+ */
 export class TooManyRequestsError extends RapError {
   override name = 'TooManyRequestsError';
+  override readonly sent: Sent;
+
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message, { status: Status.TooManyRequests, ...options });
+    this.sent = options.sent ?? 'unknown';
   }
 }
 
@@ -220,7 +242,7 @@ export class ChannelLifecycleError extends RapError {
 /** Local: the connection was lost, or could not be opened. `sent: 'no'` means that the server has not seen the call. */
 export class ConnectionLostError extends RapError {
   override name = 'ConnectionLostError';
-  readonly sent: Sent;
+  override readonly sent: Sent;
 
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message, { status: Status.RpcCall, code: LocalCode.ConnectionLost, ...options });
@@ -250,7 +272,7 @@ export class CallCancelledError extends RapError {
 /** Local: too many calls wait already; this one was not sent. `sent: 'unknown'` if it happened to a call of the server. */
 export class OverloadError extends RapError {
   override name = 'OverloadError';
-  readonly sent: Sent;
+  override readonly sent: Sent;
 
   constructor(message: string, options: RapErrorOptions = {}) {
     super(message, { status: Status.TooManyRequests, code: LocalCode.Overload, ...options });

@@ -30,8 +30,8 @@ export function handlerFault(error: unknown): NamedFault {
 /** The failure of a handler as the error that its caller gets. */
 export function callerError(error: unknown): RapError {
   const { fault, name } = handlerFault(error);
-  const { status, code, message, details, httpStatus, remoteName } = fault;
-  const asReceived = { status, code, message, details, httpStatus, remoteName, errorName: name };
+  const { status, code, message, details, httpStatus, remoteName, retry } = fault;
+  const asReceived = { status, code, message, details, httpStatus, remoteName, retry, errorName: name };
   return error instanceof RapError ? error : (toRapError(new Fault(asReceived)) as RapError);
 }
 
@@ -61,12 +61,13 @@ export function maskError(error: unknown, log: (error: unknown) => void): unknow
 function read(error: unknown): NamedFault {
   if (error instanceof RapError) {
     const { code, message, details, httpStatus } = error;
+    const retry = error.retry === false ? error.retry : undefined; // a subclass may have made anything of it
     const name = registeredName(error.constructor) ?? error.name;
     const given = error.status === shownStatus(error) ? error.wireStatus : error.status;
     const status = Number.isInteger(given) && isErrorStatus(given) ? given : Status.RpcCall;
     const remoteName = error instanceof InvokeError ? error.remoteName : undefined;
     const texts = { code: asText(code), message: asText(message) };
-    const fault = new Fault({ status, ...texts, details, remoteName, httpStatus });
+    const fault = new Fault({ status, ...texts, details, remoteName, httpStatus, retry });
     // the name of the base class says less than the status
     return { fault, name: name === 'RapError' ? nameOf(fault) : asText(name) };
   }

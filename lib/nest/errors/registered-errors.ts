@@ -38,8 +38,8 @@ export function addRegistered(name: string, Class: RegistrableError): void {
 export function registeredErrorOf(fault: Fault): RapError | undefined {
   const Class = fault.errorName === undefined ? undefined : classes.get(fault.errorName);
   if (!Class) return undefined;
-  const { message, status, code, details, httpStatus, remoteName, sent, phase, cause } = fault;
-  const options = { status, code, details, httpStatus, remoteName, sent, phase, cause };
+  const { message, status, code, details, httpStatus, remoteName, sent, phase, cause, retry } = fault;
+  const options = { status, code, details, httpStatus, remoteName, sent, phase, cause, retry };
   try {
     const error =
       'fromRap' in Class ? Class.fromRap({ message, ...options }) : construct(Class, message, options);
@@ -55,8 +55,10 @@ function construct(
   message: string,
   options: RapErrorOptions & { readonly status: number },
 ): RapError {
-  const { status: wireStatus, code, details, httpStatus } = options;
+  const { status: wireStatus, code, details, httpStatus, sent, retry } = options;
   const error = new Class(message, options);
   const status = shownStatus({ wireStatus, httpStatus });
-  return Object.assign(error, { message, status, wireStatus, code, details, httpStatus });
+  Object.assign(error, { message, status, wireStatus, code, details, httpStatus });
+  // present only if they say something
+  return Object.assign(error, sent && { sent }, retry === false && { retry });
 }

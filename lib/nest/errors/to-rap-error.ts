@@ -58,8 +58,9 @@ export function toRapError(error: unknown): unknown {
   if (error instanceof ThrownFault) return error.thrown;
   const registered = registeredErrorOf(error);
   if (registered) return registered;
-  const { status, code, details, httpStatus, remoteName, sent, phase, cause } = error;
+  const { status, code, details, httpStatus, remoteName, sent, phase, cause, retry } = error;
   const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
   const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;
-  return new Class(error.message, { status, code, details, httpStatus, remoteName, sent, phase, cause });
+  const options = { status, code, details, httpStatus, remoteName, sent, phase, cause, retry };
+  return new Class(error.message, options);
 }

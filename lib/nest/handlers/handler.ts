@@ -22,7 +22,7 @@ export interface RapPatternExtras {
   kind?: 'unary' | 'stream' | 'channel' | undefined;
   /** Description for the registry. */
   doc?: string | undefined;
-  /** It is safe to call twice. For tools that read the registry. */
+  /** It is safe to call twice: `client.controller()` repeats its calls after a failure, if the client has several servers. */
   idempotent?: boolean | undefined;
   /** Standard Schema of what the caller sends, also of the messages of a channel. Checked before guards run. */
   input?: StandardSchema | undefined;

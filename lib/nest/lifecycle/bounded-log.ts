@@ -53,3 +53,6 @@ export const peerLog = new BoundedLog(systemClock, 15, 1);
  * Separate from `peerLog`, so that a hostile peer cannot hide them.
  */
 export const faultLog = new BoundedLog(systemClock, 50, 5);
+
+/** For changes of the state of servers that clients use: a large fleet that restarts must not fill the log. */
+export const endpointLog = new BoundedLog(systemClock, 30, 1);

@@ -1,6 +1,7 @@
 /** Listeners of events, called in the order in which they were added. If one throws, the others still run. */
 export class EventListeners<Events extends Record<string, (...args: never[]) => unknown>> {
   readonly #listeners = new Map<keyof Events, Events[keyof Events][]>();
+  readonly #armed = new Set<keyof Events>();
 
   constructor(private readonly onError: (error: unknown) => void) {}
 
@@ -16,5 +17,15 @@ export class EventListeners<Events extends Record<string, (...args: never[]) => 
         this.onError(error);
       }
     }
+  }
+
+  /** The next `emitArmed` of this event counts. */
+  arm(event: keyof Events): void {
+    this.#armed.add(event);
+  }
+
+  /** Emits an event that happens once for each `arm`. */
+  emitArmed<K extends keyof Events>(event: K, ...args: Parameters<Events[K]>): void {
+    if (this.#armed.delete(event)) this.emit(event, ...args);
   }
 }

@@ -28,16 +28,10 @@ export type RapServerEvents = {
   connection: (connection: RapConnectionInfo) => void;
   /** A client has disconnected, with the reason. */
   disconnect: (connection: RapConnectionInfo, reason: Error) => void;
+  /** `drain()` or `close()` has begun, and nothing is refused yet: time to leave a registry. Once for each `listening`. */
+  draining: () => void;
   /** An error of the listening socket; the server goes on. */
   error: (error: Error) => void;
   /** The server has stopped. */
   close: () => void;
-};
-
-/** Events of `RapClient.on`. */
-export type RapClientEvents = {
-  connect: () => void;
-  /** The connection is closed; with `reconnect`, `reconnecting` follows, and the client reconnects. */
-  disconnect: (reason: Error | undefined) => void;
-  reconnecting: (reason: Error | undefined) => void;
 };

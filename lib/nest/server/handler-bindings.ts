@@ -6,7 +6,7 @@ import { HandlerRegistry } from './handler-registry.js';
 import { extrasProblem, routeOf } from './make-route.js';
 import { listRoute } from './registry-list.js';
 import type { RapServerOptions } from './server-options.js';
-import { takeUncheckedParameter } from './unchecked-parameter.js';
+import { takeUncheckedParameter } from '../copies/unchecked-parameter.js';
 
 /** Extras that bind a handler to rap regardless of `bindUntagged`. */
 const RAP_EXTRAS = ['rap', 'group', 'private', 'timeoutMs', 'kind', 'service'];

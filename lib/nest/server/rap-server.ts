@@ -19,18 +19,26 @@ import { CallRouter } from './call-router.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
+import { drainFirst } from '../copies/drain-at-shutdown.js';
 import { HandlerBindings } from './handler-bindings.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce, loadMiddleware, loadProcessors } from '../lifecycle/load-plugins.js';
 import { MiddlewareDispatcher } from './middleware-dispatcher.js';
-import { wrapCallingNest, wrapNest } from './nest-copies.js';
-import { warnOfCopies } from './package-copies.js';
+import { wrapCallingNest, wrapNest } from '../copies/nest-copies.js';
+import { warnOfCopies } from '../copies/package-copies.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
-import { ServerConnections } from './server-connections.js';
+import { makeConnections } from './make-connections.js';
+import type { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
-import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import {
+  adaptiveLimitOption,
+  assertServerOptions,
+  type RapServerOptions,
+  timesOf,
+} from './server-options.js';
+import type { RapServerStats } from './server-stats.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
 
@@ -72,6 +80,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
     wrapNest();
+    drainFirst(this, () => this.drain());
     this.#bindings = new HandlerBindings({
       runTimeoutMs,
       handlers: this.messageHandlers,
@@ -84,7 +93,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#lifecycle = new Lifecycle(this, options.events, plugins, SERVER_HOOKS);
     const security = securityOf(options.processors, 'server');
     this.#securityWarning = security?.warning;
-    this.#connections = this.#makeConnections(limits, middleware.connection, security);
+    this.#connections = makeConnections(options, {
+      limits,
+      middleware: middleware.connection,
+      security,
+      router: () => this.#router,
+      onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
+      onError: (error) => this.#logged(error),
+      log: (message) => this.logger.warn(message),
+    });
     this.#socket = this.#makeSocket(limits);
     this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
@@ -146,6 +163,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
+    this.#listeners.emitArmed('draining');
     this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
     await this.#socket.flushed();
@@ -153,8 +171,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** The address that the server listens on, or `null` if it does not listen. */
   address(): AddressInfo | string | null {
-    const { server } = this.#socket;
-    return server?.listening ? server.address() : null;
+    return this.#socket.server?.listening ? this.#socket.server.address() : null;
   }
 
   /**
@@ -168,8 +185,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socket.setSecureContext(options);
   }
 
-  /** Open connections and running calls, and how many of each were refused since the start. */
-  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+  /** Open connections and running calls, how many of each were refused since the start, and the load. */
+  stats(): RapServerStats {
     return this.#connections.stats();
   }
 
@@ -223,6 +240,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#connections.reopen();
     retainWorkers();
     this._status$.next(RapStatus.Connected);
+    this.#listeners.arm('draining');
     this.#listeners.emit('listening', address);
     try {
       await this.#lifecycle.started();
@@ -236,6 +254,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #stop(): Promise<void> {
     await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
     if (!this.#socket.server) return;
+    this.#listeners.emitArmed('draining');
     try {
       try {
         await this.#lifecycle.stopping();
@@ -258,28 +277,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   // --- for the layers below ------------------------------------------------------------------------------------
-
-  #makeConnections(
-    limits: RapLimits,
-    middleware: readonly ConnectionMiddleware[] | undefined,
-    security: ConnectionSecurity | undefined,
-  ): ServerConnections {
-    const options = this.#options;
-    return new ServerConnections({
-      limits,
-      keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
-      clock: systemClock,
-      deadlines: new DeadlineQueue(systemClock),
-      serving: servingOf(options, (error) => this.#logged(error)),
-      middleware,
-      onArrival: (incoming) => this.#router.onArrival(incoming),
-      onCall: (call) => this.#router.onCall(call),
-      onChannel: (incoming) => this.#router.onChannel(incoming),
-      onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
-      log: (message) => this.logger.warn(message),
-      security,
-    });
-  }
 
   #makeSocket(limits: RapLimits): ServerSocket {
     const { host, port, path, tls } = this.#options;
@@ -339,16 +336,4 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       },
     };
   }
-}
-
-function servingOf(
-  { processors, exposeErrors = false }: RapServerOptions,
-  onError: (error: unknown) => void,
-): ServingPath | undefined {
-  const loaded = loadProcessors(processors, {
-    toFault: (error) => handlerFault(exposeErrors ? error : maskError(error, onError)),
-    toPublic: toRapError,
-    onError,
-  });
-  return loaded && servingThrough(loaded);
 }

@@ -14,6 +14,8 @@ import type { IncomingChannel } from '../../rpc/server/incoming-channel.js';
 import { addressLoad, type KeepAliveOptions, type RapLimits, serverLoad } from '../../rpc/limits.js';
 import { Load } from '../../rpc/load.js';
 import type { ConnectionInfo } from '../../rpc/connection/connection-info.js';
+import { type AdaptiveLimitOptions, GradientLimit } from '../../rpc/server/gradient-limit.js';
+import { LoadMeter } from '../../rpc/server/load-meter.js';
 import { type ServerOwner, ServerPeer } from '../../rpc/server/server-peer.js';
 import type { ServingPath } from '../../rpc/server/serving.js';
 import { connectionView } from '../../pipeline/connection-view.js';
@@ -23,10 +25,13 @@ import { toRapError } from '../errors/to-rap-error.js';
 import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { AddressShares } from './address-shares.js';
 import { peerLog } from '../lifecycle/bounded-log.js';
+import { type RapServerStats, statsOf } from './server-stats.js';
 import type { RapConnectionInfo, RapServerEvents } from '../lifecycle/rap-events.js';
 
 export interface ServerConnectionsOptions {
   readonly limits: RapLimits;
+  /** Limits the calls that run at once by how long they take; `undefined`: no. */
+  readonly adaptiveLimit: AdaptiveLimitOptions | undefined;
   readonly keepAlive: KeepAliveOptions;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
@@ -51,6 +56,7 @@ export class ServerConnections implements ServerOwner {
   readonly #peers = new Set<ServerPeer>();
   readonly #opening = new Set<ServerPeer>();
   readonly #load: Load;
+  readonly #meter: LoadMeter;
   readonly #addresses: AddressShares;
   readonly #logged = new WeakSet<ConnectionInfo>();
   /** The async context in which calls and events of the application begin: that of `listen`. */
@@ -61,6 +67,12 @@ export class ServerConnections implements ServerOwner {
 
   constructor(private readonly options: ServerConnectionsOptions) {
     this.#load = new Load(serverLoad(options.limits));
+    this.#meter = new LoadMeter({
+      clock: options.clock,
+      load: this.#load,
+      maxLoopDelayMs: options.limits.maxLoopDelayMs,
+      adaptive: options.adaptiveLimit && new GradientLimit(options.adaptiveLimit),
+    });
     this.#addresses = new AddressShares(addressLoad(options.limits), this.#load);
   }
 
@@ -75,6 +87,7 @@ export class ServerConnections implements ServerOwner {
       clock,
       deadlines,
       load: this.#addresses.enter(link.remote),
+      meter: this.#meter,
       id: randomUUID(),
       serving,
       context: this.#context,
@@ -96,6 +109,7 @@ export class ServerConnections implements ServerOwner {
 
   /** Why the server refuses one more connection; `undefined` if it does not. */
   #refusalOf({ remote }: Link): string | undefined {
+    if (this.#draining) return CloseReason.Shutdown; // it was in a TLS handshake
     const { maxConnections, maxConnectionsPerAddress } = this.options.limits;
     if (this.#peers.size >= maxConnections) return CloseReason.TooManyConnections;
     return this.#addresses.connectionsOf(remote) >= maxConnectionsPerAddress
@@ -139,14 +153,17 @@ export class ServerConnections implements ServerOwner {
     return this.#peers.size === 0 ? Promise.resolve() : new Promise((resolve) => done.push(resolve));
   }
 
-  stats(): { connections: number; inFlight: number; refusedCalls: number; refusedConnections: number } {
+  stats(): RapServerStats {
     let refusedCalls = this.#refusedCalls;
     for (const peer of this.#peers) refusedCalls += peer.incoming.refused;
     return {
       connections: this.#peers.size,
       inFlight: this.#load.running,
+      channels: this.#load.channels,
       refusedCalls,
       refusedConnections: this.#refusedConnections,
+      draining: this.#draining !== undefined,
+      ...statsOf(this.#meter),
     };
   }
 
@@ -193,7 +210,9 @@ export class ServerConnections implements ServerOwner {
         undefined,
         infoOf(peer),
       );
-    if (this.#peers.size === 0) for (const done of this.#draining?.done.splice(0) ?? []) done();
+    if (this.#peers.size > 0) return;
+    this.#meter.stop();
+    for (const done of this.#draining?.done.splice(0) ?? []) done();
   }
 }
 

@@ -9,6 +9,11 @@ import {
   SERVER_KEEP_ALIVE,
 } from '../../rpc/limits.js';
 import {
+  type AdaptiveLimitOptions,
+  adaptiveLimitOf,
+  DEFAULT_ADAPTIVE_LIMIT,
+} from '../../rpc/server/gradient-limit.js';
+import {
   assertAddress,
   assertKnown,
   assertList,
@@ -40,6 +45,11 @@ export interface RapServerOptions {
   keepAlive?: Given<KeepAliveOptions> | undefined;
   /** Limits on what a peer can make this server do or hold. */
   limits?: Given<RapLimits> | undefined;
+  /**
+   * Limits the calls that run at once by how long they take, with Netflix's Gradient2: while they take longer than usual, fewer
+   * may run, and the others are refused (429). Streams and channels do not count. `true`: with the defaults. Default false.
+   */
+  adaptiveLimit?: boolean | Given<AdaptiveLimitOptions> | undefined;
   /** Send name and message of unknown errors to the caller, instead of Nest's "Internal server error". Default false. */
   exposeErrors?: boolean | undefined;
   /**
@@ -89,6 +99,7 @@ const SERVER_OPTIONS: Keys<RapServerOptions> = {
   closeTimeoutMs: true,
   keepAlive: true,
   limits: true,
+  adaptiveLimit: true,
   exposeErrors: true,
   bindUntagged: true,
   registry: true,
@@ -117,6 +128,18 @@ export function assertServerOptions(options: RapServerOptions): void {
   const { trustLoopback } = options;
   if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
     throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
+}
+
+/**
+ * The adaptive limit of a server, with defaults filled in; `undefined` if it has none.
+ *
+ * @throws RangeError that names an option which does not exist or is out of range
+ */
+export function adaptiveLimitOption({ adaptiveLimit }: RapServerOptions): AdaptiveLimitOptions | undefined {
+  if (adaptiveLimit === undefined || adaptiveLimit === false) return undefined;
+  if (adaptiveLimit === true) return DEFAULT_ADAPTIVE_LIMIT;
+  assertKnown('adaptiveLimit', adaptiveLimit, DEFAULT_ADAPTIVE_LIMIT as never);
+  return adaptiveLimitOf(adaptiveLimit);
 }
 
 /** The times of a server, with defaults filled in. @throws RangeError that names an option which is not a valid time */

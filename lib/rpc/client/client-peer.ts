@@ -5,7 +5,7 @@ import { type Frame, type Header, MAX_ID } from '../../protocol/frame.js';
 import type { Link } from '../../protocol/link.js';
 import type { Channel } from '../channel/channel.js';
 import { connectionLost } from '../connection/connection-lost.js';
-import type { LoadReport } from '../connection/load-report.js';
+import { type LoadReport, LoadReports } from '../connection/load-report.js';
 import { Peer } from '../connection/peer.js';
 import { peerLimitsOf } from '../connection/peer-limits.js';
 import type { PeerOptions } from '../connection/peer-options.js';
@@ -51,6 +51,7 @@ export class ClientPeer extends Peer {
   readonly #calling: Calling;
   /** The server said that it shuts down, or ended an idle connection: nothing is wrong with it. */
   endsInOrder = false;
+  readonly #loads: LoadReports;
 
   constructor(plainLink: Link, options: ClientPeerOptions) {
     const { limits, clock, deadlines, metadata, calling = PLAIN_CALLING } = options;
@@ -65,6 +66,7 @@ export class ClientPeer extends Peer {
     });
     const { link, ids, channels, keepAlive } = this;
     this.#owner = options.owner;
+    this.#loads = new LoadReports(clock, (report) => this.#owner.onLoad?.(this, report));
     this.calls = new OutgoingCalls({
       connection: this,
       link,
@@ -175,6 +177,11 @@ export class ClientPeer extends Peer {
         return this.life.onShutdown();
       case EventTarget.EventEnd: // {count}
         return this.calls.eventsEnded(countOf(body));
+      case EventTarget.Load: // {in_flight, latency_us, loop_delay_us, refused}
+        if (this.has(Extension.Load)) this.#loads.onEvent(body);
+        return;
+      case EventTarget.Ping: // {mos}: the answer
+        return this.#loads.onPong(body);
       default: // "Server Error" belongs to no call; unknown events are ignored
     }
   }

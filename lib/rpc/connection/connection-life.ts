@@ -97,6 +97,11 @@ export class ConnectionLife {
     return this.#state.name === 'closed' ? this.#state.reason : undefined;
   }
 
+  /** Whether a client has confirmed that it read the shutdown event, and all that it sent before that has arrived. */
+  get isAcknowledged(): boolean {
+    return this.#state.name === 'draining' && this.#state.isAcknowledged === true;
+  }
+
   opened(): void {
     if (this.#state.name === 'opening') this.#state.timer.cancel();
     this.#state = { name: 'open' };
@@ -188,7 +193,7 @@ export class ConnectionLife {
    */
   close(reason: string, isAwaited = false): void {
     if (this.#state.name === 'closed') return;
-    const isAcknowledged = this.#state.name === 'draining' && this.#state.isAcknowledged;
+    const { isAcknowledged } = this;
     this.#sendClose(reason, true);
     this.#fail(connectionLost(`the connection was closed: ${reason}`));
     this.options.link.end(isAwaited || isAcknowledged);

@@ -30,4 +30,6 @@ export interface SideOptions {
   readonly firstId: 3 | 4;
   /** Whether what was not read of a channel still counts when the channel is over: see `ChannelConnection`. */
   readonly keepsUnread: boolean;
+  /** Health of a server, 0 to 5, for the answers to pings. */
+  readonly mos?: (() => number) | undefined;
 }

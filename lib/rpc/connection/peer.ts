@@ -52,7 +52,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     readonly role: Role,
     plainLink: Link,
     options: PeerOptions,
-    { id, metadata, load, openMs, pingIntervalMs, firstId, keepsUnread }: SideOptions,
+    { id, metadata, load, openMs, pingIntervalMs, firstId, keepsUnread, mos }: SideOptions,
   ) {
     const { clock, deadlines, limits, security } = options;
     const isServer = role === 'server';
@@ -62,8 +62,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.metadata = metadata;
     this.#pingIntervalMs = pingIntervalMs;
     this.#opening = openingOf(role, { host: this, link: plainLink, limits, security, clock });
-    const { link } = this.#opening;
-    this.link = link;
+    const link = (this.link = this.#opening.link);
     this.ids = new CorrelationIds(firstId, (it) => this.isLive(it));
     this.account = new Account(limits.maxHeldBytes, load.account);
     this.#accountPause = new AccountPause(this.account, {
@@ -88,6 +87,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
       clock,
       limits,
       life: this.life,
+      mos,
       host: {
         send: (...frame) => this.send(...frame),
         nextId: () => this.ids.next(),
@@ -147,7 +147,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   ): boolean;
   /** The body of a call, or of the first frame of a channel, cannot be decoded. False if the frame belongs to neither. */
   protected abstract onUnreadable(frame: Frame, fault: Fault): boolean;
-  /** Any event of the peer except a ping. */
+  /** Any event of the peer except a ping; at a client, also the answer to its own ping. */
   protected abstract onEvent(id: number, header: Header, body: unknown): void;
   /** Whether calls of either side are in flight or queued. */
   protected abstract hasCalls(): boolean;

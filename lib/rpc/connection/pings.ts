@@ -20,11 +20,12 @@ export class Pings {
     this.#waiting.set(id, sink);
   }
 
-  /** An answer to an unknown ping is ignored. */
-  answered(id: number): void {
+  /** An answer to an unknown ping is ignored: false. */
+  answered(id: number): boolean {
     const sink = this.#waiting.get(id);
     this.#waiting.delete(id);
     sink?.resolve();
+    return sink !== undefined;
   }
 
   failAll(reason: Fault): void {

@@ -16,6 +16,8 @@ export class IncomingCall extends Incoming {
   keepsLimit = false;
   /** Size on the wire. */
   bytes = 0;
+  /** It counts towards the load of the server. */
+  isMetered = false;
   /** Its answer is queued, or in the processors. */
   isAnswerPending = false;
   /** The handler has ended; its answer may still be pending. */

@@ -4,9 +4,11 @@ import type { Account } from '../account.js';
 import { isAfter } from '../correlation-ids.js';
 import { IdTable } from '../id-table.js';
 import type { AnyIncoming } from './any-incoming.js';
+import type { IncomingCall } from './incoming-call.js';
 import type { IncomingChannel } from './incoming-channel.js';
 import type { RapLimits } from '../limits.js';
 import type { Load } from '../load.js';
+import type { LoadMeter } from './load-meter.js';
 
 /** A cancel within this time counts as a rapid reset. */
 const RAPID_RESET_MS = 1000;
@@ -18,6 +20,8 @@ const RESET_WINDOW_MS = 10_000;
 export class IncomingTable {
   /** Calls refused with 429. */
   refused = 0;
+  /** Why the server is overloaded, if the last refusal was for that. */
+  overload: string | undefined;
 
   /** Last id that arrived, refused ones included; 0 if none did. */
   lastId = 0;
@@ -39,6 +43,8 @@ export class IncomingTable {
     /** The account of the connection. */
     private readonly account: Account,
     private readonly clock: Clock,
+    /** Load of the server, for reports and refusals. */
+    private readonly meter?: LoadMeter,
   ) {}
 
   get size(): number {
@@ -62,8 +68,12 @@ export class IncomingTable {
     if (this.#awaited > this.#mostAwaited) this.#mostAwaited = this.#awaited;
     this.account.add(incoming.cost);
     const fits = (incoming.kind === 'call' ? this.#addCall() : this.#addChannel()) && !this.account.isFull;
-    if (!fits) this.refused += 1;
-    return fits;
+    const { meter } = this;
+    meter?.arrived(incoming);
+    if (fits && (meter === undefined || this.#admit(incoming, meter))) return true;
+    this.overload = fits ? meter?.refusal : undefined;
+    this.#refuse();
+    return false;
   }
 
   /**
@@ -74,8 +84,22 @@ export class IncomingTable {
     if (channel.hasSlot || this.#running.get(channel.id) !== channel) return true;
     channel.hasSlot = true;
     const fits = this.load.addChannel();
-    if (!fits) this.refused += 1;
+    if (!fits) this.#refuse();
     return fits;
+  }
+
+  /** The call becomes a stream. */
+  becomesStream(call: IncomingCall): void {
+    if (call.isMetered) this.meter?.leave(call);
+  }
+
+  #admit(incoming: AnyIncoming, meter: LoadMeter): boolean {
+    return incoming.kind === 'call' ? meter.admitCall(incoming) : meter.admitChannel();
+  }
+
+  #refuse(): void {
+    this.refused += 1;
+    this.meter?.refused();
   }
 
   #addCall(): boolean {
@@ -92,7 +116,10 @@ export class IncomingTable {
     if (this.#running.get(incoming.id) !== incoming) return;
     this.#running.delete(incoming.id);
     this.account.add(-incoming.cost);
-    if (incoming.kind === 'call') return this.load.removeCall();
+    if (incoming.kind === 'call') {
+      if (incoming.isMetered) this.meter?.ended(incoming);
+      return this.load.removeCall();
+    }
     this.#channels -= 1;
     if (incoming.hasSlot) this.load.removeChannel();
     incoming.hasSlot = false;

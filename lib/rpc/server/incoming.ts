@@ -1,7 +1,7 @@
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
-import { Status } from '../../protocol/status.js';
+import { DRAINING_CODE, Status } from '../../protocol/status.js';
 import { type DeadlineQueue, Expiring } from '../time/deadline-queue.js';
 import { allowManyListeners } from '../context/listeners.js';
 import type { ConnectionHandle } from '../connection/connection-info.js';
@@ -181,5 +181,11 @@ export const CANCELLED_BY_CALLER = 'the caller cancelled';
 
 /** Refused by a limit; nothing was executed. */
 export function tooMany(message: string): Fault {
-  return new Fault({ status: Status.TooManyRequests, message });
+  return new Fault({ status: Status.TooManyRequests, message, refused: true });
+}
+
+/** Refused since the server shuts down; nothing was executed. */
+export function shutsDown(): Fault {
+  const message = 'the server shuts down';
+  return new Fault({ status: Status.TooManyRequests, code: DRAINING_CODE, message, refused: true });
 }

@@ -14,6 +14,7 @@ import type { PeerOptions } from '../connection/peer-options.js';
 import { type CleanContext, PROCESS_CONTEXT } from '../context/async-context.js';
 import type { Load } from '../load.js';
 import { IncomingTable } from './incoming-table.js';
+import type { LoadBody, LoadListener, LoadMeter } from './load-meter.js';
 import { type CallOwner, PLAIN_SERVING, type Serving, type ServingPath } from './serving.js';
 import { Sessions } from './sessions.js';
 import { SlowReaderGuard } from './slow-reader-guard.js';
@@ -35,6 +36,8 @@ export interface ServerPeerOptions extends PeerOptions {
   readonly id: string;
   /** Load of the server, or of the peer's address. */
   readonly load: Load;
+  /** Measures the load of the server. Default: nobody does. */
+  readonly meter?: LoadMeter | undefined;
   /** Default: without processors. */
   readonly serving?: ServingPath | undefined;
   /** The async context in which each incoming call begins. */
@@ -42,15 +45,16 @@ export interface ServerPeerOptions extends PeerOptions {
 }
 
 /** The server's half of a connection: incoming calls and channels, their sessions, and a guard against slow readers. */
-export class ServerPeer extends Peer {
+export class ServerPeer extends Peer implements LoadListener {
   readonly incoming: IncomingTable;
   readonly sessions: Sessions;
   readonly #owner: ServerOwner;
+  readonly #meter: LoadMeter | undefined;
   readonly #serving: Serving;
   readonly #slowReader: SlowReaderGuard;
 
   constructor(plainLink: Link, options: ServerPeerOptions) {
-    const { limits, clock, deadlines, owner, id, load } = options;
+    const { limits, clock, deadlines, owner, id, load, meter } = options;
     super('server', plainLink, options, {
       id,
       metadata: {},
@@ -60,10 +64,12 @@ export class ServerPeer extends Peer {
       pingIntervalMs: options.keepAlive.intervalMs * (0.9 + Math.random() * 0.2),
       firstId: 4,
       keepsUnread: true,
+      mos: meter && (() => meter.mos),
     });
     const { link, channels } = this;
     this.#owner = owner;
-    this.incoming = new IncomingTable(limits, load, this.account, clock);
+    this.#meter = meter;
+    this.incoming = new IncomingTable(limits, load, this.account, clock, meter);
     this.sessions = new Sessions(limits.maxSessions);
     this.#slowReader = new SlowReaderGuard(link, limits, (bytes) => this.#onSlowReader(bytes), this.account);
     this.#serving = (options.serving ?? PLAIN_SERVING)({
@@ -79,11 +85,13 @@ export class ServerPeer extends Peer {
       slowReader: this.#slowReader,
       send: (...frame) => this.send(...frame),
       ended: () => this.life.closeIfDrained(),
+      knowsOfShutdown: () => this.life.isAcknowledged,
       context: options.context ?? PROCESS_CONTEXT,
     });
   }
 
   override announce(): void {
+    if (this.has(Extension.Load)) this.#meter?.watch(this);
     this.#owner.onOpen(this);
   }
 
@@ -91,6 +99,20 @@ export class ServerPeer extends Peer {
   drain(graceMs: number): void {
     this.life.drain(graceMs);
     this.#serving.drain();
+  }
+
+  // --- LoadListener -------------------------------------------------------------------------------------------
+
+  get lastId(): number {
+    return this.incoming.lastId;
+  }
+
+  get isInUse(): boolean {
+    return this.incoming.size > 0;
+  }
+
+  tellLoad(body: LoadBody): void {
+    if (!this.isClosed && !this.isPeerStalled) this.sendEvent(EventTarget.Load, body);
   }
 
   // --- frames -------------------------------------------------------------------------------------------------
@@ -209,6 +231,7 @@ export class ServerPeer extends Peer {
   }
 
   protected override over(reason: Fault): void {
+    this.#meter?.unwatch(this);
     this.#owner.onClose(this, reason);
   }
 

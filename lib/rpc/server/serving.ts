@@ -17,7 +17,7 @@ import type { RapLimits } from '../limits.js';
 import type { DeadlineQueue } from '../time/deadline-queue.js';
 import type { AnyIncoming } from './any-incoming.js';
 import { EventReceipts } from './event-receipts.js';
-import { type Incoming, tooMany } from './incoming.js';
+import { type Incoming, shutsDown, tooMany } from './incoming.js';
 import { IncomingCall } from './incoming-call.js';
 import { IncomingChannel } from './incoming-channel.js';
 import type { IncomingHost } from './incoming-host.js';
@@ -57,6 +57,8 @@ export interface ServingOptions {
   readonly send: (type: MsgType, id: number, header: Header | EncodedHeader | null, body: unknown) => number;
   /** A handler has ended. */
   readonly ended: () => void;
+  /** Whether the client has confirmed that it read the shutdown event: what it sends now, it should not have. */
+  readonly knowsOfShutdown: () => boolean;
   /** The async context in which each call and channel begins: nothing leaks in from another one. */
   readonly context: CleanContext;
 }
@@ -104,7 +106,8 @@ export class Serving implements IncomingHost {
     const call = this.newCall(id, header, body, oneWay);
     call.bytes = bytes;
     call.cost = cost;
-    if (!table.add(call)) return this.#refuse(call, 'Too many calls in flight');
+    if (!table.add(call)) return this.#refuse(call, tooMany(table.overload ?? 'Too many calls in flight'));
+    if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(call);
     call.joinSession();
     this.dispatch(call);
   }
@@ -124,7 +127,8 @@ export class Serving implements IncomingHost {
     if (table.has(id)) return this.#inUse(id);
     const incoming = this.newChannel(header, channels.create(id, 'open', metadata));
     incoming.cost = cost;
-    if (!table.add(incoming)) return this.#refuse(incoming, 'Too many channels');
+    if (!table.add(incoming)) return this.#refuse(incoming, tooMany(table.overload ?? 'Too many channels'));
+    if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(incoming);
     incoming.joinSession();
     this.dispatchChannel(incoming, bytes);
   }
@@ -211,6 +215,7 @@ export class Serving implements IncomingHost {
 
   turnIntoStream(call: IncomingCall): Channel | undefined {
     if (call.oneWay || !this.connection.has(Extension.StreamReply)) return undefined;
+    this.options.table.becomesStream(call);
     return this.newStream(call);
   }
 
@@ -240,9 +245,15 @@ export class Serving implements IncomingHost {
     this.receipts.stop();
   }
 
-  #refuse(incoming: AnyIncoming, message: string): void {
-    this.fail(incoming, tooMany(message), 'TooManyRequestsError');
+  #refuse(incoming: AnyIncoming, fault: Fault): void {
+    this.fail(incoming, fault, 'TooManyRequestsError');
     incoming.ended();
+  }
+
+  /** A client that ignores the shutdown event would keep the server from ending, and lose calls when time is over. */
+  #turnAway(incoming: AnyIncoming): void {
+    this.options.table.refused += 1;
+    this.#refuse(incoming, shutsDown());
   }
 
   /** Fails a call or channel that has not reached a handler. */

@@ -46,30 +46,30 @@ it.each<[string, KeyedSubset | OrdinalSubset]>([
 
 it('by key: a server that goes or comes changes at most one member', () => {
   const before = subsetOf(ADDRESSES, KEYED);
-  for (const gone of [...before, ...ADDRESSES.slice(0, 50)]) {
+  for (const gone of ADDRESSES) {
     const after = subsetOf(
       ADDRESSES.filter((each) => each !== gone),
       KEYED,
     );
     expect(changed(before, after)).toBe(before.includes(gone) ? 1 : 0);
   }
-  for (let i = 0; i < 50; i += 1)
+  for (let i = 0; i < 300; i += 1)
     expect(changed(before, subsetOf([...ADDRESSES, `new-${i}:1`], KEYED))).toBeLessThanOrEqual(1);
 });
 
 it('by key: 10,000 clients of 20 have at most 1.25 times the mean at each of 1,000 servers', () => {
   expect(peak(ADDRESSES, (client) => ({ size: 20, key: `client-${client}` }))).toBeLessThanOrEqual(1.25);
-}, 120_000);
+});
 
 it('by ordinal: 10,000 clients of 20 have 200 connections to each of 1,000 servers', () => {
   expect(peak(ADDRESSES, (ordinal) => ({ size: 20, ordinal, clients: CLIENTS }))).toBe(1);
-}, 120_000);
+});
 
 it.each([
   [7, 3, 5],
   [10, 4, 3],
   [13, 13, 50],
-  [97, 20, 303],
+  [97, 20, 1_003],
   [5, 2, 1],
 ])(
   'by ordinal: of %i servers with subsets of %i none has two of %i clients more than another',
@@ -86,7 +86,7 @@ it.each([
 it('by ordinal: a server that goes changes at most one member, two of the few that pass the end of the ring', () => {
   const addresses = ADDRESSES.slice(0, 60);
   const size = 10;
-  const clients = 31;
+  const clients = 101;
   let two = 0;
   for (let ordinal = 0; ordinal < clients; ordinal += 1) {
     const before = subsetOf(addresses, { size, ordinal, clients });

@@ -62,8 +62,9 @@ describe('options of a call', () => {
     const rap = client(connecting);
     const calling = rejection(rap.call('hold', 1, { timeoutMs: 400 }));
     await eventually('the call', () => calls.length);
-    expect(time.nextMs).toBe(374);
-    time.pass(374);
+    time.pass(373);
+    expect(rap.stats().inFlight).toBe(1);
+    time.pass(1);
     expect((await calling).message).toBe(
       `/default/hold timed out after 400 ms, waiting for the answer of ${where}`,
     );

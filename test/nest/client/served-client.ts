@@ -42,7 +42,7 @@ export function clientOf<T extends RapClient>(
   Class: new (options: RapClientOptions) => T,
   options: RapClientOptions,
 ): T {
-  const client = new Class({ host: '127.0.0.1', ...options });
+  const client = new Class(options.servers ? options : { host: '127.0.0.1', ...options });
   scope.defer(() => client.close());
   return client;
 }

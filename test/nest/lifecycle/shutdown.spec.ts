@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { AddressInfo } from 'node:net';
+import { jest } from '@jest/globals';
 import {
   type BeforeApplicationShutdown,
   Controller,
@@ -132,7 +133,73 @@ describe('the order of close()', () => {
     await closed;
   });
 
-  it('of a hybrid application: rap after the providers are destroyed', async () => {
+  it('of a hybrid application: calls that run end before the providers are destroyed', async () => {
+    const server = serverOf();
+    const app = await hybrid(server, [FeatureModule]);
+    const call = clientOf(server).call('slow');
+    await started.opened;
+
+    const closed = app.close();
+    await eventually('the drain', () => server.address() === null);
+    expect(order).toEqual([]);
+    finish.open();
+
+    expect(await call).toBe('provider alive');
+    await closed;
+  });
+
+  it('of a hybrid application with two servers: both drain first', async () => {
+    const servers = [serverOf({ events: {} }), serverOf({ events: {} })] as const;
+    @Module({ imports: [FeatureModule] })
+    class AppModule {}
+    const app = await NestFactory.create(AppModule, { logger: new RecordingLogger() });
+    scope.defer(() => app.close());
+    for (const strategy of servers) app.connectMicroservice<MicroserviceOptions>({ strategy });
+    await app.init();
+    await app.startAllMicroservices();
+    const calls = servers.map((server) => clientOf(server).call('slow'));
+    await eventually('both calls', () => servers.every((server) => server.stats().inFlight === 1));
+
+    const closed = app.close();
+    await eventually('both drain', () => servers.every((server) => server.address() === null));
+    finish.open();
+
+    expect(await Promise.all(calls)).toEqual(['provider alive', 'provider alive']);
+    await closed;
+  });
+
+  it('of a hybrid application: providers are destroyed after closeTimeoutMs, though a call never ends', async () => {
+    const server = serverOf({ closeTimeoutMs: 30 });
+    const app = await hybrid(server, [FeatureModule]);
+    const call = rejection(clientOf(server, { reconnect: false }).call('slow'));
+    await started.opened;
+
+    await within('close', app.close());
+
+    expect(await call).toBeInstanceOf(ConnectionLostError);
+    expect(order[0]).toBe('onModuleDestroy');
+  });
+
+  it('of a hybrid application: providers are destroyed though a server cannot drain', async () => {
+    const server = serverOf();
+    const app = await hybrid(server, [FeatureModule]);
+    const failing = jest.spyOn(server, 'drain').mockRejectedValue(new Error('cannot drain'));
+    scope.defer(() => failing.mockRestore());
+    await rejection(app.close());
+    expect(order).toContain('onModuleDestroy');
+  });
+
+  it('of another application in this process: its servers go on', async () => {
+    const server = serverOf({ events: {} });
+    await microservice(server, [FeatureModule]);
+    const other = await hybrid(serverOf(), [FeatureModule]);
+    await other.close();
+    finish.open();
+    expect(await clientOf(server).call('slow')).toBe('provider alive');
+    expect(server.stats().draining).toBe(false);
+  });
+
+  it('of a hybrid application: the hooks of rap after those of the providers', async () => {
     const app = await hybrid(serverOf(), [FeatureModule]);
     await app.close();
     expect(order).toEqual([
@@ -347,20 +414,20 @@ describe('SIGTERM with enableShutdownHooks, in a process of its own', () => {
   }
 
   it.each(['microservice', 'hybrid'])(
-    '%s: the hooks in the order of Nest, the call is answered',
+    '%s: the call ends before a provider is destroyed, without a line of code for it',
     async (kind) => {
       const { lines, answer, end } = await terminate([kind]);
 
       expect(lines).toEqual([
         'slow begins',
+        'slow ends',
         'onModuleDestroy',
         'beforeApplicationShutdown SIGTERM',
         'rap stops',
-        'slow ends',
         'rap stopped',
         'onApplicationShutdown SIGTERM',
       ]);
-      expect(answer).toBe('provider destroyed');
+      expect(answer).toBe('provider alive');
       expect(end).toEqual([null, 'SIGTERM']);
     },
     30_000,
@@ -389,7 +456,7 @@ describe('SIGTERM with enableShutdownHooks, in a process of its own', () => {
   it.each(['microservice', 'hybrid'])(
     '%s: an endless feed that ends with ctx.draining ends in order',
     async (kind) => {
-      const { lines, answer, end } = await terminate([kind, 'drain'], 'feed', (client) =>
+      const { lines, answer, end } = await terminate([kind], 'feed', (client) =>
         collect(client.stream('feed')),
       );
 

@@ -3,7 +3,7 @@ import { jest } from '@jest/globals';
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import * as rap from '../../../lib/index.js';
-import { warnOfCopies } from '../../../lib/nest/server/package-copies.js';
+import { warnOfCopies } from '../../../lib/nest/copies/package-copies.js';
 import { rejection, testScope } from '../../helpers/async.js';
 
 const scope = testScope();

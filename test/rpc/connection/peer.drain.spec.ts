@@ -1,5 +1,5 @@
 import { LocalCode } from '../../../lib/protocol/fault.js';
-import { PeerPair, requestOf, type PairOptions } from '../../helpers/peer-pair.js';
+import { PeerPair, type RecordingSink, requestOf, type PairOptions } from '../../helpers/peer-pair.js';
 
 let pair: PeerPair;
 
@@ -308,4 +308,131 @@ describe('a client that drains', () => {
     const { sink } = pair.call('too late');
     expect(sink.fault).toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
   });
+});
+
+const answers = (id: number): unknown[] => pair.links.toClient.frames.filter((frame) => frame[1] === id);
+const bodies = (): unknown[] => pair.serverOwner.calls.map(({ body }) => body);
+
+describe('a client that ignores the shutdown event', () => {
+  let lastId = 1001;
+  let running: RecordingSink;
+
+  /** A client that has a call in flight, and confirms the fence. What it sends in spite of that, the test injects. */
+  function ignore(options?: PairOptions): void {
+    open(options);
+    running = pair.call('runs').sink;
+    pair.flow();
+    pair.server.drain(3_000);
+    pair.flow(); // the client confirms the fence
+  }
+
+  const send = (header: object = {}, type = 101): void => {
+    pair.links.toServer.inject([type, (lastId += 2), { target: '/default/x', ...header }, 'late'] as never);
+    pair.flow();
+  };
+
+  const refusal = {
+    status_code: 429,
+    error: { name: 'TooManyRequestsError', code: 'ERR_RAP_DRAINING', refused: true },
+  };
+
+  it('is refused what it sends after it has confirmed the fence, and loses nothing that ran', () => {
+    ignore();
+    send();
+    expect(answers(lastId)).toEqual([[101, lastId, refusal, 'the server shuts down']]);
+    expect(bodies()).toEqual(['runs']);
+    expect(pair.server.incoming.refused).toBe(1);
+    expect(pair.server.state).toBe('draining');
+    finish(0);
+    pair.flow();
+    expect(running.outcome).toBe('done');
+    expect(pair.server.state).toBe('closed');
+  });
+
+  it('is refused a channel, too: DROP', () => {
+    ignore();
+    send({ channel_life_cycle: 'DECLARE' }, 102);
+    expect(answers(lastId)).toEqual([
+      [102, lastId, { ...refusal, channel_life_cycle: 'DROP' }, 'the server shuts down'],
+    ]);
+    expect(pair.serverOwner.channels).toEqual([]);
+    finish(0);
+  });
+
+  it('is refused an event, once, as agreed', () => {
+    ignore();
+    send({ one_way: true });
+    expect(answers(lastId)).toEqual([[101, lastId, refusal, 'the server shuts down']]);
+    expect(bodies()).toEqual(['runs']);
+    finish(0);
+  });
+
+  it('does not keep the server: a call after another cannot hold it until its time is over', () => {
+    ignore();
+    for (let i = 0; i < 50; i++) send();
+    finish(0);
+    pair.flow();
+    expect(pair.server.state).toBe('closed');
+    expect(pair.clock.now()).toBeLessThan(3_000);
+  });
+
+  it('is served as before while it has not confirmed the fence', () => {
+    open();
+    pair.links.toServer.hold();
+    pair.server.drain(3_000);
+    pair.call('first');
+    pair.links.toServer.release();
+    pair.flow();
+    expect(bodies()).toEqual(['first']);
+    finish(0);
+  });
+
+  it('is refused before the processors see anything', () => {
+    const seen: unknown[] = [];
+    ignore({ serverProcessors: [{ processRequest: ({ body }) => void seen.push(body) }] });
+    send();
+    expect(seen).toEqual(['runs']);
+    expect(answers(lastId)).toHaveLength(1);
+    finish(0);
+  });
+
+  it('is served on a connection whose keys are used up: another takes its place, the server goes on', () => {
+    open();
+    pair.call('runs');
+    pair.flow();
+    pair.server.retire();
+    pair.flow();
+    send();
+    expect(bodies()).toEqual(['runs', 'late']);
+    pair.server.drain(3_000);
+    pair.flow();
+    send();
+    expect(bodies()).toEqual(['runs', 'late']);
+    finish(0);
+    finish(1);
+  });
+});
+
+it('a call that a limit refuses is safe to repeat', () => {
+  open({ limits: { maxInFlight: 1 } });
+  pair.links.toServer.inject([101, 1001, { target: '/default/x' }, 'fills the server']);
+  pair.flow();
+  const { sink } = pair.call('too many');
+  pair.flow();
+  expect(sink.fault).toMatchObject({ status: 429, sent: 'no' });
+  finish(0);
+});
+
+it('answers each of 1,000 calls in flight exactly once', () => {
+  open({ limits: { maxInFlight: 1_000 } });
+  const calls = Array.from({ length: 1_000 }, (_, i) => pair.call(i));
+  pair.flow();
+  expect(pair.serverOwner.calls).toHaveLength(1_000);
+  pair.server.drain(3_000);
+  pair.flow();
+  // in no order
+  for (let i = 0; i < 1_000; i++) finish((i * 7) % 1_000, (i * 7) % 1_000);
+  pair.flow();
+  expect(calls.map(({ sink }) => sink.outcome)).toEqual(Array.from({ length: 1_000 }, (_, i) => i));
+  expect([pair.client.state, pair.server.state]).toEqual(['closed', 'closed']);
 });

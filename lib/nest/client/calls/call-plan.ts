@@ -1,17 +1,13 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import { FRAME_KEYS, PYTHON_DEADLINE_KEY } from '../../../protocol/frame.js';
 import { headerAsItIs } from '../../../protocol/snapshot.js';
-import { currentScope } from '../../handlers/call-scope.js';
+import { type CallScope, currentScope } from '../../handlers/call-scope.js';
 import { type CallHeaders, type CallPlan, ClientRoutes, NO_SIGNALS } from './client-routes.js';
 import { assertTime } from '../../validation/assert-time.js';
 import { assertObject } from '../../validation/known-options.js';
 import type { NormalizePattern } from '../../handlers/pattern.js';
-import {
-  assertCallOptions,
-  type RapCallOptions,
-  type RapSession,
-  type SessionClient,
-} from './rap-session.js';
+import type { CallPin } from './pinned-connection.js';
+import { assertCallOptions, IDEMPOTENT, type RapCallOptions, type SessionClient } from './rap-session.js';
 
 const DEFAULT_CALL_TIMEOUT_MS = 10_000;
 
@@ -44,22 +40,25 @@ export class CallPlanner {
    * @throws ParseError or Fault 1004 for a pattern without a valid target, RangeError for an invalid time
    */
   plan(packet: ReadPacket, options: RapCallOptions | undefined): CallPlan {
-    if (options !== undefined) assertCallOptions(options);
+    const isIdempotent = options === IDEMPOTENT;
+    if (options !== undefined && !isIdempotent) assertCallOptions(options);
     const route = this.#routes.of(packet.pattern);
     const scope = options?.detached ? undefined : currentScope();
     if (options?.session && !options.session.belongsTo(this.client))
       throw new RangeError('the session belongs to another client');
-    const session =
-      options?.session ?? scope?.sessions?.find((open): open is RapSession => open.belongsTo(this.client));
+    const session = options?.session ?? this.#pinOf(scope);
     const { metadata } = packet as { metadata?: Record<string, string> };
-    if (!options && !scope && !metadata) return route.plain;
-    const isPlain = !session && !metadata && !options?.header;
+    if (!scope && !metadata) {
+      if (!options) return route.plain;
+      if (isIdempotent) return route.idempotent;
+    }
+    const isPlain = !session?.id && !metadata && !options?.header;
     const header = isPlain
       ? route.header
       : {
           ...metadata,
           ...(options?.header && ownHeader(options.header)),
-          ...(session ? { session_id: session.id } : {}),
+          ...(session?.id ? { session_id: session.id } : {}),
           target: route.target,
         };
     const inherited = scope?.incoming;
@@ -73,7 +72,17 @@ export class CallPlanner {
       timeoutMs: Math.ceil(Math.min(ownMs, inheritedMs)),
       isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
       signals: signalsOf(options?.signal, inherited?.signal),
+      idempotent: options?.idempotent === true,
     };
+  }
+
+  /** The connection that the running code is bound to, if one is of this client. */
+  pin(): CallPin | undefined {
+    return this.#pinOf(currentScope());
+  }
+
+  #pinOf(scope: CallScope | undefined): CallPin | undefined {
+    return scope?.sessions?.find((open): open is CallPin => open.belongsTo(this.client));
   }
 
   #timeoutOf(options: RapCallOptions | undefined): number {

@@ -1,3 +1,4 @@
+import type { StartedCall } from '../../../cluster/peer-source.js';
 import type { Clock } from '../../../protocol/clock.js';
 import type { Fault } from '../../../protocol/fault.js';
 import { callCancelled } from '../../../rpc/call-faults.js';
@@ -6,7 +7,6 @@ import { systemClock } from '../../../rpc/time/system-clock.js';
 import { onAbort } from '../../../rpc/context/listeners.js';
 import type { ReplySink } from '../../../rpc/client/call-request.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
-import type { PendingCall } from '../../../rpc/client/pending-call.js';
 import type { CallPlan } from './client-routes.js';
 import { callError, type MadeCall } from '../../errors/failed-call.js';
 
@@ -23,7 +23,7 @@ export interface Outcome<T> {
 /** One call from its start to its outcome, whatever it is waiting for. */
 export class Attempt<T> implements ReplySink {
   over = false;
-  pending: PendingCall | undefined;
+  pending: StartedCall | undefined;
   /** Nest's deserializer, if there is one. */
   decode: ((response: unknown) => Promise<T>) | undefined;
   /** When it began, if it was not sent at once. */
@@ -65,7 +65,7 @@ export class Attempt<T> implements ReplySink {
   #made(): MadeCall {
     const { plan, pending, where } = this;
     const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : systemClock.now());
-    return { target: plan.route.target, where, since };
+    return { target: plan.route.target, where: pending?.where ?? where, since };
   }
 
   /** The call times out, whatever it is waiting for. A stream that has begun has its own time limit, or none. */

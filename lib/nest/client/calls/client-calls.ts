@@ -1,20 +1,17 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import type { PeerSource } from '../../../cluster/peer-source.js';
+import type { BalancedCalls, PeerSource, Placed } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
-import { Extension } from '../../../protocol/extension.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
-import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import type { Fault } from '../../../protocol/fault.js';
-import type { Header } from '../../../protocol/frame.js';
-import type { CallRequest } from '../../../rpc/client/call-request.js';
 import { Snapshot } from '../../../protocol/snapshot.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
 import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
-import { acceptingStream, type CallPlanner } from './call-plan.js';
-import type { CallHeaders, CallPlan } from './client-routes.js';
+import type { CallPlanner } from './call-plan.js';
+import type { CallPlan } from './client-routes.js';
+import { headersFor, PlannedCall, PlannedEvent, PlannedRequest } from './planned-call.js';
 import {
   Attempt,
   cancelChannelOn,
@@ -69,9 +66,11 @@ export class ClientCalls {
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(this.#timingOf(plan), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
-    const peer = plan.session ? plan.session.openPeer() : source.peer;
     const bodies = codec();
-    if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
+    const balanced = plan.session ? undefined : source.balanced;
+    const peer = plan.session ? plan.session.openPeer() : !balanced && source.peer;
+    if (balanced && !bodies) this.#sendBalanced(balanced, plan, packet.data, plan.timeoutMs, attempt);
+    else if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
     else void this.#sendLater(plan, packet, bodies, attempt);
     return () => attempt.abandon();
   }
@@ -94,10 +93,10 @@ export class ClientCalls {
 
   /** A peer as soon as there is one. @throws the public error of a call to `what` */
   async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
-    const { source } = this.options;
+    const { source, planner } = this.options;
     const since = systemClock.now();
     try {
-      return await source.acquire(what, timeoutMs);
+      return planner.pin()?.openPeer() ?? (await source.acquire(what, timeoutMs));
     } catch (error) {
       throw traced(callError(error, { target: what, where: source.where, since }));
     }
@@ -113,15 +112,23 @@ export class ClientCalls {
   /** Sends an event as soon as there is a connection. */
   async emit(packet: ReadPacket): Promise<void> {
     const { planner, source, codec } = this.options;
-    const { route, header, session, timeoutMs } = planner.plan(packet, undefined);
+    const plan = planner.plan(packet, undefined);
+    const { route, header, session, timeoutMs } = plan;
     const since = systemClock.now();
     try {
       const bodies = codec();
-      let peer = session?.openPeer() ?? source.peer;
+      const balanced = session ? undefined : source.balanced;
+      let peer = session?.openPeer() ?? (balanced ? undefined : source.peer);
       let body = packet.data as unknown;
       // what is not sent at once is sent as it is now
       if (bodies) body = await bodies.encode(copied(packet));
       else if (!peer) body = source.hold(body);
+      if (balanced) {
+        const event = new PlannedEvent(plan, packet.data, source.hold(body), timeLeft(timeoutMs, since));
+        return await new Promise<void>((resolve, reject) => {
+          balanced.event(event, { resolve: () => resolve(), reject });
+        });
+      }
       peer ??= await source.acquire(route.target, timeoutMs, body);
       await peer.emit({
         target: route.target,
@@ -177,18 +184,49 @@ export class ClientCalls {
     { metadata, forStream = false, isWanted }: Opening,
   ): Promise<Channel> {
     const { source } = this.options;
-    const { route, header, session, timeoutMs, isLimited, signals } = plan;
-    const { target } = route;
+    const { timeoutMs, signals } = plan;
+    const { target } = plan.route;
     if (timeoutMs <= 0) throw callTimeout(this.#timingOf(plan), 'connect');
     for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
     const held = source.hold(metadata);
-    const peer =
-      session?.openPeer() ?? (await unlessAborted(source.acquire(target, timeoutMs, held), signals, target));
-    if (isWanted?.() === false) throw cancelled(target);
-    const leftMs = timeLeft(timeoutMs, started);
+    const placed = await this.#place(plan, held);
+    try {
+      if (isWanted?.() === false) throw cancelled(target);
+      const channel = this.#openOn(placed.peer, plan, held, timeLeft(timeoutMs, started), forStream);
+      channel.whenDone(() => placed.ended());
+      return channel;
+    } catch (error) {
+      placed.ended();
+      throw error;
+    }
+  }
+
+  /** The peer for a channel, as soon as there is one. */
+  async #place({ route, session, header, timeoutMs, signals }: CallPlan, held: unknown): Promise<Placed> {
+    const { source } = this.options;
+    const { target } = route;
+    if (session || !source.balanced) {
+      const acquired = session?.openPeer() ?? source.acquire(target, timeoutMs, held);
+      const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
+      return { peer, where: source.where, ended: NOTHING };
+    }
+    const placing = source.balanced.place({ target, header, body: undefined }, timeoutMs, held);
+    try {
+      return await unlessAborted(placing, signals, target);
+    } catch (error) {
+      placing.then(
+        (placed) => placed.ended(), // it was cancelled meanwhile
+        NOTHING,
+      );
+      throw error;
+    }
+  }
+
+  #openOn(peer: ClientPeer, plan: CallPlan, held: unknown, leftMs: number, forStream: boolean): Channel {
+    const { route, timeoutMs, isLimited, signals } = plan;
     const channel = peer.openChannel({
-      target,
-      header: forStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan).header : header,
+      target: route.target,
+      header: headersFor(plan, peer, forStream).header,
       body: held,
       timeoutMs,
       leftMs,
@@ -196,7 +234,7 @@ export class ClientCalls {
     });
     this.#remember(channel, plan, leftMs);
     this.#limitChannel(channel, plan, leftMs);
-    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, target));
+    const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, route.target));
     channel.whenDone(() => {
       for (const stop of unlisten) stop();
     });
@@ -222,6 +260,9 @@ export class ClientCalls {
         const context = captureContext();
         attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
       } else body = source.hold(body);
+      const balanced = session ? undefined : source.balanced;
+      if (balanced && attempt.over) return;
+      if (balanced) return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started), attempt);
       const peer = session?.openPeer() ?? (await source.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
       this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
@@ -237,9 +278,32 @@ export class ClientCalls {
     leftMs: number | undefined,
     attempt: Attempt<T>,
   ): void {
-    const headers = attempt.stream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
+    const headers = headersFor(plan, peer, attempt.stream !== undefined);
     const request = new PlannedRequest(plan, headers, body, leftMs, this.options.source.where);
     attempt.pending = peer.call(request, attempt);
+  }
+
+  /** Sends a call to one of several servers, or to one after the other. */
+  #sendBalanced<T>(
+    balanced: BalancedCalls,
+    plan: CallPlan,
+    body: unknown,
+    leftMs: number,
+    attempt: Attempt<T>,
+  ): void {
+    let call: PlannedCall;
+    try {
+      call = new PlannedCall(
+        plan,
+        body,
+        this.options.source.hold(body),
+        leftMs,
+        attempt.stream !== undefined,
+      );
+    } catch (error) {
+      return attempt.reject(error);
+    }
+    attempt.pending = balanced.call(call, attempt);
   }
 
   #timingOf({ route, timeoutMs }: CallPlan): CallTiming {
@@ -270,31 +334,6 @@ export class ClientCalls {
     const limit = new ChannelLimit(channel, { ...this.#timingOf(plan), whole: plan.isLimited }, systemClock);
     deadlines.add(limit, leftMs);
     channel.whenDone(() => deadlines.remove(limit));
-  }
-}
-
-/** A call as the connection sends it. It has a class for the reason that `HookedOutcome` has one. */
-class PlannedRequest implements CallRequest {
-  readonly target: string;
-  readonly header: Header;
-  readonly encodedHeader: EncodedHeader | undefined;
-  readonly timeoutMs: number;
-  readonly tellTimeLeft: boolean;
-  readonly pinned: boolean;
-
-  constructor(
-    { route, timeoutMs, isLimited, session }: CallPlan,
-    { header, encodedHeader }: CallHeaders,
-    readonly body: unknown,
-    readonly leftMs: number | undefined,
-    readonly where: string,
-  ) {
-    this.target = route.target;
-    this.header = header;
-    this.encodedHeader = encodedHeader;
-    this.timeoutMs = timeoutMs;
-    this.tellTimeLeft = isLimited;
-    this.pinned = session !== undefined;
   }
 }
 

@@ -3,7 +3,7 @@ import { encodeHeader } from '../../../protocol/encoder.js';
 import type { Header } from '../../../protocol/frame.js';
 import { ParseError } from '../../errors/errors.js';
 import { targetOf } from '../../handlers/pattern.js';
-import type { RapSession } from './rap-session.js';
+import type { CallPin } from './pinned-connection.js';
 
 /** Patterns may be made at run time; the cache of their targets must not grow with them. */
 const MAX_ROUTES = 4096;
@@ -19,11 +19,14 @@ export interface CallHeaders {
 /** What a call inherits and was given: its target, its time limit, what cancels it. */
 export interface CallPlan extends CallHeaders {
   readonly route: ClientRoute;
-  readonly session: RapSession | undefined;
+  /** The session, or the connection, that the call belongs to. */
+  readonly session: CallPin | undefined;
   readonly timeoutMs: number;
   /** The time limit was asked for: the server is told, and streams and channels end with it. */
   readonly isLimited: boolean;
   readonly signals: readonly AbortSignal[];
+  /** Repeating the call does no harm. */
+  readonly idempotent: boolean;
 }
 
 /** Target of a pattern, and what every plain call to it is sent with. */
@@ -34,6 +37,8 @@ export class ClientRoute {
   readonly accepting: { readonly header: Header; readonly encodedHeader: EncodedHeader };
   /** The plan of a call that has no options and inherits nothing: the same for all of them. */
   readonly plain: CallPlan;
+  /** The same of a call that may be repeated. */
+  readonly idempotent: CallPlan;
 
   constructor(
     readonly target: string,
@@ -45,7 +50,16 @@ export class ClientRoute {
     this.encodedHeader = encodeHeader(header);
     this.accepting = { header: accepting, encodedHeader: encodeHeader(accepting) };
     const { encodedHeader } = this;
-    this.plain = { route: this, header, encodedHeader, session: undefined, ...defaults, signals: NO_SIGNALS };
+    this.plain = {
+      route: this,
+      header,
+      encodedHeader,
+      session: undefined,
+      ...defaults,
+      signals: NO_SIGNALS,
+      idempotent: false,
+    };
+    this.idempotent = { ...this.plain, idempotent: true };
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Keys, unknownOption } from '../../validation/known-options.js';
+import type { CallPin } from './pinned-connection.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
@@ -18,11 +19,17 @@ export interface RapCallOptions {
   signal?: AbortSignal | undefined;
   /** The session that the call belongs to, for calls without `session.call` or `withSession`. */
   session?: RapSession | undefined;
-  /** Repeating the call does no harm. Reserved for the retries of a later version: this one repeats no call by itself. */
+  /**
+   * Repeating the call does no harm: after a failure it may go to another server, at most `retry.maxAttempts` times, also if
+   * the first may have run it. Without it, a call is repeated only if no handler has begun. For clients of several servers.
+   */
   idempotent?: boolean | undefined;
   /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; with true, neither. */
   detached?: boolean | undefined;
 }
+
+/** The options of a call that may be repeated, and that has no others. */
+export const IDEMPOTENT: RapCallOptions = Object.freeze({ idempotent: true });
 
 /** The last argument of what opens a channel. */
 export type ChannelOptions = RapCallOptions & { metadata?: unknown };
@@ -70,7 +77,7 @@ export interface SessionClient {
  * Calls that belong together: all go over one connection and carry the session's id, and the server keeps one
  * `ctx.session` for them. Lost with its connection; it is never moved to another.
  */
-export class RapSession {
+export class RapSession implements CallPin {
   /** Id of the session, in the header of all its calls. */
   readonly id = randomUUID();
   #closed = false;

@@ -63,7 +63,8 @@ function callerOf(
     return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
   if (kind === undefined)
     return (input: unknown, options?: RapCallOptions) => client.undecided(target, input, options);
-  const caller = methodCaller(client, target, kind, extras.service?.method.timeoutMs);
+  const { idempotent } = extras;
+  const caller = methodCaller(client, target, kind, extras.service?.method ?? { idempotent });
   return kind === 'duplex' ? opener(caller, method) : caller;
 }
 

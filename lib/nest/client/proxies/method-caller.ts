@@ -1,7 +1,7 @@
-import type { ChannelOptions, RapCallOptions } from '../calls/rap-session.js';
+import { type ChannelOptions, IDEMPOTENT, type RapCallOptions } from '../calls/rap-session.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import type { RapIterable } from '../../streams/rap-stream.js';
-import type { RapMethodKind } from '../../contract/contract.js';
+import type { RapMethodKind, RapMethodOptions } from '../../contract/contract.js';
 import { assertItems, type Items, upload } from './upload.js';
 
 /** What proxies need of their client. */
@@ -14,21 +14,24 @@ export interface ServiceCaller {
 /** A method of a proxy. */
 export type MethodCaller = (...args: never[]) => unknown;
 
+/** What a contract says about the calls of a method; what the caller passes takes precedence. */
+export type CallDefaults = Pick<RapMethodOptions, 'timeoutMs' | 'idempotent'>;
+
 /**
  * Makes the function by which a proxy calls a method, once; a call of it costs what `client.call()` costs.
- *
- * @param timeoutMs time limit of the contract; one of the caller takes precedence
  */
 export function methodCaller(
   client: ServiceCaller,
   target: string,
   kind: RapMethodKind,
-  timeoutMs?: number,
+  { timeoutMs, idempotent }: CallDefaults = {},
 ): MethodCaller {
-  const withDefaults = defaulter(timeoutMs);
+  const defaults = defaultsOf(timeoutMs, idempotent === true);
+  const withDefaults = <T extends RapCallOptions>(options?: T): T | undefined =>
+    defaults ? (options ? { ...options, ...missing(defaults, options) } : (defaults as T)) : options;
   const callers: Record<RapMethodKind, MethodCaller> = {
     unary:
-      timeoutMs === undefined
+      defaults === undefined
         ? (input: unknown, options?: RapCallOptions) => client.call(target, input, options)
         : (input: unknown, options?: RapCallOptions) => client.call(target, input, withDefaults(options)),
     serverStream: (input: unknown, options?: RapCallOptions) =>
@@ -42,10 +45,15 @@ export function methodCaller(
   return callers[kind];
 }
 
-/** Fills in the time limit of the contract. */
-function defaulter(timeoutMs: number | undefined): <T extends RapCallOptions>(options?: T) => T | undefined {
-  if (timeoutMs === undefined) return (options) => options;
-  const defaults = Object.freeze({ timeoutMs });
-  return <T extends RapCallOptions>(options?: T) =>
-    options ? { ...options, timeoutMs: options.timeoutMs ?? timeoutMs } : (defaults as T);
+function defaultsOf(timeoutMs: number | undefined, idempotent: boolean): RapCallOptions | undefined {
+  if (timeoutMs !== undefined) return Object.freeze(idempotent ? { timeoutMs, idempotent } : { timeoutMs });
+  return idempotent ? IDEMPOTENT : undefined;
+}
+
+/** The defaults of options that the caller has not set. */
+function missing(defaults: RapCallOptions, options: RapCallOptions): RapCallOptions {
+  return {
+    timeoutMs: options.timeoutMs ?? defaults.timeoutMs,
+    idempotent: options.idempotent ?? defaults.idempotent,
+  };
 }

@@ -19,7 +19,7 @@ export function serviceProxy<S extends RapServiceDefinition>(
   const proxy: Record<string, MethodCaller> = {};
   for (const [name, method] of Object.entries(methods)) {
     const target = formatTarget(group, name);
-    const caller = methodCaller(client, target, method.kind, method.timeoutMs);
+    const caller = methodCaller(client, target, method.kind, method);
     proxy[name] = method.input || method.output ? carriedCaller(caller, target, method, carried) : caller;
   }
   // not frozen: tests replace methods by spies

@@ -1,3 +1,6 @@
+import type { PeerSource } from '../../../cluster/peer-source.js';
+import { Extension } from '../../../protocol/extension.js';
+import type { ClientCalls } from '../calls/client-calls.js';
 import type { Type } from '@nestjs/common';
 import type { ValuesCarried } from './carried-calls.js';
 import type { HookedCalls } from '../calls/hooked-calls.js';
@@ -51,4 +54,12 @@ export class TypedProxies {
     this.#made.set(key, made);
     return made;
   }
+}
+
+/** What the connections of a client carry. */
+export function valuesCarried(source: PeerSource, calls: ClientCalls): ValuesCarried {
+  return {
+    now: () => source.peer?.has(Extension.Values),
+    soon: async (target, timeoutMs) => (await calls.acquire(target, timeoutMs)).has(Extension.Values),
+  };
 }

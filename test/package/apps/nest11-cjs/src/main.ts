@@ -5,6 +5,7 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload, RpcException, type MicroserviceOptions } from '@nestjs/microservices';
 import { FuncNotFoundError, InjectRapClient, RapClient, RapError, RapModule, RapServer } from 'nestjs-rap';
+import { registerInEtcd } from 'nestjs-rap/etcd';
 import { RedisRateStore } from 'nestjs-rap/redis';
 
 @Controller()
@@ -31,6 +32,7 @@ async function main(): Promise<void> {
   // In a CommonJS app the import above is a require() of an ES module; both must give the same classes.
   assert.equal(require('nestjs-rap').RapServer, RapServer);
   assert.equal(require('nestjs-rap/redis').RedisRateStore, RedisRateStore);
+  assert.equal(require('nestjs-rap/etcd').registerInEtcd, registerInEtcd);
 
   const server = new RapServer({ port: 0 });
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(ServerModule, {

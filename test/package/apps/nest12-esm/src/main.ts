@@ -5,6 +5,7 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { InjectRapClient, RapClient, RapModule, RapServer } from 'nestjs-rap';
+import { etcdResolver } from 'nestjs-rap/etcd';
 import { RedisConnStore } from 'nestjs-rap/redis';
 
 @Controller()
@@ -48,6 +49,8 @@ const { client } = context.get(Calculator);
 const sum = await client.call<number>('sum', { a: 1, b: 2 });
 assert.equal(sum, 3);
 console.log(`nest12-esm: sum = ${sum}`);
+
+assert.throws(() => etcdResolver({ endpoints: [], service: 'math' }), /endpoints/);
 
 // the stores load without ioredis: the client is whatever has its `call`
 const store = new RedisConnStore({ call: () => Promise.resolve(1) });

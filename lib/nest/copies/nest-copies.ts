@@ -1,10 +1,12 @@
 import { createRequire } from 'node:module';
+import { NestApplicationContext } from '@nestjs/core';
 import { InterceptorsConsumer } from '@nestjs/core/interceptors/interceptors-consumer.js';
 import { PipesContextCreator } from '@nestjs/core/pipes/pipes-context-creator.js';
 import { BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { ListenersController } from '@nestjs/microservices/listeners-controller.js';
 import { Observable } from 'rxjs';
 import { textOf } from '../../protocol/values/unknown.js';
+import { drainBeforeDestroy } from './drain-at-shutdown.js';
 import { rememberMaskedErrors } from './masked-errors.js';
 import { showItemsToInterceptors } from './intercepted-values.js';
 import { noticeUncheckedParameters } from './unchecked-parameter.js';
@@ -15,6 +17,7 @@ interface NestClasses {
   readonly InterceptorsConsumer: typeof InterceptorsConsumer;
   readonly PipesContextCreator: typeof PipesContextCreator;
   readonly Observable: typeof Observable;
+  readonly NestApplicationContext: typeof NestApplicationContext;
 }
 
 /** The file of Nest that binds handlers to a server. */
@@ -31,7 +34,13 @@ const wrapped = new WeakSet<object>();
 export function wrapNest(): void {
   if (installed) return;
   installed = true;
-  wrap({ BaseRpcExceptionFilter, InterceptorsConsumer, PipesContextCreator, Observable });
+  wrap({
+    BaseRpcExceptionFilter,
+    InterceptorsConsumer,
+    PipesContextCreator,
+    Observable,
+    NestApplicationContext,
+  });
   const { prototype } = ListenersController;
   // oxlint-disable-next-line typescript/unbound-method -- called with its `this` below
   const original = prototype.registerPatternHandlers;
@@ -76,6 +85,7 @@ function wrapCopy(file: string): string | undefined {
       ...(load('@nestjs/core/interceptors/interceptors-consumer.js') as NestClasses),
       ...(load('@nestjs/core/pipes/pipes-context-creator.js') as NestClasses),
       Observable: (load('rxjs') as NestClasses).Observable,
+      NestApplicationContext: (load('@nestjs/core') as NestClasses).NestApplicationContext,
     });
     return undefined;
   } catch (error) {
@@ -87,6 +97,7 @@ function wrap(nest: NestClasses): void {
   once(nest.BaseRpcExceptionFilter.prototype, rememberMaskedErrors);
   once(nest.InterceptorsConsumer.prototype, (it) => showItemsToInterceptors(it, nest.Observable));
   once(nest.PipesContextCreator.prototype, noticeUncheckedParameters);
+  once(nest.NestApplicationContext.prototype, drainBeforeDestroy);
 }
 
 /** Copies of `@nestjs/microservices` may share one of `@nestjs/core`. */

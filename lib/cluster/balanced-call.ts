@@ -1,0 +1,272 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import type { Fault } from '../protocol/fault.js';
+import { heldBytes } from '../protocol/held-body.js';
+import type { Channel } from '../rpc/channel/channel.js';
+import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
+import { callTimeout } from '../rpc/client/call-timeout.js';
+import type { ClientPeer } from '../rpc/client/client-peer.js';
+import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
+import type { PickedCall } from './balancing/balancer.js';
+import type { Endpoint } from './endpoint.js';
+import { Attempts, withAttempts } from './failures/attempts.js';
+import { type Verdict, verdictOf } from './failures/classify.js';
+import type { FailedAttempt } from './fleet-health.js';
+import type { BalancedRequest, StartedCall } from './peer-source.js';
+import type { Waiting, WaitingRoom } from './waiting-room.js';
+
+/** What a call over several servers needs of its fleet. */
+export interface BalancedHost {
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly waiting: WaitingRoom;
+  /** The server for the next attempt; `undefined` if none takes calls now. */
+  pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+  /** A call goes to an ejected server as its probe. */
+  probing(endpoint: Endpoint): void;
+  /** An attempt has ended: `fault` is why it has failed; `undefined`: with an answer. */
+  ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void;
+  /** A probe has ended. */
+  probed(endpoint: Endpoint, verdict: Verdict): void;
+  /** Time until the next attempt, 0 for at once; `undefined`: the call has failed. */
+  repeatAfterMs(failed: FailedCall): number | undefined;
+  /** A body for one more attempt: processors may change theirs. */
+  copyOf(held: unknown): unknown;
+}
+
+/** A call whose last attempt has failed. */
+export type FailedCall = Omit<FailedAttempt, 'servers' | 'hasOthers'> & {
+  readonly tried: ReadonlySet<Endpoint>;
+};
+
+/**
+ * One call over several servers: an attempt on one, and on another if that failed and repeating is safe. While it waits, in
+ * the waiting room or for its backoff, its own time limit counts; during an attempt, that of the attempt.
+ */
+export class BalancedCall extends Expiring implements ReplySink, StartedCall, Waiting {
+  #pending: Abandonable | undefined;
+  #endpoint: Endpoint | undefined;
+  #where: string | undefined;
+  #startedAt = 0;
+  #isProbe = false;
+  #isOver = false;
+  /** An attempt is being started: it may fail before `transmit` returns. */
+  #isStarting = false;
+  #early: Fault | undefined;
+  #tried: Set<Endpoint> | undefined;
+  #attempts: Attempts | undefined;
+  #executions = 0;
+  #backoff: Timer | undefined;
+  #lastFault: Fault | undefined;
+
+  /** @param beside the call whose second attempt this is: on another server, by the same deadline */
+  constructor(
+    protected readonly request: BalancedRequest,
+    protected readonly sink: ReplySink,
+    protected readonly host: BalancedHost,
+    beside?: BalancedCall,
+  ) {
+    super();
+    this.expiresAt = beside?.expiresAt ?? host.clock.now() + request.leftMs;
+    if (beside?.endpoint) this.#tried = new Set([beside.endpoint]);
+  }
+
+  get bytes(): number {
+    return heldBytes(this.request.held);
+  }
+
+  get wasSent(): boolean {
+    return this.#executions > 0 || this.#pending?.wasSent === true;
+  }
+
+  /** The server of the attempt that runs. */
+  get endpoint(): Endpoint | undefined {
+    return this.#endpoint;
+  }
+
+  /** The server of the last attempt. */
+  get where(): string | undefined {
+    return this.#where;
+  }
+
+  // --- attempts -----------------------------------------------------------------------------------------------
+
+  /** Starts the first attempt, or the next one. */
+  start(): void {
+    for (;;) {
+      const endpoint = this.host.pick(this.request, this.#tried);
+      const peer = endpoint?.peer;
+      if (!endpoint || !peer) return this.#wait();
+      if (!this.#attempt(endpoint, peer)) return;
+    }
+  }
+
+  /** Returns true if it has failed already and the next one is due at once. */
+  #attempt(endpoint: Endpoint, peer: ClientPeer): boolean {
+    const { request, host } = this;
+    const now = host.clock.now();
+    this.#endpoint = endpoint;
+    this.#where = endpoint.address;
+    this.#startedAt = now;
+    this.#isProbe = endpoint.isProbeDue;
+    if (this.#isProbe) host.probing(endpoint);
+    endpoint.traffic.begin(now);
+    this.#isStarting = true;
+    const body = host.copyOf(request.held);
+    const leftMs = Math.max(1, Math.ceil(this.expiresAt - now));
+    this.#pending = this.transmit(peer, request.to(peer, endpoint.address, body, leftMs));
+    this.#isStarting = false;
+    const early = this.#early;
+    this.#early = undefined;
+    return early !== undefined && this.#failed(early);
+  }
+
+  protected transmit(peer: ClientPeer, request: CallRequest): Abandonable {
+    return peer.call(request, this);
+  }
+
+  /** The attempt has an outcome, or nobody waits for it any more. */
+  #ended(verdict: Verdict, fault?: Fault): void {
+    const endpoint = this.#endpoint;
+    if (!endpoint) return;
+    this.#endpoint = this.#pending = undefined;
+    const now = this.host.clock.now();
+    endpoint.traffic.end(now, this.#startedAt, verdict === 'refused' ? 'failed' : verdict);
+    this.#judge(endpoint, verdict, fault);
+  }
+
+  /** What the outcome says about the server. */
+  #judge(endpoint: Endpoint, verdict: Verdict, fault?: Fault): void {
+    if (this.#isProbe) this.host.probed(endpoint, verdict);
+    else if (verdict !== 'ignored') this.host.ended(endpoint, fault, this.#startedAt);
+  }
+
+  /** Returns true if the next attempt is due at once. */
+  #failed(fault: Fault): boolean {
+    const { host, request } = this;
+    const endpoint = this.#endpoint as Endpoint;
+    this.#ended(verdictOf(fault), fault);
+    this.#lastFault = fault;
+    if (fault.sent !== 'no') this.#executions += 1;
+    const tried = (this.#tried ??= new Set());
+    tried.add(endpoint);
+    const now = host.clock.now();
+    const attempts = (this.#attempts ??= new Attempts(this.#startedAt));
+    attempts.failed(endpoint.address, fault, now);
+    const executions = this.#executions;
+    const moves = attempts.count - executions;
+    const remainingMs = this.expiresAt - now;
+    const { idempotent } = request;
+    const afterMs = host.repeatAfterMs({ fault, idempotent, executions, moves, remainingMs, tried });
+    if (afterMs === 0) return true;
+    if (afterMs === undefined) this.#reject(fault);
+    else this.#pause(afterMs);
+    return false;
+  }
+
+  // --- waiting ------------------------------------------------------------------------------------------------
+
+  #wait(): void {
+    const refusal = this.host.waiting.add(this);
+    if (refusal) this.#reject(refusal);
+    else this.#limit();
+  }
+
+  #pause(ms: number): void {
+    this.#limit();
+    this.#backoff = this.host.clock.after(ms, () => this.retry());
+    this.#backoff.hold(true);
+  }
+
+  #limit(): void {
+    const { deadlines, clock } = this.host;
+    deadlines.add(this, Math.max(1, this.expiresAt - clock.now()));
+  }
+
+  #stopWaiting(): void {
+    const { waiting, deadlines } = this.host;
+    waiting.remove(this);
+    deadlines.remove(this);
+    this.#backoff?.cancel();
+    this.#backoff = undefined;
+  }
+
+  retry(): void {
+    this.#stopWaiting();
+    this.start();
+  }
+
+  fail(reason: Fault): void {
+    this.#stopWaiting();
+    this.#reject(reason);
+  }
+
+  override expire(): void {
+    this.#stopWaiting();
+    this.#reject(callTimeout({ ...this.request, where: this.#where }, 'connect', this.#lastFault));
+  }
+
+  // --- outcomes -----------------------------------------------------------------------------------------------
+
+  resolve(body: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#ended('answered');
+    this.sink.resolve(body);
+  }
+
+  reject(fault: Fault): void {
+    if (this.#isOver) return;
+    if (this.#isStarting) this.#early = fault;
+    else if (this.#failed(fault)) this.start();
+  }
+
+  #reject(fault: Fault): void {
+    this.#isOver = true;
+    this.sink.reject(withAttempts(fault, this.#attempts));
+  }
+
+  abandon(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#stopWaiting();
+    this.#pending?.abandon();
+    this.#ended('ignored');
+  }
+
+  /** The answer is a stream: the server works on the call as long as it is open. */
+  protected becameStream(channel: Channel): void {
+    this.#isOver = true;
+    const endpoint = this.#endpoint;
+    this.#endpoint = this.#pending = undefined;
+    if (!endpoint) return;
+    endpoint.traffic.end(this.host.clock.now(), this.#startedAt, 'answered');
+    endpoint.traffic.opened();
+    this.#judge(endpoint, 'answered');
+    channel.whenDone(() => endpoint.traffic.closed());
+  }
+}
+
+/** What an attempt can be asked. */
+type Abandonable = Pick<StartedCall, 'wasSent' | 'abandon'>;
+
+/** A call whose caller accepts a stream as well as one value. */
+export class StreamableCall extends BalancedCall {
+  stream(channel: Channel): void {
+    this.becameStream(channel);
+    this.sink.stream?.(channel);
+  }
+}
+
+/** An event over several servers. */
+export class BalancedEvent extends BalancedCall {
+  protected override transmit(peer: ClientPeer, request: CallRequest): Abandonable {
+    peer.emit(request).then(
+      () => this.resolve(undefined),
+      (fault: Fault) => this.reject(fault),
+    );
+    return UNABANDONABLE;
+  }
+}
+
+/** Nobody cancels an event. */
+const UNABANDONABLE: Abandonable = { wasSent: true, abandon: () => {} };

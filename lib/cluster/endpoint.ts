@@ -1,0 +1,279 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import type { Fault } from '../protocol/fault.js';
+import type { ClientPeer } from '../rpc/client/client-peer.js';
+import type { LoadReport } from '../rpc/connection/load-report.js';
+import type { Candidate } from './balancing/balancer.js';
+import { Traffic } from './balancing/traffic.js';
+import type { Backoff } from './backoff.js';
+import type { ConnectOptions } from './connect-attempt.js';
+import { Pool, type PoolLoss, type PoolOptions, type PoolOwner } from './pool.js';
+import { type ServerAddress, weightOf } from './server-address.js';
+
+/**
+ * State of a server, as the client sees it. Each state owns its timer.
+ *
+ * - `idle`: not connected, and nothing tries to
+ * - `connecting`: the first connection is being opened
+ * - `ready`: takes calls
+ * - `suspect`: silent while calls are in flight; takes no calls while others can
+ * - `ejected`: its calls failed; takes no calls until a probe succeeds
+ * - `backingOff`: not connected; the timer starts the next attempt
+ * - `draining`: it has announced its shutdown; calls in flight go on, the timer starts the next attempt
+ * - `gone`: not listed any more; calls in flight go on
+ *
+ * |              | connect    | usable  | lost, unreachable | shutdown   | suspect | heard | eject     | returned | timer      | remove |
+ * | ------------ | ---------- | ------- | ----------------- | ---------- | ------- | ----- | --------- | -------- | ---------- | ------ |
+ * | `idle`       | connecting | -       | -                 | -          | -       | -     | -         | -        | -          | gone   |
+ * | `connecting` | -          | ready * | backingOff        | draining   | -       | -     | -         | -        | -          | gone   |
+ * | `ready`      | -          | -       | backingOff **     | draining   | suspect | -     | ejected   | -        | -          | gone   |
+ * | `suspect`    | -          | -       | backingOff **     | draining   | -       | ready | ejected   | -        | -          | gone   |
+ * | `ejected`    | -          | -       | backingOff **     | draining   | -       | -     | new timer | ready    | probe due  | gone   |
+ * | `backingOff` | connecting | ready * | new timer         | -          | -       | -     | -         | -        | connecting | gone   |
+ * | `draining`   | connecting | ready * | backingOff        | -          | -       | -     | -         | -        | connecting | gone   |
+ * | `gone`       | -          | -       | -                 | -          | -       | -     | -         | -        | -          | -      |
+ *
+ * \* `ejected`, if its ejection is not over. \*\* `connecting`, if an attempt is under way.
+ */
+type State =
+  | { readonly name: 'idle' | 'connecting' | 'ready' | 'suspect' | 'gone' }
+  | { readonly name: 'backingOff' | 'draining'; readonly timer: Timer }
+  | { readonly name: 'ejected'; readonly timer: Timer; probe: 'waiting' | 'due' | 'running' };
+
+export type EndpointState = State['name'];
+
+/** Numbers of one server, as `client.stats()` shows them. */
+export interface EndpointStats {
+  /** `host:port`, or the path of a Unix socket. */
+  readonly address: string;
+  readonly state: EndpointState;
+  readonly weight: number;
+  /** Open connections to it. */
+  readonly connections: number;
+  /** Calls without an outcome, and open channels. */
+  readonly inFlight: number;
+  /** Peak EWMA of the latency in milliseconds, failures included; `undefined` before the first call. */
+  readonly latencyMs: number | undefined;
+  /** Calls that were sent to it. */
+  readonly picks: number;
+  /** Calls that failed because of it. */
+  readonly failures: number;
+  /** When its ejection ends, as `Date.now()` counts. */
+  readonly ejectedUntil: number | undefined;
+  /** Why it was ejected last. */
+  readonly reason: string | undefined;
+}
+
+/** What an endpoint asks and tells its fleet. */
+export interface EndpointOwner {
+  /** Its state has changed. */
+  changed(endpoint: Endpoint, state: EndpointState, reason: string | undefined): void;
+  /** It cannot be reached, or was lost. */
+  failed(endpoint: Endpoint, reason: Fault): void;
+  /** Whether other servers take calls. */
+  hasOthers(endpoint: Endpoint): boolean;
+  /** Until when it is ejected, on the clock; `undefined` if it is not. */
+  ejectedUntil(endpoint: Endpoint): number | undefined;
+  /** It is gone, and its last connection is closed. */
+  closed(endpoint: Endpoint): void;
+}
+
+export interface EndpointOptions {
+  readonly address: string;
+  readonly server: ServerAddress;
+  readonly connect: ConnectOptions;
+  readonly pool: PoolOptions;
+  /** How it reconnects. */
+  readonly backoff: Backoff;
+  readonly owner: EndpointOwner;
+  readonly random: () => number;
+}
+
+/** One server of a fleet: its state, its connections, and the calls to it. */
+export class Endpoint implements Candidate, PoolOwner {
+  readonly address: string;
+  readonly traffic: Traffic;
+  readonly pool: Pool;
+  weight = 1;
+  metadata: Readonly<Record<string, unknown>> | undefined;
+  #state: State = { name: 'idle' };
+  #reason: string | undefined;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
+  readonly #owner: EndpointOwner;
+
+  constructor({ address, server, connect, pool, backoff, owner, random }: EndpointOptions) {
+    this.address = address;
+    this.describe(server);
+    this.#clock = connect.clock;
+    this.#backoff = backoff;
+    this.#owner = owner;
+    this.traffic = new Traffic();
+    this.pool = new Pool(connect, pool, this, random);
+  }
+
+  get state(): EndpointState {
+    return this.#state.name;
+  }
+
+  /** Whether it has a connection that takes calls. */
+  get isOpen(): boolean {
+    return this.pool.isUsable;
+  }
+
+  /** A peer for one more call; `undefined` if there is no connection. */
+  get peer(): ClientPeer | undefined {
+    return this.pool.peer(this.traffic.inFlight);
+  }
+
+  /** Its ejection is over, and no call probes it yet. */
+  get isProbeDue(): boolean {
+    return this.#state.name === 'ejected' && this.#state.probe === 'due';
+  }
+
+  stats(): EndpointStats {
+    const { address, state, weight, traffic, pool } = this;
+    const now = this.#clock.now();
+    const until = this.#owner.ejectedUntil(this);
+    return {
+      address,
+      state,
+      weight,
+      connections: pool.size,
+      inFlight: traffic.inFlight,
+      latencyMs: traffic.hasHistory ? traffic.latencyMs(now) : undefined,
+      picks: traffic.picks,
+      failures: traffic.failures,
+      ejectedUntil: until === undefined ? undefined : Math.round(Date.now() + until - now),
+      reason: this.#reason,
+    };
+  }
+
+  /** Takes over what the list says about it. @returns whether its weight has changed */
+  describe(server: ServerAddress): boolean {
+    const before = this.weight;
+    this.weight = weightOf(server);
+    this.metadata = server.metadata;
+    return this.weight !== before;
+  }
+
+  // --- events -------------------------------------------------------------------------------------------------
+
+  /** Connects, unless it is or does already. */
+  connect(): void {
+    const { name } = this.#state;
+    if (name !== 'idle' && name !== 'backingOff' && name !== 'draining') return;
+    this.#enter({ name: 'connecting' });
+    this.pool.open();
+  }
+
+  /** No other server takes calls any more: it is needed soon. */
+  hurry(): void {
+    const { name } = this.#state;
+    if (name === 'backingOff' || name === 'draining') this.#enterWaiting(name, false);
+  }
+
+  /** Its calls have failed: no calls until a probe succeeds after `untilMs` on the clock. */
+  eject(untilMs: number, reason: string): void {
+    this.#reason = reason;
+    const { name } = this.#state;
+    if (name === 'ready' || name === 'suspect' || name === 'ejected') this.#enterEjected(untilMs);
+  }
+
+  /** A probe begins: the next call goes to it, and no other until that has an outcome. */
+  beginProbe(): void {
+    if (this.#state.name === 'ejected') this.#state.probe = 'running';
+  }
+
+  /** The probe said nothing about the server: another is needed. */
+  repeatProbe(): void {
+    if (this.#state.name === 'ejected' && this.#state.probe === 'running') this.#state.probe = 'due';
+  }
+
+  /** A probe has succeeded. */
+  returned(): void {
+    if (this.#state.name === 'ejected') this.#enter({ name: 'ready' }, 'a probe succeeded');
+  }
+
+  /** The resolver does not list it any more. */
+  remove(): void {
+    if (this.#state.name === 'gone') return;
+    this.#enter({ name: 'gone' }, 'it is not listed any more');
+    this.pool.finish();
+  }
+
+  /** Closes all connections at once. A later `connect` opens new ones. */
+  close(reason: string): void {
+    this.#reset();
+    this.pool.close(reason);
+  }
+
+  /** Lets calls in flight end, then closes the connections. */
+  finish(): void {
+    this.#reset();
+    this.pool.finish();
+  }
+
+  #reset(): void {
+    if (this.#state.name !== 'gone' && this.#state.name !== 'idle') this.#enter({ name: 'idle' });
+  }
+
+  // --- PoolOwner ----------------------------------------------------------------------------------------------
+
+  usable(): void {
+    const { name } = this.#state;
+    if (name !== 'connecting' && name !== 'backingOff' && name !== 'draining') return;
+    this.#backoff.opened();
+    const until = this.#owner.ejectedUntil(this);
+    if (until === undefined) this.#enter({ name: 'ready' });
+    else this.#enterEjected(until);
+  }
+
+  unusable(reason: Fault, { isShutdown, isOrderly }: PoolLoss): void {
+    const { name } = this.#state;
+    if (name === 'idle' || name === 'gone') return;
+    const isNew = name !== 'backingOff' && name !== 'draining';
+    if (!isShutdown && isNew && this.pool.isConnecting) this.#enter({ name: 'connecting' }, reason.message);
+    else this.#enterWaiting(isShutdown ? 'draining' : 'backingOff', isOrderly, reason.message);
+    this.#owner.failed(this, reason);
+  }
+
+  suspected(isSuspect: boolean): void {
+    const { name } = this.#state;
+    if (isSuspect && name === 'ready')
+      this.#enter({ name: 'suspect' }, 'it is silent while calls are in flight');
+    if (!isSuspect && name === 'suspect') this.#enter({ name: 'ready' }, 'it is heard again');
+  }
+
+  reported(report: LoadReport): void {
+    this.traffic.reported(report, this.#clock.now());
+  }
+
+  empty(): void {
+    if (this.#state.name === 'gone') this.#owner.closed(this);
+  }
+
+  // --- states -------------------------------------------------------------------------------------------------
+
+  #enterWaiting(name: 'backingOff' | 'draining', isOrderly: boolean, reason?: string): void {
+    const delayMs = this.#backoff.nextDelayMs({ isOrderly, hasOthers: this.#owner.hasOthers(this) });
+    const timer = this.#clock.after(delayMs, () => this.connect());
+    this.#enter({ name, timer }, reason);
+  }
+
+  #enterEjected(untilMs: number): void {
+    const leftMs = Math.max(0, untilMs - this.#clock.now());
+    const timer = this.#clock.after(leftMs, () => {
+      if (this.#state.name !== 'ejected') return;
+      this.#state.probe = 'due';
+      this.#owner.changed(this, 'ejected', 'a probe is due');
+    });
+    this.#enter({ name: 'ejected', timer, probe: 'waiting' }, this.#reason);
+  }
+
+  #enter(state: State, reason?: string): void {
+    const before = this.#state;
+    if ('timer' in before) before.timer.cancel();
+    this.#state = state;
+    if (before.name !== state.name) this.#owner.changed(this, state.name, reason);
+  }
+}

@@ -1,0 +1,75 @@
+import type { Endpoint } from './endpoint.js';
+import type { ServerAddress } from './server-address.js';
+
+export interface EndpointsOptions {
+  /** Makes the endpoint of a server that is new in the list. */
+  readonly make: (address: string, server: ServerAddress) => Endpoint;
+  /** The address of a server as text: two servers with the same are one. */
+  readonly addressOf: (server: ServerAddress) => string;
+  /** The servers that this client uses, of all that are listed. */
+  readonly subset: (addresses: readonly string[]) => ReadonlySet<string>;
+}
+
+/** What a new list has changed. */
+export interface ListChange {
+  readonly added: readonly Endpoint[];
+  readonly removed: readonly Endpoint[];
+  /** Whether the weight of a server that stays has changed. */
+  readonly isReweighted: boolean;
+}
+
+/** The servers that the resolver lists, and those that still finish their calls. */
+export class Endpoints {
+  readonly #listed = new Map<string, Endpoint>();
+  readonly #leaving = new Set<Endpoint>();
+
+  constructor(private readonly options: EndpointsOptions) {}
+
+  get size(): number {
+    return this.#listed.size;
+  }
+
+  /** Those that are listed. */
+  listed(): IterableIterator<Endpoint> {
+    return this.#listed.values();
+  }
+
+  /** All, those that finish their calls included. */
+  all(): Endpoint[] {
+    return [...this.#listed.values(), ...this.#leaving];
+  }
+
+  /** Takes over a new list. */
+  update(servers: readonly ServerAddress[]): ListChange {
+    const { addressOf, subset, make } = this.options;
+    const wanted = new Map<string, ServerAddress>();
+    for (const server of servers) {
+      const address = addressOf(server);
+      if (!wanted.has(address)) wanted.set(address, server); // a server that is listed twice counts once
+    }
+    const chosen = subset([...wanted.keys()]);
+    const removed = [...this.#listed.values()].filter(({ address }) => !chosen.has(address));
+    for (const endpoint of removed) this.#listed.delete(endpoint.address);
+    const added: Endpoint[] = [];
+    let isReweighted = false;
+    for (const [address, server] of wanted) {
+      if (!chosen.has(address)) continue;
+      const known = this.#listed.get(address);
+      if (known) {
+        if (known.describe(server)) isReweighted = true;
+      } else {
+        const endpoint = make(address, server);
+        this.#listed.set(address, endpoint);
+        added.push(endpoint);
+      }
+    }
+    // last: a list that replaces all servers must not leave the client without any meanwhile
+    for (const endpoint of removed) this.#leaving.add(endpoint);
+    return { added, removed, isReweighted };
+  }
+
+  /** It is gone, and its last connection is closed. */
+  forget(endpoint: Endpoint): void {
+    this.#leaving.delete(endpoint);
+  }
+}

@@ -1,0 +1,362 @@
+import type { Clock, Timer } from '../protocol/clock.js';
+import { hold } from '../protocol/encoder.js';
+import type { Fault } from '../protocol/fault.js';
+import { heldBytes } from '../protocol/held-body.js';
+import { Snapshot } from '../protocol/snapshot.js';
+import type { CallingPath } from '../rpc/client/calling.js';
+import type { ReplySink } from '../rpc/client/call-request.js';
+import type { ClientPeer } from '../rpc/client/client-peer.js';
+import { connectionLost } from '../rpc/connection/connection-lost.js';
+import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
+import type { RapLimits } from '../rpc/limits.js';
+import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
+import {
+  BalancedCall,
+  BalancedEvent,
+  type BalancedHost,
+  type FailedCall,
+  StreamableCall,
+} from './balanced-call.js';
+import type { Balancer, PickedCall } from './balancing/balancer.js';
+import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';
+import { Endpoints, type EndpointsOptions } from './endpoints.js';
+import type { Verdict } from './failures/classify.js';
+import type { HedgePolicy } from './failures/hedge-policy.js';
+import type { FleetHealth } from './fleet-health.js';
+import { type HedgeHost, HedgedCall } from './hedged-call.js';
+import type { Lease } from './leases.js';
+import type {
+  BalancedCalls,
+  BalancedRequest,
+  CallCounts,
+  ConnectionStatus,
+  PeerSource,
+  Placed,
+  StartedCall,
+} from './peer-source.js';
+import { type Picked, PlacedOnEndpoint, Placing } from './placing.js';
+import type { Resolver } from './resolver.js';
+import { Selection } from './selection.js';
+import type { ServerAddress } from './server-address.js';
+import { WaitingRoom } from './waiting-room.js';
+
+/** A server has changed its state: see `EndpointState`. */
+export interface EndpointChange {
+  readonly address: string;
+  readonly state: EndpointState;
+  readonly reason: string | undefined;
+}
+
+export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
+  /** The servers in messages. */
+  readonly where: string;
+  readonly resolver: Resolver;
+  readonly balancer: Balancer<Endpoint>;
+  readonly health: FleetHealth;
+  readonly makeEndpoint: (address: string, server: ServerAddress, owner: EndpointOwner) => Endpoint;
+  readonly limits: RapLimits;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly calling: CallingPath | undefined;
+  readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
+  readonly onEndpoint: (change: EndpointChange) => void;
+  readonly onResolverError: (error: Error) => void;
+}
+
+/** Longer than any timer that calls wait for. */
+const KEEP_ALIVE_MS = 2 ** 31 - 1;
+
+/** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
+export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner {
+  readonly where: string;
+  readonly clock: Clock;
+  readonly deadlines: DeadlineQueue;
+  readonly waiting: WaitingRoom;
+  readonly #endpoints: Endpoints;
+  readonly #selection: Selection;
+  readonly #drained: (() => void)[] = [];
+  #unwatch: (() => void) | undefined;
+  /** Whether the resolver has answered since the start. */
+  #isListed = false;
+  /** Whether a server could be reached since the start. */
+  #wasOpen = false;
+  #status: ConnectionStatus = 'disconnected';
+  #isUpdating = false;
+  /** Keeps the process alive while calls wait. */
+  #keeper: Timer | undefined;
+
+  constructor(private readonly options: FleetOptions) {
+    const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint } = options;
+    this.where = where;
+    this.clock = clock;
+    this.deadlines = deadlines;
+    this.waiting = new WaitingRoom(where, limits, () => this.#holdProcess());
+    this.#selection = new Selection(balancer);
+    this.#endpoints = new Endpoints({
+      addressOf,
+      subset,
+      make: (address, server) => makeEndpoint(address, server, this),
+    });
+  }
+
+  get balanced(): BalancedCalls {
+    return this;
+  }
+
+  /** Any peer. */
+  get peer(): ClientPeer | undefined {
+    for (const endpoint of this.#endpoints.listed()) if (endpoint.isOpen) return endpoint.peer;
+    return undefined;
+  }
+
+  // --- calls --------------------------------------------------------------------------------------------------
+
+  call(request: BalancedRequest, sink: ReplySink): StartedCall {
+    const { hedges } = this.options.health;
+    if (hedges && request.idempotent && !sink.stream) return this.#hedged(request, sink, hedges);
+    const call = new (sink.stream ? StreamableCall : BalancedCall)(request, sink, this);
+    this.#begin(call);
+    return call;
+  }
+
+  event(request: BalancedRequest, sink: ReplySink): StartedCall {
+    const event = new BalancedEvent(request, sink, this);
+    this.#begin(event);
+    return event;
+  }
+
+  #hedged(request: BalancedRequest, sink: ReplySink, policy: HedgePolicy): StartedCall {
+    const call = new HedgedCall(request, sink, this, policy);
+    this.#begin(call);
+    return call;
+  }
+
+  #begin(call: { start(): void }): void {
+    this.options.health.called();
+    this.start();
+    call.start();
+  }
+
+  async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
+    return new PlacedOnEndpoint(await this.#pickSoon(call, timeoutMs, held));
+  }
+
+  async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
+    const { peer } = await this.#pickSoon({ target: what, header: {}, body: undefined }, timeoutMs, held);
+    return peer;
+  }
+
+  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
+    const call = { target: what, header: {}, body: undefined };
+    const { endpoint, peer } = await this.#pickSoon(call, timeoutMs);
+    return exclusive ? endpoint.pool.lease() : { peer, release: () => {} };
+  }
+
+  #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
+    this.start();
+    const bytes = heldBytes(held);
+    return new Placing({ call, timeoutMs, bytes, where: this.where, host: this }).start();
+  }
+
+  hold(body: unknown): unknown {
+    const { limits, calling } = this.options;
+    return hold(body, limits, calling?.holdsValues === true);
+  }
+
+  // --- BalancedHost -------------------------------------------------------------------------------------------
+
+  pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+    return this.#selection.pick(call, tried);
+  }
+
+  hasOthers(than: Endpoint): boolean {
+    return this.#selection.hasOthers(new Set([than]));
+  }
+
+  probing(endpoint: Endpoint): void {
+    this.options.health.probing(endpoint);
+    endpoint.beginProbe();
+  }
+
+  ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void {
+    this.options.health.ended(endpoint, fault, startedAt);
+  }
+
+  probed(endpoint: Endpoint, verdict: Verdict): void {
+    this.options.health.probed(endpoint, verdict);
+    endpoint.repeatProbe(); // if it said nothing
+    this.#update();
+  }
+
+  repeatAfterMs({ tried, ...failed }: FailedCall): number | undefined {
+    const { size } = this.#endpoints;
+    const hasOthers = this.#selection.hasOthers(tried);
+    return this.options.health.repeatAfterMs({ ...failed, servers: size, hasOthers });
+  }
+
+  copyOf(held: unknown): unknown {
+    return held instanceof Snapshot ? this.hold(held.value) : held;
+  }
+
+  // --- life ---------------------------------------------------------------------------------------------------
+
+  /** Finds the servers and connects to them; the first call does it, too. */
+  start(): void {
+    if (this.#unwatch) return;
+    this.#unwatch = () => {}; // a resolver may answer before `watch` returns
+    this.#tell('connecting');
+    this.#unwatch = PROCESS_CONTEXT.run(
+      (resolver: Resolver) => this.#watch(resolver),
+      this,
+      this.options.resolver,
+    );
+  }
+
+  #watch(resolver: Resolver): () => void {
+    let isOver = false;
+    const unwatch = resolver.watch(
+      (servers) => {
+        if (!isOver) this.#listed(servers);
+      },
+      (error) => {
+        if (!isOver) this.#unresolved(error);
+      },
+    );
+    return () => {
+      isOver = true;
+      unwatch();
+    };
+  }
+
+  close(reason: string): void {
+    this.#stop();
+    for (const endpoint of this.#endpoints.all()) endpoint.close(reason);
+    this.waiting.failAll(
+      connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'),
+    );
+    this.#update();
+    this.#finishDrain();
+  }
+
+  async drain(): Promise<void> {
+    this.#stop();
+    this.waiting.failAll(connectionLost('the client was drained', undefined, 'no'));
+    for (const endpoint of this.#endpoints.all()) endpoint.finish();
+    this.#update();
+    if (this.#isEmpty()) return;
+    await new Promise<void>((resolve) => this.#drained.push(resolve));
+  }
+
+  #stop(): void {
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+    this.#isListed = this.#wasOpen = false;
+  }
+
+  #isEmpty(): boolean {
+    return this.#endpoints.all().every(({ pool }) => pool.size === 0);
+  }
+
+  #finishDrain(): void {
+    if (this.#drained.length > 0 && this.#isEmpty()) for (const done of this.#drained.splice(0)) done();
+  }
+
+  // --- servers ------------------------------------------------------------------------------------------------
+
+  #listed(servers: readonly ServerAddress[]): void {
+    this.#isListed = true;
+    const { health } = this.options;
+    this.#isUpdating = true;
+    const { added, removed, isReweighted } = this.#endpoints.update(servers);
+    for (const endpoint of removed) {
+      health.remove(endpoint);
+      endpoint.remove();
+    }
+    for (const endpoint of added) health.add(endpoint);
+    for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
+    this.#isUpdating = false;
+    this.#update(isReweighted);
+    if (this.#endpoints.size === 0 && !this.#wasOpen)
+      this.waiting.failAll(connectionLost(`${this.where} has no servers`, undefined, 'no'));
+  }
+
+  #unresolved(error: Error): void {
+    this.options.onResolverError(error);
+    if (this.#isListed && this.#endpoints.size > 0) return; // the last list stays valid
+    this.waiting.failAll(
+      connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'),
+    );
+  }
+
+  // --- EndpointOwner ------------------------------------------------------------------------------------------
+
+  changed({ address }: Endpoint, state: EndpointState, reason: string | undefined): void {
+    this.options.onEndpoint({ address, state, reason });
+    if (!this.#isUpdating) this.#update();
+  }
+
+  failed(_endpoint: Endpoint, reason: Fault): void {
+    // after the first connection calls wait through an outage: a restart is short
+    if (this.#wasOpen || this.#selection.size > 0) return;
+    const endpoints = [...this.#endpoints.listed()];
+    const isHopeless = endpoints.every(({ state }) => state === 'backingOff' || state === 'draining');
+    if (isHopeless && !this.#isUpdating) this.waiting.failAll(this.#unreachable(endpoints.length, reason));
+  }
+
+  #unreachable(count: number, reason: Fault): Fault {
+    if (count === 1) return reason;
+    const message = `none of the ${count} servers of ${this.where} can be reached; the last: ${reason.message}`;
+    return connectionLost(message, reason.cause ?? reason, 'no');
+  }
+
+  ejectedUntil(endpoint: Endpoint): number | undefined {
+    return this.options.health.ejectedUntil(endpoint);
+  }
+
+  closed(endpoint: Endpoint): void {
+    this.#endpoints.forget(endpoint);
+    this.#finishDrain();
+  }
+
+  /** States of servers have changed. */
+  #update(isReweighted = false): void {
+    this.#selection.update(this.#endpoints.listed(), isReweighted);
+    const isOpen = this.#selection.size > 0;
+    if (isOpen) this.#wasOpen = true;
+    else if (this.#status === 'connected') for (const each of this.#endpoints.listed()) each.hurry();
+    if (isOpen) this.#tell('connected');
+    else if (this.#unwatch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
+    else this.#tell('disconnected');
+    if (isOpen && this.waiting.size > 0) this.waiting.retryAll();
+  }
+
+  #tell(status: ConnectionStatus): void {
+    if (status === this.#status) return;
+    const before = this.#status;
+    this.#status = status;
+    if (status === 'reconnecting' && before === 'connected') this.options.onStatus('disconnected');
+    this.options.onStatus(status);
+  }
+
+  #holdProcess(): void {
+    const isNeeded = this.waiting.size > 0;
+    if (isNeeded === (this.#keeper !== undefined)) return;
+    this.#keeper?.cancel();
+    this.#keeper = isNeeded ? this.clock.after(KEEP_ALIVE_MS, () => {}) : undefined;
+    this.#keeper?.hold(true);
+  }
+
+  // --- what it shows ------------------------------------------------------------------------------------------
+
+  counts(): CallCounts & { readonly endpoints: readonly EndpointStats[] } {
+    const counts = { inFlight: 0, queued: this.waiting.size, channels: 0, lateAnswers: 0 };
+    for (const { pool } of this.#endpoints.all()) {
+      const each = pool.counts();
+      counts.inFlight += each.inFlight;
+      counts.queued += each.queued;
+      counts.channels += each.channels;
+      counts.lateAnswers += each.lateAnswers;
+    }
+    return { ...counts, endpoints: Array.from(this.#endpoints.listed(), (each) => each.stats()) };
+  }
+}

@@ -1,0 +1,118 @@
+import type { Fault } from '../protocol/fault.js';
+import type { ReplySink } from '../rpc/client/call-request.js';
+import { TimeLimit } from '../rpc/time/deadline-queue.js';
+import { BalancedCall, type BalancedHost } from './balanced-call.js';
+import type { Endpoint } from './endpoint.js';
+import type { HedgePolicy } from './failures/hedge-policy.js';
+import type { BalancedRequest, StartedCall } from './peer-source.js';
+
+export interface HedgeHost extends BalancedHost {
+  /** Whether other servers take calls. */
+  hasOthers(than: Endpoint): boolean;
+}
+
+/**
+ * An idempotent call that gets a second attempt on another server if the first takes longer than most calls of its method. The
+ * first answer counts, and the other attempt is cancelled. If one fails, the other goes on.
+ */
+export class HedgedCall implements StartedCall {
+  readonly #first: Leg;
+  #second: Leg | undefined;
+  #isOver = false;
+  readonly #startedAt: number;
+  readonly #patience = new TimeLimit(() => this.#hedge());
+
+  constructor(
+    private readonly request: BalancedRequest,
+    private readonly sink: ReplySink,
+    private readonly host: HedgeHost,
+    private readonly policy: HedgePolicy,
+  ) {
+    this.#startedAt = host.clock.now();
+    this.#first = new Leg(this, request, host);
+  }
+
+  get wasSent(): boolean {
+    return this.#first.call.wasSent || this.#second?.call.wasSent === true;
+  }
+
+  get where(): string | undefined {
+    return this.#second?.call.where ?? this.#first.call.where;
+  }
+
+  get expiresAt(): number {
+    return this.#first.call.expiresAt;
+  }
+
+  start(): void {
+    const { policy, request, host } = this;
+    policy.called();
+    this.#first.call.start();
+    const delayMs = policy.delayFor(request.target);
+    if (delayMs !== undefined && !this.#isOver) host.deadlines.add(this.#patience, delayMs);
+  }
+
+  /** The first attempt takes long. */
+  #hedge(): void {
+    const { endpoint } = this.#first.call;
+    // it waits for a server itself, or there is no other
+    if (!endpoint || !this.host.hasOthers(endpoint) || !this.policy.take()) return;
+    this.#second = new Leg(this, this.request, this.host, this.#first.call);
+    this.#second.call.start();
+  }
+
+  answered(leg: Leg, body: unknown): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.policy.answered(this.request.target, this.host.clock.now() - this.#startedAt);
+    this.#otherOf(leg)?.call.abandon();
+    this.sink.resolve(body);
+  }
+
+  failed(leg: Leg, fault: Fault): void {
+    leg.isOver = true;
+    const other = this.#otherOf(leg);
+    if (this.#isOver || (other && !other.isOver)) return;
+    this.#end();
+    this.sink.reject(fault);
+  }
+
+  abandon(): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#first.call.abandon();
+    this.#second?.call.abandon();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.host.deadlines.remove(this.#patience);
+  }
+
+  #otherOf(leg: Leg): Leg | undefined {
+    return leg === this.#first ? this.#second : this.#first;
+  }
+}
+
+/** One of the two attempts. */
+class Leg implements ReplySink {
+  readonly call: BalancedCall;
+  isOver = false;
+
+  constructor(
+    private readonly owner: HedgedCall,
+    request: BalancedRequest,
+    host: BalancedHost,
+    beside?: BalancedCall,
+  ) {
+    this.call = new BalancedCall(request, this, host, beside);
+  }
+
+  resolve(body: unknown): void {
+    this.owner.answered(this, body);
+  }
+
+  reject(fault: Fault): void {
+    this.owner.failed(this, fault);
+  }
+}

@@ -1,0 +1,96 @@
+import { inspect } from 'node:util';
+import { isRecord } from '../protocol/values/unknown.js';
+import type { Resolver } from './resolver.js';
+import type { ServerAddress } from './server-address.js';
+
+const DEFAULT_HOST = 'localhost';
+const DEFAULT_PORT = 9000;
+const KEYS: Readonly<Record<keyof Required<ServerAddress>, true>> = {
+  host: true,
+  port: true,
+  path: true,
+  serverName: true,
+  weight: true,
+  metadata: true,
+};
+
+/**
+ * A resolver with a list that never changes; `servers` of a client does the same.
+ *
+ * @throws RangeError that names what is wrong, such as `servers[2].weight`: a weight that is not a finite number of at least 0,
+ * an address that is not valid, or is there twice, a list without servers
+ */
+export function staticResolver(servers: readonly ServerAddress[]): Resolver {
+  const list = Object.freeze(checkedList(servers));
+  return {
+    watch(listener) {
+      listener(list);
+      return () => {};
+    },
+  };
+}
+
+function checkedList(servers: unknown): ServerAddress[] {
+  if (!Array.isArray(servers)) throw new RangeError(`servers must be a list, got ${inspect(servers)}`);
+  if (servers.length === 0) throw new RangeError('servers is empty');
+  const places = new Map<string, number>();
+  return servers.map((given: unknown, index) => {
+    const address = toServerAddress(`servers[${index}]`, given);
+    const key = addressKeyOf(address);
+    const before = places.get(key);
+    if (before !== undefined)
+      throw new RangeError(`servers[${index}] has the address of servers[${before}]: ${key}`);
+    places.set(key, index);
+    return address;
+  });
+}
+
+/** What tells servers apart: the address, without weight or metadata. */
+export function addressKeyOf({
+  host = DEFAULT_HOST,
+  port = DEFAULT_PORT,
+  path,
+}: Pick<ServerAddress, 'host' | 'port' | 'path'>): string {
+  return path ?? (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+}
+
+/**
+ * A frozen copy of an address.
+ *
+ * @param what its place, for messages
+ * @throws RangeError that names what is wrong
+ */
+export function toServerAddress(what: string, given: unknown): ServerAddress {
+  if (!isRecord(given)) throw new RangeError(`${what} must be an object, got ${inspect(given)}`);
+  for (const name of Object.keys(given))
+    if (!Object.hasOwn(KEYS, name)) throw new RangeError(`${what}.${name} is not an option`);
+  const { metadata } = given;
+  if (metadata !== undefined && !isRecord(metadata))
+    throw new RangeError(`${what}.metadata must be an object, got ${inspect(metadata)}`);
+  return Object.freeze({
+    host: text(`${what}.host`, given['host']),
+    port: given['port'] === undefined ? undefined : portOf(`${what}.port`, given['port']),
+    path: text(`${what}.path`, given['path']),
+    serverName: text(`${what}.serverName`, given['serverName']),
+    weight: given['weight'] === undefined ? undefined : weightOf(`${what}.weight`, given['weight']),
+    metadata: metadata && Object.freeze({ ...metadata }),
+  });
+}
+
+/** @throws RangeError unless it is a finite number of at least 0 */
+export function weightOf(what: string, value: unknown): number {
+  if (typeof value === 'number' && value >= 0 && value < Infinity) return value;
+  throw new RangeError(`${what} must be a finite number of at least 0, got ${inspect(value)}`);
+}
+
+function text(what: string, value: unknown): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
+  throw new RangeError(`${what} must be text, got ${inspect(value)}`);
+}
+
+/** A port as a number; environment variables hold it as text. @throws RangeError unless it is one to connect to */
+export function portOf(what: string, value: unknown): number {
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
+  if (typeof number === 'number' && Number.isInteger(number) && number > 0 && number <= 65_535) return number;
+  throw new RangeError(`${what} must be a whole number from 1 to 65535, got ${inspect(value)}`);
+}

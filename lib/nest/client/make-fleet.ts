@@ -1,0 +1,106 @@
+import { randomUUID } from 'node:crypto';
+import type { Logger } from '@nestjs/common';
+import { Backoff, type ReconnectOptions } from '../../cluster/backoff.js';
+import { balancerOf } from '../../cluster/balancing/balancer-of.js';
+import { subsetOf } from '../../cluster/balancing/subset.js';
+import { Endpoint, type EndpointState } from '../../cluster/endpoint.js';
+import {
+  ejectOptions,
+  hedgeOptions,
+  type RetryOptions,
+  retryOptions,
+} from '../../cluster/failures/failure-options.js';
+import { type EndpointChange, Fleet, type FleetOptions } from '../../cluster/fleet.js';
+import { FleetHealth } from '../../cluster/fleet-health.js';
+import { DEFAULT_POOL } from '../../cluster/pool.js';
+import { describeEndpoint } from '../../net/address.js';
+import { withDefaults } from '../../rpc/limits.js';
+import { systemClock } from '../../rpc/time/system-clock.js';
+import { endpointLog } from '../lifecycle/bounded-log.js';
+import { reconnectOf, resolverOf, type RapClientOptions } from './client-options.js';
+import type { Connector } from './connector.js';
+import type { SubsetOptions } from './fleet-options.js';
+
+export interface MakeFleetOptions extends Pick<
+  FleetOptions,
+  'calling' | 'deadlines' | 'onStatus' | 'onEndpoint'
+> {
+  readonly connector: Connector;
+  readonly logger: Logger;
+}
+
+const now = (): number => systemClock.now();
+
+/** The servers of a client that has several, or may have. @throws RangeError for an option that is out of range */
+export function makeFleet(
+  options: RapClientOptions,
+  { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
+): Fleet {
+  const { random } = Math;
+  const pool = withDefaults('pool', options.pool, DEFAULT_POOL);
+  const reconnect = reconnectOf(options.reconnect) as ReconnectOptions;
+  return new Fleet({
+    where: whereOf(options),
+    resolver: resolverOf(options),
+    balancer: balancerOf(options.balancer, { now, random }),
+    health: new FleetHealth({
+      now,
+      random,
+      eject: ejectOptions(options.eject),
+      // false: only what no server has taken is repeated
+      retry: retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions,
+      hedge: hedgeOptions(options.hedge),
+    }),
+    addressOf: describeEndpoint,
+    subset: subsetFor(options.subset),
+    makeEndpoint: (address, server, owner) =>
+      new Endpoint({
+        address,
+        server,
+        connect: connector.to(server),
+        pool,
+        backoff: new Backoff(reconnect, now, random),
+        owner,
+        random,
+      }),
+    limits: connector.limits,
+    clock: systemClock,
+    deadlines,
+    calling,
+    onStatus,
+    onEndpoint: (change) => {
+      logChange(logger, change);
+      onEndpoint(change);
+    },
+    onResolverError: (error) =>
+      logger.warn(`the servers of ${whereOf(options)} cannot be found: ${error.message}`),
+  });
+}
+
+/** The servers in messages. */
+function whereOf({ servers, resolver }: RapClientOptions): string {
+  if (!servers) return resolver ? `the resolver (${resolver.constructor.name})` : 'the server';
+  const shown = servers.slice(0, 3).map(describeEndpoint);
+  return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
+}
+
+/** The servers that this client uses. */
+function subsetFor(subset: SubsetOptions | undefined): FleetOptions['subset'] {
+  if (!subset) return (addresses) => new Set(addresses);
+  const { size, ordinal, clients } = subset;
+  const options =
+    ordinal === undefined ? { size, key: randomUUID() } : { size, ordinal, clients: clients as number };
+  return (addresses) => new Set(subsetOf(addresses, options));
+}
+
+/** States that say that something is wrong. */
+const BAD: ReadonlySet<EndpointState> = new Set(['suspect', 'ejected', 'backingOff']);
+
+function logChange(logger: Logger, { address, state, reason }: EndpointChange): void {
+  if (state === 'idle' || state === 'connecting') return;
+  const line = `${address} is ${state}${reason === undefined ? '' : `: ${reason}`}`;
+  endpointLog.write(
+    (text) => (BAD.has(state) ? logger.warn(text) : logger.log(text)),
+    () => line,
+  );
+}
