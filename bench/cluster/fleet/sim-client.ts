@@ -1,0 +1,215 @@
+import type { Balancer } from '../../../lib/cluster/balancing/balancer.js';
+import { Ejector } from '../../../lib/cluster/failures/ejection.js';
+import { ejectOptions, retryOptions } from '../../../lib/cluster/failures/failure-options.js';
+import { type Usability, usableServers } from '../../../lib/cluster/failures/panic.js';
+import { mayRepeat, type NextAttempt, repeatDelayMs } from '../../../lib/cluster/failures/retry-policy.js';
+import type { Fault } from '../../../lib/protocol/fault.js';
+import { RetryBudget } from '../../../lib/cluster/failures/retry-budget.js';
+import { verdictOf } from '../../../lib/cluster/failures/classify.js';
+import { Attempt } from './attempt.js';
+import type { Fleet } from './fleet.js';
+import { FAULTS, type Outcome } from './outcome.js';
+import type { SimCall } from './sim-call.js';
+import { SimEndpoint } from './sim-endpoint.js';
+import type { SimServer } from './sim-server.js';
+
+const EJECT = ejectOptions(undefined) as NonNullable<ReturnType<typeof ejectOptions>>;
+const RETRY = retryOptions(undefined) as NonNullable<ReturnType<typeof retryOptions>>;
+
+/** A client over a fleet: what the real one does for each call, with connections that are only numbers. */
+export class SimClient {
+  readonly #endpoints = new Map<SimServer, SimEndpoint>();
+  readonly #ejector: Ejector<SimEndpoint>;
+  readonly #budget: RetryBudget;
+  /** Ejected servers whose time is over. */
+  #probeable: SimEndpoint[] = [];
+  /** Calls that wait for any server. */
+  #waiting: SimCall[] = [];
+  readonly #attempts = new Set<Attempt>();
+
+  constructor(
+    readonly fleet: Fleet,
+    private readonly balancer: Balancer<SimEndpoint>,
+  ) {
+    const { time, random } = fleet;
+    const now = (): number => time.now();
+    this.#budget = new RetryBudget(RETRY.budget, now);
+    this.#ejector = new Ejector({
+      now,
+      random: random.next,
+      options: EJECT,
+      onEject: (endpoint, _reason, untilMs) => this.#onEject(endpoint, untilMs),
+      onReturn: () => this.#update(),
+    });
+  }
+
+  // --- servers ------------------------------------------------------------------------------------------------
+
+  /** The servers that it uses from now on. */
+  use(servers: readonly SimServer[], areConnected: boolean): void {
+    const added: SimEndpoint[] = [];
+    for (const server of servers) {
+      if (this.#endpoints.has(server)) continue;
+      const endpoint = new SimEndpoint(this, server, server.options.weight);
+      this.#endpoints.set(server, endpoint);
+      this.#ejector.add(endpoint);
+      added.push(endpoint);
+    }
+    const listed = new Set(servers);
+    for (const [server, endpoint] of this.#endpoints) {
+      if (listed.has(server)) continue;
+      this.#endpoints.delete(server);
+      this.#ejector.remove(endpoint);
+      endpoint.leave();
+    }
+    for (const endpoint of added) {
+      if (areConnected) endpoint.openAtOnce();
+      else endpoint.connect();
+    }
+    this.#update();
+  }
+
+  get hasReady(): boolean {
+    for (const { state } of this.#endpoints.values()) if (state === 'ready') return true;
+    return false;
+  }
+
+  onReady(): void {
+    this.fleet.measures.connected();
+    this.#update();
+    const calls = this.#waiting;
+    this.#waiting = [];
+    for (const call of calls) if (!call.isOver) this.#try(call);
+  }
+
+  onGone(): void {
+    this.#update();
+  }
+
+  onSuspect(): void {
+    this.#update();
+  }
+
+  onLost(endpoint: SimEndpoint, connection: number): void {
+    // some go on at once
+    for (const attempt of Array.from(this.#attempts))
+      if (attempt.endpoint === endpoint && attempt.connection === connection) this.settled(attempt, 'lost');
+  }
+
+  #onEject(endpoint: SimEndpoint, untilMs: number): void {
+    const { time, measures } = this.fleet;
+    measures.ejections += 1;
+    time.after(untilMs - time.now(), () => this.#probeable.push(endpoint));
+    this.#update();
+  }
+
+  #update(): void {
+    this.balancer.update(usableServers([...this.#endpoints.values()], this.#usabilityOf));
+  }
+
+  readonly #usabilityOf = (endpoint: SimEndpoint): Usability => {
+    if (endpoint.state !== 'ready') return 'gone';
+    return endpoint.isSuspect || this.#ejector.isEjected(endpoint) ? 'unhealthy' : 'healthy';
+  };
+
+  // --- calls --------------------------------------------------------------------------------------------------
+
+  call(call: SimCall): void {
+    this.fleet.deadlines.add(call);
+    this.#budget.called();
+    this.#try(call);
+  }
+
+  #try(call: SimCall): void {
+    const probed = this.#probeable.length > 0 ? this.#nextProbe(call) : undefined;
+    const endpoint = probed ?? this.balancer.pick(call, call.tried);
+    if (!endpoint) return void this.#waiting.push(call);
+    const attempt = new Attempt(call, endpoint, this.fleet.time);
+    attempt.isProbe = probed !== undefined;
+    call.attempt = attempt;
+    this.fleet.measures.attempted(call);
+    this.#attempts.add(attempt);
+    endpoint.send(attempt);
+  }
+
+  /** An ejected server that the call is to probe. */
+  #nextProbe(call: SimCall): SimEndpoint | undefined {
+    this.#probeable = this.#probeable.filter((endpoint) => this.#ejector.isEjected(endpoint));
+    return this.#probeable.find(
+      (endpoint) => endpoint.state === 'ready' && !call.tried?.has(endpoint) && this.#ejector.probe(endpoint),
+    );
+  }
+
+  /** An attempt has its outcome. */
+  settled(attempt: Attempt, outcome: Outcome): void {
+    const { call } = attempt;
+    this.#end(attempt, outcome);
+    if (call.isOver) return;
+    if (outcome === 'answered' || !this.#mayRepeat(call, FAULTS[outcome])) return this.#finish(call, outcome);
+    const isSameServer = call.tried?.has(attempt.endpoint) ?? false;
+    call.tried ??= new Set();
+    call.tried.add(attempt.endpoint);
+    const delayMs = this.#delayMs(call, isSameServer);
+    if (delayMs === 0) this.#try(call);
+    else this.fleet.time.after(delayMs, () => call.isOver || this.#try(call));
+  }
+
+  #mayRepeat(call: SimCall, fault: Fault): boolean {
+    const mayHaveRun = fault.sent !== 'no';
+    if (mayHaveRun) call.ran += 1;
+    const repeat = mayRepeat(
+      {
+        fault,
+        idempotent: this.fleet.options.traffic.isIdempotent,
+        attempts: call.ran,
+        maxAttempts: RETRY.maxAttempts,
+        moves: call.moves,
+        servers: this.#endpoints.size,
+        remainingMs: this.#remainingMs(call),
+      },
+      this.#budget,
+    );
+    if (repeat === 'move') call.moves += 1;
+    return repeat !== 'no';
+  }
+
+  /** How long it waits before the next attempt. */
+  #delayMs(call: SimCall, isSameServer: boolean): number {
+    const next: NextAttempt = {
+      isSameServer,
+      attempts: call.ran + call.moves,
+      remainingMs: this.#remainingMs(call),
+      baseDelayMs: RETRY.baseDelayMs,
+      maxDelayMs: RETRY.maxDelayMs,
+    };
+    return repeatDelayMs(next, this.fleet.random.next);
+  }
+
+  #remainingMs(call: SimCall): number {
+    const { time, options } = this.fleet;
+    return call.startedUs / 1_000 + options.traffic.timeoutMs - time.now();
+  }
+
+  #end(attempt: Attempt, outcome: Outcome): void {
+    const { endpoint, startedAt } = attempt;
+    attempt.isOver = true;
+    this.#attempts.delete(attempt);
+    const verdict = outcome === 'answered' ? 'answered' : verdictOf(FAULTS[outcome]);
+    endpoint.traffic.end(this.fleet.time.now(), startedAt, verdict === 'refused' ? 'failed' : verdict);
+    if (attempt.isProbe) this.#ejector.probed(endpoint, verdict);
+    else if (outcome === 'answered') this.#ejector.record(endpoint, verdict, startedAt);
+    else this.#ejector.recordFault(endpoint, FAULTS[outcome], startedAt);
+  }
+
+  #finish(call: SimCall, outcome: Outcome): void {
+    call.isOver = true;
+    this.fleet.measures.ended(call, outcome);
+  }
+
+  /** The time of a call is over. */
+  expired(call: SimCall): void {
+    const { attempt } = call;
+    if (attempt && !attempt.isOver) this.#end(attempt, 'expired');
+    this.#finish(call, 'expired');
+  }
+}

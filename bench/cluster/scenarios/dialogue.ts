@@ -1,0 +1,188 @@
+import { ALL_BALANCERS } from '../balancers.js';
+import type { Fleet } from '../fleet/fleet.js';
+import type { Outcome } from '../fleet/outcome.js';
+import type { Behaviour, SimServer } from '../fleet/sim-server.js';
+import { everyServer } from '../fleet/subsets.js';
+import type { Scenario } from '../scenario.js';
+import { server } from './hardware.js';
+
+const MS = 1_000;
+/** Calls in flight at which the time of a call has doubled; it is five times as long beyond. */
+const CAPACITY = 60;
+
+/** How Dialogue's servers treat calls: they have no queue, only a time that depends on what is in flight. */
+function handler(
+  timeUs: Behaviour['timeUs'],
+  outcome: Outcome | Behaviour['outcome'] = 'answered',
+): Behaviour {
+  return { addedUs: 0, timeUs, outcome: typeof outcome === 'string' ? () => outcome : outcome };
+}
+
+function constant(ms: number): (inFlight: number) => number {
+  return () => ms * MS;
+}
+
+/** Grows with the calls in flight, and is five times as long if there are too many. */
+function linear(ms: number, capacity = CAPACITY): (inFlight: number) => number {
+  return (inFlight) =>
+    inFlight > capacity ? 5 * ms * MS : Math.round(ms * MS + (ms * MS * inFlight) / capacity);
+}
+
+/** What a server does from a time on. */
+type Phase = readonly [fromMs: number, behaviour: Behaviour];
+
+interface Case {
+  readonly name: string;
+  readonly shows: string;
+  readonly servers: readonly (readonly Phase[])[];
+  readonly callsPerSecond: number;
+  readonly endMs: number;
+  readonly targets?: readonly string[];
+  /** How many servers are listed at the start, and when the others are. */
+  readonly listed?: readonly [count: number, untilMs: number];
+}
+
+function play(fleet: Fleet, { servers, listed }: Case): void {
+  servers.forEach((phases, index) => {
+    for (const [fromMs, behaviour] of phases)
+      fleet.at(fromMs, () => ((fleet.servers[index] as SimServer).behaviour = behaviour));
+  });
+  if (listed) fleet.at(listed[1], () => fleet.list(fleet.servers));
+}
+
+function scenario(each: Case): Scenario {
+  const { name, shows, servers, callsPerSecond, endMs, targets = ['/fleet/e1'] } = each;
+  return {
+    name: `dialogue-${name.replaceAll('_', '-')}`,
+    title: `Dialogue: ${name}`,
+    shows: `${shows} ${callsPerSecond} calls a second for ${endMs / 1_000} s.`,
+    balancers: ALL_BALANCERS,
+    setup: {
+      servers: servers.map(() => server({ cores: 1 })),
+      ...(each.listed && { listed: each.listed[0] }),
+      clients: 10,
+      subset: everyServer,
+      traffic: { callsPerSecond: () => callsPerSecond, timeoutMs: 10_000, isIdempotent: true, targets },
+      warmUpMs: 0,
+      endMs,
+    },
+    script: (fleet) => play(fleet, each),
+  };
+}
+
+const well: Phase = [0, handler(linear(60))];
+
+/** A server that is well but from 3 s to 10 s. */
+function troubled(behaviour: Behaviour): readonly Phase[] {
+  return [well, [3_000, behaviour], [10_000, handler(linear(60))]];
+}
+
+function upTo(limit: number): Behaviour['outcome'] {
+  return (_attempt, inFlight) => (inFlight > limit ? 'failed' : 'answered');
+}
+
+function failsFor(target: string): Behaviour['outcome'] {
+  return ({ call }) => (call.target === target ? 'failed' : 'answered');
+}
+
+const CASES: readonly Case[] = [
+  {
+    name: 'simplest_possible_case',
+    shows: 'Three servers that take 600, 800 and 1,000 ms whatever the load.',
+    servers: [600, 800, 1_000].map((ms): Phase[] => [[0, handler(constant(ms))]]),
+    callsPerSecond: 11,
+    endMs: 200_000,
+  },
+  {
+    name: 'slowdown_and_error_thresholds',
+    shows:
+      'Three servers of 600, 800 and 1,000 ms that take twice as long at 30 calls in flight, five times beyond, and fail beyond 40.',
+    servers: [600, 800, 1_000].map((ms): Phase[] => [[0, handler(linear(ms, 30), upTo(40))]]),
+    callsPerSecond: 500,
+    endMs: 20_000,
+  },
+  {
+    name: 'slow_503s_then_revert',
+    shows: 'Two servers of 60 ms; from 3 s to 10 s one refuses calls after a second.',
+    servers: [[well], troubled(handler(linear(1_000), 'refused'))],
+    callsPerSecond: 200,
+    endMs: 15_000,
+  },
+  {
+    name: 'fast_500s_then_revert',
+    shows: 'Two servers of 60 ms; from 3 s to 10 s one fails within 10 ms.',
+    servers: [[well], troubled(handler(linear(10), 'failed'))],
+    callsPerSecond: 250,
+    endMs: 15_000,
+  },
+  {
+    name: 'drastic_slowdown',
+    shows: 'Two servers of 60 ms; from 3 s to 10 s one takes 10 s.',
+    servers: [[well], troubled(handler(linear(10_000)))],
+    callsPerSecond: 200,
+    endMs: 20_000,
+  },
+  {
+    name: 'all_nodes_500',
+    shows: 'Two servers of 600 ms; both fail until 10 s.',
+    servers: [0, 1].map((): Phase[] => [
+      [0, handler(constant(600), 'failed')],
+      [10_000, handler(constant(600))],
+    ]),
+    callsPerSecond: 100,
+    endMs: 20_000,
+  },
+  {
+    name: 'black_hole',
+    shows: 'Two servers of 600 ms; from 3 s on one takes calls and never answers, but pings.',
+    servers: [
+      [[0, handler(constant(600))]],
+      [
+        [0, handler(constant(600))],
+        [3_000, handler(constant(86_400_000))],
+      ],
+    ],
+    callsPerSecond: 200,
+    endMs: 10_000,
+  },
+  {
+    name: 'one_endpoint_dies_on_each_server',
+    shows: 'Two servers of 600 ms with two functions; from 3 s on each fails for one of them.',
+    servers: ['/fleet/e1', '/fleet/e2'].map((target): Phase[] => [
+      [0, handler(constant(600))],
+      [3_000, handler(constant(600), failsFor(target))],
+    ]),
+    targets: ['/fleet/e1', '/fleet/e2'],
+    callsPerSecond: 250,
+    endMs: 10_000,
+  },
+  {
+    name: 'live_reloading',
+    shows: 'Of two servers of 600 ms one always fails; a third is listed after 5 s.',
+    servers: [
+      [[0, handler(linear(600))]],
+      [[0, handler(linear(600), 'failed')]],
+      [[0, handler(linear(600))]],
+    ],
+    listed: [2, 5_000],
+    callsPerSecond: 250,
+    endMs: 10_000,
+  },
+  {
+    name: 'uncommon_flakes',
+    shows: 'Two fast servers, each of which fails for one call in a hundred.',
+    servers: [0, 1].map((): Phase[] => [
+      [
+        0,
+        handler(constant(0.001), (_call, _inFlight, random) =>
+          random.next() < 0.01 ? 'failed' : 'answered',
+        ),
+      ],
+    ]),
+    callsPerSecond: 1_000,
+    endMs: 10_000,
+  },
+];
+
+/** The scenarios of the simulation of Palantir's Dialogue, with its servers and rates; all calls may be repeated. */
+export const DIALOGUE: readonly Scenario[] = CASES.map(scenario);

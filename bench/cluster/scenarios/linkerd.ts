@@ -1,0 +1,45 @@
+import { ALL_BALANCERS } from '../balancers.js';
+import type { SimServer } from '../fleet/sim-server.js';
+import type { Scenario } from '../scenario.js';
+import { latencyOverTime } from '../report/over-time.js';
+import { servers } from './hardware.js';
+
+const SECOND = 1_000_000;
+
+/** Linkerd's comparison of balancers: eleven servers, one of which takes two seconds for each call over 30 seconds. */
+export const linkerd: Scenario = {
+  name: 'linkerd',
+  title: 'One of eleven servers slow by 2 s',
+  shows:
+    'Eleven servers, 1,000 calls a second of one client; from 10 s to 40 s one server takes 2 s more for each call.',
+  balancers: ALL_BALANCERS,
+  setup: {
+    servers: servers(11),
+    clients: 1,
+    subset: (all: readonly SimServer[]) => all,
+    traffic: { callsPerSecond: () => 1_000, timeoutMs: 5_000, isIdempotent: false, targets: ['/fleet/call'] },
+    warmUpMs: 5_000,
+    endMs: 50_000,
+  },
+  script: (fleet) => {
+    const [slow] = fleet.servers;
+    fleet.at(10_000, () => slow?.slowDown(2 * SECOND));
+    fleet.at(40_000, () => slow?.heal());
+  },
+  chart: (rows) => ({
+    title: 'One of eleven servers slow by 2 s from 10 s to 40 s',
+    subtitle: 'The time that 99 of 100 calls of a second took at most.',
+    x: 'seconds',
+    y: 'ms',
+    lines: latencyOverTime(rows, 0.99),
+  }),
+  bounds: [
+    {
+      what: 'calls answered within 1 s, in percent',
+      balancer: 'p2c',
+      of: (row) => row.answeredWithin1s * 100,
+      digits: 3,
+      atLeast: 99.99,
+    },
+  ],
+};
