@@ -103,7 +103,7 @@ class Run {
     await work;
     const sorted = this.#latencies.toSorted((x, y) => x - y);
     const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] as number;
-    return { p50: at(0.5), p99: at(0.99), slowShare: share(before, this.#picks()) };
+    return { p50: at(0.5), p99: at(0.99), slowShare: shareOfSlow(before, this.#picks()) };
   }
 
   /** Latencies of compiled code; the balancer learns, too. */
@@ -142,7 +142,7 @@ class Run {
   }
 }
 
-function share(before: Picks, after: Picks): number {
+function shareOfSlow(before: Picks, after: Picks): number {
   return (after.slow - before.slow) / (after.all - before.all);
 }
 
