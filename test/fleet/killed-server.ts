@@ -1,0 +1,70 @@
+import { setTimeout as pass } from 'node:timers/promises';
+import type { FleetProcesses } from './fleet.js';
+import { Load } from './load.js';
+import type { Operation } from './operation.js';
+
+/** A call that starts later than this after the kill must not notice it. */
+const NOTICE_MS = 100;
+const BEFORE_MS = 1_500;
+const AFTER_MS = 1_500;
+
+export interface KilledServer {
+  readonly operations: number;
+  readonly perSecond: number;
+  /** Calls and channels in flight at the server, just before. */
+  readonly inFlight: number;
+  readonly failed: number;
+  /** Failures that do not say `sent: 'unknown'`, or name another server. */
+  readonly untold: readonly string[];
+  /** Failures of idempotent calls. */
+  readonly idempotent: readonly string[];
+  /** Failures of calls that started later than 100 ms after the kill. */
+  readonly late: readonly string[];
+  /** Start of the last operation that failed, in milliseconds after the kill. */
+  readonly lastStartMs: number;
+  readonly executedTwice: readonly Operation[];
+  readonly unapplied: readonly Operation[];
+  /** Time from its restart until it gets calls again. */
+  readonly backAfterMs: number;
+}
+
+/** Kills one server by SIGKILL while a client has work of all kinds on all, and starts it again. */
+export async function killedServer(
+  fleet: FleetProcesses,
+  { perSecond, seed }: { perSecond: number; seed: number },
+): Promise<KilledServer> {
+  const client = await fleet.client();
+  const [victim] = fleet.servers as [(typeof fleet.servers)[0]];
+  const load = new Load({ client, perSecond, seed });
+  await pass(BEFORE_MS);
+  const { inFlight } = fleet.statsOf(client, victim);
+  const killedAt = performance.now();
+  fleet.note(`SIGKILL to ${victim.address}`);
+  await victim.end('SIGKILL');
+  await pass(AFTER_MS);
+  const picksBefore = fleet.statsOf(client, victim).picks;
+  await victim.start();
+  const startedAt = performance.now();
+  while (fleet.statsOf(client, victim).picks === picksBefore) await pass(5);
+  const backAfterMs = performance.now() - startedAt;
+  const achieved = load.rate;
+  await load.stop();
+  const executions = await fleet.executions();
+  const { failed, operations } = load;
+  const told = (list: readonly Operation[]): string[] => list.map((each) => each.describe(killedAt));
+  const repeats = (each: Operation): boolean =>
+    each.kind !== 'repeatable' && (executions.get(each.id) ?? 0) > 1;
+  return {
+    operations: operations.length,
+    perSecond: achieved,
+    inFlight,
+    failed: failed.length,
+    untold: told(failed.filter(({ sent, server }) => sent !== 'unknown' || server !== victim.address)),
+    idempotent: told(failed.filter(({ kind }) => kind === 'repeatable')),
+    late: told(failed.filter(({ startedAt: at }) => at - killedAt > NOTICE_MS)),
+    lastStartMs: Math.max(...failed.map(({ startedAt: at }) => at - killedAt)),
+    executedTwice: operations.filter(repeats),
+    unapplied: operations.filter((each) => each.hasSucceeded && !executions.has(each.id)),
+    backAfterMs,
+  };
+}
