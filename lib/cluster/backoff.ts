@@ -39,8 +39,10 @@ export const DEFAULT_RECONNECT: ReconnectOptions = {
 export interface Ending {
   /** The server said that it shuts down. */
   readonly isOrderly?: boolean;
-  /** Other servers take the calls: nobody waits for this one. */
+  /** Other servers take the calls, or are tried before: nobody waits for this one. */
   readonly hasOthers?: boolean;
+  /** Its client has many servers, and so may lose many at the same moment. */
+  readonly isOneOfMany?: boolean;
 }
 
 const FAILED: Ending = {};
@@ -63,7 +65,7 @@ export class Backoff {
   }
 
   /** The connection was lost, or an attempt failed. Returns the time to wait before the next attempt. */
-  nextDelayMs({ isOrderly = false, hasOthers = false } = FAILED): number {
+  nextDelayMs({ isOrderly = false, hasOthers = false, isOneOfMany = false } = FAILED): number {
     const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs, spreadMs } =
       this.options;
     const now = this.now();
@@ -79,6 +81,12 @@ export class Backoff {
     const cap = now - this.#outageSince < patientAfterMs ? maxDelayMs : patientDelayMs;
     const bound = Math.min(cap, baseDelayMs * factor ** this.#failures);
     this.#failures += 1;
-    return this.random() * (hasOthers ? Math.max(bound, spreadMs) : bound);
+    const least = hasOthers ? spreadMs : isOneOfMany ? maxDelayMs : 0;
+    return this.random() * Math.max(bound, least);
+  }
+
+  /** The time to wait if the server is needed soon, however long it has been gone. */
+  soonMs(): number {
+    return this.random() * this.options.maxDelayMs;
   }
 }

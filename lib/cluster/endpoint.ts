@@ -4,9 +4,10 @@ import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import type { Candidate } from './balancing/balancer.js';
 import { Traffic } from './balancing/traffic.js';
-import type { Backoff } from './backoff.js';
+import type { Backoff, Ending } from './backoff.js';
 import type { ConnectOptions } from './connect-attempt.js';
 import { Pool, type PoolLoss, type PoolOptions, type PoolOwner } from './pool.js';
+import type { Searched } from './search.js';
 import { type ServerAddress, weightOf } from './server-address.js';
 
 /**
@@ -69,8 +70,8 @@ export interface EndpointOwner {
   changed(endpoint: Endpoint, state: EndpointState, reason: string | undefined): void;
   /** It cannot be reached, or was lost. */
   failed(endpoint: Endpoint, reason: Fault): void;
-  /** Whether other servers take calls. */
-  hasOthers(endpoint: Endpoint): boolean;
+  /** How long its next attempt to connect may wait. */
+  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'>;
   /** Until when it is ejected, on the clock; `undefined` if it is not. */
   ejectedUntil(endpoint: Endpoint): number | undefined;
   /** It is gone, and its last connection is closed. */
@@ -89,11 +90,12 @@ export interface EndpointOptions {
 }
 
 /** One server of a fleet: its state, its connections, and the calls to it. */
-export class Endpoint implements Candidate, PoolOwner {
+export class Endpoint implements Candidate, PoolOwner, Searched {
   readonly address: string;
   readonly traffic: Traffic;
   readonly pool: Pool;
   weight = 1;
+  isSoon = false;
   metadata: Readonly<Record<string, unknown>> | undefined;
   #state: State = { name: 'idle' };
   #reason: string | undefined;
@@ -166,10 +168,17 @@ export class Endpoint implements Candidate, PoolOwner {
     this.pool.open();
   }
 
-  /** No other server takes calls any more: it is needed soon. */
+  /** Whether it waits for its next attempt to connect. */
+  get isWaiting(): boolean {
+    return this.#state.name === 'backingOff' || this.#state.name === 'draining';
+  }
+
+  /** It is needed: its next attempt comes soon. */
   hurry(): void {
     const { name } = this.#state;
-    if (name === 'backingOff' || name === 'draining') this.#enterWaiting(name, false);
+    if (name !== 'backingOff' && name !== 'draining') return;
+    this.isSoon = true;
+    this.#enter({ name, timer: this.#clock.after(this.#backoff.soonMs(), () => this.connect()) });
   }
 
   /** Its calls have failed: no calls until a probe succeeds after `untilMs` on the clock. */
@@ -222,6 +231,7 @@ export class Endpoint implements Candidate, PoolOwner {
   usable(): void {
     const { name } = this.#state;
     if (name !== 'connecting' && name !== 'backingOff' && name !== 'draining') return;
+    this.isSoon = false;
     this.#backoff.opened();
     const until = this.#owner.ejectedUntil(this);
     if (until === undefined) this.#enter({ name: 'ready' });
@@ -255,7 +265,7 @@ export class Endpoint implements Candidate, PoolOwner {
   // --- states -------------------------------------------------------------------------------------------------
 
   #enterWaiting(name: 'backingOff' | 'draining', isOrderly: boolean, reason?: string): void {
-    const delayMs = this.#backoff.nextDelayMs({ isOrderly, hasOthers: this.#owner.hasOthers(this) });
+    const delayMs = this.#backoff.nextDelayMs({ isOrderly, ...this.#owner.patienceFor(this) });
     const timer = this.#clock.after(delayMs, () => this.connect());
     this.#enter({ name, timer }, reason);
   }

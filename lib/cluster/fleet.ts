@@ -17,6 +17,7 @@ import {
   type FailedCall,
   StreamableCall,
 } from './balanced-call.js';
+import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';
 import { Endpoints, type EndpointsOptions } from './endpoints.js';
@@ -36,6 +37,7 @@ import type {
 } from './peer-source.js';
 import { type Picked, PlacedOnEndpoint, Placing } from './placing.js';
 import type { Resolver } from './resolver.js';
+import { Search, SOON } from './search.js';
 import { Selection } from './selection.js';
 import type { ServerAddress } from './server-address.js';
 import { WaitingRoom } from './waiting-room.js';
@@ -58,6 +60,8 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly calling: CallingPath | undefined;
+  /** From 0 to 1. */
+  readonly random: () => number;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
   readonly onEndpoint: (change: EndpointChange) => void;
   readonly onResolverError: (error: Error) => void;
@@ -74,6 +78,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   readonly waiting: WaitingRoom;
   readonly #endpoints: Endpoints;
   readonly #selection: Selection;
+  readonly #search: Search<Endpoint>;
   readonly #drained: (() => void)[] = [];
   #unwatch: (() => void) | undefined;
   /** Whether the resolver has answered since the start. */
@@ -86,12 +91,13 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   #keeper: Timer | undefined;
 
   constructor(private readonly options: FleetOptions) {
-    const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint } = options;
+    const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint, random } = options;
     this.where = where;
     this.clock = clock;
     this.deadlines = deadlines;
     this.waiting = new WaitingRoom(where, limits, () => this.#holdProcess());
     this.#selection = new Selection(balancer);
+    this.#search = new Search(random);
     this.#endpoints = new Endpoints({
       addressOf,
       subset,
@@ -309,6 +315,12 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     return connectionLost(message, reason.cause ?? reason, 'no');
   }
 
+  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {
+    const listed = this.#endpoints.listed();
+    const hasOthers = this.#search.mayWait(endpoint, listed, this.hasOthers(endpoint));
+    return { hasOthers, isOneOfMany: this.#endpoints.size > SOON };
+  }
+
   ejectedUntil(endpoint: Endpoint): number | undefined {
     return this.options.health.ejectedUntil(endpoint);
   }
@@ -323,7 +335,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.#selection.update(this.#endpoints.listed(), isReweighted);
     const isOpen = this.#selection.size > 0;
     if (isOpen) this.#wasOpen = true;
-    else if (this.#status === 'connected') for (const each of this.#endpoints.listed()) each.hurry();
+    else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
     if (isOpen) this.#tell('connected');
     else if (this.#unwatch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
     else this.#tell('disconnected');

@@ -67,6 +67,7 @@ export function makeFleet(
     clock: systemClock,
     deadlines,
     calling,
+    random,
     onStatus,
     onEndpoint: (change) => {
       logChange(logger, change);
