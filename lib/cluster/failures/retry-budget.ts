@@ -7,17 +7,20 @@ const EPSILON = 1e-9;
 
 /** How many repeats of calls a client may add to what it sends. */
 export interface RetryBudgetOptions {
-  /** Repeats per call. Default 0.2, as Finagle: when all servers fail, they get at most 1.2 times the calls. */
+  /** Repeats per call. Default 0.2, as Finagle: if all servers fail, they get at most 1.2 times the calls. */
   readonly ratio: number;
-  /** Repeats per second that need no calls, so that a client with few calls can repeat them. Default 10, as Finagle. */
+  /**
+   * Repeats per second that a client has at least, however few its calls. Default 10, as Finagle. They do not come on top of `ratio`:
+   * from 50 calls a second on, `ratio` alone counts.
+   */
   readonly perSecond: number;
 }
 
 export const DEFAULT_BUDGET: RetryBudgetOptions = { ratio: 0.2, perSecond: 10 };
 
 /**
- * Limits retries and hedges: those of the last 10 seconds are at most `ratio` of its calls, and 10 times `perSecond`. That many
- * may come at once, as when a server dies with calls in flight.
+ * Limits retries and hedges: those of the last 10 seconds are at most `ratio` of its calls, or 10 times `perSecond` if that is more.
+ * That many may come at once, as when a server dies with calls in flight.
  */
 export class RetryBudget {
   readonly #calls = new Float64Array(BUCKETS);
@@ -26,13 +29,13 @@ export class RetryBudget {
   #takenSum = 0;
   /** Number of the current bucket, counted from time 0 of the clock. */
   #current: number;
-  readonly #reserve: number;
+  readonly #least: number;
 
   constructor(
     private readonly options: RetryBudgetOptions,
     private readonly now: () => number,
   ) {
-    this.#reserve = options.perSecond * BUDGET_WINDOW_SECONDS + EPSILON;
+    this.#least = options.perSecond * BUDGET_WINDOW_SECONDS;
     this.#current = Math.floor(now() / BUCKET_MS);
   }
 
@@ -46,7 +49,7 @@ export class RetryBudget {
   /** Whether `take` would succeed. */
   hasRoom(now = this.now()): boolean {
     this.#advance(now);
-    return this.#takenSum + 1 <= this.options.ratio * this.#callSum + this.#reserve;
+    return this.#takenSum + 1 <= Math.max(this.options.ratio * this.#callSum, this.#least) + EPSILON;
   }
 
   /** Takes the place of one retry or hedge; false if there is none. */

@@ -76,7 +76,19 @@ it('survives a clock that begins at any time, and one that was frozen for days',
   expect(takeAll(it)).toBe(0);
 });
 
-it('when all fails at once, adds no more than its ratio and its reserve in any ten seconds', () => {
+it.each([
+  [0, 100],
+  [499, 100],
+  [500, 100],
+  [505, 101],
+  [10_000, 2_000],
+])('gives the larger of a fifth of %i calls and ten a second', (calls, repeats) => {
+  const it = budget(0.2, 10);
+  call(it, calls);
+  expect(takeAll(it)).toBe(repeats);
+});
+
+it('when all fails at once, adds no more than a fifth in any ten seconds to 50 calls a second and more', () => {
   const random = seededRandom(1);
   const it = budget(0.2, 10);
   let calls = 0;
@@ -96,10 +108,10 @@ it('when all fails at once, adds no more than its ratio and its reserve in any t
     const [from, to] = [log[end - 1_000]!, log[end]!];
     // a bucket of a second leaves as a whole
     const calledBefore = log[Math.max(0, end - 1_100)]!.calls;
-    expect(to.repeats - from.repeats).toBeLessThanOrEqual(0.2 * (to.calls - calledBefore) + 100 + 100);
+    expect(to.repeats - from.repeats).toBeLessThanOrEqual(0.2 * (to.calls - calledBefore));
   }
-  // over the outage: a fifth, the burst, and ten a second
-  const outage = calls - log[2_000]!.calls;
-  expect(repeats / outage).toBeGreaterThan(0.2);
-  expect(repeats).toBeLessThanOrEqual(0.2 * (outage + log[2_000]!.calls) + 10 * 50);
+  // over the outage: a fifth of its calls, and of those of the ten seconds before
+  const before = log[2_000]!.calls;
+  expect(repeats).toBeLessThanOrEqual(0.2 * (calls - log[1_000]!.calls));
+  expect(repeats / (calls - before)).toBeGreaterThan(0.2);
 });
