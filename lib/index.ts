@@ -43,6 +43,7 @@ export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifec
 export type { RapServerOptions } from './nest/server/server-options.js';
 export type { RapServerStats } from './nest/server/server-stats.js';
 export type { AdaptiveLimitOptions } from './rpc/server/gradient-limit.js';
+export type { FleetClientOptions, StartMode, SubsetOptions } from './nest/client/fleet-options.js';
 export type { RapClientOptions, RapServerAddress } from './nest/client/client-options.js';
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
@@ -99,12 +100,26 @@ export {
   type RapResponse,
 } from './pipeline/api.js';
 export type { ReconnectOptions } from './cluster/backoff.js';
+export type { BalancerOption } from './cluster/balancing/balancer-of.js';
+export type { Candidate, PickedCall } from './cluster/balancing/balancer.js';
+export {
+  consistentHash,
+  type ConsistentHashOption,
+  type ConsistentHashOptions,
+  type HashKey,
+} from './cluster/balancing/consistent-hash-option.js';
+export type { PickFunction } from './cluster/balancing/function-balancer.js';
+export type { EndpointState, EndpointStats } from './cluster/endpoint.js';
+export type { EjectOptions, GivenRetryOptions, HedgeOptions } from './cluster/failures/failure-options.js';
+export type { RetryBudgetOptions } from './cluster/failures/retry-budget.js';
+export type { EndpointChange } from './cluster/fleet.js';
+export type { PoolOptions } from './cluster/pool.js';
 export type { Resolver } from './cluster/resolver.js';
 export type { ServerAddress } from './cluster/server-address.js';
 export { staticResolver } from './cluster/static-resolver.js';
 export type { DnsResolverOptions } from './discovery/dns-options.js';
 export { dnsResolver } from './discovery/dns-resolver.js';
-export type { Sent, TimeoutPhase } from './protocol/fault.js';
+export type { FailedAttempt, Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';
 export type { RemoteAddress, TlsPeer } from './protocol/link.js';

@@ -9,7 +9,7 @@ import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
 import type { PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
 import { Attempts, withAttempts } from './failures/attempts.js';
-import { type Verdict, verdictOf } from './failures/classify.js';
+import type { Verdict } from './failures/classify.js';
 import type { FailedAttempt } from './fleet-health.js';
 import type { BalancedRequest, StartedCall } from './peer-source.js';
 import type { Waiting, WaitingRoom } from './waiting-room.js';
@@ -23,6 +23,8 @@ export interface BalancedHost {
   pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
   /** A call goes to an ejected server as its probe. */
   probing(endpoint: Endpoint): void;
+  /** What a failure of an attempt says about its server. */
+  verdictOf(fault: Fault, startedAt: number): Verdict;
   /** An attempt has ended: `fault` is why it has failed; `undefined`: with an answer. */
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void;
   /** A probe has ended. */
@@ -54,11 +56,15 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
   #early: Fault | undefined;
   #tried: Set<Endpoint> | undefined;
   #attempts: Attempts | undefined;
+  /** Attempts that may have run. */
   #executions = 0;
+  /** Those that have not. */
+  #moves = 0;
+  /** The other attempt at the same call that runs at the same time. */
+  #beside: BalancedCall | undefined;
   #backoff: Timer | undefined;
-  #lastFault: Fault | undefined;
 
-  /** @param beside the call whose second attempt this is: on another server, by the same deadline */
+  /** @param beside the call whose second attempt this is: on another server, by the same deadline, with the same limits */
   constructor(
     protected readonly request: BalancedRequest,
     protected readonly sink: ReplySink,
@@ -67,7 +73,15 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
   ) {
     super();
     this.expiresAt = beside?.expiresAt ?? host.clock.now() + request.leftMs;
-    if (beside?.endpoint) this.#tried = new Set([beside.endpoint]);
+    if (beside) this.#joins(beside);
+  }
+
+  #joins(other: BalancedCall): void {
+    this.#beside = other;
+    other.#beside = this;
+    this.#tried = other.#tried ??= new Set();
+    if (other.#endpoint) this.#tried.add(other.#endpoint);
+    this.#attempts = other.#attempts ??= new Attempts(other.#startedAt);
   }
 
   get bytes(): number {
@@ -110,10 +124,15 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
     this.#isProbe = endpoint.isProbeDue;
     if (this.#isProbe) host.probing(endpoint);
     endpoint.traffic.begin(now);
+    this.#tried?.add(endpoint);
     this.#isStarting = true;
-    const body = host.copyOf(request.held);
     const leftMs = Math.max(1, Math.ceil(this.expiresAt - now));
-    this.#pending = this.transmit(peer, request.to(peer, endpoint.address, body, leftMs));
+    try {
+      const body = host.copyOf(request.held);
+      this.#pending = this.transmit(peer, request.to(peer, endpoint.address, body, leftMs));
+    } catch (error) {
+      this.#early = error as Fault; // the copy has failed
+    }
     this.#isStarting = false;
     const early = this.#early;
     this.#early = undefined;
@@ -144,37 +163,45 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
   #failed(fault: Fault): boolean {
     const { host, request } = this;
     const endpoint = this.#endpoint as Endpoint;
-    this.#ended(verdictOf(fault), fault);
-    this.#lastFault = fault;
-    if (fault.sent !== 'no') this.#executions += 1;
+    this.#ended(host.verdictOf(fault, this.#startedAt), fault);
+    if (fault.sent === 'no') this.#moves += 1;
+    else this.#executions += 1;
     const tried = (this.#tried ??= new Set());
     tried.add(endpoint);
     const now = host.clock.now();
     const attempts = (this.#attempts ??= new Attempts(this.#startedAt));
     attempts.failed(endpoint.address, fault, now);
-    const executions = this.#executions;
-    const moves = attempts.count - executions;
-    const remainingMs = this.expiresAt - now;
     const { idempotent } = request;
-    const afterMs = host.repeatAfterMs({ fault, idempotent, executions, moves, remainingMs, tried });
+    const { executions } = this;
+    const remainingMs = this.expiresAt - now;
+    const failed = { fault, idempotent, executions, moves: this.#moves, remainingMs, tried };
+    const afterMs = host.repeatAfterMs(failed);
     if (afterMs === 0) return true;
     if (afterMs === undefined) this.#reject(fault);
     else this.#pause(afterMs);
     return false;
   }
 
+  /** Attempts that may have run, or may be running beside this one. */
+  private get executions(): number {
+    const other = this.#beside;
+    return this.#executions + (other ? other.#executions + (other.#pending ? 1 : 0) : 0);
+  }
+
   // --- waiting ------------------------------------------------------------------------------------------------
 
   #wait(): void {
     const refusal = this.host.waiting.add(this);
-    if (refusal) this.#reject(refusal);
+    if (refusal) this.#reject(this.#attempts?.last ?? refusal);
     else this.#limit();
   }
 
   #pause(ms: number): void {
+    const { waiting, clock } = this.host;
+    const refusal = waiting.pause(this);
+    if (refusal) return this.#reject(this.#attempts?.last ?? refusal);
     this.#limit();
-    this.#backoff = this.host.clock.after(ms, () => this.retry());
-    this.#backoff.hold(true);
+    this.#backoff = clock.after(ms, () => this.retry());
   }
 
   #limit(): void {
@@ -202,7 +229,7 @@ export class BalancedCall extends Expiring implements ReplySink, StartedCall, Wa
 
   override expire(): void {
     this.#stopWaiting();
-    this.#reject(callTimeout({ ...this.request, where: this.#where }, 'connect', this.#lastFault));
+    this.#reject(callTimeout({ ...this.request, where: this.#where }, 'connect', this.#attempts?.last));
   }
 
   // --- outcomes -----------------------------------------------------------------------------------------------

@@ -67,11 +67,12 @@ export class ConnectAttempt {
     }
     this.#timer?.cancel();
     if (this.#isOver) return link.destroy(); // nobody waits for it any more
-    const { limits, keepAlive, deadlines, calling, security } = this.options;
+    const { limits, keepAlive, deadlines, calling, security, where } = this.options;
     const openTimeoutMs = Math.max(1, limits.openTimeoutMs - (clock.now() - since));
     this.peer = new ClientPeer(link, {
       security,
       owner: this.owner,
+      where,
       limits: { ...limits, openTimeoutMs },
       keepAlive,
       clock,

@@ -6,6 +6,7 @@ import type { Candidate } from './balancing/balancer.js';
 import { Traffic } from './balancing/traffic.js';
 import type { Backoff, Ending } from './backoff.js';
 import type { ConnectOptions } from './connect-attempt.js';
+import { PROBE_MS } from './failures/ejection.js';
 import { Pool, type PoolLoss, type PoolOptions, type PoolOwner } from './pool.js';
 import type { Searched } from './search.js';
 import { type ServerAddress, weightOf } from './server-address.js';
@@ -29,11 +30,13 @@ import { type ServerAddress, weightOf } from './server-address.js';
  * | `ready`      | -          | -       | backingOff **     | draining   | suspect | -     | ejected   | -        | -          | gone   |
  * | `suspect`    | -          | -       | backingOff **     | draining   | -       | ready | ejected   | -        | -          | gone   |
  * | `ejected`    | -          | -       | backingOff **     | draining   | -       | -     | new timer | ready    | probe due  | gone   |
- * | `backingOff` | connecting | ready * | new timer         | -          | -       | -     | -         | -        | connecting | gone   |
+ * | `backingOff` | connecting | ready * | new timer         | draining   | -       | -     | -         | -        | connecting | gone   |
  * | `draining`   | connecting | ready * | backingOff        | -          | -       | -     | -         | -        | connecting | gone   |
  * | `gone`       | -          | -       | -                 | -          | -       | -     | -         | -        | -          | -      |
  *
  * \* `ejected`, if its ejection is not over. \*\* `connecting`, if an attempt is under way.
+ *
+ * When the client is closed or drained, all but `gone` become `idle`.
  */
 type State =
   | { readonly name: 'idle' | 'connecting' | 'ready' | 'suspect' | 'gone' }
@@ -74,8 +77,8 @@ export interface EndpointOwner {
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'>;
   /** Until when it is ejected, on the clock; `undefined` if it is not. */
   ejectedUntil(endpoint: Endpoint): number | undefined;
-  /** It is gone, and its last connection is closed. */
-  closed(endpoint: Endpoint): void;
+  /** Its connections that took no new calls any more, and those that were leased, are closed. */
+  drained(endpoint: Endpoint): void;
 }
 
 export interface EndpointOptions {
@@ -97,6 +100,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
   weight = 1;
   isSoon = false;
   metadata: Readonly<Record<string, unknown>> | undefined;
+  /** Why it was lost last. */
+  lostBy: Fault | undefined;
   #state: State = { name: 'idle' };
   #reason: string | undefined;
   readonly #clock: Clock;
@@ -188,9 +193,11 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     if (name === 'ready' || name === 'suspect' || name === 'ejected') this.#enterEjected(untilMs);
   }
 
-  /** A probe begins: the next call goes to it, and no other until that has an outcome. */
+  /** A call goes to it as its probe, and no other until that has an outcome, or takes too long. */
   beginProbe(): void {
-    if (this.#state.name === 'ejected') this.#state.probe = 'running';
+    if (this.#state.name !== 'ejected') return;
+    const timer = this.#clock.after(PROBE_MS, () => this.#probeIsDue());
+    this.#enter({ name: 'ejected', timer, probe: 'running' });
   }
 
   /** The probe said nothing about the server: another is needed. */
@@ -232,6 +239,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const { name } = this.#state;
     if (name !== 'connecting' && name !== 'backingOff' && name !== 'draining') return;
     this.isSoon = false;
+    // another process may have the address now: its calls ramp up again
+    if (this.lostBy) this.traffic.joined(this.#clock.now());
     this.#backoff.opened();
     const until = this.#owner.ejectedUntil(this);
     if (until === undefined) this.#enter({ name: 'ready' });
@@ -241,6 +250,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
   unusable(reason: Fault, { isShutdown, isOrderly }: PoolLoss): void {
     const { name } = this.#state;
     if (name === 'idle' || name === 'gone') return;
+    this.lostBy = reason;
     const isNew = name !== 'backingOff' && name !== 'draining';
     if (!isShutdown && isNew && this.pool.isConnecting) this.#enter({ name: 'connecting' }, reason.message);
     else this.#enterWaiting(isShutdown ? 'draining' : 'backingOff', isOrderly, reason.message);
@@ -258,8 +268,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     this.traffic.reported(report, this.#clock.now());
   }
 
-  empty(): void {
-    if (this.#state.name === 'gone') this.#owner.closed(this);
+  drained(): void {
+    this.#owner.drained(this);
   }
 
   // --- states -------------------------------------------------------------------------------------------------
@@ -272,12 +282,14 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
 
   #enterEjected(untilMs: number): void {
     const leftMs = Math.max(0, untilMs - this.#clock.now());
-    const timer = this.#clock.after(leftMs, () => {
-      if (this.#state.name !== 'ejected') return;
-      this.#state.probe = 'due';
-      this.#owner.changed(this, 'ejected', 'a probe is due');
-    });
+    const timer = this.#clock.after(leftMs, () => this.#probeIsDue());
     this.#enter({ name: 'ejected', timer, probe: 'waiting' }, this.#reason);
+  }
+
+  #probeIsDue(): void {
+    if (this.#state.name !== 'ejected' || this.#state.probe === 'due') return;
+    this.#state.probe = 'due';
+    this.#owner.changed(this, 'ejected', 'a probe is due');
   }
 
   #enter(state: State, reason?: string): void {

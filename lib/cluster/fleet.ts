@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../protocol/clock.js';
+import type { Clock } from '../protocol/clock.js';
 import { hold } from '../protocol/encoder.js';
 import type { Fault } from '../protocol/fault.js';
 import { heldBytes } from '../protocol/held-body.js';
@@ -7,7 +7,6 @@ import type { CallingPath } from '../rpc/client/calling.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
-import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import {
@@ -21,11 +20,12 @@ import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';
 import { Endpoints, type EndpointsOptions } from './endpoints.js';
-import type { Verdict } from './failures/classify.js';
+import { type Verdict, verdictOf } from './failures/classify.js';
 import type { HedgePolicy } from './failures/hedge-policy.js';
 import type { FleetHealth } from './fleet-health.js';
 import { type HedgeHost, HedgedCall } from './hedged-call.js';
 import type { Lease } from './leases.js';
+import { type ListOwner, ListWatch } from './list-watch.js';
 import type {
   BalancedCalls,
   BalancedRequest,
@@ -40,6 +40,7 @@ import type { Resolver } from './resolver.js';
 import { Search, SOON } from './search.js';
 import { Selection } from './selection.js';
 import type { ServerAddress } from './server-address.js';
+import { StallWatch } from './stall-watch.js';
 import { WaitingRoom } from './waiting-room.js';
 
 /** A server has changed its state: see `EndpointState`. */
@@ -67,11 +68,8 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
   readonly onResolverError: (error: Error) => void;
 }
 
-/** Longer than any timer that calls wait for. */
-const KEEP_ALIVE_MS = 2 ** 31 - 1;
-
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
-export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner {
+export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner, ListOwner {
   readonly where: string;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
@@ -80,22 +78,27 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   readonly #selection: Selection;
   readonly #search: Search<Endpoint>;
   readonly #drained: (() => void)[] = [];
-  #unwatch: (() => void) | undefined;
+  readonly #stalls: StallWatch;
+  /** `undefined`: the next call starts it. */
+  #watch: ListWatch | undefined;
   /** Whether the resolver has answered since the start. */
   #isListed = false;
   /** Whether a server could be reached since the start. */
   #wasOpen = false;
   #status: ConnectionStatus = 'disconnected';
+  /** Why a server was lost last. */
+  #lostBy: Fault | undefined;
   #isUpdating = false;
-  /** Keeps the process alive while calls wait. */
-  #keeper: Timer | undefined;
 
   constructor(private readonly options: FleetOptions) {
     const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint, random } = options;
     this.where = where;
     this.clock = clock;
     this.deadlines = deadlines;
-    this.waiting = new WaitingRoom(where, limits, () => this.#holdProcess());
+    this.waiting = new WaitingRoom(where, limits, clock);
+    this.#stalls = new StallWatch(clock, () =>
+      this.#endpoints.all().some(({ traffic }) => traffic.inFlight > 0),
+    );
     this.#selection = new Selection(balancer);
     this.#search = new Search(random);
     this.#endpoints = new Endpoints({
@@ -139,6 +142,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   #begin(call: { start(): void }): void {
     this.options.health.called();
+    this.#stalls.used();
     this.start();
     call.start();
   }
@@ -154,14 +158,23 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
     const call = { target: what, header: {}, body: undefined };
+    const until = this.clock.now() + timeoutMs;
     const { endpoint, peer } = await this.#pickSoon(call, timeoutMs);
-    return exclusive ? endpoint.pool.lease() : { peer, release: () => {} };
+    if (!exclusive) return { peer, release: () => {} };
+    const leftMs = Math.max(1, until - this.clock.now());
+    return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
-  #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
+  async #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
     this.start();
-    const bytes = heldBytes(held);
-    return new Placing({ call, timeoutMs, bytes, where: this.where, host: this }).start();
+    const { where, clock } = this;
+    const until = clock.now() + timeoutMs;
+    for (;;) {
+      const options = { call, timeoutMs, until, bytes: heldBytes(held), where, host: this };
+      const picked = await new Placing(options).start();
+      // it may have been lost between its opening and this use
+      if (picked.peer.state === 'open') return picked;
+    }
   }
 
   hold(body: unknown): unknown {
@@ -175,6 +188,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     return this.#selection.pick(call, tried);
   }
 
+  pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+    return this.#selection.pickUnprobed(call, tried);
+  }
+
   hasOthers(than: Endpoint): boolean {
     return this.#selection.hasOthers(new Set([than]));
   }
@@ -182,6 +199,12 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   probing(endpoint: Endpoint): void {
     this.options.health.probing(endpoint);
     endpoint.beginProbe();
+  }
+
+  verdictOf(fault: Fault, startedAt: number): Verdict {
+    const verdict = verdictOf(fault);
+    const isLostOrLate = verdict === 'failed' && fault.sent === 'unknown';
+    return isLostOrLate && this.#stalls.stoodStillSince(startedAt) ? 'ignored' : verdict;
   }
 
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void {
@@ -208,95 +231,79 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   /** Finds the servers and connects to them; the first call does it, too. */
   start(): void {
-    if (this.#unwatch) return;
-    this.#unwatch = () => {}; // a resolver may answer before `watch` returns
-    this.#tell('connecting');
-    this.#unwatch = PROCESS_CONTEXT.run(
-      (resolver: Resolver) => this.#watch(resolver),
-      this,
-      this.options.resolver,
-    );
-  }
-
-  #watch(resolver: Resolver): () => void {
-    let isOver = false;
-    const unwatch = resolver.watch(
-      (servers) => {
-        if (!isOver) this.#listed(servers);
-      },
-      (error) => {
-        if (!isOver) this.#unresolved(error);
-      },
-    );
-    return () => {
-      isOver = true;
-      unwatch();
-    };
+    if (this.#watch) return;
+    this.waiting.open();
+    const watch = (this.#watch = new ListWatch(this.options.resolver, this));
+    this.#tell('connecting'); // a listener may close the client
+    try {
+      watch.start();
+    } catch (error) {
+      this.#stop(); // the next call asks again
+      this.unresolved(error instanceof Error ? error : new Error(String(error)));
+      this.#update();
+    }
   }
 
   close(reason: string): void {
     this.#stop();
+    this.#update(); // calls that were not sent must not move to a server that is closed next
     for (const endpoint of this.#endpoints.all()) endpoint.close(reason);
-    this.waiting.failAll(
-      connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'),
-    );
+    this.waiting.refuse(connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'));
     this.#update();
-    this.#finishDrain();
   }
 
   async drain(): Promise<void> {
     this.#stop();
-    this.waiting.failAll(connectionLost('the client was drained', undefined, 'no'));
+    this.waiting.refuse(connectionLost('the client was drained', undefined, 'no'));
     for (const endpoint of this.#endpoints.all()) endpoint.finish();
     this.#update();
-    if (this.#isEmpty()) return;
+    if (this.#isDrained()) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
   }
 
   #stop(): void {
-    this.#unwatch?.();
-    this.#unwatch = undefined;
+    this.#watch?.stop();
+    this.#watch = undefined;
+    this.#stalls.stop();
     this.#isListed = this.#wasOpen = false;
   }
 
-  #isEmpty(): boolean {
-    return this.#endpoints.all().every(({ pool }) => pool.size === 0);
-  }
-
-  #finishDrain(): void {
-    if (this.#drained.length > 0 && this.#isEmpty()) for (const done of this.#drained.splice(0)) done();
+  #isDrained(): boolean {
+    return this.#endpoints.all().every(({ pool }) => pool.isDrained);
   }
 
   // --- servers ------------------------------------------------------------------------------------------------
 
-  #listed(servers: readonly ServerAddress[]): void {
+  listed(servers: readonly ServerAddress[]): void {
     this.#isListed = true;
     const { health } = this.options;
     this.#isUpdating = true;
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
+    // first: what may be ejected depends on how many there are
+    for (const endpoint of added) health.add(endpoint);
     for (const endpoint of removed) {
       health.remove(endpoint);
       endpoint.remove();
     }
-    for (const endpoint of added) health.add(endpoint);
     for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
     this.#isUpdating = false;
+    if (this.#endpoints.size > 0 || this.#wasOpen) this.waiting.open();
+    else this.waiting.refuse(connectionLost(`${this.where} has no servers`, undefined, 'no'));
     this.#update(isReweighted);
-    if (this.#endpoints.size === 0 && !this.#wasOpen)
-      this.waiting.failAll(connectionLost(`${this.where} has no servers`, undefined, 'no'));
   }
 
-  #unresolved(error: Error): void {
+  unresolved(error: Error): void {
     this.options.onResolverError(error);
     if (this.#isListed && this.#endpoints.size > 0) return; // the last list stays valid
-    this.waiting.failAll(
+    this.waiting.refuse(
       connectionLost(`cannot find the servers of ${this.where}: ${error.message}`, error, 'no'),
     );
   }
 
   // --- EndpointOwner ------------------------------------------------------------------------------------------
 
-  changed({ address }: Endpoint, state: EndpointState, reason: string | undefined): void {
+  changed({ address, lostBy }: Endpoint, state: EndpointState, reason: string | undefined): void {
+    if (lostBy) this.#lostBy = lostBy;
     this.options.onEndpoint({ address, state, reason });
     if (!this.#isUpdating) this.#update();
   }
@@ -325,37 +332,30 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     return this.options.health.ejectedUntil(endpoint);
   }
 
-  closed(endpoint: Endpoint): void {
-    this.#endpoints.forget(endpoint);
-    this.#finishDrain();
+  drained(endpoint: Endpoint): void {
+    if (endpoint.state === 'gone') this.#endpoints.forget(endpoint);
+    if (this.#drained.length > 0 && this.#isDrained()) for (const done of this.#drained.splice(0)) done();
   }
 
   /** States of servers have changed. */
   #update(isReweighted = false): void {
-    this.#selection.update(this.#endpoints.listed(), isReweighted);
+    this.#selection.update(this.#watch ? this.#endpoints.listed() : [], isReweighted);
     const isOpen = this.#selection.size > 0;
     if (isOpen) this.#wasOpen = true;
     else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
     if (isOpen) this.#tell('connected');
-    else if (this.#unwatch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
+    else if (this.#watch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
     else this.#tell('disconnected');
-    if (isOpen && this.waiting.size > 0) this.waiting.retryAll();
+    if (isOpen) this.waiting.retryAll();
   }
 
   #tell(status: ConnectionStatus): void {
     if (status === this.#status) return;
     const before = this.#status;
     this.#status = status;
-    if (status === 'reconnecting' && before === 'connected') this.options.onStatus('disconnected');
-    this.options.onStatus(status);
-  }
-
-  #holdProcess(): void {
-    const isNeeded = this.waiting.size > 0;
-    if (isNeeded === (this.#keeper !== undefined)) return;
-    this.#keeper?.cancel();
-    this.#keeper = isNeeded ? this.clock.after(KEEP_ALIVE_MS, () => {}) : undefined;
-    this.#keeper?.hold(true);
+    const reason = status === 'reconnecting' ? this.#lostBy : undefined;
+    if (reason && before === 'connected') this.options.onStatus('disconnected', reason);
+    if (this.#status === status) this.options.onStatus(status, reason); // the listener may have closed it
   }
 
   // --- what it shows ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import type { Fault } from '../protocol/fault.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
 import { TimeLimit } from '../rpc/time/deadline-queue.js';
+import { verdictOf } from './failures/classify.js';
 import { BalancedCall, type BalancedHost } from './balanced-call.js';
 import type { Endpoint } from './endpoint.js';
 import type { HedgePolicy } from './failures/hedge-policy.js';
@@ -13,7 +14,7 @@ export interface HedgeHost extends BalancedHost {
 
 /**
  * An idempotent call that gets a second attempt on another server if the first takes longer than most calls of its method. The
- * first answer counts, and the other attempt is cancelled. If one fails, the other goes on.
+ * first answer counts, an error of the function too, and the other attempt is cancelled. If one is lost, the other goes on.
  */
 export class HedgedCall implements StartedCall {
   readonly #first: Leg;
@@ -72,7 +73,11 @@ export class HedgedCall implements StartedCall {
   failed(leg: Leg, fault: Fault): void {
     leg.isOver = true;
     const other = this.#otherOf(leg);
-    if (this.#isOver || (other && !other.isOver)) return;
+    if (this.#isOver) return;
+    if (other && !other.isOver) {
+      if (verdictOf(fault) !== 'answered') return;
+      other.call.abandon();
+    }
     this.#end();
     this.sink.reject(fault);
   }

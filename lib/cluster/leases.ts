@@ -1,5 +1,7 @@
 import type { Fault } from '../protocol/fault.js';
+import { callTimeout } from '../rpc/client/call-timeout.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
+import { TimeLimit } from '../rpc/time/deadline-queue.js';
 import type { ConnectOptions } from './connect-attempt.js';
 import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
@@ -8,6 +10,15 @@ export interface Lease {
   readonly peer: ClientPeer;
   /** Ends the lease. An exclusive connection closes when its calls have ended. */
   release(): void;
+}
+
+/** How long the opening of a lease may take. */
+export interface LeaseLimit {
+  /** What needs it, in messages. */
+  readonly what: string;
+  /** The limit as the caller knows it, and what is left of it, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly leftMs: number;
 }
 
 /** Connections to one server that nobody else uses. They do not count towards the pool. */
@@ -28,11 +39,18 @@ export class Leases implements PooledConnectionOwner {
     return this.#open.size + this.#waiting.size === 0;
   }
 
-  /** Opens one. @throws Fault if the server cannot be reached */
-  open(): Promise<Lease> {
+  /** Opens one. @throws Fault if the server cannot be reached, or not in time */
+  open(limit?: LeaseLimit): Promise<Lease> {
+    const { deadlines, where } = this.options;
     return new Promise((resolve, reject) => {
       const connection = new PooledConnection(this.options, this);
+      const expiry = new TimeLimit(() => {
+        if (limit) reject(callTimeout({ target: limit.what, timeoutMs: limit.timeoutMs, where }, 'connect'));
+        connection.close('it took too long to open');
+      });
+      if (limit) deadlines.add(expiry, limit.leftMs);
       this.#waiting.set(connection, (result) => {
+        deadlines.remove(expiry);
         if (result instanceof Error) reject(result);
         else resolve(result);
       });

@@ -8,14 +8,23 @@ import type { Endpoint } from './endpoint.js';
 import type { Placed } from './peer-source.js';
 import type { Waiting } from './waiting-room.js';
 
+/** What placing needs of its fleet. */
+export interface PlacingHost extends Pick<BalancedHost, 'waiting' | 'deadlines' | 'clock'> {
+  /** The server for a channel; `undefined` if none takes calls now. */
+  pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+}
+
 export interface PlacingOptions {
   readonly call: PickedCall;
+  /** The limit as the caller knows it. */
   readonly timeoutMs: number;
+  /** When it is over, on the clock. */
+  readonly until: number;
   /** Bytes that are kept for it. */
   readonly bytes: number;
   /** The servers in messages. */
   readonly where: string;
-  readonly host: Pick<BalancedHost, 'pick' | 'waiting' | 'deadlines' | 'clock'>;
+  readonly host: PlacingHost;
 }
 
 /** A server that takes calls, and a connection to it. */
@@ -28,11 +37,9 @@ export interface Picked {
 export class Placing extends Expiring implements Waiting {
   #resolve!: (picked: Picked) => void;
   #reject!: (reason: Fault) => void;
-  readonly #until: number;
 
   constructor(private readonly options: PlacingOptions) {
     super();
-    this.#until = options.host.clock.now() + options.timeoutMs;
   }
 
   get bytes(): number {
@@ -48,13 +55,26 @@ export class Placing extends Expiring implements Waiting {
   }
 
   #pick(): void {
-    const { call, host } = this.options;
-    const endpoint = host.pick(call, undefined);
-    const peer = endpoint?.peer;
-    if (endpoint && peer) return this.#resolve({ endpoint, peer });
+    const { host, until } = this.options;
+    const picked = this.#proven();
+    if (picked) return this.#resolve(picked);
     const refusal = host.waiting.add(this);
     if (refusal) this.#reject(refusal);
-    else host.deadlines.add(this, Math.max(1, this.#until - host.clock.now()));
+    else host.deadlines.add(this, Math.max(1, until - host.clock.now()));
+  }
+
+  /** Channels do not queue for the proof that the server lives, so they go elsewhere, or wait here. */
+  #proven(): Picked | undefined {
+    const { call, host } = this.options;
+    const now = host.clock.now();
+    let tried: Set<Endpoint> | undefined;
+    for (;;) {
+      const endpoint = host.pickForChannel(call, tried);
+      const peer = endpoint?.peer;
+      if (!endpoint || !peer || tried?.has(endpoint)) return undefined;
+      if (!peer.mustProve(now)) return { endpoint, peer };
+      (tried ??= new Set()).add(endpoint);
+    }
   }
 
   retry(): void {

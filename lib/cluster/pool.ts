@@ -1,10 +1,9 @@
 import type { Timer } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
-import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import type { ConnectOptions } from './connect-attempt.js';
-import { type Lease, Leases } from './leases.js';
+import { type Lease, type LeaseLimit, Leases } from './leases.js';
 import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
 /** How many connections a client keeps to each server. */
@@ -43,6 +42,8 @@ export interface PoolLoss {
 }
 
 const SHUTDOWN: PoolLoss = { isShutdown: true, isOrderly: true };
+/** A connection takes no more calls for a reason of its own, such as used up keys. */
+const RETIRED: PoolLoss = { isShutdown: false, isOrderly: true };
 
 /** What a pool tells its endpoint. */
 export interface PoolOwner {
@@ -53,8 +54,8 @@ export interface PoolOwner {
   /** Whether all of its connections are suspect has changed. */
   suspected(isSuspect: boolean): void;
   reported(report: LoadReport): void;
-  /** Its last connection, draining ones included, is closed. */
-  empty(): void;
+  /** The last connection that took no new calls any more, or was leased, is closed. */
+  drained(): void;
 }
 
 /** The connections of a client to one server: opened under load, closed slowly, never closed with calls on them. */
@@ -83,12 +84,17 @@ export class Pool implements PooledConnectionOwner {
     private readonly owner: PoolOwner,
     private readonly random: () => number,
   ) {
-    this.#leases = new Leases(connect, () => this.#tellIfEmpty());
+    this.#leases = new Leases(connect, () => this.#tellIfDrained());
   }
 
   /** Connections that are open, leased and draining ones included. */
   get size(): number {
     return this.#open.length + this.#draining.size + this.#leases.size;
+  }
+
+  /** Whether no connection is draining, or leased. */
+  get isDrained(): boolean {
+    return this.#draining.size === 0 && this.#leases.isEmpty;
   }
 
   /** Whether a connection takes calls. */
@@ -118,20 +124,21 @@ export class Pool implements PooledConnectionOwner {
       const count = each.isSuspect ? Number.MAX_SAFE_INTEGER : each.inFlight;
       if (count < fewest) [best, fewest] = [each, count];
     }
-    if (fewest >= this.options.callsPerConnection) this.#grow();
+    // one more connection to a server that is silent would not help
+    if (fewest >= this.options.callsPerConnection && !best.isSuspect) this.#grow();
     return best.peer;
   }
 
   /** Opens a connection that nobody else uses. @throws Fault if it cannot be opened */
-  lease(): Promise<Lease> {
-    return this.#leases.open();
+  lease(limit: LeaseLimit): Promise<Lease> {
+    return this.#leases.open(limit);
   }
 
   /** Takes no new calls; what is in flight goes on. */
   finish(): void {
     this.#stopTimer();
     for (const each of this.#own()) each.finish();
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   /** Closes everything at once. */
@@ -168,10 +175,13 @@ export class Pool implements PooledConnectionOwner {
     this.#tell();
   }
 
-  draining(connection: PooledConnection, byServer: boolean): void {
+  draining(connection: PooledConnection, reason: Fault | undefined): void {
     this.#draining.add(connection);
     this.#forget(connection);
-    if (byServer) this.#tell(connectionLost(`${this.connect.where} shuts down`, undefined, 'no'), SHUTDOWN);
+    this.#schedule();
+    if (!reason) return;
+    if (!connection.endsInOrder) this.open(); // the replacement comes first
+    this.#tell(reason, connection.endsInOrder ? SHUTDOWN : RETIRED);
   }
 
   closed(connection: PooledConnection, reason: Fault): void {
@@ -183,7 +193,7 @@ export class Pool implements PooledConnectionOwner {
     this.#schedule();
     const loss = { isShutdown: false, isOrderly: connection.endsInOrder };
     this.#tell(reason, loss, hasFailed && !this.isConnecting);
-    this.#tellIfEmpty();
+    this.#tellIfDrained();
   }
 
   suspected(): void {
@@ -273,7 +283,8 @@ export class Pool implements PooledConnectionOwner {
   }
 
   #startWatch(now: number): void {
-    this.#peak = 0;
+    // what runs for long is not picked again
+    this.#peak = this.#open.reduce((sum, each) => sum + each.inFlight, 0);
     this.#shrinkAt = now + SHRINK_AFTER_MS;
   }
 
@@ -292,7 +303,7 @@ export class Pool implements PooledConnectionOwner {
     return [...this.#open, ...this.#connecting, ...this.#draining];
   }
 
-  #tellIfEmpty(): void {
-    if (this.size + this.#connecting.size === 0 && this.#leases.isEmpty) this.owner.empty();
+  #tellIfDrained(): void {
+    if (this.isDrained) this.owner.drained();
   }
 }

@@ -8,8 +8,8 @@ import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } f
 /** What a pooled connection tells its pool. */
 export interface PooledConnectionOwner {
   opened(connection: PooledConnection): void;
-  /** It takes no new calls: the server shuts down, or this side has ended it. Those in flight go on. */
-  draining(connection: PooledConnection, byServer: boolean): void;
+  /** It takes no new calls, those in flight go on. `reason`: why; `undefined` if the pool has ended it. */
+  draining(connection: PooledConnection, reason: Fault | undefined): void;
   /** It is closed, or could not be opened. */
   closed(connection: PooledConnection, reason: Fault): void;
   suspected(): void;
@@ -59,7 +59,7 @@ export class PooledConnection implements AttemptOwner {
     if (this.state === 'connecting') return this.close('it is not needed any more');
     if (this.state !== 'open') return;
     this.state = 'draining';
-    this.owner.draining(this, false);
+    this.owner.draining(this, undefined);
     this.peer.finish();
   }
 
@@ -84,11 +84,15 @@ export class PooledConnection implements AttemptOwner {
   }
 
   onShutdown(_peer: ClientPeer, unsent: PendingCall[]): void {
+    const { where } = this.options;
+    const message = this.endsInOrder
+      ? `${where} shuts down`
+      : `the connection to ${where} takes no more calls`;
+    const reason = connectionLost(message, undefined, 'no');
     if (this.state === 'open') {
       this.state = 'draining';
-      this.owner.draining(this, true);
+      this.owner.draining(this, reason);
     }
-    const reason = connectionLost(`${this.options.where} shuts down`, undefined, 'no');
     for (const call of unsent) call.reject(reason); // it goes to another server
   }
 

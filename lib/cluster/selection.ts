@@ -48,6 +48,11 @@ export class Selection {
     }
     return this.balancer.pick(call, avoid);
   }
+
+  /** The same for what cannot be a probe, as it has no outcome: a channel. */
+  pickUnprobed(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+    return this.balancer.pick(call, avoid);
+  }
 }
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {

@@ -1,3 +1,4 @@
+import type { Clock, Timer } from '../protocol/clock.js';
 import { Fault, LocalCode } from '../protocol/fault.js';
 import { Status } from '../protocol/status.js';
 
@@ -16,51 +17,89 @@ export interface WaitingLimits {
   readonly maxQueuedBytes: number;
 }
 
-/** Calls that wait until a server takes calls, bounded in number and bytes. */
+/** Longer than any timer that calls wait for. */
+const KEEP_ALIVE_MS = 2 ** 31 - 1;
+
+/**
+ * Calls that wait until a server takes calls, bounded in number and bytes, and those that wait for their next attempt. They keep
+ * the process alive: between two attempts to connect no socket does.
+ */
 export class WaitingRoom {
   readonly #waiting = new Set<Waiting>();
+  /** Those that wait for a time of their own. */
+  readonly #pausing = new Set<Waiting>();
   #bytes = 0;
+  /** Why nothing may wait. */
+  #refusal: Fault | undefined;
+  #keeper: Timer | undefined;
 
   constructor(
     private readonly where: string,
     private readonly limits: WaitingLimits,
-    private readonly onChange: () => void,
+    private readonly clock: Clock,
   ) {}
 
   get size(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + this.#pausing.size;
   }
 
   /** @returns why it may not wait; `undefined` if it does */
   add(waiting: Waiting): Fault | undefined {
     const { maxQueuedBytes, maxQueuedCalls } = this.limits;
+    if (this.#refusal) return this.#refusal;
     const isFull = this.#bytes > maxQueuedBytes;
     if (isFull || this.#waiting.size >= maxQueuedCalls) return this.#overload(isFull);
     this.#waiting.add(waiting);
     this.#bytes += waiting.bytes;
-    this.onChange();
+    this.#holdProcess();
     return undefined;
   }
 
-  remove(waiting: Waiting): void {
-    if (!this.#waiting.delete(waiting)) return;
-    this.#bytes -= waiting.bytes;
-    this.onChange();
+  /** It calls `retry` itself, after some time; until then it fails with the others. @returns as `add` */
+  pause(waiting: Waiting): Fault | undefined {
+    if (this.#refusal) return this.#refusal;
+    this.#pausing.add(waiting);
+    this.#holdProcess();
+    return undefined;
+  }
+
+  /** @returns whether it has waited */
+  remove(waiting: Waiting): boolean {
+    const hasWaited = this.#waiting.delete(waiting);
+    if (hasWaited) this.#bytes -= waiting.bytes;
+    else if (!this.#pausing.delete(waiting)) return false;
+    this.#holdProcess();
+    return true;
   }
 
   /** Lets all that wait now try again. One that must wait again comes last. */
   retryAll(): void {
-    for (const each of this.#takeAll()) each.retry();
+    // one that is tried may end others
+    for (const each of [...this.#waiting]) if (this.remove(each)) each.retry();
   }
 
+  /** Fails what waits for a server. */
   failAll(reason: Fault): void {
-    for (const each of this.#takeAll()) each.fail(reason);
+    for (const each of [...this.#waiting]) if (this.remove(each)) each.fail(reason);
   }
 
-  #takeAll(): Waiting[] {
-    const all = [...this.#waiting];
-    for (const each of all) this.remove(each);
-    return all;
+  /** Fails everything, and what comes before `open`. */
+  refuse(reason: Fault): void {
+    this.#refusal = reason;
+    this.failAll(reason);
+    for (const each of [...this.#pausing]) if (this.remove(each)) each.fail(reason);
+  }
+
+  open(): void {
+    this.#refusal = undefined;
+  }
+
+  #holdProcess(): void {
+    const isNeeded = this.size > 0;
+    if (isNeeded === (this.#keeper !== undefined)) return;
+    this.#keeper?.cancel();
+    this.#keeper = isNeeded ? this.clock.after(KEEP_ALIVE_MS, () => {}) : undefined;
+    this.#keeper?.hold(true);
   }
 
   #overload(isFull: boolean): Fault {

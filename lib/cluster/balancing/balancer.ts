@@ -9,6 +9,8 @@ export interface Candidate {
    * only if all others have been tried. If all are 0, they are as if all were 1.
    */
   readonly weight: number;
+  /** What its list says about it, such as its zone. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /** The calls of this client to it, and what it reports of itself. */
   readonly traffic: Traffic;
 }

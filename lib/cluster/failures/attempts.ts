@@ -11,6 +11,10 @@ const MAX_MESSAGE_BYTES = 256;
 export class Attempts {
   readonly #kept: FailedAttempt[] = [];
   #count = 0;
+  /** Why the last one has failed. */
+  last: Fault | undefined;
+  /** Whether one of them may have run. */
+  mayHaveRun = false;
 
   /** @param startedAt when the call began, in milliseconds */
   constructor(private readonly startedAt: number) {}
@@ -19,7 +23,10 @@ export class Attempts {
     return this.#count;
   }
 
-  failed(server: string, { code, message }: Fault, now: number): void {
+  failed(server: string, fault: Fault, now: number): void {
+    const { code, message } = fault;
+    this.last = fault;
+    if (fault.sent !== 'no') this.mayHaveRun = true;
     const attempt: FailedAttempt = {
       server: boundedText(server, MAX_SERVER_BYTES),
       afterMs: Math.max(0, Math.round(now - this.startedAt)),
@@ -40,15 +47,22 @@ export class Attempts {
     const texts = this.#kept.map(({ server, afterMs, code }) => `${server} after ${afterMs} ms: ${code}`);
     const left = this.#count - texts.length;
     if (left > 0) texts.splice(-1, 0, `${left} more`);
-    return `${this.#count} attempts: ${texts.join('; ')}`;
+    return `${this.#count} attempt${this.#count === 1 ? '' : 's'}: ${texts.join('; ')}`;
   }
 }
 
-/** The fault of a call with its attempts, in its message too; the same one if it had only one. */
+/**
+ * The fault of a call with its attempts; the same one if it is that of its only attempt. They are in its message too, unless that
+ * is the answer of a handler, whose message is not changed. It says that the call was not sent only if that holds for all of them.
+ */
 export function withAttempts(fault: Fault, attempts: Attempts | undefined): Fault {
   // what a processor of this side has thrown (`ThrownFault`) reaches the caller as it is
-  if (!attempts || attempts.count < 2 || fault.attempts || 'thrown' in fault) return fault;
+  if (!attempts?.last || fault.attempts || 'thrown' in fault) return fault;
+  if (attempts.count < 2 && attempts.last === fault) return fault;
   // a copy: all calls of a lost connection have the same fault
-  const message = `${fault.message} (${attempts.toString()})`;
-  return new Fault(Object.assign({}, fault, { message, cause: fault.cause, attempts: attempts.list() }));
+  const message = fault.sent === undefined ? fault.message : `${fault.message} (${attempts.toString()})`;
+  const sent = fault.sent === 'no' && attempts.mayHaveRun ? 'unknown' : fault.sent;
+  return new Fault(
+    Object.assign({}, fault, { message, sent, cause: fault.cause, attempts: attempts.list() }),
+  );
 }

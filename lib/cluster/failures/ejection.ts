@@ -6,7 +6,7 @@ import { SuccessRate } from './success-rate.js';
 /** Part of an ejection by which it may be shorter, so that clients do not probe in step. */
 const JITTER = 0.25;
 /** A probe without an outcome, such as an endless stream, does not keep others from probing. */
-const PROBE_MS = 10_000;
+export const PROBE_MS = 10_000;
 
 export interface EjectorInit<E> {
   /** Milliseconds on a monotonic clock. */

@@ -16,6 +16,7 @@ import { DEFAULT_POOL } from '../../cluster/pool.js';
 import { describeEndpoint } from '../../net/address.js';
 import { withDefaults } from '../../rpc/limits.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
+import { messageOf } from '../errors/shown.js';
 import { endpointLog } from '../lifecycle/bounded-log.js';
 import { reconnectOf, resolverOf, type RapClientOptions } from './client-options.js';
 import type { Connector } from './connector.js';
@@ -42,7 +43,12 @@ export function makeFleet(
   return new Fleet({
     where: whereOf(options),
     resolver: resolverOf(options),
-    balancer: balancerOf(options.balancer, { now, random }),
+    balancer: balancerOf(options.balancer, {
+      now,
+      random,
+      mistaken: (message, cause) =>
+        logger.warn(cause === undefined ? message : `${message}: ${messageOf(cause)}`),
+    }),
     health: new FleetHealth({
       now,
       random,

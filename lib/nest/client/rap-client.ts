@@ -142,7 +142,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   ): Promise<RapChannel<In, Out>> {
     try {
       return new RapChannel<In, Out>(
-        await this.#calls.openChannel(this.#packet(pattern, undefined), options, {
+        await this.#calls.channels.open(this.#packet(pattern, undefined), options, {
           metadata: options?.metadata,
         }),
       );

@@ -1,5 +1,5 @@
 import { RpcException } from '@nestjs/microservices';
-import { LocalCode, type Sent, type TimeoutPhase } from '../../protocol/fault.js';
+import { type FailedAttempt, LocalCode, type Sent, type TimeoutPhase } from '../../protocol/fault.js';
 import { CODE_BY_STATUS, Status } from '../../protocol/status.js';
 import { isHttpErrorStatus } from '../../protocol/wire-error.js';
 import { brand, isInstance } from './error-brand.js';
@@ -33,7 +33,10 @@ export interface RapErrorOptions {
 export interface FailedCall {
   /** `/group/name`. */
   readonly target: string;
-  /** The server, as the client's options name it: `localhost:9000`, or the path of a Unix socket. */
+  /**
+   * The server: `localhost:9000`, or the path of a Unix socket. Of several servers, the one of the last attempt; all of them, if
+   * the call was sent to none.
+   */
   readonly server: string;
   /** From the call to its error, in milliseconds. */
   readonly afterMs?: number;
@@ -63,6 +66,11 @@ export class RapError extends RpcException {
   declare readonly sent?: Sent;
   /** `false`: the server asks not to repeat the call. Absent otherwise. */
   declare readonly retry?: false;
+  /**
+   * On the client: the attempts of a call that was made more than once, oldest first, the last one included; of more than eight,
+   * the first seven and the last. Absent otherwise. It is not sent.
+   */
+  declare readonly attempts?: readonly FailedAttempt[];
   /** On the client: the call that failed. It is not sent, and not enumerable. */
   declare readonly call?: FailedCall;
 
@@ -93,7 +101,7 @@ export class RapError extends RpcException {
 
   /** The form in logs and other transports of Nest: without stack and cause. */
   toJSON(): object {
-    const { name, status, wireStatus, code, message, details, httpStatus, retry } = this;
+    const { name, status, wireStatus, code, message, details, httpStatus, retry, attempts } = this;
     return {
       name,
       status,
@@ -103,6 +111,7 @@ export class RapError extends RpcException {
       details,
       httpStatus,
       ...(retry === false ? { retry } : {}),
+      ...(attempts ? { attempts } : {}),
     };
   }
 }

@@ -33,11 +33,12 @@ export function channelError(channel: Channel, error: unknown): unknown {
 }
 
 /** The public error of a call: it says which call failed. An error that the user's own code has thrown stays as it is. */
-export function callError(error: unknown, { target, where: server, since }: MadeCall): unknown {
+export function callError(error: unknown, { target, where, since }: MadeCall): unknown {
   const shown = toRapError(error);
   if (!(error instanceof Fault) || error instanceof ThrownFault || !(shown instanceof Error)) return shown;
   nameGroup(shown, error, target);
   const afterMs = since === undefined ? undefined : Math.round(systemClock.now() - since);
+  const server = error.attempts?.at(-1)?.server ?? where;
   const call: FailedCall = { target, server, ...(Number.isFinite(afterMs) && { afterMs }) };
   Reflect.defineProperty(shown, 'call', { value: call, configurable: true, writable: true });
   let stack: unknown;

@@ -56,8 +56,15 @@ const CLASS_BY_STATUS: ReadonlyMap<number, RapErrorClass> = new Map([
 export function toRapError(error: unknown): unknown {
   if (!(error instanceof Fault)) return error;
   if (error instanceof ThrownFault) return error.thrown;
-  const registered = registeredErrorOf(error);
-  if (registered) return registered;
+  const shown = registeredErrorOf(error) ?? ownErrorOf(error);
+  const { attempts: value } = error;
+  // a class of the application may have a field of this name
+  if (value && !('attempts' in shown))
+    Reflect.defineProperty(shown, 'attempts', { value, enumerable: true, configurable: true });
+  return shown;
+}
+
+function ownErrorOf(error: Fault): RapError {
   const { status, code, details, httpStatus, remoteName, sent, phase, cause, retry } = error;
   const [localStatus, localClass] = LOCAL_CLASSES.get(code) ?? [];
   const Class = (localStatus === status ? localClass : undefined) ?? CLASS_BY_STATUS.get(status) ?? RapError;

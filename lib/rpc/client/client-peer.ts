@@ -38,6 +38,8 @@ export interface ClientOwner {
 
 export interface ClientPeerOptions extends PeerOptions {
   readonly owner: ClientOwner;
+  /** The server in messages. */
+  readonly where?: string | undefined;
   /** Sent to the server, visible to its handlers. */
   readonly metadata: Readonly<Record<string, unknown>>;
   /** Default: without processors. */
@@ -47,6 +49,8 @@ export interface ClientPeerOptions extends PeerOptions {
 /** The client's half of a connection: calls, events and channels out, their answers in. */
 export class ClientPeer extends Peer {
   readonly calls: OutgoingCalls;
+  /** The server in messages. */
+  readonly where: string | undefined;
   readonly #owner: ClientOwner;
   readonly #calling: Calling;
   /** The server said that it shuts down, or ended an idle connection: nothing is wrong with it. */
@@ -66,6 +70,7 @@ export class ClientPeer extends Peer {
     });
     const { link, ids, channels, keepAlive } = this;
     this.#owner = options.owner;
+    this.where = options.where;
     this.#loads = new LoadReports(clock, (report) => this.#owner.onLoad?.(this, report));
     this.calls = new OutgoingCalls({
       connection: this,

@@ -35,7 +35,8 @@ export class Attempt<T> implements ReplySink {
   constructor(
     private readonly outcome: Outcome<T>,
     private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs'>,
-    private readonly where: string,
+    /** The server in messages: of several, that of the connection it is pinned to. */
+    public where: string,
     onStream?: (channel: Channel) => void,
   ) {
     this.stream =
@@ -63,9 +64,14 @@ export class Attempt<T> implements ReplySink {
   }
 
   #made(): MadeCall {
-    const { plan, pending, where } = this;
+    const { plan, pending } = this;
     const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : systemClock.now());
-    return { target: plan.route.target, where: pending?.where ?? where, since };
+    return { target: plan.route.target, where: this.server, since };
+  }
+
+  /** The server that it was sent to, in messages. */
+  get server(): string {
+    return this.pending?.where ?? this.where;
   }
 
   /** The call times out, whatever it is waiting for. A stream that has begun has its own time limit, or none. */

@@ -122,9 +122,9 @@ export class HookedCalls {
     return this.calls.held(data);
   }
 
-  /** See {@link ClientCalls.opener}. */
+  /** See {@link ClientChannels.opener}. */
   opener(pattern: unknown, parameters: () => unknown, options: RapCallOptions | undefined): OpenStream {
-    return this.calls.opener(() => this.hooks.createPacket(pattern, undefined), parameters, options);
+    return this.calls.channels.opener(() => this.hooks.createPacket(pattern, undefined), parameters, options);
   }
 }
 

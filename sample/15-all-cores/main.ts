@@ -1,0 +1,3 @@
+import { runPair } from '../run.js';
+
+await runPair(import.meta.url);
