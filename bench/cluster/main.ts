@@ -25,7 +25,8 @@ const sections = PARTS.filter(isWanted).map(run);
 for (const [name, content] of reportFiles(sections)) {
   const path = `${values.out}/${name}`;
   if (!values.check) writeFileSync(path, content);
-  else if (readFileSync(path, 'utf8') !== content) fail(`${path} is not what the code gives; see npm run simulate`);
+  else if (readFileSync(path, 'utf8') !== content)
+    fail(`${path} is not what the code gives; see npm run simulate`);
 }
 for (const { name, bounds } of sections) {
   for (const { what, measured, limit, isKept } of bounds)

@@ -108,9 +108,11 @@ export class SimClient {
   }
 
   onLost(endpoint: SimEndpoint, connection: number): void {
-    // some go on at once
-    for (const attempt of [...this.#attempts])
-      if (attempt.endpoint === endpoint && attempt.connection === connection) this.settled(attempt, 'lost');
+    const lost = this.#attempts.filter(
+      (attempt) => attempt.endpoint === endpoint && attempt.connection === connection,
+    );
+    // the end of one may end its twin
+    for (const attempt of lost) if (!attempt.isOver) this.settled(attempt, 'lost');
   }
 
   #onEject(endpoint: SimEndpoint, untilMs: number): void {

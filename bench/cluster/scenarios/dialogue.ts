@@ -189,10 +189,11 @@ const CASES: readonly Case[] = [
   {
     name: 'all_nodes_500',
     shows: 'Two servers of 600 ms; both fail until 10 s.',
-    servers: () => [0, 1].map((): Phase[] => [
-      [0, handler(constant(600), 'failed')],
-      [10_000, handler(constant(600))],
-    ]),
+    servers: () =>
+      [0, 1].map((): Phase[] => [
+        [0, handler(constant(600), 'failed')],
+        [10_000, handler(constant(600))],
+      ]),
     callsPerSecond: 100,
     endMs: 20_000,
   },
@@ -212,10 +213,11 @@ const CASES: readonly Case[] = [
   {
     name: 'one_endpoint_dies_on_each_server',
     shows: 'Two servers of 600 ms with two functions; from 3 s on each fails for one of them.',
-    servers: () => ['/fleet/e1', '/fleet/e2'].map((target): Phase[] => [
-      [0, handler(constant(600))],
-      [3_000, handler(constant(600), failsFor(target))],
-    ]),
+    servers: () =>
+      ['/fleet/e1', '/fleet/e2'].map((target): Phase[] => [
+        [0, handler(constant(600))],
+        [3_000, handler(constant(600), failsFor(target))],
+      ]),
     targets: ['/fleet/e1', '/fleet/e2'],
     callsPerSecond: 250,
     endMs: 10_000,
@@ -235,20 +237,22 @@ const CASES: readonly Case[] = [
   {
     name: 'uncommon_flakes',
     shows: 'Two fast servers, each of which fails for one call in a hundred.',
-    servers: () => [0, 1].map((): Phase[] => [
-      [
-        0,
-        handler(constant(0.001), (_call, _inFlight, random) =>
-          random.next() < 0.01 ? 'failed' : 'answered',
-        ),
-      ],
-    ]),
+    servers: () =>
+      [0, 1].map((): Phase[] => [
+        [
+          0,
+          handler(constant(0.001), (_call, _inFlight, random) =>
+            random.next() < 0.01 ? 'failed' : 'answered',
+          ),
+        ],
+      ]),
     callsPerSecond: 1_000,
     endMs: 10_000,
   },
   {
     name: 'one_big_spike',
-    shows: 'Two servers of 150 ms, one client; each refuses calls beyond 100 in flight. A thousand calls come at once:',
+    shows:
+      'Two servers of 150 ms, one client; each refuses calls beyond 100 in flight. A thousand calls come at once:',
     servers: () => [0, 1].map((): Phase[] => [[0, handler(constant(150), upTo(100, 'refused'))]]),
     clients: 1,
     callsPerSecond: 30_000,

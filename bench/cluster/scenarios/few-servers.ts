@@ -24,10 +24,7 @@ export const oneSlow: Scenario = {
     'Three servers that take 5 ms for a call of mean work; one of them takes 50 ms from the start on. One client, 1,000 calls a second.',
   setup: three,
   script: (fleet) => fleet.servers[0]?.slowDown(50_000 - SERVICE_US),
-  variants: [
-    { name: 'p2c, none slow', balancer: p2c, script: () => undefined },
-    ...COMMON,
-  ],
+  variants: [{ name: 'p2c, none slow', balancer: p2c, script: () => undefined }, ...COMMON],
   bounds: [
     {
       what: 'p99 by p2c, as a multiple of that without the slow server',

@@ -59,17 +59,15 @@ function script({ begin, end }: Pick<Trouble, 'begin' | 'end'>, fromMs: number, 
 }
 
 /** One server of eleven in trouble, from 10 s to 20 s. */
-export const ONE_OF_ELEVEN = TROUBLES.map(
-  (trouble): Scenario => ({
-    name: `one-${trouble.name}`,
-    title: trouble.title,
-    shows: `${trouble.shows} Eleven servers, one client, 2,000 calls a second that may be repeated.`,
-    variants: COMMON,
-    setup: { ...ELEVEN, traffic: { ...ELEVEN.traffic, isIdempotent: true }, endMs: 30_000 },
-    script: script(trouble, 10_000, 20_000),
-    columns: [LATE],
-  }),
-);
+export const ONE_OF_ELEVEN = TROUBLES.map((trouble): Scenario => ({
+  name: `one-${trouble.name}`,
+  title: trouble.title,
+  shows: `${trouble.shows} Eleven servers, one client, 2,000 calls a second that may be repeated.`,
+  variants: COMMON,
+  setup: { ...ELEVEN, traffic: { ...ELEVEN.traffic, isIdempotent: true }, endMs: 30_000 },
+  script: script(trouble, 10_000, 20_000),
+  columns: [LATE],
+}));
 
 /** One server of 1,000 in trouble. */
 export const oneOf1000: Scenario = {
