@@ -5,8 +5,11 @@ const REFRESH_MS = 100;
 const MAX_SAMPLES = 128;
 /** Share of the servers that count as cold by their calls in flight: Q_RIF of the Prequal paper. */
 const COLD_SHARE = 0.84;
-/** A server reports each 250 ms while it is in use: what is older than some of these says nothing of now. */
-export const FRESH_REPORT_MS = 1_000;
+/**
+ * A server reports each 250 ms to those who use it. Of many clients each uses a server once in some seconds: a report as old as that still
+ * tells a busy server from one that is not.
+ */
+export const FRESH_REPORT_MS = 5_000;
 
 /** What is usual among the servers: the latency of the median, and how many calls in flight are many. */
 export class FleetEstimates {
@@ -50,7 +53,7 @@ export class FleetEstimates {
       }
       const inFlight = traffic.report?.inFlight;
       if (inFlight === undefined || now - traffic.reportedAt > FRESH_REPORT_MS) continue;
-      this.#inFlight[reports] = inFlight + traffic.sentSinceReport;
+      this.#inFlight[reports] = traffic.knownInFlight;
       reports += 1;
     }
     if (latencies > 0) this.medianMs = quantile(this.#latencies, latencies, 0.5);

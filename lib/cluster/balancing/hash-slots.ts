@@ -118,21 +118,21 @@ export class HashSlots<C extends Candidate> {
     order.version = this.#version;
     if (order.length >= Math.min(MIN_LENGTH, this.#idOf.size)) return;
     order.length = 0;
-    this.#members.forEach((member, id) => member && order.insert(id, score(member, slot)));
+    this.#members.forEach((member, id) => member && order.insert(id, scoreOf(member, slot)));
   }
 
   #apply(order: SlotOrder, slot: number, change: number): void {
     if (change < 0) return order.remove(~change);
     const member = this.#members[change];
     if (member === undefined) return; // it has gone again: a later change says so
-    const rank = score(member, slot);
+    const score = scoreOf(member, slot);
     // behind the last that is known may be others that are better
-    if (rank < (order.scores[order.length - 1] ?? -Infinity)) order.insert(change, rank);
+    if (score < (order.scores[order.length - 1] ?? -Infinity)) order.insert(change, score);
   }
 }
 
 /** Exponentially distributed with the weight as its rate: the lowest is that of a server with a probability in proportion to it. */
-function score({ firstHash, secondHash, weight }: Member<unknown>, slot: number): number {
+function scoreOf({ firstHash, secondHash, weight }: Member<unknown>, slot: number): number {
   const hash = mixed(mixed(slot ^ firstHash) ^ secondHash);
   return -Math.log((hash + 0.5) / 2 ** 32) / weight;
 }

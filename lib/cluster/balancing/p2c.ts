@@ -15,12 +15,18 @@ const MAX_REFUSED = 0.1;
 const COLD = 0;
 const HOT = 1;
 const REFUSING = 2;
+const STALLED = 3;
+/** A server whose latency as this client sees it is so many times the median is worse than a hot one, whatever it reports. */
+const STALLED_FACTOR = 3;
+/** Below, multiples say nothing: a pause of the garbage collector is as long. */
+const LEAST_MEDIAN_MS = 1;
 /** Calls that took no measurable time must not make the number in flight meaningless. */
 const LEAST_LATENCY_MS = 0.001;
 
 /**
  * Power of two choices: of two random servers the better one. Both have reported their load a moment ago: the rule of Google's
- * Prequal, cold before hot, the lower latency of two cold ones, fewer calls in flight of two hot ones. Else the lower product of peak EWMA
+ * Prequal, cold before hot, the lower latency (as it is to be expected with the calls in flight now) of two cold ones, fewer calls in
+ * flight of two hot ones; behind them one whose answers this client waits for far longer than for others'. Else the lower product of peak EWMA
  * latency and calls in flight, as in Finagle.
  */
 export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
@@ -79,25 +85,32 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
     const weightOfB = this.weights[second] as number;
     if (!isTrusted(a, now) || !isTrusted(b, now))
       return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
-    const loadOfA = knownInFlight(a);
-    const loadOfB = knownInFlight(b);
-    const heatOfA = this.#heat(a, loadOfA);
-    const heatOfB = this.#heat(b, loadOfB);
+    const heatOfA = this.#heat(a, now);
+    const heatOfB = this.#heat(b, now);
     if (heatOfA !== heatOfB) return heatOfA - heatOfB;
-    const byLoad = loadOfA / weightOfA - loadOfB / weightOfB;
-    const byLatency = this.#latency(a, b, now) / weightOfA - this.#latency(b, a, now) / weightOfB;
+    if (heatOfA === STALLED) return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
+    const byLoad = a.knownInFlight / weightOfA - b.knownInFlight / weightOfB;
+    const byLatency = this.#expected(a, b, now) / weightOfA - this.#expected(b, a, now) / weightOfB;
     return heatOfA === COLD ? byLatency || byLoad : byLoad || byLatency;
   }
 
-  #heat({ report }: Traffic, load: number): number {
-    if ((report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
-    return load > this.#estimates.hotAbove ? HOT : COLD;
+  #heat(traffic: Traffic, now: number): number {
+    const { medianMs, hotAbove } = this.#estimates;
+    // its report may say nothing of calls that hang: only those that end have a latency
+    const usual = Math.max(LEAST_MEDIAN_MS, medianMs);
+    if (traffic.latencyMs(now, medianMs) > STALLED_FACTOR * usual) return STALLED;
+    if ((traffic.report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
+    return traffic.knownInFlight > hotAbove ? HOT : COLD;
   }
 
-  /** As the server reports it if both do, else as this client sees it. */
-  #latency(traffic: Traffic, other: Traffic, now: number): number {
+  /** The latency that the server reports if both do, else as this client sees it, with the calls that are in flight now. */
+  #expected(traffic: Traffic, other: Traffic, now: number): number {
     const reported = other.report?.latencyMs === undefined ? undefined : traffic.report?.latencyMs;
-    return reported ?? traffic.latencyMs(now, this.#estimates.medianMs);
+    const latency =
+      reported === undefined
+        ? traffic.latencyMs(now, this.#estimates.medianMs)
+        : Math.max(reported, traffic.waitedMs(now));
+    return latency * (traffic.knownInFlight + 1);
   }
 
   #cost(traffic: Traffic, now: number): number {
@@ -110,10 +123,6 @@ function isTrusted({ report, reportedAt, failedAt }: Traffic, now: number): bool
   return (
     report?.inFlight !== undefined && now - reportedAt <= FRESH_REPORT_MS && now - failedAt >= DISTRUST_MS
   );
-}
-
-function knownInFlight({ report, sentSinceReport }: Traffic): number {
-  return (report?.inFlight ?? 0) + sentSinceReport;
 }
 
 /** How much worse a server is than it looks: 1 to 10 by its `mos`, 1 to 10 by the share that it refuses. */

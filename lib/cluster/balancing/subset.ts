@@ -45,15 +45,35 @@ export function subsetOf(addresses: Iterable<string>, options: KeyedSubset | Ord
 function byKey(addresses: readonly string[], { size, key }: KeyedSubset): string[] {
   const first = hashOf(key);
   const second = secondHashOf(key);
-  return lowest(addresses, size, (address) =>
-    mixed(mixed(first ^ hashOf(address)) ^ second ^ secondHashOf(address)),
-  );
+  return lowest(addresses, size, (address) => {
+    const hashes = hashesOf(address);
+    return mixed(mixed(first ^ hashes.first) ^ second ^ hashes.second);
+  });
+}
+
+interface Hashes {
+  readonly first: number;
+  readonly second: number;
+}
+
+/** More addresses than a client knows at a time: to hash them costs most of a subset. */
+const KEPT_HASHES = 4_096;
+const HASHES = new Map<string, Hashes>();
+
+function hashesOf(address: string): Hashes {
+  const known = HASHES.get(address);
+  if (known) return known;
+  // all at once: a list of more is hashed again at each change, as it would be without this
+  if (HASHES.size >= KEPT_HASHES) HASHES.clear();
+  const hashes = { first: hashOf(address), second: secondHashOf(address) };
+  HASHES.set(address, hashes);
+  return hashes;
 }
 
 function byOrdinal(addresses: readonly string[], { size, ordinal, clients }: OrdinalSubset): string[] {
   requireInteger('clients', clients, 1, Infinity);
   requireInteger('ordinal', ordinal, 0, clients - 1);
-  const ring = lowest(addresses, Infinity, hashOf);
+  const ring = lowest(addresses, Infinity, (address) => hashesOf(address).first);
   const start = Math.floor((ordinal * ring.length) / clients);
   return Array.from(
     { length: Math.min(size, ring.length) },

@@ -31,8 +31,8 @@ export class Traffic {
   /** What the server said last, and when; `undefined` before. */
   report: LoadReport | undefined;
   reportedAt = -Infinity;
-  /** Calls that were sent to it after its last report, which cannot know them. */
-  sentSinceReport = 0;
+  /** Calls in flight there that are not of this client, by its last report. */
+  othersInFlight = 0;
   /** When it joined the servers that may be picked; `NaN` before. */
   joinedAt = NaN;
   /** When a failure raised the latency last. */
@@ -78,7 +78,7 @@ export class Traffic {
   reported(report: LoadReport, now: number): void {
     this.report = report;
     this.reportedAt = now;
-    this.sentSinceReport = 0;
+    this.othersInFlight = Math.max(0, (report.inFlight ?? 0) - this.inFlight) || 0;
   }
 
   /**
@@ -90,7 +90,7 @@ export class Traffic {
     this.failedAt = -Infinity;
     this.report = undefined;
     this.reportedAt = -Infinity;
-    this.sentSinceReport = 0;
+    this.othersInFlight = 0;
     this.#latency = 0;
     this.#endedAt = -Infinity;
   }
@@ -112,13 +112,22 @@ export class Traffic {
   latencyMs(now: number, rest = 0): number {
     const isKnown = this.#endedAt !== -Infinity;
     const latency = isKnown ? rest + (this.#latency - rest) * decay(now - this.#endedAt) : rest;
-    return this.inFlight > this.channels ? Math.max(latency, now - this.#waitsSince) : latency;
+    return Math.max(latency, this.waitedMs(now));
+  }
+
+  /** Calls in flight there: those of others as it has reported them, and those of this client as they are now. */
+  get knownInFlight(): number {
+    return this.othersInFlight + this.inFlight;
+  }
+
+  /** How long a call has waited at least for its answer; 0 if none is in flight. */
+  waitedMs(now: number): number {
+    return this.inFlight > this.channels ? Math.max(0, now - this.#waitsSince) : 0;
   }
 
   #sent(): void {
     this.inFlight += 1;
     this.picks += 1;
-    this.sentSinceReport += 1;
     this.watcher?.inFlightChanged(this.slot, 1);
   }
 

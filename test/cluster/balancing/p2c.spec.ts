@@ -221,7 +221,7 @@ describe('with fresh reports', () => {
     fleet.forEach(({ traffic }, i) => traffic.reported(loadReport({ inFlight: 10, latencyMs: i }), time.ms));
     for (let i = 0; i < 200; i += 1) balancer.pick(CALL)!.traffic.begin(time.ms);
     // the first is the fastest of all, and yet is not flooded until its next report
-    expect(Math.max(...fleet.map(({ traffic }) => traffic.sentSinceReport))).toBeLessThan(40);
+    expect(Math.max(...fleet.map(({ traffic }) => traffic.inFlight))).toBeLessThan(40);
   });
 
   it('does not believe the report of one that fails: it has few calls because it fails', () => {
@@ -250,16 +250,16 @@ describe('with fresh reports', () => {
     ).toBe(1);
   });
 
-  it('goes by own latency and calls in flight if one is older than 1 s', () => {
+  it('goes by own latency and calls in flight if one is older than 5 s', () => {
     const reports = [
       { inFlight: 0, latencyMs: 1 },
       { inFlight: 90, latencyMs: 90 },
     ] as const;
     const slowFirst = ([first, second]: readonly Candidate[], time: Now): void => {
-      time.ms += 1_000;
+      time.ms += 5_000;
       second!.traffic.reported(loadReport(reports[1]), time.ms);
       answer(first!, time.ms, 50);
-      answer(second!, time.ms, 5);
+      answer(second!, time.ms, 20);
     };
     expect(shareOfSecond(reports, slowFirst)).toBe(0);
     expect(shareOfSecond(reports, (fleet, time) => (slowFirst(fleet, time), (time.ms += 1)))).toBe(1);
@@ -271,6 +271,41 @@ describe('with fresh reports', () => {
       answer(second!, time.ms, 5);
     };
     expect(shareOfSecond([{ inFlight: 5, latencyMs: 1 }, { inFlight: 5 }], fast)).toBe(1);
+  });
+
+  it.each([
+    ['one client', 1, 5],
+    ['busy others: within thrice the median of latencies', 40, 15],
+  ])('gives no more calls to a server whose answers hang, whatever it reports: %s', (_whose, load, most) => {
+    const fleet = equalServers(11);
+    const { balancer, time } = make(fleet);
+    const stuck = fleet[3]!;
+    const work = new Workload(balancer, time, (on) => (on === stuck && time.ms >= 10_000 ? 2_000 : 20));
+    const report = (): void => {
+      if (time.ms % 250 > 0) return;
+      for (const on of fleet) {
+        const inFlight = on.traffic.inFlight + (on === stuck ? 0 : load);
+        on.traffic.reported(loadReport({ inFlight, latencyMs: 20, refused: 0 }), time.ms);
+      }
+    };
+    work.run(10_000, 1, report);
+    work.picks.clear();
+    work.run(15_000, 1, report);
+    expect(work.picks.get(stuck) ?? 0).toBeLessThanOrEqual(most);
+  });
+
+  it('counts calls that it has sent since the report only until they are answered', () => {
+    expect(
+      shareOfSecond(
+        [
+          { inFlight: 5, latencyMs: 10 },
+          { inFlight: 5, latencyMs: 9 },
+        ],
+        ([, second], time) => {
+          for (let i = 0; i < 50; i += 1) answer(second!, time.ms, 0);
+        },
+      ),
+    ).toBe(1);
   });
 
   it('survives reports that are no numbers', () => {

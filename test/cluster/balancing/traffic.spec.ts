@@ -102,15 +102,35 @@ it('bears a clock that stands still or a start after the end', () => {
   expect(traffic.latencyMs(0)).toBe(0);
 });
 
-it('counts what was sent since the last report', () => {
+it('takes the calls of others from the last report, and its own as they are now', () => {
   const traffic = new Traffic();
   traffic.begin(0);
   traffic.begin(0);
-  expect(traffic.sentSinceReport).toBe(2);
+  expect([traffic.othersInFlight, traffic.knownInFlight]).toEqual([0, 2]);
   traffic.reported(loadReport({ inFlight: 9 }), 1);
-  expect([traffic.sentSinceReport, traffic.reportedAt, traffic.report?.inFlight]).toEqual([0, 1, 9]);
+  expect([traffic.othersInFlight, traffic.knownInFlight, traffic.reportedAt]).toEqual([7, 9, 1]);
   traffic.begin(2);
-  expect(traffic.sentSinceReport).toBe(1);
+  expect(traffic.knownInFlight).toBe(10);
+  for (let i = 0; i < 3; i += 1) traffic.end(3, 0, 'answered');
+  expect(traffic.knownInFlight).toBe(7);
+  // a report that was sent before calls that are on their way
+  traffic.begin(4);
+  for (const inFlight of [0, Number.NaN, undefined]) {
+    traffic.reported(loadReport({ inFlight }), 4);
+    expect(traffic.knownInFlight).toBe(1);
+  }
+});
+
+it('says how long a call has waited at least', () => {
+  const traffic = new Traffic();
+  expect(traffic.waitedMs(5)).toBe(0);
+  traffic.opened();
+  expect(traffic.waitedMs(50)).toBe(0);
+  traffic.begin(10);
+  traffic.begin(20);
+  expect(traffic.waitedMs(30)).toBe(20);
+  traffic.end(30, 10, 'answered');
+  expect([traffic.waitedMs(31), traffic.waitedMs(0)]).toEqual([1, 0]);
 });
 
 it('forgets the old process when another joins at its address, but not the calls in flight', () => {
