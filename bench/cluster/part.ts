@@ -25,6 +25,8 @@ export interface Limit {
   readonly digits: number;
   readonly atMost?: number;
   readonly atLeast?: number;
+  /** Why it is not kept yet; the report says it. */
+  readonly missedBecause?: string;
 }
 
 /** The cells of a bound in the report. */
@@ -33,14 +35,21 @@ export interface CheckedBound {
   readonly measured: string;
   readonly limit: string;
   readonly isKept: boolean;
+  readonly missedBecause: string | undefined;
 }
 
 export function checked(bound: Limit, value: number): CheckedBound {
-  const { what, digits, atMost = Infinity, atLeast = -Infinity } = bound;
+  const { what, digits, atMost = Infinity, atLeast = -Infinity, missedBecause } = bound;
   return {
     what,
     measured: value.toFixed(digits),
     limit: atMost === Infinity ? `>= ${atLeast}` : `<= ${atMost}`,
     isKept: value <= atMost && value >= atLeast,
+    missedBecause,
   };
+}
+
+/** Kept, or missed for a reason that the report gives; a reason for a bound that is kept is out of date. */
+export function isAsSaid({ isKept, missedBecause }: CheckedBound): boolean {
+  return isKept === (missedBecause === undefined);
 }

@@ -1,4 +1,4 @@
-import type { Section } from '../part.js';
+import { type CheckedBound, isAsSaid, type Section } from '../part.js';
 import { INTRODUCTION } from './introduction.js';
 import { markdownTable } from './markdown.js';
 import { pictureName } from './picture-name.js';
@@ -10,15 +10,27 @@ export function report(sections: readonly Section[]): string {
 
 function boundsTable(sections: readonly Section[]): string {
   const lines = sections.flatMap(({ title, bounds }) =>
-    bounds.map(({ what, measured, limit, isKept }) => [
+    bounds.map((bound) => [
       `[${title}](#${anchor(title)})`,
-      what,
-      measured,
-      limit,
-      isKept ? 'yes' : '**no**',
+      bound.what,
+      bound.measured,
+      bound.limit,
+      keptCell(bound),
     ]),
   );
-  return `## Bounds\n\n${markdownTable(['Scenario', 'Value', 'Measured', 'Bound', 'Kept'], lines)}\n`;
+  const reasons = sections.flatMap(({ title, bounds }) =>
+    bounds.flatMap(({ what, missedBecause }) =>
+      missedBecause === undefined ? [] : [`- ${title}, ${what}: ${missedBecause}`],
+    ),
+  );
+  const table = markdownTable(['Scenario', 'Value', 'Measured', 'Bound', 'Kept'], lines);
+  const missed = reasons.length === 0 ? '' : `\nWhy some are not kept:\n\n${reasons.join('\n')}\n`;
+  return `## Bounds\n\n${table}\n${missed}`;
+}
+
+function keptCell(bound: CheckedBound): string {
+  if (!isAsSaid(bound)) return bound.isKept ? 'yes, against its reason' : '**no**';
+  return bound.isKept ? 'yes' : 'no, see below';
 }
 
 /** As GitHub makes it of a heading. */
