@@ -65,7 +65,7 @@ export class WeightedDraw<C> {
       this.#own[low] = left[low] as number;
       this.#other[low] = high;
       left[high] = (left[high] as number) - 1 + (left[low] as number);
-      if ((left[high] as number) >= 1) continue;
+      if (left[high] >= 1) continue;
       large.pop();
       small.push(high);
     }

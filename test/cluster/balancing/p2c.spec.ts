@@ -184,6 +184,10 @@ describe('a server without history', () => {
   });
 });
 
+function equalLatency(fleet: readonly Candidate[], time: Now): void {
+  for (const on of fleet) answer(on, time.ms, 10);
+}
+
 describe('with fresh reports', () => {
   it('picks the lower latency of two cold servers', () => {
     expect(
@@ -315,10 +319,6 @@ describe('with fresh reports', () => {
 });
 
 describe('mos', () => {
-  function equalLatency(fleet: readonly Candidate[], time: Now): void {
-    for (const on of fleet) answer(on, time.ms, 10);
-  }
-
   it('makes a server worse than it looks, for a minute', () => {
     expect(shareOfSecond([{ mos: 2 }, { mos: 4.5 }], equalLatency)).toBe(1);
     const later = shareOfSecond([{ mos: 2 }, { mos: 4.5 }], (fleet, time) => {
