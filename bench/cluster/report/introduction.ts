@@ -22,17 +22,17 @@ up to 1,000 servers and 10,000 clients in seconds.
 
 ## How to read it
 
-| Column | Meaning |
-| --- | --- |
-| Calls | those that began after the warm-up |
-| Answered | share of them that got a value in time; an error of the function, a refusal and a timeout are none |
-| p50, p99, p99.9 | time of a call over all its attempts and waits, in milliseconds, whether it was answered or not |
-| Amplification | attempts sent to servers for each call: retries, moves after a refusal, and hedges are attempts |
-| Load max/mean | the load of a server is the share of its cores that was busy over the time measured; the busiest one to the mean of all |
-| Ejections | how often a client took a server out because its calls failed |
-| Reconnects | connections made after the start |
-| Most in 100 ms | the largest part of the reconnects that came within any 100 ms |
-| Not within 1 s | calls that were not answered within a second |
+| Column          | Meaning                                                                                                                 |
+| --------------- | ----------------------------------------------------------------------------------------------------------------------- |
+| Calls           | those that began after the warm-up                                                                                      |
+| Answered        | share of them that got a value in time; an error of the function, a refusal and a timeout are none                      |
+| p50, p99, p99.9 | time of a call over all its attempts and waits, in milliseconds, whether it was answered or not                         |
+| Amplification   | attempts sent to servers for each call: retries, moves after a refusal, and hedges are attempts                         |
+| Load max/mean   | the load of a server is the share of its cores that was busy over the time measured; the busiest one to the mean of all |
+| Ejections       | how often a client took a server out because its calls failed                                                           |
+| Reconnects      | connections made after the start                                                                                        |
+| Most in 100 ms  | the largest part of the reconnects that came within any 100 ms                                                          |
+| Not within 1 s  | calls that were not answered within a second                                                                            |
 
 A bound holds for the row that it names. Other rows are there to compare: \`random\` and \`roundRobin\` know nothing of the load, and few clients on
 alike servers are where they do well.
