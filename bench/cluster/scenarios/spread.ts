@@ -27,7 +27,7 @@ const evenLoad: Bound = {
   digits: 3,
   atMost: 1.05,
   missedBecause:
-    'a part is chance of a short time: 100 servers over 16 s instead of 4 s give 1.109. The slow and the fast servers differ by about 1 % on average, so what is left is between servers of the same kind, which different numbers of clients use.',
+    'a part is chance of a short time: 100 servers over 16 s instead of 4 s give 1.109. The slow and the fast servers differ by about 1 % on average, so what is left is between servers of the same kind; why is not established.',
 };
 
 /** 100 servers, half of them twice as fast as the others. */
