@@ -45,6 +45,7 @@ interface Case {
   readonly clients?: number;
   /** Default: 10,000. */
   readonly timeoutMs?: number;
+  readonly isLarge?: boolean;
 }
 
 function play(fleet: Fleet, { servers, listed }: Case): void {
@@ -57,12 +58,13 @@ function play(fleet: Fleet, { servers, listed }: Case): void {
 
 function scenario(each: Case): Scenario {
   const { name, shows, servers, callsPerSecond, endMs, targets = ['/fleet/e1'] } = each;
-  const { clients = 10, timeoutMs = 10_000 } = each;
+  const { clients = 10, timeoutMs = 10_000, isLarge = false } = each;
   return {
     name: `dialogue-${name.replaceAll('_', '-')}`,
     title: `Dialogue: ${name}`,
     shows: `${shows} ${callsPerSecond.toLocaleString('en')} calls a second for ${endMs / 1_000} s.`,
     variants: COMMON,
+    isLarge,
     setup: {
       servers: servers().map(() => server({ cores: 1 })),
       ...(each.listed && { listed: each.listed[0] }),
@@ -267,6 +269,7 @@ const CASES: readonly Case[] = [
     callsPerSecond: 0.1,
     timeoutMs: 1_000_000,
     endMs: 25_000_000,
+    isLarge: true,
   },
 ];
 

@@ -115,6 +115,7 @@ export const weights: Scenario = {
     warmUpMs: 2_000,
     endMs: 10_000,
   },
+  isLarge: true,
   variants: balancers('weighted', 'p2c', 'random', 'roundRobin'),
   bounds: [
     {

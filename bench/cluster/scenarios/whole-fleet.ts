@@ -76,6 +76,7 @@ export const scaleOut: Scenario = {
   shows: 'Ten servers; at 10 s five more are listed, at 25 s five of the first are no longer. Ten clients.',
   variants: COMMON,
   setup: { ...ELEVEN, servers: servers(15), listed: 10, clients: 10, endMs: 35_000 },
+  isLarge: true,
   script: (fleet) => {
     fleet.at(10_000, () => fleet.list(fleet.servers));
     fleet.at(25_000, () => fleet.list(fleet.servers.slice(5)));
