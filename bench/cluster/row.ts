@@ -1,43 +1,47 @@
-import type { BalancerName } from './balancers.js';
-import { quantile } from './fleet/call-log.js';
+import { type CallLog, quantile } from './fleet/call-log.js';
 import type { Fleet } from './fleet/fleet.js';
-import type { Measures } from './fleet/measures.js';
-import type { Scenario } from './scenario.js';
 
-/** What came out of one scenario with one balancer. */
+/** What came out of one run of a scenario. Keeps nothing of the fleet, which may be large. */
 export interface Row {
-  readonly balancer: BalancerName;
-  readonly measures: Measures;
+  readonly name: string;
+  /** Each call. */
+  readonly log: CallLog;
   readonly calls: number;
   /** Share of calls that were answered. */
   readonly answered: number;
-  /** Share of calls that were answered within a second. */
-  readonly answeredWithin1s: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
   /** Attempts for each call. */
   readonly amplification: number;
-  /** The busiest server, relative to the mean of all. */
-  readonly loadMaxToMean: number;
+  /** Share of its cores that each server used. */
+  readonly loads: readonly number[];
   readonly ejections: number;
+  /** Second attempts of calls that took long. */
+  readonly hedges: number;
+  /** When clients got a connection again, in microseconds, in order. */
+  readonly connectedUs: readonly number[];
+  /** Share of the calls with a key that went to the same server as the one before with that key. */
+  readonly sameServer: number;
 }
 
-export function rowOf({ measures }: Fleet, balancer: BalancerName): Row {
-  const { calls, attempts, ejections, loads } = measures;
-  const sorted = calls.sortedUs();
+export function rowOf({ measures }: Fleet, name: string): Row {
+  const { calls: log, attempts, ejections, hedges, loads, connectedUs, affinity } = measures;
+  const sorted = log.sortedUs();
   return {
-    balancer,
-    measures,
-    calls: calls.count,
-    answered: calls.countOf('answered') / calls.count,
-    answeredWithin1s: calls.answeredWithin(1_000_000) / calls.count,
+    name,
+    log,
+    calls: log.count,
+    answered: log.countOf('answered') / log.count,
     p50Ms: quantile(sorted, 0.5) / 1_000,
     p99Ms: quantile(sorted, 0.99) / 1_000,
     p999Ms: quantile(sorted, 0.999) / 1_000,
-    amplification: attempts / calls.count,
-    loadMaxToMean: maxToMean(loads),
+    amplification: attempts / log.count,
+    loads,
     ejections,
+    hedges,
+    connectedUs,
+    sameServer: affinity.share,
   };
 }
 
@@ -52,8 +56,13 @@ export function maxToMean(values: readonly number[]): number {
   return (max * values.length) / sum;
 }
 
-/** The outcome of a scenario: a row for each of its balancers. */
-export interface Result {
-  readonly scenario: Scenario;
-  readonly rows: readonly Row[];
+/** The largest share of times that lies in one interval of this length; the times are in order. */
+export function busiestShare(times: readonly number[], length: number): number {
+  let first = 0;
+  let most = 0;
+  times.forEach((time, index) => {
+    while (time - (times[first] as number) >= length) first += 1;
+    most = Math.max(most, index - first + 1);
+  });
+  return most / times.length;
 }

@@ -15,10 +15,12 @@ export class Attempt implements EventHandler {
   isProbe = false;
   /** The server works on it, rather than waits for something. */
   isOnCore = false;
-  /** It takes a time that its server sets, without a core. */
-  isHeld = false;
+  /** How it ends, if it takes a time that its server sets, without a core. */
+  held: Outcome | undefined;
   /** The process that works on it. */
   process = 0;
+  /** Its place among those in flight at its client. */
+  place = 0;
   /** The connection that carries it. */
   readonly connection: number;
   /** In milliseconds. */

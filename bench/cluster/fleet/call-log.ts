@@ -3,7 +3,7 @@ import { type Outcome, OUTCOMES } from './outcome.js';
 /** When each call began, how long it took and how it ended. Calls are entered as they end. */
 export class CallLog {
   count = 0;
-  #startedUs = new Int32Array(65_536);
+  #startedUs = new Float64Array(65_536);
   #tookUs = new Int32Array(65_536);
   #outcomes = new Uint8Array(65_536);
 
@@ -60,6 +60,16 @@ export class CallLog {
     return this.#tookUs.subarray(0, this.count).toSorted();
   }
 
+  /** For each interval: its begin, and how many of the calls that began in it were answered. */
+  answeredOverTime(intervalUs: number): [us: number, count: number][] {
+    const counts: number[] = [];
+    for (let index = 0; index < this.count; index += 1) {
+      const interval = Math.floor(this.startedUs(index) / intervalUs);
+      counts[interval] = (counts[interval] ?? 0) + (this.isAnswered(index) ? 1 : 0);
+    }
+    return counts.flatMap((count, interval): [number, number][] => [[interval * intervalUs, count]]);
+  }
+
   /** For each interval: its begin, and the quantile of the times of the calls that began in it. */
   quantiles(intervalUs: number, share: number): [us: number, tookUs: number][] {
     const intervals: number[][] = [];
@@ -78,7 +88,7 @@ export class CallLog {
 
   #grow(): void {
     const [started, took, outcomes] = [this.#startedUs, this.#tookUs, this.#outcomes];
-    this.#startedUs = new Int32Array(this.count * 2);
+    this.#startedUs = new Float64Array(this.count * 2);
     this.#tookUs = new Int32Array(this.count * 2);
     this.#outcomes = new Uint8Array(this.count * 2);
     this.#startedUs.set(started);

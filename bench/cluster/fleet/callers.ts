@@ -13,6 +13,8 @@ export interface Traffic {
   readonly isIdempotent: boolean;
   /** Calls go to one of them. */
   readonly targets: readonly string[];
+  /** Each call has one of so many keys. Default: none has one. */
+  readonly keys?: number;
 }
 
 /** The work of a call as a multiple of the mean: half of it is the same for all. */
@@ -41,9 +43,10 @@ export class Callers implements EventHandler {
     const { random, traffic, fleet } = this;
     const client = fleet.clients[random.below(fleet.clients.length)] as SimClient;
     const demand = SAME_WORK + (1 - SAME_WORK) * exponential(random);
-    const { targets } = traffic;
+    const { targets, keys } = traffic;
     const target = targets.length === 1 ? targets[0] : targets[random.below(targets.length)];
-    client.call(new SimCall(client, target as string, fleet.time.nowUs, demand));
+    const key = keys === undefined ? undefined : random.below(keys);
+    client.call(new SimCall(client, target as string, fleet.time.nowUs, demand, key));
     this.#await();
   }
 

@@ -22,9 +22,9 @@ export class Deadlines implements EventHandler {
     const { nowUs } = this.time;
     while (this.#start < this.#calls.length) {
       const call = this.#calls[this.#start] as SimCall;
-      if (!call.isOver && call.startedUs + this.timeoutUs > nowUs) return this.#await(call);
+      if (!call.isSettled && call.startedUs + this.timeoutUs > nowUs) return this.#await(call);
       this.#forgetFirst();
-      if (!call.isOver) call.client.expired(call);
+      if (!call.isSettled) call.client.expired(call);
     }
   }
 

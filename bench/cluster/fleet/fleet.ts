@@ -1,4 +1,5 @@
 import type { Balancer, BalancerOptions } from '../../../lib/cluster/balancing/balancer.js';
+import { Search } from '../../../lib/cluster/search.js';
 import { Random } from '../time/random.js';
 import { VirtualTime } from '../time/virtual-time.js';
 import { Callers, type Traffic } from './callers.js';
@@ -22,6 +23,8 @@ export interface FleetOptions {
   readonly subset: (servers: readonly SimServer[], client: number) => readonly SimServer[];
   readonly traffic: Traffic;
   readonly balancer: MakeBalancer;
+  /** Calls that take long get a second attempt. Default: no. */
+  readonly hedge?: boolean;
   /** Measures begin then. */
   readonly warmUpMs: number;
   /** And calls end then. */
@@ -35,6 +38,8 @@ export class Fleet {
   readonly random: Random;
   readonly servers: readonly SimServer[];
   readonly clients: readonly SimClient[];
+  /** Which servers a client tries soon if it reaches none. */
+  readonly search: Search<SimEndpoint>;
   readonly deadlines: Deadlines;
   readonly measures: Measures;
   readonly #callers: Callers;
@@ -42,6 +47,7 @@ export class Fleet {
   constructor(readonly options: FleetOptions) {
     const { seed, servers, clients, traffic, subset, balancer } = options;
     this.random = new Random(seed);
+    this.search = new Search(this.random.next);
     const ofServers = new Random(seed + 1);
     this.deadlines = new Deadlines(this.time, traffic.timeoutMs * 1_000);
     this.measures = new Measures(this.time);

@@ -1,4 +1,5 @@
 import type { VirtualTime } from '../time/virtual-time.js';
+import { Affinity } from './affinity.js';
 import { CallLog } from './call-log.js';
 import type { Outcome } from './outcome.js';
 import type { SimCall } from './sim-call.js';
@@ -9,6 +10,8 @@ export class Measures {
   readonly calls = new CallLog();
   attempts = 0;
   ejections = 0;
+  hedges = 0;
+  readonly affinity = new Affinity();
   /** Times at which clients got a connection again, in microseconds. */
   readonly connectedUs: number[] = [];
   /** Share of the time that the cores of each server were busy. */
@@ -36,8 +39,14 @@ export class Measures {
     this.connectedUs.push(this.time.nowUs);
   }
 
-  attempted(call: SimCall): void {
-    if (this.#counts(call)) this.attempts += 1;
+  attempted(call: SimCall, server: SimServer): void {
+    if (!this.#counts(call)) return;
+    this.attempts += 1;
+    if (call.body !== undefined) this.affinity.went(call.body, server.index);
+  }
+
+  hedged(call: SimCall): void {
+    if (this.#counts(call)) this.hedges += 1;
   }
 
   ended(call: SimCall, outcome: Outcome): void {

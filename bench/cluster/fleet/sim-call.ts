@@ -8,8 +8,10 @@ const NO_HEADER: PickedCall['header'] = Object.freeze({});
 /** A call of a client, over all its attempts. */
 export class SimCall implements PickedCall {
   readonly header = NO_HEADER;
-  readonly body: unknown = undefined;
+  /** It needs nothing more: an outcome, or the other one of two attempts that run at once. */
   isOver = false;
+  /** The other one of two attempts that run at once. */
+  twin: SimCall | undefined;
   /** Attempts that may have run. */
   ran = 0;
   /** Attempts that have not run, and went on elsewhere. */
@@ -25,5 +27,12 @@ export class SimCall implements PickedCall {
     readonly startedUs: number,
     /** Its work, as a multiple of the mean. */
     readonly demand: number,
+    /** The key by which it may be hashed. */
+    readonly body: number | undefined,
   ) {}
+
+  /** It has its outcome. */
+  get isSettled(): boolean {
+    return this.isOver && (this.twin === undefined || this.twin.isOver);
+  }
 }

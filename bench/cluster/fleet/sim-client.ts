@@ -4,6 +4,8 @@ import { ejectOptions, retryOptions } from '../../../lib/cluster/failures/failur
 import { type Usability, usableServers } from '../../../lib/cluster/failures/panic.js';
 import { mayRepeat, type NextAttempt, repeatDelayMs } from '../../../lib/cluster/failures/retry-policy.js';
 import type { Fault } from '../../../lib/protocol/fault.js';
+import type { Ending } from '../../../lib/cluster/backoff.js';
+import { SOON } from '../../../lib/cluster/search.js';
 import { RetryBudget } from '../../../lib/cluster/failures/retry-budget.js';
 import { verdictOf } from '../../../lib/cluster/failures/classify.js';
 import { Attempt } from './attempt.js';
@@ -11,6 +13,7 @@ import type { Fleet } from './fleet.js';
 import { FAULTS, type Outcome } from './outcome.js';
 import type { SimCall } from './sim-call.js';
 import { SimEndpoint } from './sim-endpoint.js';
+import { SimHedges } from './sim-hedges.js';
 import type { SimServer } from './sim-server.js';
 
 const EJECT = ejectOptions(undefined) as NonNullable<ReturnType<typeof ejectOptions>>;
@@ -25,7 +28,11 @@ export class SimClient {
   #probeable: SimEndpoint[] = [];
   /** Calls that wait for any server. */
   #waiting: SimCall[] = [];
-  readonly #attempts = new Set<Attempt>();
+  /** Those in flight; each knows its place. */
+  readonly #attempts: Attempt[] = [];
+  readonly #hedges: SimHedges | undefined;
+  /** The balancer has yet to learn which servers can be used: many may change before the next call. */
+  #isStale = false;
 
   constructor(
     readonly fleet: Fleet,
@@ -34,12 +41,13 @@ export class SimClient {
     const { time, random } = fleet;
     const now = (): number => time.now();
     this.#budget = new RetryBudget(RETRY.budget, now);
+    this.#hedges = fleet.options.hedge ? new SimHedges(this, this.#budget) : undefined;
     this.#ejector = new Ejector({
       now,
       random: random.next,
       options: EJECT,
       onEject: (endpoint, _reason, untilMs) => this.#onEject(endpoint, untilMs),
-      onReturn: () => this.#update(),
+      onReturn: () => (this.#isStale = true),
     });
   }
 
@@ -66,44 +74,56 @@ export class SimClient {
       if (areConnected) endpoint.openAtOnce();
       else endpoint.connect();
     }
-    this.#update();
+    this.#isStale = true;
   }
 
-  get hasReady(): boolean {
-    for (const { state } of this.#endpoints.values()) if (state === 'ready') return true;
+  /** Whether another server takes calls. */
+  hasReadyBeside(endpoint: SimEndpoint): boolean {
+    for (const each of this.#endpoints.values()) if (each !== endpoint && each.state === 'ready') return true;
     return false;
+  }
+
+  /** How long the next attempt to connect may wait. */
+  patienceFor(endpoint: SimEndpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {
+    const servers = this.#endpoints.values();
+    const hasOthers = this.fleet.search.mayWait(endpoint, servers, this.hasReadyBeside(endpoint));
+    return { hasOthers, isOneOfMany: this.#endpoints.size > SOON };
   }
 
   onReady(): void {
     this.fleet.measures.connected();
-    this.#update();
+    this.#isStale = true;
     const calls = this.#waiting;
     this.#waiting = [];
-    for (const call of calls) if (!call.isOver) this.#try(call);
+    for (const call of calls) if (!call.isOver) this.attempt(call);
   }
 
-  onGone(): void {
-    this.#update();
+  onGone(endpoint: SimEndpoint): void {
+    this.#isStale = true;
+    if (!this.hasReadyBeside(endpoint)) this.fleet.search.lostAll(this.#endpoints.values());
   }
 
   onSuspect(): void {
-    this.#update();
+    this.#isStale = true;
   }
 
   onLost(endpoint: SimEndpoint, connection: number): void {
-    // some go on at once
-    for (const attempt of Array.from(this.#attempts))
-      if (attempt.endpoint === endpoint && attempt.connection === connection) this.settled(attempt, 'lost');
+    const lost = this.#attempts.filter(
+      (attempt) => attempt.endpoint === endpoint && attempt.connection === connection,
+    );
+    // the end of one may end its twin
+    for (const attempt of lost) if (!attempt.isOver) this.settled(attempt, 'lost');
   }
 
   #onEject(endpoint: SimEndpoint, untilMs: number): void {
     const { time, measures } = this.fleet;
     measures.ejections += 1;
     time.after(untilMs - time.now(), () => this.#probeable.push(endpoint));
-    this.#update();
+    this.#isStale = true;
   }
 
   #update(): void {
+    this.#isStale = false;
     this.balancer.update(usableServers([...this.#endpoints.values()], this.#usabilityOf));
   }
 
@@ -117,18 +137,21 @@ export class SimClient {
   call(call: SimCall): void {
     this.fleet.deadlines.add(call);
     this.#budget.called();
-    this.#try(call);
+    this.attempt(call);
+    this.#hedges?.began(call);
   }
 
-  #try(call: SimCall): void {
+  /** Sends the call to a server, or lets it wait for one. */
+  attempt(call: SimCall): void {
+    if (this.#isStale) this.#update();
     const probed = this.#probeable.length > 0 ? this.#nextProbe(call) : undefined;
     const endpoint = probed ?? this.balancer.pick(call, call.tried);
     if (!endpoint) return void this.#waiting.push(call);
     const attempt = new Attempt(call, endpoint, this.fleet.time);
     attempt.isProbe = probed !== undefined;
     call.attempt = attempt;
-    this.fleet.measures.attempted(call);
-    this.#attempts.add(attempt);
+    this.fleet.measures.attempted(call, endpoint.server);
+    attempt.place = this.#attempts.push(attempt) - 1;
     endpoint.send(attempt);
   }
 
@@ -150,8 +173,8 @@ export class SimClient {
     call.tried ??= new Set();
     call.tried.add(attempt.endpoint);
     const delayMs = this.#delayMs(call, isSameServer);
-    if (delayMs === 0) this.#try(call);
-    else this.fleet.time.after(delayMs, () => call.isOver || this.#try(call));
+    if (delayMs === 0) this.attempt(call);
+    else this.fleet.time.after(delayMs, () => call.isOver || this.attempt(call));
   }
 
   #mayRepeat(call: SimCall, fault: Fault): boolean {
@@ -192,8 +215,7 @@ export class SimClient {
 
   #end(attempt: Attempt, outcome: Outcome): void {
     const { endpoint, startedAt } = attempt;
-    attempt.isOver = true;
-    this.#attempts.delete(attempt);
+    this.#forget(attempt);
     const verdict = outcome === 'answered' ? 'answered' : verdictOf(FAULTS[outcome]);
     endpoint.traffic.end(this.fleet.time.now(), startedAt, verdict === 'refused' ? 'failed' : verdict);
     if (attempt.isProbe) this.#ejector.probed(endpoint, verdict);
@@ -201,15 +223,42 @@ export class SimClient {
     else this.#ejector.recordFault(endpoint, FAULTS[outcome], startedAt);
   }
 
+  #forget(attempt: Attempt): void {
+    attempt.isOver = true;
+    const last = this.#attempts.pop() as Attempt;
+    if (last === attempt) return;
+    this.#attempts[attempt.place] = last;
+    last.place = attempt.place;
+  }
+
   #finish(call: SimCall, outcome: Outcome): void {
     call.isOver = true;
+    if (outcome === 'answered') this.#hedges?.answered(call);
+    // the other attempt goes on, or is no longer needed
+    else if (!call.isSettled) return;
+    if (call.twin) this.#cancel(call.twin);
     this.fleet.measures.ended(call, outcome);
+  }
+
+  #cancel(call: SimCall): void {
+    const { attempt } = call;
+    call.isOver = true;
+    if (!attempt || attempt.isOver) return;
+    this.#forget(attempt);
+    attempt.endpoint.traffic.end(this.fleet.time.now(), attempt.startedAt, 'ignored');
+    if (attempt.isProbe) this.#ejector.probed(attempt.endpoint, 'ignored');
   }
 
   /** The time of a call is over. */
   expired(call: SimCall): void {
+    this.#expire(call);
+    if (call.twin) this.#expire(call.twin);
+    this.fleet.measures.ended(call, 'expired');
+  }
+
+  #expire(call: SimCall): void {
     const { attempt } = call;
+    call.isOver = true;
     if (attempt && !attempt.isOver) this.#end(attempt, 'expired');
-    this.#finish(call, 'expired');
   }
 }

@@ -1,6 +1,7 @@
 import { Backoff, DEFAULT_RECONNECT } from '../../../lib/cluster/backoff.js';
 import type { Candidate } from '../../../lib/cluster/balancing/balancer.js';
 import { Traffic } from '../../../lib/cluster/balancing/traffic.js';
+import type { Searched } from '../../../lib/cluster/search.js';
 import type { LoadReport } from '../../../lib/rpc/connection/load-report.js';
 import type { EventHandler } from '../time/virtual-time.js';
 import type { Attempt } from './attempt.js';
@@ -34,10 +35,11 @@ const KINDS = 16;
 const CONNECT_TIMEOUT_US = 5_000_000;
 
 /** A server as one client sees it: one connection, which comes back, and what is known about it. */
-export class SimEndpoint implements Candidate, EventHandler, Pinged {
+export class SimEndpoint implements Candidate, EventHandler, Pinged, Searched {
   readonly address: string;
   readonly traffic = new Traffic();
   state: EndpointState = 'waiting';
+  isSoon = false;
   /** A ping is not answered as fast as it should be. */
   isSuspect = false;
   /** The server owes it a report. */
@@ -119,6 +121,7 @@ export class SimEndpoint implements Candidate, EventHandler, Pinged {
   #open(): void {
     const { time, random } = this.client.fleet;
     this.state = 'ready';
+    this.isSoon = false;
     this.#backoff?.opened();
     this.#keepAlive = new SimKeepAlive(this, time, random.next);
     // another process has taken the address
@@ -130,22 +133,38 @@ export class SimEndpoint implements Candidate, EventHandler, Pinged {
   #drains(): void {
     if (this.state !== 'ready') return;
     this.state = 'draining';
-    this.client.onGone();
+    this.client.onGone(this);
   }
 
   #lost(isOrderly = false): void {
     const { connection, state, client } = this;
-    const { time, random } = client.fleet;
     this.#close();
     this.isSuspect = false;
     if (state !== 'gone') {
       this.state = 'waiting';
-      this.#backoff ??= new Backoff(DEFAULT_RECONNECT, () => time.now(), random.next);
-      const delayMs = this.#backoff.nextDelayMs({ isOrderly, hasOthers: client.hasReady });
-      this.#after(Math.round(delayMs * 1_000), DIAL);
+      this.#dialIn(this.#backoffOf().nextDelayMs({ isOrderly, ...client.patienceFor(this) }));
     }
-    if (state === 'ready') client.onGone();
+    if (state === 'ready') client.onGone(this);
     client.onLost(this, connection);
+  }
+
+  get isWaiting(): boolean {
+    return this.state === 'waiting';
+  }
+
+  hurry(): void {
+    this.isSoon = true;
+    this.connection += 1;
+    this.#dialIn(this.#backoffOf().soonMs());
+  }
+
+  #dialIn(ms: number): void {
+    this.#after(Math.round(ms * 1_000), DIAL);
+  }
+
+  #backoffOf(): Backoff {
+    const { time, random } = this.client.fleet;
+    return (this.#backoff ??= new Backoff(DEFAULT_RECONNECT, () => time.now(), random.next));
   }
 
   // --- told by the server -------------------------------------------------------------------------------------

@@ -32,14 +32,14 @@ export type ServerState = 'up' | 'draining' | 'frozen' | 'down' | 'silent';
 /** How a server treats its calls beside its work. */
 export interface Behaviour {
   /** Microseconds that a call waits in its handler, without a core. */
-  readonly addedUs: number;
+  readonly addedUs: (random: Random) => number;
   /** Time that a call takes instead of work on a core; `undefined`: it works. */
   readonly timeUs: ((inFlight: number) => number) | undefined;
-  /** How it ends. */
-  readonly outcome: (attempt: Attempt, inFlight: number, random: Random) => Outcome;
+  /** How it ends: as it comes if it has a time, else when its work is done. */
+  readonly outcome: (attempt: Attempt, inFlight: number, random: Random, now: number) => Outcome;
 }
 
-export const HEALTHY: Behaviour = { addedUs: 0, timeUs: undefined, outcome: () => 'answered' };
+export const HEALTHY: Behaviour = { addedUs: () => 0, timeUs: undefined, outcome: () => 'answered' };
 
 /** Time of an error that costs no work. */
 const FAST_US = 1_000;
@@ -53,6 +53,9 @@ export class SimServer {
   inFlight = 0;
   /** Counts those that have listened at its address: work of one does not come back in the next. */
   process = 1;
+  #onClosed: () => void = () => undefined;
+  /** Clients may not have seen yet that it drains. */
+  #isAnnouncing = false;
   #working = 0;
   /** Calls that take their time without a core. */
   #held = 0;
@@ -114,7 +117,8 @@ export class SimServer {
     if (state === 'down' || state === 'silent') return;
     if (state === 'frozen') return void this.#stalled.push(() => this.arrive(attempt));
     this.#reports.arrived(attempt.endpoint);
-    if (state === 'draining' || this.inFlight >= this.options.maxInFlight) {
+    const refusesAll = state === 'draining' && !this.#isAnnouncing;
+    if (refusesAll || this.inFlight >= this.options.maxInFlight) {
       this.#reports.refused();
       attempt.answer('refused', NETWORK.oneWayUs);
       return;
@@ -133,7 +137,7 @@ export class SimServer {
   #hold(attempt: Attempt, us: number): void {
     this.#held += 1;
     this.busy.set(this.#working + this.#held);
-    attempt.isHeld = true;
+    attempt.held = this.#outcomeOf(attempt);
     attempt.serve(us);
   }
 
@@ -149,23 +153,27 @@ export class SimServer {
   served(attempt: Attempt): void {
     if (attempt.process !== this.process) return;
     if (this.state === 'frozen') return void this.#stalled.push(() => this.served(attempt));
-    const { addedUs } = this.behaviour;
     if (attempt.isOnCore) {
       attempt.isOnCore = false;
       this.#working -= 1;
       this.#workOn();
       this.busy.set(this.#working + this.#held);
+      const addedUs = this.behaviour.addedUs(this.random);
       if (addedUs > 0) return attempt.serve(addedUs);
     }
-    if (attempt.isHeld) {
+    if (attempt.held) {
       this.#held -= 1;
       this.busy.set(this.#working + this.#held);
     }
-    const outcome = this.behaviour.outcome(attempt, this.inFlight, this.random);
+    const outcome = attempt.held ?? this.#outcomeOf(attempt);
     this.inFlight -= 1;
     this.#reports.ended(attempt.startedAt);
     attempt.answer(outcome, NETWORK.oneWayUs);
-    if (this.state === 'draining' && this.inFlight === 0) this.#drained();
+    this.#closeIfDrained();
+  }
+
+  #outcomeOf(attempt: Attempt): Outcome {
+    return this.behaviour.outcome(attempt, this.inFlight, this.random, this.time.now());
   }
 
   /** Takes the next call of the queue that somebody still waits for. */
@@ -187,7 +195,7 @@ export class SimServer {
 
   /** Each call takes so long more, without a core. */
   slowDown(addedUs: number): void {
-    this.behaviour = { ...HEALTHY, addedUs };
+    this.behaviour = { ...HEALTHY, addedUs: () => addedUs };
   }
 
   /** Each call fails after a millisecond, without work. */
@@ -235,11 +243,18 @@ export class SimServer {
   drain(onClosed: () => void): void {
     this.state = 'draining';
     this.#onClosed = onClosed;
+    this.#isAnnouncing = true;
     for (const endpoint of this.#connections) endpoint.toldOfDrain();
-    if (this.inFlight === 0) this.#drained();
+    // it serves what clients have sent before they saw that
+    this.time.after((2 * NETWORK.oneWayUs) / 1_000, () => {
+      this.#isAnnouncing = false;
+      this.#closeIfDrained();
+    });
   }
 
-  #onClosed: () => void = () => undefined;
+  #closeIfDrained(): void {
+    if (this.state === 'draining' && this.inFlight === 0 && !this.#isAnnouncing) this.#drained();
+  }
 
   #drained(): void {
     this.state = 'down';

@@ -14,6 +14,9 @@ export function ordinal(size: number, clients: number): Subset {
   return chosenOnce((addresses, client) => subsetOf(addresses, { size, ordinal: client, clients }));
 }
 
+/** The subsets of most scenarios, by rendezvous. */
+export const TWENTY = rendezvous(20);
+
 /** Balancers are compared on the same servers: 10,000 subsets of 1,000 servers take seconds. */
 function chosenOnce(choose: (addresses: readonly string[], client: number) => readonly string[]): Subset {
   const known = new Map<string, Int32Array>();

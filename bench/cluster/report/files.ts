@@ -1,12 +1,11 @@
-import type { Result } from '../row.js';
-import { lineChart } from './line-chart.js';
+import type { Section } from '../part.js';
+import { pictureName } from './picture-name.js';
 import { report } from './report.js';
 
 /** The files of the report: name and content. */
-export function reportFiles(results: readonly Result[]): [name: string, content: string][] {
-  const charts = results.flatMap((result): [string, string][] => {
-    const { name, chart } = result.scenario;
-    return chart ? [[`simulation-${name}.svg`, lineChart(chart(result.rows))]] : [];
-  });
-  return [['simulation.md', report(results)], ...charts];
+export function reportFiles(sections: readonly Section[]): [name: string, content: string][] {
+  const pictures = sections.flatMap(({ name, picture }): [string, string][] =>
+    picture === undefined ? [] : [[pictureName(name), picture]],
+  );
+  return [['simulation.md', report(sections)], ...pictures];
 }

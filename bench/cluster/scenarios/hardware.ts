@@ -1,4 +1,4 @@
-import { everyServer } from '../fleet/subsets.js';
+import { everyServer, TWENTY } from '../fleet/subsets.js';
 import type { ServerOptions } from '../fleet/sim-server.js';
 import type { Setup } from '../scenario.js';
 
@@ -24,7 +24,17 @@ export function mixedServers(count: number, overrides: Partial<ServerOptions> = 
   );
 }
 
-/** What scenarios of few servers share: one client with idempotent calls of any kind. */
+/** The size that a fleet may have: 1,000 servers, 10,000 clients, 20 connections of each. */
+export const THOUSAND: Setup = {
+  servers: servers(1_000),
+  clients: 10_000,
+  subset: TWENTY,
+  traffic: { callsPerSecond: () => 5_000, timeoutMs: 5_000, isIdempotent: true, targets: ['/fleet/call'] },
+  warmUpMs: 2_000,
+  endMs: 10_000,
+};
+
+/** What scenarios of few servers share: one client, whose calls must not run twice. */
 export const ELEVEN: Setup = {
   servers: servers(11),
   clients: 1,

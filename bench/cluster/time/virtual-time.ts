@@ -39,19 +39,13 @@ export class VirtualTime implements Clock {
   }
 
   after(ms: number, callback: () => void): Timer {
-    const slot = this.at(this.nowUs + Math.max(0, Math.round(ms * 1_000)), new Callback(callback));
-    const handler = this.#handlers[slot];
-    return {
-      cancel: () => {
-        // the slot may belong to another event by now
-        if (this.#handlers[slot] === handler) this.#handlers[slot] = NOTHING;
-      },
-      hold: () => undefined,
-    };
+    const timer = new ClockTimer(callback);
+    this.at(this.nowUs + Math.max(0, Math.round(ms * 1_000)), timer);
+    return timer;
   }
 
-  /** Runs an event at a time that is not past. Returns its slot. @throws RangeError if it is */
-  at(us: number, handler: EventHandler, argument = 0): number {
+  /** Runs an event at a time that is not past. @throws RangeError if it is */
+  at(us: number, handler: EventHandler, argument = 0): void {
     if (!(us >= this.nowUs)) throw new RangeError(`an event at ${us} us, but it is ${this.nowUs} us`);
     const slot = this.#free.pop() ?? this.#handlers.length;
     this.#handlers[slot] = handler;
@@ -60,7 +54,6 @@ export class VirtualTime implements Clock {
     this.#created += 1;
     this.#rise(this.#size, us, this.#created, slot);
     this.#size += 1;
-    return slot;
   }
 
   /** Runs all events up to this time, those included that they add. */
@@ -145,10 +138,18 @@ export class VirtualTime implements Clock {
   }
 }
 
-class Callback implements EventHandler {
-  constructor(private readonly callback: () => void) {}
+class ClockTimer implements Timer, EventHandler {
+  constructor(private callback: (() => void) | undefined) {}
 
   onEvent(): void {
-    this.callback();
+    this.callback?.();
+  }
+
+  cancel(): void {
+    this.callback = undefined;
+  }
+
+  hold(): void {
+    // the simulation lasts as long as it is run
   }
 }

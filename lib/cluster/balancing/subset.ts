@@ -19,6 +19,9 @@ export interface OrdinalSubset extends SubsetOptions {
   readonly clients: number;
 }
 
+/** A score of 32 bits and an index below this are one exact number. */
+const INDEXES = 2 ** 21;
+
 /**
  * The servers that a client uses of all that there are, so that it need not connect to each. Duplicates count once, and the order of
  * the list does not matter.
@@ -78,16 +81,26 @@ function byOrdinal(addresses: readonly string[], { size, ordinal, clients }: Ord
   );
 }
 
-/** Those with the lowest scores, in their order. */
+/** Those with the lowest scores, in their order; of equal scores the lower address first. */
 function lowest(addresses: readonly string[], count: number, scoreOf: (address: string) => number): string[] {
-  const scores = Float64Array.from(addresses, scoreOf);
-  const limit = scores.toSorted()[Math.min(count, addresses.length) - 1] ?? 0;
-  return addresses
-    .map((address, index) => ({ address, score: scores[index] as number }))
-    .filter(({ score }) => score <= limit)
-    .toSorted((a, b) => a.score - b.score || (a.address < b.address ? -1 : 1))
-    .slice(0, count)
-    .map(({ address }) => address);
+  // numbers sort without a comparator: many clients with many servers are simulated
+  const keys = new Float64Array(addresses.length);
+  addresses.forEach((address, index) => (keys[index] = scoreOf(address) * INDEXES + index));
+  keys.sort();
+  const sorted = Array.from(keys, (key) => addresses[key % INDEXES] as string);
+  for (let i = 1; i < sorted.length; i += 1) settleTie(keys, sorted, i);
+  return sorted.slice(0, count);
+}
+
+/** Moves an address before those of the same score that are higher. */
+function settleTie(keys: Float64Array, sorted: string[], index: number): void {
+  const score = Math.floor((keys[index] as number) / INDEXES);
+  for (let i = index; i > 0 && Math.floor((keys[i - 1] as number) / INDEXES) === score; i -= 1) {
+    const [before, address] = [sorted[i - 1] as string, sorted[i] as string];
+    if (before < address) return;
+    sorted[i - 1] = address;
+    sorted[i] = before;
+  }
 }
 
 function requireInteger(name: string, value: unknown, least: number, most: number): void {

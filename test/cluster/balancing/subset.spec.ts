@@ -1,3 +1,4 @@
+import { hashOf } from '../../../lib/cluster/balancing/hash.js';
 import { type KeyedSubset, type OrdinalSubset, subsetOf } from '../../../lib/cluster/balancing/subset.js';
 import { equalServers, seeded } from './fleet.js';
 
@@ -42,6 +43,14 @@ it.each<[string, KeyedSubset | OrdinalSubset]>([
     expect(subsetOf(ADDRESSES, { ...options, size }).toSorted()).toEqual(ADDRESSES.toSorted());
   expect(subsetOf(['a', 'a', 'b'], { ...options, size: 2 }).toSorted()).toEqual(['a', 'b']);
   expect(subsetOf(['a', 'b'], { ...options, size: 1 })).toHaveLength(1);
+});
+
+it('by ordinal: the order of two servers of the same hash does not depend on the order of the list', () => {
+  const twins = ['host-7n14iq-1rhp:9000', 'host-1f1jweq-21i9:9000'];
+  expect(hashOf(twins[0]!)).toBe(hashOf(twins[1]!));
+  const all = [...ADDRESSES.slice(0, 50), ...twins];
+  const options = { size: 52, ordinal: 0, clients: 1 };
+  expect(subsetOf(all.toReversed(), options)).toEqual(subsetOf(all, options));
 });
 
 it('by key: a server that goes or comes changes at most one member', () => {

@@ -10,7 +10,7 @@ import { RapClient, RapServer } from 'nestjs-rap';
 /**
  * How soon a client is served again after its server was killed and started again 2 s later.
  *
- *     node bench/dist/cluster/restart.js [--rounds 30] [--host 127.0.0.1]
+ *     node bench/dist/restart.js [--rounds 30] [--host 127.0.0.1]
  */
 
 const DOWN_MS = 2_000;

@@ -1,0 +1,4 @@
+/** The file of the picture of a section. */
+export function pictureName(section: string): string {
+  return `simulation-${section}.svg`;
+}
