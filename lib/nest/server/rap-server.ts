@@ -4,27 +4,21 @@ import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
-import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import { type RapLimits, resolveLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
-import type { ConnectionMiddleware, MessageMiddleware } from '../../pipeline/api.js';
-import { servingThrough } from '../../pipeline/paths.js';
-import type { ServingPath } from '../../rpc/server/serving.js';
+import { type RapLimits, resolveLimits } from '../../rpc/limits.js';
+import type { MessageMiddleware } from '../../pipeline/api.js';
 import { securityOf } from '../../pipeline/security-of.js';
-import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
 import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
 import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';
 import { CallFailures } from './call-failures.js';
 import { CallRouter } from './call-router.js';
-import { toRapError } from '../errors/to-rap-error.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { drainFirst } from '../copies/drain-at-shutdown.js';
 import { HandlerBindings } from './handler-bindings.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
-import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
-import { assertLoadedOnce, loadMiddleware, loadProcessors } from '../lifecycle/load-plugins.js';
+import { assertLoadedOnce, loadMiddleware } from '../lifecycle/load-plugins.js';
 import { MiddlewareDispatcher } from './middleware-dispatcher.js';
 import { wrapCallingNest, wrapNest } from '../copies/nest-copies.js';
 import { warnOfCopies } from '../copies/package-copies.js';
@@ -32,12 +26,7 @@ import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { makeConnections } from './make-connections.js';
 import type { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
-import {
-  adaptiveLimitOption,
-  assertServerOptions,
-  type RapServerOptions,
-  timesOf,
-} from './server-options.js';
+import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
 import type { RapServerStats } from './server-stats.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';

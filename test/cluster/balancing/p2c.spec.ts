@@ -28,6 +28,11 @@ function answer(on: Candidate, now: number, latency: number): void {
   on.traffic.end(now, now - latency, 'answered');
 }
 
+const firstIsSlow = ([first, second]: readonly Candidate[], time: Now): void => {
+  answer(first!, time.ms, 50);
+  answer(second!, time.ms, 5);
+};
+
 describe('without reports', () => {
   it('gives a slow server of 11 hardly a call', () => {
     const fleet = equalServers(11);
@@ -270,11 +275,7 @@ describe('with fresh reports', () => {
   });
 
   it('goes by own latency if only one has reported one', () => {
-    const fast = ([first, second]: readonly Candidate[], time: Now): void => {
-      answer(first!, time.ms, 50);
-      answer(second!, time.ms, 5);
-    };
-    expect(shareOfSecond([{ inFlight: 5, latencyMs: 1 }, { inFlight: 5 }], fast)).toBe(1);
+    expect(shareOfSecond([{ inFlight: 5, latencyMs: 1 }, { inFlight: 5 }], firstIsSlow)).toBe(1);
   });
 
   it.each([
