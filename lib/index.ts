@@ -37,7 +37,7 @@ export type { RapControllerClient } from './nest/client/proxies/controller-types
 export type { ValidationDetail } from './nest/validation/issues.js';
 export type { StandardSchema } from './nest/validation/standard-schema.js';
 export { RAP_TRANSPORT } from './nest/handlers/transport.js';
-export type { RapClientEvents, RapClientStats } from './nest/client/client-events.js';
+export type { EndpointStats, RapClientEvents, RapClientStats } from './nest/client/client-events.js';
 export { RapStatus, type RapConnectionInfo, type RapServerEvents } from './nest/lifecycle/rap-events.js';
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
 export type { RapServerOptions } from './nest/server/server-options.js';
@@ -109,7 +109,7 @@ export {
   type HashKey,
 } from './cluster/balancing/consistent-hash-option.js';
 export type { PickFunction } from './cluster/balancing/function-balancer.js';
-export type { EndpointState, EndpointStats } from './cluster/endpoint.js';
+export type { EndpointState } from './cluster/endpoint.js';
 export type { EjectOptions, GivenRetryOptions, HedgeOptions } from './cluster/failures/failure-options.js';
 export type { RetryBudgetOptions } from './cluster/failures/retry-budget.js';
 export type { EndpointChange } from './cluster/fleet.js';

@@ -45,8 +45,8 @@ type State =
 
 export type EndpointState = State['name'];
 
-/** Numbers of one server, as `client.stats()` shows them. */
-export interface EndpointStats {
+/** Numbers of one server. */
+export interface EndpointCounts {
   /** `host:port`, or the path of a Unix socket. */
   readonly address: string;
   readonly state: EndpointState;
@@ -61,8 +61,8 @@ export interface EndpointStats {
   readonly picks: number;
   /** Calls that failed because of it. */
   readonly failures: number;
-  /** When its ejection ends, as `Date.now()` counts. */
-  readonly ejectedUntil: number | undefined;
+  /** Time until its ejection ends, in milliseconds; `undefined` if it is not ejected. */
+  readonly ejectedForMs: number | undefined;
   /** Why it was ejected last. */
   readonly reason: string | undefined;
 }
@@ -137,7 +137,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     return this.#state.name === 'ejected' && this.#state.probe === 'due';
   }
 
-  stats(): EndpointStats {
+  counts(): EndpointCounts {
     const { address, state, weight, traffic, pool } = this;
     const now = this.#clock.now();
     const until = this.#owner.ejectedUntil(this);
@@ -150,7 +150,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
       latencyMs: traffic.hasHistory ? traffic.latencyMs(now) : undefined,
       picks: traffic.picks,
       failures: traffic.failures,
-      ejectedUntil: until === undefined ? undefined : Math.round(Date.now() + until - now),
+      ejectedForMs: until === undefined ? undefined : Math.max(0, until - now),
       reason: this.#reason,
     };
   }

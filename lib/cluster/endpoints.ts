@@ -1,4 +1,5 @@
-import type { Endpoint } from './endpoint.js';
+import type { Endpoint, EndpointCounts } from './endpoint.js';
+import type { CallCounts } from './peer-source.js';
 import type { ServerAddress } from './server-address.js';
 
 export interface EndpointsOptions {
@@ -8,6 +9,11 @@ export interface EndpointsOptions {
   readonly addressOf: (server: ServerAddress) => string;
   /** The servers that this client uses, of all that are listed. */
   readonly subset: (addresses: readonly string[]) => ReadonlySet<string>;
+}
+
+/** Counts of the calls of a client of several servers now. */
+export interface FleetCounts extends CallCounts {
+  readonly endpoints: readonly EndpointCounts[];
 }
 
 /** What a new list has changed. */
@@ -66,6 +72,18 @@ export class Endpoints {
     // last: a list that replaces all servers must not leave the client without any meanwhile
     for (const endpoint of removed) this.#leaving.add(endpoint);
     return { added, removed, isReweighted };
+  }
+
+  counts(): FleetCounts {
+    const counts = { inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 };
+    for (const { pool } of this.all()) {
+      const each = pool.counts();
+      counts.inFlight += each.inFlight;
+      counts.queued += each.queued;
+      counts.channels += each.channels;
+      counts.lateAnswers += each.lateAnswers;
+    }
+    return { ...counts, endpoints: Array.from(this.listed(), (each) => each.counts()) };
   }
 
   /** It is gone, and its last connection is closed. */

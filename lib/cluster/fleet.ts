@@ -12,8 +12,8 @@ import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import { BalancedCall, BalancedEvent, type FailedCall, StreamableCall } from './balanced-call.js';
 import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
-import type { Endpoint, EndpointOwner, EndpointState, EndpointStats } from './endpoint.js';
-import { Endpoints, type EndpointsOptions } from './endpoints.js';
+import type { Endpoint, EndpointOwner, EndpointState } from './endpoint.js';
+import { Endpoints, type EndpointsOptions, type FleetCounts } from './endpoints.js';
 import { type Verdict, verdictOf } from './failures/classify.js';
 import type { HedgePolicy } from './failures/hedge-policy.js';
 import type { FleetHealth } from './fleet-health.js';
@@ -23,7 +23,6 @@ import { type ListOwner, ListWatch } from './list-watch.js';
 import type {
   BalancedCalls,
   BalancedRequest,
-  CallCounts,
   ConnectionStatus,
   PeerSource,
   Placed,
@@ -64,6 +63,7 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
 
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
 export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner, ListOwner {
+  readonly balanced: BalancedCalls = this;
   readonly where: string;
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
@@ -102,10 +102,6 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
       subset,
       make: (address, server) => makeEndpoint(address, server, this),
     });
-  }
-
-  get balanced(): BalancedCalls {
-    return this;
   }
 
   /** Any peer. */
@@ -316,13 +312,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     if (this.#wasOpen || this.#selection.size > 0) return;
     const endpoints = [...this.#endpoints.listed()];
     const isHopeless = endpoints.every(({ state }) => state === 'backingOff' || state === 'draining');
-    if (isHopeless && !this.#isUpdating) this.waiting.failAll(this.#unreachable(endpoints.length, reason));
-  }
-
-  #unreachable(count: number, reason: Fault): Fault {
-    if (count === 1) return reason;
-    const message = `none of the ${count} servers of ${this.where} can be reached; the last: ${reason.message}`;
-    return connectionLost(message, reason.cause ?? reason, 'no');
+    if (isHopeless && !this.#isUpdating)
+      this.waiting.failAll(noneReached(this.where, endpoints.length, reason));
   }
 
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {
@@ -365,15 +356,15 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   // --- what it shows ------------------------------------------------------------------------------------------
 
-  counts(): CallCounts & { readonly endpoints: readonly EndpointStats[] } {
-    const counts = { inFlight: 0, queued: this.waiting.size, channels: 0, lateAnswers: 0 };
-    for (const { pool } of this.#endpoints.all()) {
-      const each = pool.counts();
-      counts.inFlight += each.inFlight;
-      counts.queued += each.queued;
-      counts.channels += each.channels;
-      counts.lateAnswers += each.lateAnswers;
-    }
-    return { ...counts, endpoints: Array.from(this.#endpoints.listed(), (each) => each.stats()) };
+  counts(): FleetCounts {
+    const counts = this.#endpoints.counts();
+    return { ...counts, queued: counts.queued + this.waiting.size };
   }
+}
+
+/** No server of the list could be reached. */
+function noneReached(where: string, count: number, reason: Fault): Fault {
+  if (count === 1) return reason;
+  const message = `none of the ${count} servers of ${where} can be reached; the last: ${reason.message}`;
+  return connectionLost(message, reason.cause ?? reason, 'no');
 }

@@ -147,6 +147,7 @@ it('has no adaptive limit by default', async () => {
     connections: 0,
     inFlight: 0,
     channels: 0,
+    draining: false,
     refusedCalls: 0,
     refusedConnections: 0,
     refusedByLoad: { loopDelay: 0, adaptiveLimit: 0 },

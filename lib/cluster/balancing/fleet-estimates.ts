@@ -15,11 +15,14 @@ export const FRESH_REPORT_MS = 5_000;
 export class FleetEstimates {
   /** Median of the latencies in milliseconds; 0 as long as none is known. */
   medianMs = 0;
+  /** Median of the latencies that servers report, in milliseconds; 0 if none does. */
+  medianReportedMs = 0;
   /** Servers with more calls in flight than this are hot. */
   hotAbove = Infinity;
   #refreshedAt = -Infinity;
   #knowsLatency = false;
   readonly #latencies = new Float64Array(MAX_SAMPLES);
+  readonly #reported = new Float64Array(MAX_SAMPLES);
   readonly #inFlight = new Float64Array(MAX_SAMPLES);
 
   constructor(private readonly random: () => number) {}
@@ -44,6 +47,7 @@ export class FleetEstimates {
     const step = length / samples;
     const start = samples < length ? this.random() * step : 0;
     let latencies = 0;
+    let reported = 0;
     let reports = 0;
     for (let i = 0; i < samples; i += 1) {
       const { traffic } = candidates[Math.floor(start + i * step)] as Candidate;
@@ -51,13 +55,18 @@ export class FleetEstimates {
         this.#latencies[latencies] = traffic.latencyMs(now, this.medianMs);
         latencies += 1;
       }
-      const inFlight = traffic.report?.inFlight;
-      if (inFlight === undefined || now - traffic.reportedAt > FRESH_REPORT_MS) continue;
+      const { report } = traffic;
+      if (report?.inFlight === undefined || now - traffic.reportedAt > FRESH_REPORT_MS) continue;
+      if (report.latencyMs !== undefined) {
+        this.#reported[reported] = report.latencyMs;
+        reported += 1;
+      }
       this.#inFlight[reports] = traffic.knownInFlight;
       reports += 1;
     }
     if (latencies > 0) this.medianMs = quantile(this.#latencies, latencies, 0.5);
     if (latencies > 0) this.#knowsLatency = true;
+    this.medianReportedMs = reported > 0 ? quantile(this.#reported, reported, 0.5) : 0;
     this.hotAbove = reports > 0 ? quantile(this.#inFlight, reports, COLD_SHARE) : Infinity;
   }
 }
@@ -65,5 +74,5 @@ export class FleetEstimates {
 /** Of the first `count` values, which are sorted in place. */
 function quantile(values: Float64Array, count: number, share: number): number {
   values.fill(Infinity, count).sort();
-  return values[Math.floor(share * (count - 1))] as number;
+  return values[Math.ceil(share * (count - 1))] as number;
 }

@@ -16,7 +16,7 @@ const COLD = 0;
 const HOT = 1;
 const REFUSING = 2;
 const STALLED = 3;
-/** A server whose latency as this client sees it is so many times the median is worse than a hot one, whatever it reports. */
+/** A server whose latency, as this client sees it or as it reports, is so many times the median is worse than a hot one. */
 const STALLED_FACTOR = 3;
 /** Below, multiples say nothing: a pause of the garbage collector is as long. */
 const LEAST_MEDIAN_MS = 1;
@@ -95,10 +95,13 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   }
 
   #heat(traffic: Traffic, now: number): number {
-    const { medianMs, hotAbove } = this.#estimates;
+    const { medianMs, medianReportedMs, hotAbove } = this.#estimates;
     // its report may say nothing of calls that hang: only those that end have a latency
     const usual = Math.max(LEAST_MEDIAN_MS, medianMs);
     if (traffic.latencyMs(now, medianMs) > STALLED_FACTOR * usual) return STALLED;
+    // its latencies as a client sees them are peaks, among which a slow server is hard to tell
+    const usualReported = Math.max(LEAST_MEDIAN_MS, medianReportedMs);
+    if ((traffic.report?.latencyMs ?? 0) > STALLED_FACTOR * usualReported) return STALLED;
     if ((traffic.report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
     return traffic.knownInFlight > hotAbove ? HOT : COLD;
   }

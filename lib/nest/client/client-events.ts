@@ -1,4 +1,5 @@
-import type { EndpointStats } from '../../cluster/endpoint.js';
+import type { EndpointCounts } from '../../cluster/endpoint.js';
+import type { FleetCounts } from '../../cluster/endpoints.js';
 import type { EndpointChange } from '../../cluster/fleet.js';
 import type { CallCounts, ConnectionStatus } from '../../cluster/peer-source.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -17,10 +18,16 @@ export type RapClientEvents = {
   endpoint: (change: EndpointChange) => void;
 };
 
+/** Numbers of one server, as `RapClient.stats()` shows them. */
+export interface EndpointStats extends Omit<EndpointCounts, 'ejectedForMs'> {
+  /** When its ejection ends, as `Date.now()` counts; `undefined` if it is not ejected. */
+  readonly ejectedUntil: number | undefined;
+}
+
 /** What `RapClient.stats()` returns. */
 export interface RapClientStats extends CallCounts {
   /** The servers, if the client may have several. */
-  readonly endpoints?: readonly EndpointStats[];
+  readonly endpoints?: readonly EndpointStats[] | undefined;
 }
 
 /** Tells the listeners that the state of the connection has changed. */
@@ -33,4 +40,15 @@ export function emitStatus(
   if (status === RapStatus.Connected) listeners.emit('connect');
   else if (status === RapStatus.Disconnected) listeners.emit('disconnect', error);
   else if (status === RapStatus.Reconnecting && reason) listeners.emit('reconnecting', error);
+}
+
+/** The counts with times of the wall clock. */
+export function statsOf(counts: CallCounts & Partial<FleetCounts>): RapClientStats {
+  const { endpoints, ...calls } = counts;
+  return endpoints ? { ...calls, endpoints: endpoints.map(endpointStatsOf) } : calls;
+}
+
+function endpointStatsOf({ ejectedForMs, ...counts }: EndpointCounts): EndpointStats {
+  const ejectedUntil = ejectedForMs === undefined ? undefined : Math.round(Date.now() + ejectedForMs);
+  return { ...counts, ejectedUntil };
 }

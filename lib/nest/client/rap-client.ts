@@ -25,7 +25,7 @@ import { clientCodec } from './calls/client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus } from '../lifecycle/rap-events.js';
 import type { StartMode } from './fleet-options.js';
-import { emitStatus, type RapClientEvents, type RapClientStats } from './client-events.js';
+import { emitStatus, type RapClientEvents, type RapClientStats, statsOf } from './client-events.js';
 import type { ChannelOptions, RapCallOptions, RapSession, SessionClient } from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
@@ -288,7 +288,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Counts of the calls of this client now, and its servers if it may have several. */
   stats(): RapClientStats {
-    return this.#source.counts();
+    return statsOf(this.#source.counts());
   }
 
   /** Listens to events of the connection. */

@@ -204,12 +204,38 @@ describe('with fresh reports', () => {
   });
 
   it('picks a cold server before a hot one, even if that is faster', () => {
-    expect(
-      shareOfSecond([
-        { inFlight: 50, latencyMs: 1 },
-        { inFlight: 5, latencyMs: 90 },
-      ]),
-    ).toBe(1);
+    const fleet = equalServers(11);
+    const { balancer, time } = make(fleet);
+    time.ms = 100_000;
+    const hot = loadReport({ inFlight: 50, latencyMs: 1 });
+    const cold = loadReport({ inFlight: 5, latencyMs: 2.9 });
+    fleet.forEach(({ traffic }, i) => traffic.reported(i === 0 ? hot : cold, time.ms));
+    expect(shares(balancer, fleet, 500)[0]).toBe(0);
+  });
+
+  it('does not call one of three hot because it has one call more', () => {
+    const fleet = equalServers(3);
+    const { balancer, time } = make(fleet);
+    time.ms = 100_000;
+    const inFlight = [1, 2, 3];
+    fleet.forEach(({ traffic }, i) =>
+      traffic.reported(loadReport({ inFlight: inFlight[i]!, latencyMs: [15, 15, 5][i]! }), time.ms),
+    );
+    // the third is expected to answer in 20 ms, the others in 30 and 45
+    expect(shares(balancer, fleet, 600)[2]).toBeCloseTo(2 / 3, 1);
+  });
+
+  it('picks a server that reports many times the usual latency last, however few calls it has', () => {
+    const fleet = equalServers(3);
+    const { balancer, time } = make(fleet);
+    time.ms = 100_000;
+    const reports = [
+      loadReport({ inFlight: 0, latencyMs: 50 }),
+      loadReport({ inFlight: 40, latencyMs: 5 }),
+      loadReport({ inFlight: 60, latencyMs: 5 }),
+    ];
+    fleet.forEach(({ traffic }, i) => traffic.reported(reports[i]!, time.ms));
+    expect(shares(balancer, fleet, 600)[0]).toBe(0);
   });
 
   it('picks fewer in flight of two hot servers', () => {
@@ -219,7 +245,7 @@ describe('with fresh reports', () => {
     fleet.forEach(({ traffic }) => traffic.reported(loadReport({ inFlight: 1, latencyMs: 1 }), time.ms));
     balancer.pick(CALL); // what is hot is known for 100 ms
     fleet[0]!.traffic.reported(loadReport({ inFlight: 90, latencyMs: 1 }), time.ms);
-    fleet[1]!.traffic.reported(loadReport({ inFlight: 80, latencyMs: 99 }), time.ms);
+    fleet[1]!.traffic.reported(loadReport({ inFlight: 80, latencyMs: 2.9 }), time.ms);
     expect(shares(balancer, fleet, 200)[1]).toBe(1);
   });
 
