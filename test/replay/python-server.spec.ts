@@ -11,6 +11,7 @@ import {
   type RapChannel,
   type RapClientOptions,
 } from '../../lib/index.js';
+import { timers } from '../../lib/rpc/time/system-clock.js';
 import { pack, type RawFrame } from '../helpers/raw-socket.js';
 import {
   framesFrom,
@@ -403,8 +404,15 @@ describe('a connection that ends under a call', () => {
     const first = await connection(0);
     await first.next('DECLARE');
     const shutdown = pack([SERVER_EVENT, 4, { target: '/_event/shutdown' }, { close_timeout: 3 }]);
-    first.send(Buffer.concat([declareAnswer('plain'), shutdown]));
-    expect(await call).toBe(3);
+    const { now } = timers;
+    const standsStill = now();
+    timers.now = () => standsStill; // a slow machine must not end the turn between the two frames
+    try {
+      first.send(Buffer.concat([declareAnswer('plain'), shutdown]));
+      expect(await call).toBe(3);
+    } finally {
+      timers.now = now;
+    }
     expect(calls(first)).toEqual([]);
   });
 
