@@ -100,6 +100,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
   weight = 1;
   isSoon = false;
   metadata: Readonly<Record<string, unknown>> | undefined;
+  /** When an attempt to connect has failed last, or its connection was lost. */
+  failedAt = -Infinity;
   /** Why it was lost last. */
   lostBy: Fault | undefined;
   #state: State = { name: 'idle' };
@@ -251,6 +253,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const { name } = this.#state;
     if (name === 'idle' || name === 'gone') return;
     this.lostBy = reason;
+    this.failedAt = this.#clock.now();
     const isNew = name !== 'backingOff' && name !== 'draining';
     if (!isShutdown && isNew && this.pool.isConnecting) this.#enter({ name: 'connecting' }, reason.message);
     else this.#enterWaiting(isShutdown ? 'draining' : 'backingOff', isOrderly, reason.message);

@@ -310,10 +310,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     this.problem = reason;
     // after the first connection calls wait through an outage: a restart is short
     if (this.#wasOpen || this.#selection.size > 0) return;
-    const endpoints = [...this.#endpoints.listed()];
-    const isHopeless = endpoints.every(({ state }) => state === 'backingOff' || state === 'draining');
-    if (isHopeless && !this.#isUpdating)
-      this.waiting.failAll(noneReached(this.where, endpoints.length, reason));
+    if (this.#isUpdating) return;
+    // a call fails once each server has failed while it waited: one that comes back meanwhile takes it
+    let allFailedAt = Infinity;
+    for (const { failedAt } of this.#endpoints.listed()) allFailedAt = Math.min(allFailedAt, failedAt);
+    this.waiting.failAll(noneReached(this.where, this.#endpoints.size, reason), allFailedAt);
   }
 
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {

@@ -25,7 +25,8 @@ const KEEP_ALIVE_MS = 2 ** 31 - 1;
  * the process alive: between two attempts to connect no socket does.
  */
 export class WaitingRoom {
-  readonly #waiting = new Set<Waiting>();
+  /** With the time since which each waits. */
+  readonly #waiting = new Map<Waiting, number>();
   /** Those that wait for a time of their own. */
   readonly #pausing = new Set<Waiting>();
   #bytes = 0;
@@ -49,7 +50,7 @@ export class WaitingRoom {
     const { maxQueuedBytes, maxQueuedCalls } = this.limits;
     const isFull = this.#bytes > maxQueuedBytes;
     if (isFull || this.#waiting.size >= maxQueuedCalls) return this.#overload(isFull);
-    this.#waiting.add(waiting);
+    this.#waiting.set(waiting, this.clock.now());
     this.#bytes += waiting.bytes;
     this.#holdProcess();
     return undefined;
@@ -75,12 +76,13 @@ export class WaitingRoom {
   /** Lets all that wait now try again. One that must wait again comes last. */
   retryAll(): void {
     // one that is tried may end others
-    for (const each of Array.from(this.#waiting)) if (this.remove(each)) each.retry();
+    for (const each of Array.from(this.#waiting.keys())) if (this.remove(each)) each.retry();
   }
 
-  /** Fails what waits for a server. */
-  failAll(reason: Fault): void {
-    for (const each of Array.from(this.#waiting)) if (this.remove(each)) each.fail(reason);
+  /** Fails what waits for a server, and has waited since this time or longer. */
+  failAll(reason: Fault, latest = Infinity): void {
+    for (const [each, since] of Array.from(this.#waiting))
+      if (since <= latest && this.remove(each)) each.fail(reason);
   }
 
   /** Fails everything, and what comes before `open`. */

@@ -55,7 +55,7 @@ it('a server that is killed loses what is in flight there, and nothing else', as
   const run = await killedServer(fleet, { perSecond: PER_SECOND, seed: 2 });
   expecting(fleet, () => {
     expect(run).toMatchObject({ untold: [], idempotent: [], executedTwice: [], unapplied: [] });
-    expect(run.failed).toBeGreaterThan(0);
+    expect(new Set(run.held)).toEqual(new Set(['unknown']));
     expect(run.lastStartMs).toBeLessThan(1_000); // 100 where the machine has time for the client
   });
 }, 60_000);

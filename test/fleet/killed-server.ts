@@ -7,6 +7,11 @@ import type { Operation } from './operation.js';
 const NOTICE_MS = 100;
 const BEFORE_MS = 1_500;
 const AFTER_MS = 1_500;
+/** Calls that are under way when the server dies: of so many, some are there. */
+const HELD = 30;
+const HELD_MS = 400;
+/** Beyond the ids of the load. */
+const HELD_ID = 10_000_000;
 
 export interface KilledServer {
   readonly operations: number;
@@ -14,6 +19,8 @@ export interface KilledServer {
   /** Calls and channels in flight at the server, just before. */
   readonly inFlight: number;
   readonly failed: number;
+  /** What the long calls failed with that were under way at the server. */
+  readonly held: readonly unknown[];
   /** Failures that do not say `sent: 'unknown'`, or name another server. */
   readonly untold: readonly string[];
   /** Failures of idempotent calls. */
@@ -37,6 +44,13 @@ export async function killedServer(
   const [victim] = fleet.servers as [(typeof fleet.servers)[0]];
   const load = new Load({ client, perSecond, seed });
   await pass(BEFORE_MS);
+  const holding = Array.from({ length: HELD }, (_, i) =>
+    client.call('apply', { id: HELD_ID + i, body: 'held', ms: HELD_MS }).then(
+      () => undefined,
+      (error: { sent?: unknown }) => error.sent,
+    ),
+  );
+  await pass(HELD_MS / 4); // they arrive
   const { inFlight } = fleet.statsOf(client, victim);
   const killedAt = performance.now();
   fleet.note(`SIGKILL to ${victim.address}`);
@@ -59,6 +73,7 @@ export async function killedServer(
     perSecond: achieved,
     inFlight,
     failed: failed.length,
+    held: (await Promise.all(holding)).filter((sent) => sent !== undefined),
     untold: told(failed.filter(({ sent, server }) => sent !== 'unknown' || server !== victim.address)),
     idempotent: told(failed.filter(({ kind }) => kind === 'repeatable')),
     late: told(failed.filter(({ startedAt: at }) => at - killedAt > NOTICE_MS)),
