@@ -109,10 +109,9 @@ export {
   type HashKey,
 } from './cluster/balancing/consistent-hash-option.js';
 export type { PickFunction } from './cluster/balancing/function-balancer.js';
-export type { EndpointState } from './cluster/endpoint.js';
+export type { EndpointChange, EndpointState } from './cluster/endpoint.js';
 export type { EjectOptions, GivenRetryOptions, HedgeOptions } from './cluster/failures/failure-options.js';
 export type { RetryBudgetOptions } from './cluster/failures/retry-budget.js';
-export type { EndpointChange } from './cluster/fleet.js';
 export type { PoolOptions } from './cluster/pool.js';
 export type { Resolver } from './cluster/resolver.js';
 export type { ServerAddress } from './cluster/server-address.js';

@@ -48,7 +48,7 @@ export type FailedCall = Omit<FailedAttempt, 'servers' | 'hasOthers'> & {
  * One call over several servers: an attempt on one, and on another if that failed and repeating is safe. While it waits, in
  * the waiting room or for its backoff, its own time limit counts; during an attempt, that of the attempt.
  */
-export class BalancedCall extends Expiring implements ReplySink, StartedCall, Waiting {
+export class BalancedCall extends Expiring implements ReplySink, Waiting {
   #pending: Abandonable | undefined;
   #endpoint: Endpoint | undefined;
   #where: string | undefined;

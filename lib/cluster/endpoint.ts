@@ -45,6 +45,13 @@ type State =
 
 export type EndpointState = State['name'];
 
+/** A server has changed its state: see `EndpointState`. */
+export interface EndpointChange {
+  readonly address: string;
+  readonly state: EndpointState;
+  readonly reason: string | undefined;
+}
+
 /** Numbers of one server. */
 export interface EndpointCounts {
   /** `host:port`, or the path of a Unix socket. */

@@ -12,7 +12,7 @@ import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import { BalancedCall, BalancedEvent, type FailedCall, StreamableCall } from './balanced-call.js';
 import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
-import type { Endpoint, EndpointOwner, EndpointState } from './endpoint.js';
+import type { Endpoint, EndpointChange, EndpointOwner, EndpointState } from './endpoint.js';
 import { Endpoints, type EndpointsOptions, type FleetCounts } from './endpoints.js';
 import { type Verdict, verdictOf } from './failures/classify.js';
 import type { HedgePolicy } from './failures/hedge-policy.js';
@@ -35,13 +35,6 @@ import { Selection } from './selection.js';
 import type { ServerAddress } from './server-address.js';
 import { StallWatch } from './stall-watch.js';
 import { WaitingRoom } from './waiting-room.js';
-
-/** A server has changed its state: see `EndpointState`. */
-export interface EndpointChange {
-  readonly address: string;
-  readonly state: EndpointState;
-  readonly reason: string | undefined;
-}
 
 export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
   /** The servers in messages. */

@@ -1,6 +1,6 @@
 import { Backoff, DEFAULT_RECONNECT } from '../../lib/cluster/backoff.js';
 import { type BalancerOption, balancerOf } from '../../lib/cluster/balancing/balancer-of.js';
-import { Endpoint } from '../../lib/cluster/endpoint.js';
+import { Endpoint, type EndpointChange } from '../../lib/cluster/endpoint.js';
 import {
   ejectOptions,
   hedgeOptions,
@@ -8,7 +8,7 @@ import {
   retryOptions,
 } from '../../lib/cluster/failures/failure-options.js';
 import { FleetHealth } from '../../lib/cluster/fleet-health.js';
-import { type EndpointChange, Fleet } from '../../lib/cluster/fleet.js';
+import { Fleet } from '../../lib/cluster/fleet.js';
 import type { BalancedRequest, ConnectionStatus, StartedCall } from '../../lib/cluster/peer-source.js';
 import { DEFAULT_POOL, type PoolOptions } from '../../lib/cluster/pool.js';
 import type { Resolver } from '../../lib/cluster/resolver.js';

@@ -1,6 +1,5 @@
-import type { EndpointCounts } from '../../cluster/endpoint.js';
+import type { EndpointChange, EndpointCounts } from '../../cluster/endpoint.js';
 import type { FleetCounts } from '../../cluster/endpoints.js';
-import type { EndpointChange } from '../../cluster/fleet.js';
 import type { CallCounts, ConnectionStatus } from '../../cluster/peer-source.js';
 import type { Fault } from '../../protocol/fault.js';
 import { toRapError } from '../errors/to-rap-error.js';

@@ -3,14 +3,14 @@ import type { Logger } from '@nestjs/common';
 import { Backoff, type ReconnectOptions } from '../../cluster/backoff.js';
 import { balancerOf } from '../../cluster/balancing/balancer-of.js';
 import { subsetOf } from '../../cluster/balancing/subset.js';
-import { Endpoint, type EndpointState } from '../../cluster/endpoint.js';
+import { Endpoint, type EndpointState, type EndpointChange } from '../../cluster/endpoint.js';
 import {
   ejectOptions,
   hedgeOptions,
   type RetryOptions,
   retryOptions,
 } from '../../cluster/failures/failure-options.js';
-import { type EndpointChange, Fleet, type FleetOptions } from '../../cluster/fleet.js';
+import { Fleet, type FleetOptions } from '../../cluster/fleet.js';
 import { FleetHealth } from '../../cluster/fleet-health.js';
 import { DEFAULT_POOL } from '../../cluster/pool.js';
 import { describeEndpoint } from '../../net/address.js';

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { Connection, type ConnectionOptions } from '../../cluster/connection.js';
-import type { EndpointChange } from '../../cluster/fleet.js';
+import type { EndpointChange } from '../../cluster/endpoint.js';
 import type { PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { callingThrough } from '../../pipeline/paths.js';

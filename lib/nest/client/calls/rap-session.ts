@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { type Keys, unknownOption } from '../../validation/known-options.js';
-import type { CallPin } from './pinned-connection.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
@@ -77,7 +76,7 @@ export interface SessionClient {
  * Calls that belong together: all go over one connection and carry the session's id, and the server keeps one
  * `ctx.session` for them. Lost with its connection; it is never moved to another.
  */
-export class RapSession implements CallPin {
+export class RapSession {
   /** Id of the session, in the header of all its calls. */
   readonly id = randomUUID();
   #closed = false;
