@@ -43,10 +43,10 @@ export class FleetProcesses {
   }
 
   /** Waits until a client uses all servers. */
-  async ready(client: RapClient): Promise<void> {
+  async ready(client: RapClient, timeoutMs = READY_MS): Promise<void> {
     const areReady = (): boolean =>
       client.stats().endpoints?.every(({ state }) => state === 'ready') === true;
-    await eventually('all servers are used', areReady, READY_MS);
+    await eventually('all servers are used', areReady, timeoutMs);
   }
 
   /** What a client says about a server. */

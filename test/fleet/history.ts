@@ -5,6 +5,9 @@ import { Load } from './load.js';
 import { Nemesis } from './nemesis.js';
 import { ResetProxy } from './reset-proxy.js';
 
+/** A server that failed again and again is left out for up to a minute. */
+const LONGEST_EJECTION_MS = 75_000;
+
 export interface HistoryOptions {
   readonly seconds: number;
   readonly perSecond: number;
@@ -33,7 +36,7 @@ export async function history(fleet: FleetProcesses, options: HistoryOptions): P
     await pass(seconds * 1000);
     await Promise.all(nemeses.map((nemesis) => nemesis.stop()));
     fleet.note('all servers run');
-    await fleet.ready(client); // none is lost for good
+    await fleet.ready(client, LONGEST_EJECTION_MS); // none is lost for good
     await load.stop();
     return checkHistory(load.operations, await fleet.executions(), since);
   } finally {

@@ -7,7 +7,7 @@ import type { Operation } from './operation.js';
 const NOTICE_MS = 100;
 const BEFORE_MS = 1_500;
 const AFTER_MS = 1_500;
-/** Calls that are under way when the server dies: of so many, some are there. */
+/** Calls that are under way when the server with the most calls dies. */
 const HELD = 30;
 const HELD_MS = 400;
 /** Beyond the ids of the load. */
@@ -41,7 +41,6 @@ export async function killedServer(
   { perSecond, seed }: { perSecond: number; seed: number },
 ): Promise<KilledServer> {
   const client = await fleet.client();
-  const [victim] = fleet.servers as [(typeof fleet.servers)[0]];
   const load = new Load({ client, perSecond, seed });
   await pass(BEFORE_MS);
   const holding = Array.from({ length: HELD }, (_, i) =>
@@ -51,6 +50,10 @@ export async function killedServer(
     ),
   );
   await pass(HELD_MS / 4); // they arrive
+  const busiest = fleet.servers.toSorted(
+    (a, b) => fleet.statsOf(client, b).inFlight - fleet.statsOf(client, a).inFlight,
+  );
+  const victim = busiest[0] as (typeof fleet.servers)[0];
   const { inFlight } = fleet.statsOf(client, victim);
   const killedAt = performance.now();
   fleet.note(`SIGKILL to ${victim.address}`);
