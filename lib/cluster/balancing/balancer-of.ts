@@ -1,3 +1,4 @@
+import { nearestName } from '../../protocol/values/nearest-name.js';
 import type { Balancer, BalancerOptions, Candidate } from './balancer.js';
 import type { ConsistentHashOption } from './consistent-hash-option.js';
 import { ConsistentHash } from './consistent-hash.js';
@@ -18,6 +19,8 @@ const BALANCERS = {
 const NAMES = Object.keys(BALANCERS);
 /** A longer name is cut in messages, and compared by its beginning. */
 const MAX_NAME = 64;
+/** Names with more letters to change are not alike. */
+const MAX_CHANGES = 3;
 
 /**
  * How a client picks the server of a call: `p2c` of two random servers the better one (the default), `roundRobin` one after the other,
@@ -58,34 +61,13 @@ function unknownBalancer(option: unknown): string {
   return `balancer must be ${known}, got '${option.slice(0, MAX_NAME)}'${meant ? `: did you mean ${meant}?` : ''}`;
 }
 
-/** The one with the fewest letters to change, if those are few. */
+/** The one with the fewest letters to change, if those are few: without signs, and in any case. */
 function nearestOf(asked: string, names: readonly string[]): string | undefined {
   const wanted = plain(asked.slice(0, MAX_NAME));
-  let least = Math.min(3, wanted.length - 1);
-  let nearest: string | undefined;
-  for (const name of names) {
-    const distance = editDistance(wanted, plain(name));
-    if (distance > least) continue;
-    nearest = name;
-    least = distance - 1;
-  }
-  return nearest;
+  const known = names.map((each) => ({ name: plain(each), shown: each }));
+  return nearestName(wanted, known, Math.min(MAX_CHANGES, wanted.length - 1))?.shown;
 }
 
 function plain(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const replaced = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

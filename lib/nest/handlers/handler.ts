@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import type { MessageHandler } from '@nestjs/microservices';
 import type { ServiceMethod } from '../contract/service-binding.js';
-import { nearestName } from '../validation/nearest-name.js';
+import { nearestName } from '../../protocol/values/nearest-name.js';
 import type { StandardSchema } from '../validation/standard-schema.js';
 
 /** Options of a handler, in the third argument of `@MessagePattern` and `@EventPattern`. */

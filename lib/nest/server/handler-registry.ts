@@ -1,7 +1,7 @@
 import { parseTarget } from '../../protocol/target.js';
 import { RegisteredError } from '../errors/errors.js';
 import { routeOfAll } from './event-handlers.js';
-import { nearestName } from '../validation/nearest-name.js';
+import { nearestName } from '../../protocol/values/nearest-name.js';
 import type { ServiceBinding, ServiceMethod } from '../contract/service-binding.js';
 import type { Route } from '../handlers/handler.js';
 

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { isObject, isRecord } from '../../protocol/values/unknown.js';
-import { nearestName } from './nearest-name.js';
+import { nearestName } from '../../protocol/values/nearest-name.js';
 
 /** All keys of an options type: the compiler reports a missing one. */
 export type Keys<T> = Record<keyof Required<T>, true>;

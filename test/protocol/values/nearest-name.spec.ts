@@ -4,7 +4,7 @@ import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import * as fc from 'fast-check';
 import { HandlerRegistry } from '../../../lib/nest/server/handler-registry.js';
-import { nearestName } from '../../../lib/nest/validation/nearest-name.js';
+import { nearestName } from '../../../lib/protocol/values/nearest-name.js';
 import { rejection, testScope } from '../../helpers/async.js';
 
 const scope = testScope();
