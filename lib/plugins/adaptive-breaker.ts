@@ -1,4 +1,5 @@
 import type { Clock } from '../protocol/clock.js';
+import { SlidingSum } from '../rpc/time/sliding-sum.js';
 
 /** Decides whether calls to one server and target are made. */
 export interface Breaker {
@@ -28,61 +29,33 @@ const BUCKETS = 12;
  * has recovered. A call counts when it has ended: a burst in flight has not failed.
  */
 export class AdaptiveBreaker implements Breaker {
-  readonly #requests = new Float64Array(BUCKETS);
-  readonly #accepts = new Float64Array(BUCKETS);
-  readonly #bucketMs: number;
-  /** Number of the current bucket, counted from time 0 of the clock. */
-  #current: number;
-  #requestSum = 0;
-  #acceptSum = 0;
+  readonly #requests: SlidingSum;
+  readonly #accepts: SlidingSum;
 
   constructor(private readonly options: AdaptiveBreakerOptions) {
-    this.#bucketMs = options.windowMs / BUCKETS;
-    this.#current = this.#bucketNow();
+    const bucketMs = options.windowMs / BUCKETS;
+    const now = options.clock.now();
+    this.#requests = new SlidingSum(BUCKETS, bucketMs, now);
+    this.#accepts = new SlidingSum(BUCKETS, bucketMs, now);
   }
 
   allow(): boolean {
-    this.#advance();
-    const { k, random } = this.options;
-    const excess = this.#requestSum - k * this.#acceptSum;
-    if (excess <= 0 || random() >= excess / (this.#requestSum + 1)) return true;
-    this.#count(false); // requested, and not accepted
+    const { k, random, clock } = this.options;
+    const now = clock.now();
+    const requests = this.#requests.at(now);
+    const excess = requests - k * this.#accepts.at(now);
+    if (excess <= 0 || random() >= excess / (requests + 1)) return true;
+    this.#requests.add(now); // requested, and not accepted
     return false;
   }
 
   success(): void {
-    this.#advance();
-    this.#count(true);
+    const now = this.options.clock.now();
+    this.#requests.add(now);
+    this.#accepts.add(now);
   }
 
   failure(): void {
-    this.#advance();
-    this.#count(false);
-  }
-
-  #count(accepted: boolean): void {
-    const index = this.#current % BUCKETS;
-    (this.#requests[index] as number) += 1;
-    this.#requestSum += 1;
-    if (!accepted) return;
-    (this.#accepts[index] as number) += 1;
-    this.#acceptSum += 1;
-  }
-
-  #advance(): void {
-    const now = this.#bucketNow();
-    const from = Math.max(this.#current, now - BUCKETS);
-    for (let bucket = from + 1; bucket <= now; bucket += 1) {
-      const index = bucket % BUCKETS;
-      this.#requestSum -= this.#requests[index] as number;
-      this.#acceptSum -= this.#accepts[index] as number;
-      this.#requests[index] = 0;
-      this.#accepts[index] = 0;
-    }
-    this.#current = Math.max(this.#current, now);
-  }
-
-  #bucketNow(): number {
-    return Math.floor(this.options.clock.now() / this.#bucketMs);
+    this.#requests.add(this.options.clock.now());
   }
 }

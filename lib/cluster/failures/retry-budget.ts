@@ -1,3 +1,5 @@
+import { SlidingSum } from '../../rpc/time/sliding-sum.js';
+
 /** Parts of the window: the oldest one is forgotten as a whole. */
 const BUCKETS = 10;
 const BUCKET_MS = 1000;
@@ -23,12 +25,8 @@ export const DEFAULT_BUDGET: RetryBudgetOptions = { ratio: 0.2, perSecond: 10 };
  * That many may come at once, as when a server dies with calls in flight.
  */
 export class RetryBudget {
-  readonly #calls = new Float64Array(BUCKETS);
-  readonly #taken = new Float64Array(BUCKETS);
-  #callSum = 0;
-  #takenSum = 0;
-  /** Number of the current bucket, counted from time 0 of the clock. */
-  #current: number;
+  readonly #calls: SlidingSum;
+  readonly #taken: SlidingSum;
   readonly #least: number;
 
   constructor(
@@ -36,41 +34,25 @@ export class RetryBudget {
     private readonly now: () => number,
   ) {
     this.#least = options.perSecond * BUDGET_WINDOW_SECONDS;
-    this.#current = Math.floor(now() / BUCKET_MS);
+    this.#calls = new SlidingSum(BUCKETS, BUCKET_MS, now());
+    this.#taken = new SlidingSum(BUCKETS, BUCKET_MS, now());
   }
 
   /** A call begins: its first attempt. */
   called(now = this.now()): void {
-    this.#advance(now);
-    (this.#calls[this.#current % BUCKETS] as number) += 1;
-    this.#callSum += 1;
+    this.#calls.add(now);
   }
 
   /** Whether `take` would succeed. */
   hasRoom(now = this.now()): boolean {
-    this.#advance(now);
-    return this.#takenSum + 1 <= Math.max(this.options.ratio * this.#callSum, this.#least) + EPSILON;
+    const most = Math.max(this.options.ratio * this.#calls.at(now), this.#least);
+    return this.#taken.at(now) + 1 <= most + EPSILON;
   }
 
   /** Takes the place of one retry or hedge; false if there is none. */
   take(now = this.now()): boolean {
     if (!this.hasRoom(now)) return false;
-    (this.#taken[this.#current % BUCKETS] as number) += 1;
-    this.#takenSum += 1;
+    this.#taken.add(now);
     return true;
-  }
-
-  #advance(at: number): void {
-    const now = Math.floor(at / BUCKET_MS);
-    if (now <= this.#current) return;
-    const from = Math.max(this.#current, now - BUCKETS);
-    for (let bucket = from + 1; bucket <= now; bucket += 1) {
-      const index = bucket % BUCKETS;
-      this.#callSum -= this.#calls[index] as number;
-      this.#takenSum -= this.#taken[index] as number;
-      this.#calls[index] = 0;
-      this.#taken[index] = 0;
-    }
-    this.#current = now;
   }
 }
