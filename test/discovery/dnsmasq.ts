@@ -1,27 +1,22 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promises } from 'node:dns';
 import { freePort } from '../helpers/ports.js';
-
-const installed = spawnSync('dnsmasq', ['--version']).status === 0;
-const required = process.env['RAP_TEST_SERVICES'] === 'required';
+import { describeWith, ServiceProcess } from '../helpers/service-process.js';
 
 /** `describe` for tests that need dnsmasq: without it they are skipped with a line, or fail if services are required. */
-export const describeWithDnsmasq = installed || required ? describe : skipped;
-
-function skipped(name: string, _tests: () => void): void {
-  it(`${name}: left out, there is no dnsmasq on the PATH`, () => {});
-}
+export const describeWithDnsmasq = describeWith('dnsmasq', '--version');
 
 /** A dnsmasq of its own on a free port of 127.0.0.1, which knows only the records of the test, all below `test`. */
-export class TestDnsmasq {
+export class TestDnsmasq extends ServiceProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rap-dnsmasq-'));
-  #process: ChildProcess | undefined;
 
-  private constructor(readonly port: number) {}
+  private constructor(readonly port: number) {
+    super();
+  }
 
   static async start(hosts: readonly string[], srv: readonly string[] = []): Promise<TestDnsmasq> {
     const dnsmasq = new TestDnsmasq(await freePort());
@@ -65,7 +60,7 @@ export class TestDnsmasq {
     );
     let log = '';
     child.stderr.on('data', (data: Buffer) => (log += data.toString()));
-    this.#process = child;
+    this.process = child;
     const ended = new Promise<never>((_, reject) => {
       child.once('error', reject);
       child.once('exit', () => reject(new Error(`dnsmasq ended\n${log}`)));
@@ -77,24 +72,7 @@ export class TestDnsmasq {
   /** Reads another list of hosts, as on SIGHUP. */
   hosts(hosts: readonly string[]): void {
     this.#write('hosts', hosts);
-    this.#process?.kill('SIGHUP');
-  }
-
-  async down(): Promise<void> {
-    const child = this.#process;
-    this.#process = undefined;
-    if (!child) return;
-    const gone = once(child, 'exit');
-    child.kill('SIGKILL');
-    await gone;
-  }
-
-  freeze(): void {
-    this.#process?.kill('SIGSTOP');
-  }
-
-  thaw(): void {
-    this.#process?.kill('SIGCONT');
+    this.process?.kill('SIGHUP');
   }
 
   async end(): Promise<void> {

@@ -1,33 +1,28 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WAIT_TIMEOUT_MS } from '../helpers/timeouts.js';
 import { freePort } from '../helpers/ports.js';
-
-const installed = spawnSync('etcd', ['--version']).status === 0;
-const required = process.env['RAP_TEST_SERVICES'] === 'required';
+import { describeWith, ServiceProcess } from '../helpers/service-process.js';
 
 /** `describe` for tests that need etcd: without it they are skipped with a line, or fail if services are required. */
-export const describeWithEtcd = installed || required ? describe : skipped;
-
-function skipped(name: string, _tests: () => void): void {
-  it(`${name}: left out, there is no etcd on the PATH`, () => {});
-}
+export const describeWithEtcd = describeWith('etcd', '--version');
 
 type Json = Record<string, unknown>;
 
 /** An etcd of its own on free ports of 127.0.0.1. */
-export class TestEtcd {
+export class TestEtcd extends ServiceProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rap-etcd-'));
-  #process: ChildProcess | undefined;
   #lives = 0;
 
   private constructor(
     readonly port: number,
     private readonly peerPort: number,
-  ) {}
+  ) {
+    super();
+  }
 
   static async start(): Promise<TestEtcd> {
     const etcd = new TestEtcd(await freePort(), await freePort());
@@ -56,7 +51,7 @@ export class TestEtcd {
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
-    this.#process = child;
+    this.process = child;
     let log = '';
     child.stderr.on('data', (data: Buffer) => (log = (log + data.toString()).slice(-10_000)));
     const life: { ended?: string } = {};
@@ -76,23 +71,6 @@ export class TestEtcd {
     } catch {
       return new Promise((resolve) => setTimeout(resolve, 20, false));
     }
-  }
-
-  async down(): Promise<void> {
-    const child = this.#process;
-    this.#process = undefined;
-    if (!child) return;
-    const gone = once(child, 'exit');
-    child.kill('SIGKILL');
-    await gone;
-  }
-
-  freeze(): void {
-    this.#process?.kill('SIGSTOP');
-  }
-
-  thaw(): void {
-    this.#process?.kill('SIGCONT');
   }
 
   async call(path: string, body: Json): Promise<Json> {

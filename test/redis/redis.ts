@@ -1,28 +1,23 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis, type RedisOptions } from 'ioredis';
-
-const installed = spawnSync('redis-server', ['--version']).status === 0;
-const required = process.env['RAP_TEST_SERVICES'] === 'required';
+import { freePort } from '../helpers/ports.js';
+import { describeWith, ServiceProcess } from '../helpers/service-process.js';
 
 /** `describe` for tests that need Redis: without it they are skipped with a line, or fail if services are required. */
-export const describeWithRedis = installed || required ? describe : skipped;
-
-function skipped(name: string, _tests: () => void): void {
-  it(`${name}: left out, there is no redis-server on the PATH`, () => {});
-}
+export const describeWithRedis = describeWith('redis-server', '--version');
 
 /** A Redis of its own on a free port, empty and without persistence. */
-export class TestRedis {
+export class TestRedis extends ServiceProcess {
   readonly #clients: Redis[] = [];
   readonly #folder = mkdtempSync(join(tmpdir(), 'rap-redis-'));
-  #process: ChildProcess | undefined;
 
-  private constructor(readonly port: number) {}
+  private constructor(readonly port: number) {
+    super();
+  }
 
   static async start(): Promise<TestRedis> {
     const redis = new TestRedis(await freePort());
@@ -36,7 +31,7 @@ export class TestRedis {
     const child = spawn('redis-server', [...options, '--dir', this.#folder], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    this.#process = child;
+    this.process = child;
     await new Promise<void>((resolve, reject) => {
       let output = '';
       child.stdout.on('data', (data: Buffer) => {
@@ -46,25 +41,6 @@ export class TestRedis {
       child.once('error', reject);
       child.once('exit', () => reject(new Error(`redis-server ended\n${output}`)));
     });
-  }
-
-  /** Kills it, as a crash would. */
-  async down(): Promise<void> {
-    const child = this.#process;
-    this.#process = undefined;
-    if (!child) return;
-    const gone = once(child, 'exit');
-    child.kill('SIGKILL');
-    await gone;
-  }
-
-  /** Stops it from answering, while its connections stay open. */
-  freeze(): void {
-    this.#process?.kill('SIGSTOP');
-  }
-
-  thaw(): void {
-    this.#process?.kill('SIGCONT');
   }
 
   /** A client that comes back soon; closed at the end. */
@@ -98,13 +74,4 @@ export function useRedis(take: (redis: TestRedis, client: Redis) => void): void 
   });
   beforeEach(() => client.flushall());
   afterAll(() => redis.end());
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
