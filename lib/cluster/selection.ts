@@ -1,5 +1,6 @@
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
+import { type Usability, usableServers } from './failures/panic.js';
 
 /** The servers that calls are spread over now. */
 export class Selection {
@@ -21,20 +22,9 @@ export class Selection {
 
   /** Chooses again among the servers: some have changed their state. */
   update(endpoints: Iterable<Endpoint>, isReweighted = false): void {
-    const ready: Endpoint[] = [];
-    const open: Endpoint[] = [];
-    const due: Endpoint[] = [];
-    let count = 0;
-    for (const endpoint of endpoints) {
-      if (endpoint.state === 'draining' || endpoint.state === 'gone') continue;
-      count += 1;
-      if (endpoint.isProbeDue) due.push(endpoint);
-      if (endpoint.state === 'ready') ready.push(endpoint);
-      if (endpoint.isOpen) open.push(endpoint);
-    }
-    this.#due = due;
-    // too few healthy ones would break under the load of all: then doubtful ones serve, too
-    const next = ready.length * 2 < count ? open : ready;
+    const all = [...endpoints];
+    this.#due = all.filter(({ isProbeDue }) => isProbeDue);
+    const next = usableServers(all, usabilityOf);
     if (!isReweighted && isSame(next, this.#candidates)) return;
     this.#candidates = next;
     this.balancer.update(next);
@@ -53,6 +43,12 @@ export class Selection {
   pickUnprobed(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
     return this.balancer.pick(call, avoid);
   }
+}
+
+function usabilityOf({ state, isOpen }: Endpoint): Usability {
+  if (state === 'draining' || state === 'gone') return 'gone';
+  if (state === 'ready') return 'healthy';
+  return isOpen ? 'unhealthy' : 'closed';
 }
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
