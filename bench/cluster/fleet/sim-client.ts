@@ -128,7 +128,8 @@ export class SimClient {
   }
 
   readonly #usabilityOf = (endpoint: SimEndpoint): Usability => {
-    if (endpoint.state !== 'ready') return 'gone';
+    if (endpoint.state === 'draining' || endpoint.state === 'gone') return 'gone';
+    if (endpoint.state !== 'ready') return 'closed';
     return endpoint.isSuspect || this.#ejector.isEjected(endpoint) ? 'unhealthy' : 'healthy';
   };
 
