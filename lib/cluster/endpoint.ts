@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
+import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import type { Candidate } from './balancing/balancer.js';
 import { Traffic } from './balancing/traffic.js';
@@ -222,6 +223,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
   /** The resolver does not list it any more. */
   remove(): void {
     if (this.#state.name === 'gone') return;
+    this.lostBy = connectionLost(`${this.address} is not listed any more`, undefined, 'no');
     this.#enter({ name: 'gone' }, 'it is not listed any more');
     this.pool.finish();
   }

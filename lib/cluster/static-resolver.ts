@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { assertNames } from '../protocol/values/option-names.js';
 import { isRecord } from '../protocol/values/unknown.js';
 import type { Resolver } from './resolver.js';
 import type { ServerAddress } from './server-address.js';
@@ -62,8 +63,7 @@ export function addressKeyOf({
  */
 export function toServerAddress(what: string, given: unknown): ServerAddress {
   if (!isRecord(given)) throw new RangeError(`${what} must be an object, got ${inspect(given)}`);
-  for (const name of Object.keys(given))
-    if (!Object.hasOwn(KEYS, name)) throw new RangeError(`${what}.${name} is not an option`);
+  assertNames(what, given, KEYS);
   const { metadata } = given;
   if (metadata !== undefined && !isRecord(metadata))
     throw new RangeError(`${what}.metadata must be an object, got ${inspect(metadata)}`);

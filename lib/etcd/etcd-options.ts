@@ -64,12 +64,6 @@ export const ETCD_OPTIONS: Readonly<Record<keyof Required<EtcdOptions>, true>> =
   fetch: true,
 };
 
-/** @throws RangeError that names what is not an option */
-export function assertEtcdOptions(what: string, given: object, known: Readonly<Record<string, true>>): void {
-  for (const name of Object.keys(given))
-    if (!Object.hasOwn(known, name)) throw new RangeError(`${what}.${name} is not an option`);
-}
-
 function checkedEndpoints(what: string, given: unknown): readonly string[] {
   if (!Array.isArray(given) || given.length === 0)
     throw new RangeError(`${what} must be a list of URLs, got ${inspect(given)}`);

@@ -2,10 +2,11 @@ import { inspect } from 'node:util';
 import { portOf, toServerAddress } from '../cluster/static-resolver.js';
 import type { ServerAddress } from '../cluster/server-address.js';
 import type { Clock } from '../protocol/clock.js';
+import { assertNames } from '../protocol/values/option-names.js';
 import { isRecord } from '../protocol/values/unknown.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { EtcdGateway } from './etcd-gateway.js';
-import { assertEtcdOptions, ETCD_OPTIONS, type EtcdOptions, etcdSettings } from './etcd-options.js';
+import { ETCD_OPTIONS, type EtcdOptions, etcdSettings } from './etcd-options.js';
 import { Lease } from './lease.js';
 import { encodeServer, MAX_VALUE_BYTES } from './server-record.js';
 
@@ -198,7 +199,7 @@ const OPTIONS = {
 } as const;
 
 function assertOptions(options: RegisterInEtcdOptions): void {
-  assertEtcdOptions('registerInEtcd', options, OPTIONS);
+  assertNames('registerInEtcd', options, OPTIONS);
   const { address, leaseSeconds, weight, metadata } = options;
   if (address !== undefined && !isRecord(address))
     throw new RangeError(`registerInEtcd.address must be { host, port }, got ${inspect(address)}`);

@@ -4,17 +4,12 @@ import { stableSubset } from '../discovery/stable-subset.js';
 import { Watchers } from '../discovery/watchers.js';
 import { addressKeyOf } from '../cluster/static-resolver.js';
 import type { Clock, Timer } from '../protocol/clock.js';
+import { assertNames } from '../protocol/values/option-names.js';
 import { isRecord, textOf } from '../protocol/values/unknown.js';
 import { withDefaults } from '../rpc/limits.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { EtcdGateway, type Json } from './etcd-gateway.js';
-import {
-  assertEtcdOptions,
-  ETCD_OPTIONS,
-  type EtcdOptions,
-  etcdSettings,
-  type EtcdSettings,
-} from './etcd-options.js';
+import { ETCD_OPTIONS, type EtcdOptions, etcdSettings, type EtcdSettings } from './etcd-options.js';
 import { int64, rangeOf } from './server-record.js';
 import { ServiceRecords } from './service-records.js';
 import { wait } from './wait.js';
@@ -55,7 +50,7 @@ const TIMES: WatchTimes = { checkMs: 15_000, renewMs: 240_000, stableMs: 10_000 
  * @throws RangeError that names an option which is not valid
  */
 export function etcdResolver(options: EtcdResolverOptions): Resolver {
-  assertEtcdOptions('etcdResolver', options, { ...ETCD_OPTIONS, maxServers: true, keepMs: true });
+  assertNames('etcdResolver', options, { ...ETCD_OPTIONS, maxServers: true, keepMs: true });
   const { maxServers, keepMs } = options;
   const numbers = withDefaults('etcdResolver', { maxServers, keepMs }, NUMBERS);
   if (numbers.maxServers < 1)

@@ -37,7 +37,13 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
       failed(Object.assign(error, { code: 'ETIMEDOUT' }));
     });
     const onConnect = (raw: net.Socket): void => {
-      const socket = secure ? secured(raw, endpoint, tlsOptions) : raw;
+      let socket = raw;
+      try {
+        if (secure) socket = secured(raw, endpoint, tlsOptions);
+      } catch (error) {
+        raw.destroy();
+        return failed(error as Error); // a certificate that cannot be read
+      }
       stop = () => socket.destroy();
       const ready = (): void => {
         timer.cancel();

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { DEFAULT_FRAME_LIMITS, ITEM_COST, type FrameLimits } from '../protocol/limits.js';
+import { assertNames } from '../protocol/values/option-names.js';
 import type { LoadLimits } from './load.js';
 
 /**
@@ -171,9 +172,9 @@ export type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };
  * @throws RangeError that names the option if a value is not a non-negative number, or the option is unknown.
  */
 export function withDefaults<T extends object>(what: string, given: Given<T> | undefined, defaults: T): T {
+  assertNames(what, given ?? {}, defaults as Record<string, unknown>);
   const merged = { ...defaults } as Record<string, unknown>;
   for (const [name, value] of Object.entries(given ?? {})) {
-    if (!Object.hasOwn(defaults, name)) throw new RangeError(`${what}.${name} is not an option`);
     if (value === undefined) continue;
     if (typeof value !== 'number' || !(value >= 0)) {
       throw new RangeError(`${what}.${name} must be a number of at least 0, got ${inspect(value)}`);

@@ -57,7 +57,7 @@ it.each<[unknown, string]>([
   [[{ port: 1.5 }], 'servers[0].port'],
   [[{ port: '' }], 'servers[0].port'],
   [[{ metadata: 'zone' }], 'servers[0].metadata must be an object'],
-  [[{ hots: 'a' }], 'servers[0].hots is not an option'],
+  [[{ hots: 'a' }], 'servers[0].hots is not an option; did you mean servers[0].host?'],
   [[good, { host: 'b' }, { host: 'a', port: 9000 }], 'servers[2] has the address of servers[0]: a:9000'],
   [[{ path: '/s' }, { path: '/s', port: 1 }], 'servers[1] has the address of servers[0]: /s'],
 ])('refuses %j: %s', (servers, message) => {

@@ -474,6 +474,12 @@ describe('options', () => {
     [{ maxServers: 0 }, 'dnsResolver.maxServers must be'],
     [{ maxServers: NaN }, 'dnsResolver.maxServers must be'],
     [{ tll: 1 }, 'dnsResolver.tll is not an option'],
+    [
+      { nameServer: ['10.0.0.1'] },
+      'dnsResolver.nameServer is not an option; did you mean dnsResolver.nameServers?',
+    ],
+    [{ prot: 1 }, 'dnsResolver.prot is not an option; did you mean dnsResolver.port?'],
+    [{ minTtl: 1 }, 'dnsResolver.minTtl is not an option; did you mean dnsResolver.minTtlMs?'],
   ])('refuse %j', (options, message) => {
     const refused = (): unknown => dnsResolver({ name: NAME, ...options });
     expect(refused).toThrow(RangeError);

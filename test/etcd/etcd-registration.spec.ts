@@ -161,7 +161,7 @@ describe('options of registerInEtcd', () => {
     [{ address: '10.0.0.1' }, 'registerInEtcd.address must be { host, port }'],
     [{ address: { host: '' } }, 'registerInEtcd.address.host must be text'],
     [{ address: { port: 0 } }, 'registerInEtcd.address.port must be'],
-    [{ adress: {} }, 'registerInEtcd.adress is not an option'],
+    [{ adress: {} }, 'registerInEtcd.adress is not an option; did you mean registerInEtcd.address?'],
   ])('refuse %j', (options, message) => {
     const refused = (): unknown => registerInEtcd(new ScriptedServer(null), { ...good, ...options });
     expect(refused).toThrow(RangeError);

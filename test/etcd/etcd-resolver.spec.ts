@@ -297,7 +297,10 @@ describe('options of etcdResolver', () => {
     [{ timeoutMs: NaN }, 'etcdResolver.timeoutMs must be'],
     [{ maxServers: 0 }, 'etcdResolver.maxServers must be'],
     [{ keepMs: -1 }, 'etcdResolver.keepMs must be'],
-    [{ endpoint: 'http://a' }, 'etcdResolver.endpoint is not an option'],
+    [
+      { endpoint: 'http://a' },
+      'etcdResolver.endpoint is not an option; did you mean etcdResolver.endpoints?',
+    ],
   ])('refuse %j', (options, message) => {
     const refused = (): unknown => etcdResolver({ ...good, ...options });
     expect(refused).toThrow(RangeError);

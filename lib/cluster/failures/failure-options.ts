@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { assertNames } from '../../protocol/values/option-names.js';
 import { isRecord } from '../../protocol/values/unknown.js';
 import { type Given, withDefaults } from '../../rpc/limits.js';
 import { BUDGET_WINDOW_SECONDS, DEFAULT_BUDGET, type RetryBudgetOptions } from './retry-budget.js';
@@ -97,6 +98,7 @@ export function ejectOptions(given: Given<EjectOptions> | false | undefined): Ej
 export function retryOptions(given: GivenRetryOptions | false | undefined): RetryOptions | undefined {
   if (given === false) return undefined;
   assertObject('retry', given);
+  assertNames('retry', given ?? {}, { ...DEFAULT_RETRY, budget: true });
   const { budget: givenBudget, ...rest } = given ?? {};
   const budget = budgetOptions('retry.budget', givenBudget);
   const options = { ...filled('retry', rest, DEFAULT_RETRY), budget };

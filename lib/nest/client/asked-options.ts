@@ -1,6 +1,6 @@
 import { systemClock } from '../../rpc/time/system-clock.js';
 import type { Timer } from '../../protocol/clock.js';
-import { messageOf, shown } from '../errors/shown.js';
+import { messageOf } from '../errors/shown.js';
 
 /** A value, or a function that returns it and is called for each connection: for what changes while the process runs. */
 export type PerConnection<T> = T | (() => T | Promise<T>);
@@ -30,8 +30,15 @@ export async function askedFor<T>(given: PerConnection<T>, question: Question): 
   } catch (error) {
     throw new Error(`${name}() failed: ${messageOf(error)}`, { cause: error });
   }
-  if (!isExpected(value)) throw new TypeError(`${name}() gave ${shown(value)}, not ${expected}`);
+  if (!isExpected(value)) throw new TypeError(`${name}() gave ${kindOf(value)}, not ${expected}`);
   return value;
+}
+
+/** What was given, without its content, which may be a secret. */
+function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'string' ? 'text' : `a ${typeof value}`;
 }
 
 async function answerOf<T>(ask: () => T | Promise<T>, timeoutMs: number): Promise<T> {

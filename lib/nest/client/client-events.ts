@@ -13,6 +13,8 @@ export type RapClientEvents = {
   /** The connection is closed; with `reconnect`, `reconnecting` follows, and the client reconnects. */
   disconnect: (reason: Error | undefined) => void;
   reconnecting: (reason: Error | undefined) => void;
+  /** The state of the connection has changed, as `RapClient.status` tells it, with the reason of a loss. */
+  status: (status: RapStatus, reason: Error | undefined) => void;
   /** One of several servers has changed its state. */
   endpoint: (change: EndpointChange) => void;
 };
@@ -29,16 +31,24 @@ export interface RapClientStats extends CallCounts {
   readonly endpoints?: readonly EndpointStats[] | undefined;
 }
 
-/** Tells the listeners that the state of the connection has changed. */
-export function emitStatus(
-  listeners: EventListeners<RapClientEvents>,
-  status: ConnectionStatus,
-  reason: Fault | undefined,
-): void {
-  const error = toRapError(reason) as Error | undefined;
-  if (status === RapStatus.Connected) listeners.emit('connect');
-  else if (status === RapStatus.Disconnected) listeners.emit('disconnect', error);
-  else if (status === RapStatus.Reconnecting && reason) listeners.emit('reconnecting', error);
+/** Tells listeners of changes of the connection's state. */
+export class StatusEvents {
+  #status: ConnectionStatus = RapStatus.Disconnected;
+
+  constructor(private readonly listeners: EventListeners<RapClientEvents>) {}
+
+  /** Attempts to connect tell the same state again, which is no change. */
+  tell(status: ConnectionStatus, reason: Fault | undefined): void {
+    const { listeners } = this;
+    const error = toRapError(reason) as Error | undefined;
+    const hasChanged = status !== this.#status;
+    this.#status = status;
+    if (hasChanged) listeners.emit('status', status, error);
+    if (status !== this.#status) return; // a listener has closed the client
+    if (status === RapStatus.Connected) listeners.emit('connect');
+    else if (status === RapStatus.Disconnected) listeners.emit('disconnect', error);
+    else if (status === RapStatus.Reconnecting && reason) listeners.emit('reconnecting', error);
+  }
 }
 
 /** The counts with times of the wall clock. */

@@ -25,7 +25,7 @@ import { clientCodec } from './calls/client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus } from '../lifecycle/rap-events.js';
 import type { StartMode } from './fleet-options.js';
-import { emitStatus, type RapClientEvents, type RapClientStats, statsOf } from './client-events.js';
+import { type RapClientEvents, type RapClientStats, statsOf, StatusEvents } from './client-events.js';
 import type { ChannelOptions, RapCallOptions, RapSession, SessionClient } from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
@@ -48,6 +48,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #calls: ClientCalls;
   readonly #hooked: HookedCalls;
   readonly #listeners = new EventListeners<RapClientEvents>(logError);
+  readonly #statusEvents = new StatusEvents(this.#listeners);
   readonly #events = new EmittedEvents((pattern) => this.normalizePattern(pattern as MsPattern));
   readonly #proxies: TypedProxies;
   readonly #sessions: ClientSessions;
@@ -336,6 +337,6 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
     this._status$.next(status);
     if (status === RapStatus.Connected) this.#lifecycle?.connected();
-    emitStatus(this.#listeners, status, reason);
+    this.#statusEvents.tell(status, reason);
   }
 }

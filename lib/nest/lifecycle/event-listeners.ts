@@ -1,4 +1,6 @@
-/** Listeners of events, called in the order in which they were added. If one throws, the others still run. */
+import { isThenable } from '../../protocol/values/unknown.js';
+
+/** Listeners of events, called in the order in which they were added. If one fails, the others still run. */
 export class EventListeners<Events extends Record<string, (...args: never[]) => unknown>> {
   readonly #listeners = new Map<keyof Events, Events[keyof Events][]>();
   readonly #armed = new Set<keyof Events>();
@@ -12,7 +14,8 @@ export class EventListeners<Events extends Record<string, (...args: never[]) => 
   emit<K extends keyof Events>(event: K, ...args: Parameters<Events[K]>): void {
     for (const listener of this.#listeners.get(event) ?? []) {
       try {
-        listener(...args);
+        const result = listener(...args);
+        if (isThenable(result)) result.then(undefined, this.onError);
       } catch (error) {
         this.onError(error);
       }

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { isObject, isRecord } from '../../protocol/values/unknown.js';
-import { nearestName } from '../../protocol/values/nearest-name.js';
+import { nearestOption } from '../../protocol/values/option-names.js';
 
 /** All keys of an options type: the compiler reports a missing one. */
 export type Keys<T> = Record<keyof Required<T>, true>;
@@ -35,10 +35,10 @@ export function unknownOption(
   name: string,
   known: Readonly<Record<string, unknown>>,
 ): RangeError {
-  const names = Object.keys(known).map((each) => ({ name: each }));
   const before = what.includes(' ') ? '' : `${what}.`;
-  const near = nearestName(name, names)?.name;
-  const instead = INSTEAD.get(name)?.find((each) => Object.hasOwn(known, each.split(' ')[0] ?? '')) ?? near;
+  const instead =
+    INSTEAD.get(name)?.find((each) => Object.hasOwn(known, each.split(' ')[0] ?? '')) ??
+    nearestOption(name, known);
   const hint = instead === undefined ? '' : `; did you mean ${before}${instead}?`;
   return new RangeError(`${before || `${what}: `}${name} is not an option${hint}`);
 }

@@ -84,7 +84,7 @@ it.each<[check: Checked, given: unknown, message: string]>([
   [ejectOptions, null, 'eject must be an object or false, got null'],
   [ejectOptions, 5, 'eject must be an object or false, got 5'],
   [ejectOptions, [], 'eject must be an object or false, got []'],
-  [retryOptions, { attempts: 3 }, 'retry.attempts is not an option'],
+  [retryOptions, { attempts: 3 }, 'retry.attempts is not an option; did you mean retry.maxAttempts?'],
   [retryOptions, { maxAttempts: 0 }, 'retry.maxAttempts must be a whole number above 0, got 0'],
   [retryOptions, { maxAttempts: Infinity }, 'retry.maxAttempts must be a whole number above 0, got Infinity'],
   [retryOptions, { maxAttempts: -1 }, 'retry.maxAttempts must be a number of at least 0, got -1'],
@@ -96,7 +96,11 @@ it.each<[check: Checked, given: unknown, message: string]>([
   [retryOptions, { baseDelayMs: Infinity }, 'retry.baseDelayMs must be finite, got Infinity'],
   [retryOptions, { budget: false }, 'retry.budget must be an object or false, got false'],
   [retryOptions, { budget: 5 }, 'retry.budget must be an object or false, got 5'],
-  [retryOptions, { budget: { rate: 1 } }, 'retry.budget.rate is not an option'],
+  [
+    retryOptions,
+    { budget: { rate: 1 } },
+    'retry.budget.rate is not an option; did you mean retry.budget.ratio?',
+  ],
   [retryOptions, { budget: { ratio: NaN } }, 'retry.budget.ratio must be a number of at least 0, got NaN'],
   [
     retryOptions,

@@ -87,7 +87,7 @@ describe('options that are functions', () => {
     [
       'metadata is no object',
       { metadata: (() => 'token') as never },
-      /: metadata\(\) gave token, not an object$/,
+      /: metadata\(\) gave text, not an object$/,
       undefined,
     ],
   ])('fail the attempt by name: %s', async (_name, options, message, cause) => {

@@ -30,6 +30,14 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   [{ servers: [A, null] }, 'servers[1] must be an object, got null'],
   [{ servers: [A, 'b:9000'] }, "servers[1] must be an object, got 'b:9000'"],
   [{ servers: [A, { ...B, prot: 1 }] }, 'servers[1].prot is not an option; did you mean servers[1].port?'],
+  [
+    { servers: [A, { ...B, wieght: 1 }] },
+    'servers[1].wieght is not an option; did you mean servers[1].weight?',
+  ],
+  [
+    { servers: [A, { ...B, servername: 'b' }] },
+    'servers[1].servername is not an option; did you mean servers[1].serverName?',
+  ],
   [{ servers: [A, { host: 'b', port: 70_000 }] }, 'servers[1]: port must be'],
   [
     { servers: [A, { ...B, weight: NaN }] },
@@ -63,6 +71,10 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   [{ balancer: { kind: 'consistentHash' } }, "balancer must be 'p2c'"],
   [{ pool: 3 }, 'pool must be an object, got 3'],
   [{ pool: { mix: 1 } }, 'pool.mix is not an option; did you mean pool.m'],
+  [
+    { pool: { callsPerConn: 9 } },
+    'pool.callsPerConn is not an option; did you mean pool.callsPerConnection?',
+  ],
   [{ pool: { min: 0 } }, 'pool.min must be a whole number of at least 1, got 0'],
   [{ pool: { min: 1.5 } }, 'pool.min must be a whole number of at least 1, got 1.5'],
   [{ pool: { min: '2' } }, "pool.min must be a whole number of at least 1, got '2'"],
@@ -86,6 +98,7 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   [{ subset: { size: 0 } }, 'subset.size must be a whole number of at least 1, got 0'],
   [{ subset: { size: NaN } }, 'subset.size must be a whole number of at least 1, got NaN'],
   [{ subset: { sise: 2 } }, 'subset.sise is not an option; did you mean subset.size?'],
+  [{ subset: { size: 2, ordinals: 0 } }, 'subset.ordinals is not an option; did you mean subset.ordinal?'],
   [{ subset: { size: 2, ordinal: 0 } }, 'subset.clients must be a whole number of at least 1, got undefined'],
   [{ subset: { size: 2, clients: 3 } }, 'subset.ordinal must be a whole number of at least 0, got undefined'],
   [
@@ -97,7 +110,10 @@ const WRONG: readonly [given: Wrong, message: string][] = [
     'subset.ordinal must be a whole number of at least 0, got -1',
   ],
   [{ eject: true }, 'eject must be an object or false, got true'],
-  [{ eject: { consecutiveFailure: 5 } }, 'eject.consecutiveFailure is not an option'],
+  [
+    { eject: { consecutiveFailure: 5 } },
+    'eject.consecutiveFailure is not an option; did you mean eject.consecutiveFailures?',
+  ],
   [{ eject: { consecutiveFailures: 0 } }, 'eject.consecutiveFailures must be a whole number above 0, got 0'],
   [{ eject: { maxRatio: 2 } }, 'eject.maxRatio must be a number from 0 to 1, got 2'],
   [
@@ -106,7 +122,10 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   ],
   [{ eject: { baseMs: NaN } }, 'eject.baseMs must be a number of at least 0, got NaN'],
   [{ retry: true }, 'retry must be an object or false, got true'],
-  [{ retry: { attempts: 3 } }, 'retry.attempts is not an option'],
+  [{ eject: { maxRatios: 1 } }, 'eject.maxRatios is not an option; did you mean eject.maxRatio?'],
+  [{ retry: { attempts: 3 } }, 'retry.attempts is not an option; did you mean retry.maxAttempts?'],
+  [{ retry: { maxAttempt: 3 } }, 'retry.maxAttempt is not an option; did you mean retry.maxAttempts?'],
+  [{ retry: { budgets: {} } }, 'retry.budgets is not an option; did you mean retry.budget?'],
   [{ retry: { maxAttempts: 0 } }, 'retry.maxAttempts must be a whole number above 0, got 0'],
   [{ retry: { maxAttempts: 2.5 } }, 'retry.maxAttempts must be a whole number above 0, got 2.5'],
   [
@@ -119,7 +138,10 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   ],
   [{ retry: { budget: 0.2 } }, 'retry.budget must be an object'],
   [{ retry: { budget: { ratio: -1 } } }, 'retry.budget.ratio must be a number of at least 0, got -1'],
-  [{ retry: { budget: { rate: 1 } } }, 'retry.budget.rate is not an option'],
+  [
+    { retry: { budget: { rate: 1 } } },
+    'retry.budget.rate is not an option; did you mean retry.budget.ratio?',
+  ],
   [{ hedge: true }, 'hedge must be an object or false, got true'],
   [
     { hedge: { maxRatio: 0 } },
@@ -127,11 +149,26 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   ],
   [{ hedge: { quantile: 1 } }, 'hedge.quantile must be between 0 and 1, got 1'],
   [{ hedge: { minSamples: 129 } }, 'hedge.minSamples must be a whole number from 1 to 128, got 129'],
+  [
+    { retry: { budget: { perSecon: 1 } } },
+    'retry.budget.perSecon is not an option; did you mean retry.budget.perSecond?',
+  ],
+  [{ hedge: { quantil: 0.9 } }, 'hedge.quantil is not an option; did you mean hedge.quantile?'],
+  [{ hedge: { minSample: 9 } }, 'hedge.minSample is not an option; did you mean hedge.minSamples?'],
   [{ hedge: { after: 5 } }, 'hedge.after is not an option'],
   [{ start: 'soon' }, "start must be 'lazy', 'eager' or 'required', got 'soon'"],
   [{ start: true }, "start must be 'lazy', 'eager' or 'required', got true"],
   [{ start: null }, "start must be 'lazy', 'eager' or 'required', got null"],
   [{ balancr: 'p2c' }, 'options of RapClient: balancr is not an option; did you mean balancer?'],
+  [{ hedges: {} }, 'options of RapClient: hedges is not an option; did you mean hedge?'],
+  [{ ejects: {} }, 'options of RapClient: ejects is not an option; did you mean eject?'],
+  [{ retries: {} }, 'options of RapClient: retries is not an option; did you mean retry?'],
+  [{ subsets: {} }, 'options of RapClient: subsets is not an option; did you mean subset?'],
+  [{ pools: {} }, 'options of RapClient: pools is not an option; did you mean pool?'],
+  [
+    { servers, reconnect: { spread: 1 } },
+    'reconnect.spread is not an option; did you mean reconnect.spreadMs?',
+  ],
   [{ resolvers: {} }, 'options of RapClient: resolvers is not an option; did you mean resolver?'],
 ];
 

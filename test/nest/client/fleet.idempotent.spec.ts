@@ -1,4 +1,13 @@
-import { defineService, type RapError, unary } from '../../../lib/index.js';
+import { Controller } from '@nestjs/common';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import {
+  defineService,
+  type RapClient,
+  RapContext,
+  type RapControllerClient,
+  type RapError,
+  unary,
+} from '../../../lib/index.js';
 import { rejection } from '../../helpers/async.js';
 import { answerDeclare, scriptedServer } from '../../helpers/raw-socket.js';
 import { TestFleet } from './test-fleet.js';
@@ -48,6 +57,77 @@ it('a contract says it for its methods', async () => {
   const it = await client();
   const service = it.service(Names);
   await expect(Promise.all([service.name(1), service.name(2)])).resolves.toEqual(['s0', 's0']);
+});
+
+/** Handlers as an application declares them: `name` of the servers here answers them. */
+@Controller()
+class Declared {
+  @MessagePattern('name', { idempotent: true })
+  sync(@Payload() _n: number): string {
+    return '';
+  }
+
+  @MessagePattern('name', { idempotent: true })
+  later(@Payload() _n: number): Promise<string> {
+    return Promise.resolve('');
+  }
+
+  @MessagePattern('name', { idempotent: true, kind: 'unary' })
+  async told(@Payload() _n: number, @Ctx() _ctx: RapContext): Promise<string> {
+    return Promise.resolve('');
+  }
+
+  @MessagePattern('name')
+  plain(@Payload() _n: number): string {
+    return '';
+  }
+
+  @MessagePattern('name')
+  plainLater(@Payload() _n: number): Promise<string> {
+    return Promise.resolve('');
+  }
+}
+
+describe('the extras of a handler, through client.controller(),', () => {
+  type Method = keyof RapControllerClient<Declared>;
+  const pair = async (it: RapClient, method: Method, idempotent?: boolean) => {
+    const declared = it.controller(Declared);
+    const options = idempotent === undefined ? undefined : { idempotent };
+    return Promise.allSettled([1, 2].map(async (n) => declared[method](n, options)));
+  };
+  const values = [
+    { status: 'fulfilled', value: 's0' },
+    { status: 'fulfilled', value: 's0' },
+  ];
+  const lost = {
+    status: 'rejected',
+    reason: expect.objectContaining({ sent: 'unknown', code: 'ERR_RAP_CONNECTION_LOST' }),
+  };
+
+  it.each<Method>(['sync', 'later', 'told'])(
+    'say that %s() is idempotent: a lost call is repeated',
+    async (method) => {
+      expect(await pair(await client(), method)).toEqual(values);
+    },
+  );
+
+  it.each<Method>(['plain', 'plainLater'])(
+    'say nothing of %s(): it may have run, and is lost',
+    async (method) => {
+      const outcomes = await pair(await client(), method);
+      expect(outcomes).toEqual(expect.arrayContaining([values[0], lost]));
+      expect(fleet.calls).toBe(1);
+    },
+  );
+
+  it.each<Method>(['sync', 'later'])('give way to the caller of %s()', async (method) => {
+    const outcomes = await pair(await client(), method, false);
+    expect(outcomes).toEqual(expect.arrayContaining([values[0], lost]));
+  });
+
+  it('may be missing if the caller says it', async () => {
+    expect(await pair(await client(), 'plainLater', true)).toEqual(values);
+  });
 });
 
 it('an error of a handler is not repeated, nor what the server asks not to repeat', async () => {

@@ -14,7 +14,7 @@ import { targetOf } from '../../handlers/pattern.js';
 import { shown } from '../../errors/shown.js';
 import type { RapMethodKind } from '../../contract/contract.js';
 import type { RapControllerClient } from './controller-types.js';
-import { type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
+import { defaulting, type MethodCaller, methodCaller, type ServiceCaller } from './method-caller.js';
 import type { UndecidedCall } from './undecided-call.js';
 import { isIterable } from './upload.js';
 
@@ -61,9 +61,12 @@ function callerOf(
   const target = rapTarget(client, patterns[0], extras.group);
   if (isEvent)
     return (data: unknown) => firstValueFrom(client.emit(target, data), { defaultValue: undefined });
-  if (kind === undefined)
-    return (input: unknown, options?: RapCallOptions) => client.undecided(target, input, options);
   const { idempotent } = extras;
+  if (kind === undefined) {
+    const withDefaults = defaulting({ idempotent });
+    return (input: unknown, options?: RapCallOptions) =>
+      client.undecided(target, input, withDefaults(options));
+  }
   const caller = methodCaller(client, target, kind, extras.service?.method ?? { idempotent });
   return kind === 'duplex' ? opener(caller, method) : caller;
 }

@@ -24,14 +24,12 @@ export function methodCaller(
   client: ServiceCaller,
   target: string,
   kind: RapMethodKind,
-  { timeoutMs, idempotent }: CallDefaults = {},
+  defaults: CallDefaults = {},
 ): MethodCaller {
-  const defaults = defaultsOf(timeoutMs, idempotent === true);
-  const withDefaults = <T extends RapCallOptions>(options?: T): T | undefined =>
-    defaults ? (options ? { ...options, ...missing(defaults, options) } : (defaults as T)) : options;
+  const withDefaults = defaulting(defaults);
   const callers: Record<RapMethodKind, MethodCaller> = {
     unary:
-      defaults === undefined
+      withDefaults === UNCHANGED
         ? (input: unknown, options?: RapCallOptions) => client.call(target, input, options)
         : (input: unknown, options?: RapCallOptions) => client.call(target, input, withDefaults(options)),
     serverStream: (input: unknown, options?: RapCallOptions) =>
@@ -43,6 +41,19 @@ export function methodCaller(
     duplex: (options?: ChannelOptions) => client.channel(target, withDefaults(options)),
   };
   return callers[kind];
+}
+
+/** Fills in what the caller of a method has not set. */
+type Defaulting = <T extends RapCallOptions>(options?: T) => T | undefined;
+
+const UNCHANGED: Defaulting = (options) => options;
+
+/** What fills in these defaults. */
+export function defaulting({ timeoutMs, idempotent }: CallDefaults): Defaulting {
+  const defaults = defaultsOf(timeoutMs, idempotent === true);
+  if (!defaults) return UNCHANGED;
+  return <T extends RapCallOptions>(options?: T) =>
+    options ? { ...options, ...missing(defaults, options) } : (defaults as T);
 }
 
 function defaultsOf(timeoutMs: number | undefined, idempotent: boolean): RapCallOptions | undefined {
