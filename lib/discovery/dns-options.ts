@@ -1,6 +1,7 @@
 import { Resolver as NameServerCheck } from 'node:dns';
 import { inspect } from 'node:util';
 import { portOf } from '../cluster/static-resolver.js';
+import { DEFAULT_PORT } from '../protocol/server-address.js';
 import { withDefaults } from '../rpc/limits.js';
 import { dnsName, isIpAddress } from './dns-name.js';
 
@@ -45,7 +46,6 @@ export interface DnsSettings {
 }
 
 const NUMBERS = { keepMs: 60_000, minTtlMs: 5_000, maxTtlMs: 30_000, timeoutMs: 5_000, maxServers: 1_000 };
-const DEFAULT_PORT = 9000;
 
 /** @throws RangeError that names the option */
 export function dnsSettings(options: DnsResolverOptions): DnsSettings {

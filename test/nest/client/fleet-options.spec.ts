@@ -30,7 +30,7 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   [{ servers: [A, null] }, 'servers[1] must be an object, got null'],
   [{ servers: [A, 'b:9000'] }, "servers[1] must be an object, got 'b:9000'"],
   [{ servers: [A, { ...B, prot: 1 }] }, 'servers[1].prot is not an option; did you mean servers[1].port?'],
-  [{ servers: [A, { host: 'b', port: 70_000 }] }, 'servers[1]: port must be'],
+  [{ servers: [A, { host: 'b', port: 70_000 }] }, 'servers[1].port must be'],
   [
     { servers: [A, { ...B, weight: NaN }] },
     'servers[1].weight must be a finite number of at least 0, got NaN',
