@@ -1,28 +1,16 @@
-import type { Clock, Timer } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
-import { heldBytes } from '../protocol/held-body.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
-import { callTimeout } from '../rpc/client/call-timeout.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
-import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
 import type { PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
 import { Attempts, withAttempts } from './failures/attempts.js';
 import type { Verdict } from './failures/classify.js';
-import type { FailedAttempt } from './fleet-health.js';
 import type { BalancedRequest, StartedCall } from './peer-source.js';
-import type { Waiting, WaitingRoom } from './waiting-room.js';
+import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What a call over several servers needs of its fleet. */
-export interface BalancedHost {
-  readonly clock: Clock;
-  readonly deadlines: DeadlineQueue;
-  readonly waiting: WaitingRoom;
-  /** The servers in messages. */
-  readonly where: string;
-  /** Why no server takes calls, if that is known. */
-  readonly problem: Fault | undefined;
+export interface BalancedHost extends RepeatingHost {
   /** The server for the next attempt; `undefined` if none takes calls now. */
   pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
   /** A call goes to an ejected server as its probe. */
@@ -33,22 +21,12 @@ export interface BalancedHost {
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void;
   /** A probe has ended. */
   probed(endpoint: Endpoint, verdict: Verdict): void;
-  /** Time until the next attempt, 0 for at once; `undefined`: the call has failed. */
-  repeatAfterMs(failed: FailedCall): number | undefined;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
 }
 
-/** A call whose last attempt has failed. */
-export type FailedCall = Omit<FailedAttempt, 'servers' | 'hasOthers'> & {
-  readonly tried: ReadonlySet<Endpoint>;
-};
-
-/**
- * One call over several servers: an attempt on one, and on another if that failed and repeating is safe. While it waits, in
- * the waiting room or for its backoff, its own time limit counts; during an attempt, that of the attempt.
- */
-export class BalancedCall extends Expiring implements ReplySink, Waiting {
+/** One call over several servers: an attempt on one, and on another if that failed and repeating is safe. */
+export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> implements ReplySink {
   #pending: Abandonable | undefined;
   #endpoint: Endpoint | undefined;
   #where: string | undefined;
@@ -58,24 +36,17 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
   /** An attempt is being started: it may fail before `transmit` returns. */
   #isStarting = false;
   #early: Fault | undefined;
-  #tried: Set<Endpoint> | undefined;
-  #attempts: Attempts | undefined;
-  /** Attempts that may have run. */
-  #executions = 0;
-  /** Those that have not. */
-  #moves = 0;
   /** The other attempt at the same call that runs at the same time. */
   #beside: BalancedCall | undefined;
-  #backoff: Timer | undefined;
 
   /** @param beside the call whose second attempt this is: on another server, by the same deadline, with the same limits */
   constructor(
-    protected readonly request: BalancedRequest,
+    request: BalancedRequest,
     protected readonly sink: ReplySink,
-    protected readonly host: BalancedHost,
+    host: BalancedHost,
     beside?: BalancedCall,
   ) {
-    super();
+    super(request, host);
     this.expiresAt = beside?.expiresAt ?? host.clock.now() + request.leftMs;
     if (beside) this.#joins(beside);
   }
@@ -83,17 +54,13 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
   #joins(other: BalancedCall): void {
     this.#beside = other;
     other.#beside = this;
-    this.#tried = other.#tried ??= new Set();
-    if (other.#endpoint) this.#tried.add(other.#endpoint);
-    this.#attempts = other.#attempts ??= new Attempts(other.#startedAt);
-  }
-
-  get bytes(): number {
-    return heldBytes(this.request.held);
+    this.tried = other.tried ??= new Set();
+    if (other.#endpoint) this.tried.add(other.#endpoint);
+    this.attempts = other.attempts ??= new Attempts(other.#startedAt);
   }
 
   get wasSent(): boolean {
-    return this.#executions > 0 || this.#pending?.wasSent === true;
+    return this.runs > 0 || this.#pending?.wasSent === true;
   }
 
   /** The server of the attempt that runs. */
@@ -111,9 +78,9 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
   /** Starts the first attempt, or the next one. */
   start(): void {
     for (;;) {
-      const endpoint = this.host.pick(this.request, this.#tried);
+      const endpoint = this.host.pick(this.request, this.tried);
       const peer = endpoint?.peer;
-      if (!endpoint || !peer) return this.#wait();
+      if (!endpoint || !peer) return this.wait();
       if (!this.#attempt(endpoint, peer)) return;
     }
   }
@@ -128,7 +95,7 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
     this.#isProbe = endpoint.isProbeDue;
     if (this.#isProbe) host.probing(endpoint);
     endpoint.traffic.begin(now);
-    this.#tried?.add(endpoint);
+    this.tried?.add(endpoint);
     this.#isStarting = true;
     const leftMs = Math.max(1, Math.ceil(this.expiresAt - now));
     try {
@@ -165,78 +132,18 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
 
   /** Returns true if the next attempt is due at once. */
   #failed(fault: Fault): boolean {
-    const { host, request } = this;
     const endpoint = this.#endpoint as Endpoint;
-    this.#ended(host.verdictOf(fault, this.#startedAt), fault);
-    if (fault.sent === 'no') this.#moves += 1;
-    else this.#executions += 1;
-    const tried = (this.#tried ??= new Set());
-    tried.add(endpoint);
-    const now = host.clock.now();
-    const attempts = (this.#attempts ??= new Attempts(this.#startedAt));
-    attempts.failed(endpoint.address, fault, now);
-    const { idempotent } = request;
-    const { executions } = this;
-    const remainingMs = this.expiresAt - now;
-    const failed = { fault, idempotent, executions, moves: this.#moves, remainingMs, tried };
-    const afterMs = host.repeatAfterMs(failed);
+    this.#ended(this.host.verdictOf(fault, this.#startedAt), fault);
+    const afterMs = this.repeatAfterMs(endpoint, fault, this.#startedAt);
     if (afterMs === 0) return true;
-    if (afterMs === undefined) this.#reject(fault);
-    else this.#pause(afterMs);
+    if (afterMs === undefined) this.giveUp(fault);
+    else this.pause(afterMs);
     return false;
   }
 
-  /** Attempts that may have run, or may be running beside this one. */
-  private get executions(): number {
+  protected override get executions(): number {
     const other = this.#beside;
-    return this.#executions + (other ? other.#executions + (other.#pending ? 1 : 0) : 0);
-  }
-
-  // --- waiting ------------------------------------------------------------------------------------------------
-
-  #wait(): void {
-    const refusal = this.host.waiting.add(this);
-    if (refusal) this.#reject(this.#attempts?.last ?? refusal);
-    else this.#limit();
-  }
-
-  #pause(ms: number): void {
-    const { waiting, clock } = this.host;
-    const refusal = waiting.pause(this);
-    if (refusal) return this.#reject(this.#attempts?.last ?? refusal);
-    this.#limit();
-    this.#backoff = clock.after(ms, () => this.retry());
-  }
-
-  #limit(): void {
-    const { deadlines, clock } = this.host;
-    deadlines.add(this, Math.max(1, this.expiresAt - clock.now()));
-  }
-
-  #stopWaiting(): void {
-    const { waiting, deadlines } = this.host;
-    waiting.remove(this);
-    deadlines.remove(this);
-    this.#backoff?.cancel();
-    this.#backoff = undefined;
-  }
-
-  retry(): void {
-    this.#stopWaiting();
-    this.start();
-  }
-
-  fail(reason: Fault): void {
-    this.#stopWaiting();
-    this.#reject(reason);
-  }
-
-  override expire(): void {
-    this.#stopWaiting();
-    const { target, timeoutMs } = this.request;
-    const { where, problem } = this.host;
-    const timing = { target, timeoutMs, where: this.#where ?? where };
-    this.#reject(callTimeout(timing, 'connect', this.#attempts?.last ?? problem));
+    return this.runs + (other ? other.runs + (other.#pending ? 1 : 0) : 0);
   }
 
   // --- outcomes -----------------------------------------------------------------------------------------------
@@ -254,15 +161,15 @@ export class BalancedCall extends Expiring implements ReplySink, Waiting {
     else if (this.#failed(fault)) this.start();
   }
 
-  #reject(fault: Fault): void {
+  protected override giveUp(fault: Fault): void {
     this.#isOver = true;
-    this.sink.reject(withAttempts(fault, this.#attempts));
+    this.sink.reject(withAttempts(fault, this.attempts));
   }
 
   abandon(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#stopWaiting();
+    this.stopWaiting();
     this.#pending?.abandon();
     this.#ended('ignored');
   }

@@ -1,7 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import { hold } from '../protocol/encoder.js';
 import type { Fault } from '../protocol/fault.js';
-import { heldBytes } from '../protocol/held-body.js';
 import { Snapshot } from '../protocol/snapshot.js';
 import type { CallingPath } from '../rpc/client/calling.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
@@ -9,7 +8,7 @@ import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
-import { BalancedCall, BalancedEvent, type FailedCall, StreamableCall } from './balanced-call.js';
+import { BalancedCall, BalancedEvent, StreamableCall } from './balanced-call.js';
 import type { Ending } from './backoff.js';
 import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointChange, EndpointOwner, EndpointState } from './endpoint.js';
@@ -28,7 +27,8 @@ import type {
   Placed,
   StartedCall,
 } from './peer-source.js';
-import { type Picked, PlacedOnEndpoint, Placing } from './placing.js';
+import { PlacedOnEndpoint, Placing } from './placing.js';
+import type { FailedCall } from './repeated-call.js';
 import type { Resolver } from './resolver.js';
 import { Search, SOON } from './search.js';
 import { Selection } from './selection.js';
@@ -133,33 +133,27 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   }
 
   async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
-    return new PlacedOnEndpoint(await this.#pickSoon(call, timeoutMs, held));
+    this.options.health.called();
+    const placing = this.#placing(call, timeoutMs, held);
+    return new PlacedOnEndpoint(await placing.place(), placing);
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#pickSoon({ target: what, header: {}, body: undefined }, timeoutMs, held);
+    const { peer } = await this.#placing(callOf(what), timeoutMs, held).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
-    const call = { target: what, header: {}, body: undefined };
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#pickSoon(call, timeoutMs);
+    const { endpoint, peer } = await this.#placing(callOf(what), timeoutMs).place();
     if (!exclusive) return { peer, release: () => {} };
     const leftMs = Math.max(1, until - this.clock.now());
     return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
-  async #pickSoon(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Picked> {
+  #placing(call: PickedCall, timeoutMs: number, held?: unknown): Placing {
     this.start();
-    const { clock } = this;
-    const until = clock.now() + timeoutMs;
-    for (;;) {
-      const options = { call, timeoutMs, until, bytes: heldBytes(held), host: this };
-      const picked = await new Placing(options).start();
-      // it may have been lost between its opening and this use
-      if (picked.peer.state === 'open') return picked;
-    }
+    return new Placing({ ...call, timeoutMs, held, idempotent: false }, this);
   }
 
   hold(body: unknown): unknown {
@@ -354,6 +348,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     const counts = this.#endpoints.counts();
     return { ...counts, queued: counts.queued + this.waiting.size };
   }
+}
+
+/** For what needs a server, but is no call. */
+function callOf(what: string): PickedCall {
+  return { target: what, header: {}, body: undefined };
 }
 
 /** No server of the list could be reached. */

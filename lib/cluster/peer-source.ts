@@ -1,3 +1,4 @@
+import type { Fault } from '../protocol/fault.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PickedCall } from './balancing/balancer.js';
@@ -74,8 +75,16 @@ export interface StartedCall {
 export interface Placed {
   readonly peer: ClientPeer;
   readonly where: string;
+  /** What was held for it, for this attempt: processors may change theirs. */
+  readonly body: unknown;
   /** The channel is closed, or was not opened. */
   ended(): void;
+  /**
+   * The server has not taken the channel: a peer at another one, at once or later. Without it, there is but one server.
+   *
+   * @throws the fault, with the attempts so far, if a handler may have begun, or the channel may not move for another reason
+   */
+  elsewhere?(fault: Fault): Promise<Placed>;
 }
 
 /** Starts calls over several servers. */

@@ -1,31 +1,17 @@
 import type { Fault } from '../protocol/fault.js';
-import { callTimeout } from '../rpc/client/call-timeout.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
-import { Expiring } from '../rpc/time/deadline-queue.js';
-import type { BalancedHost } from './balanced-call.js';
 import type { PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
+import { withAttempts } from './failures/attempts.js';
 import type { Placed } from './peer-source.js';
-import type { Waiting } from './waiting-room.js';
+import { RepeatedCall, type RepeatedRequest, type RepeatingHost } from './repeated-call.js';
 
 /** What placing needs of its fleet. */
-export interface PlacingHost extends Pick<
-  BalancedHost,
-  'waiting' | 'deadlines' | 'clock' | 'where' | 'problem'
-> {
+export interface PlacingHost extends RepeatingHost {
   /** The server for a channel; `undefined` if none takes calls now. */
-  pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
-}
-
-export interface PlacingOptions {
-  readonly call: PickedCall;
-  /** The limit as the caller knows it. */
-  readonly timeoutMs: number;
-  /** When it is over, on the clock. */
-  readonly until: number;
-  /** Bytes that are kept for it. */
-  readonly bytes: number;
-  readonly host: PlacingHost;
+  pickForChannel(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+  /** A body for one more attempt: processors may change theirs. */
+  copyOf(held: unknown): unknown;
 }
 
 /** A server that takes calls, and a connection to it. */
@@ -34,65 +20,79 @@ export interface Picked {
   readonly peer: ClientPeer;
 }
 
-/** Picks a peer for a channel or session, as soon as there is one. */
-export class Placing extends Expiring implements Waiting {
+/** Picks a peer for a channel or session as soon as there is one, and another if the server has refused the channel. */
+export class Placing extends RepeatedCall<RepeatedRequest & PickedCall, PlacingHost> {
   #resolve!: (picked: Picked) => void;
   #reject!: (reason: Fault) => void;
+  readonly #startedAt: number;
+  #where: string | undefined;
 
-  constructor(private readonly options: PlacingOptions) {
-    super();
+  constructor(request: RepeatedRequest & PickedCall, host: PlacingHost) {
+    super(request, host);
+    this.#startedAt = host.clock.now();
+    this.expiresAt = this.#startedAt + request.timeoutMs;
   }
 
-  get bytes(): number {
-    return this.options.bytes;
+  get where(): string | undefined {
+    return this.#where;
   }
 
-  start(): Promise<Picked> {
-    return new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-      this.#pick();
+  /** What was held, for one attempt. */
+  get body(): unknown {
+    return this.host.copyOf(this.request.held);
+  }
+
+  /** @throws Fault if there is none in time */
+  place(): Promise<Picked> {
+    return this.#picked(() => this.start());
+  }
+
+  /** The server has refused it, with this fault. @throws the fault, with all attempts, if it may not go to another */
+  again(endpoint: Endpoint, fault: Fault): Promise<Picked> {
+    this.#where = endpoint.address;
+    return this.#picked(() => {
+      const afterMs = this.repeatAfterMs(endpoint, fault, this.#startedAt);
+      if (afterMs === undefined) this.giveUp(fault);
+      else if (afterMs > 0) this.pause(afterMs);
+      else this.start();
     });
   }
 
-  #pick(): void {
-    const { host, until } = this.options;
+  async #picked(begin: () => void): Promise<Picked> {
+    for (let next = begin; ; next = () => this.start()) {
+      const picked = await new Promise<Picked>((resolve, reject) => {
+        this.#resolve = resolve;
+        this.#reject = reject;
+        next();
+      });
+      // it may have been lost between its opening and this use
+      if (picked.peer.state === 'open') return picked;
+    }
+  }
+
+  override start(): void {
     const picked = this.#proven();
-    if (picked) return this.#resolve(picked);
-    const refusal = host.waiting.add(this);
-    if (refusal) this.#reject(refusal);
-    else host.deadlines.add(this, Math.max(1, until - host.clock.now()));
+    if (picked) this.#resolve(picked);
+    else this.wait();
   }
 
   /** Channels do not queue for the proof that the server lives, so they go elsewhere, or wait here. */
   #proven(): Picked | undefined {
-    const { call, host } = this.options;
+    const { request, host, tried } = this;
     const now = host.clock.now();
-    let tried: Set<Endpoint> | undefined;
+    let unproven: Set<Endpoint> | undefined;
     for (;;) {
-      const endpoint = host.pickForChannel(call, tried);
+      const avoid = unproven && tried ? new Set([...tried, ...unproven]) : (unproven ?? tried);
+      const endpoint = host.pickForChannel(request, avoid);
       const peer = endpoint?.peer;
-      if (!endpoint || !peer || tried?.has(endpoint)) return undefined;
+      if (!endpoint || !peer || unproven?.has(endpoint)) return undefined;
       if (!peer.mustProve(now)) return { endpoint, peer };
-      (tried ??= new Set()).add(endpoint);
+      (unproven ??= new Set()).add(endpoint);
     }
   }
 
-  retry(): void {
-    this.options.host.deadlines.remove(this);
-    this.#pick();
-  }
-
-  fail(reason: Fault): void {
-    this.options.host.deadlines.remove(this);
-    this.#reject(reason);
-  }
-
-  override expire(): void {
-    const { host, call, timeoutMs } = this.options;
-    host.waiting.remove(this);
-    const timing = { target: call.target, timeoutMs, where: host.where };
-    this.#reject(callTimeout(timing, 'connect', host.problem));
+  protected override giveUp(fault: Fault): void {
+    this.#reject(withAttempts(fault, this.attempts));
   }
 }
 
@@ -100,13 +100,17 @@ export class Placing extends Expiring implements Waiting {
 export class PlacedOnEndpoint implements Placed {
   readonly peer: ClientPeer;
   readonly where: string;
+  readonly body: unknown;
   readonly #endpoint: Endpoint;
+  readonly #placing: Placing;
   #isOver = false;
 
-  constructor({ endpoint, peer }: Picked) {
+  constructor({ endpoint, peer }: Picked, placing: Placing) {
     this.peer = peer;
     this.where = endpoint.address;
+    this.body = placing.body;
     this.#endpoint = endpoint;
+    this.#placing = placing;
     endpoint.traffic.opened();
   }
 
@@ -114,5 +118,10 @@ export class PlacedOnEndpoint implements Placed {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#endpoint.traffic.closed();
+  }
+
+  async elsewhere(fault: Fault): Promise<Placed> {
+    this.ended();
+    return new PlacedOnEndpoint(await this.#placing.again(this.#endpoint, fault), this.#placing);
   }
 }

@@ -1,11 +1,7 @@
+import type { HostAndPort } from '../protocol/server-address.js';
+
 /** A server of a fleet, as a resolver lists it. */
-export interface ServerAddress {
-  /** Host name or address. Default `localhost`, as Python's rap. */
-  readonly host?: string | undefined;
-  /** TCP port. Default 9000, as Python's rap. */
-  readonly port?: number | undefined;
-  /** Path of a Unix socket, instead of host and port. */
-  readonly path?: string | undefined;
+export interface ServerAddress extends HostAndPort {
   /** Name that TLS sends and verifies. Default: the host. A resolver that lists IP addresses says the name here. */
   readonly serverName?: string | undefined;
   /** Its share of the calls, relative to the others. Default 1; 0: no calls while others can take them. */

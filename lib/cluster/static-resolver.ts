@@ -1,11 +1,10 @@
 import { inspect } from 'node:util';
 import { assertNames } from '../protocol/values/option-names.js';
+import { addressText } from '../protocol/server-address.js';
 import { isRecord } from '../protocol/values/unknown.js';
 import type { Resolver } from './resolver.js';
 import type { ServerAddress } from './server-address.js';
 
-const DEFAULT_HOST = 'localhost';
-const DEFAULT_PORT = 9000;
 const KEYS: Readonly<Record<keyof Required<ServerAddress>, true>> = {
   host: true,
   port: true,
@@ -37,22 +36,13 @@ function checkedList(servers: unknown): ServerAddress[] {
   const places = new Map<string, number>();
   return servers.map((given: unknown, index) => {
     const address = toServerAddress(`servers[${index}]`, given);
-    const key = addressKeyOf(address);
+    const key = addressText(address);
     const before = places.get(key);
     if (before !== undefined)
       throw new RangeError(`servers[${index}] has the address of servers[${before}]: ${key}`);
     places.set(key, index);
     return address;
   });
-}
-
-/** What tells servers apart: the address, without weight or metadata. */
-export function addressKeyOf({
-  host = DEFAULT_HOST,
-  port = DEFAULT_PORT,
-  path,
-}: Pick<ServerAddress, 'host' | 'port' | 'path'>): string {
-  return path ?? (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 }
 
 /**

@@ -2,6 +2,7 @@ import { Resolver as NameServerCheck } from 'node:dns';
 import { inspect } from 'node:util';
 import { portOf } from '../cluster/static-resolver.js';
 import { assertNames } from '../protocol/values/option-names.js';
+import { DEFAULT_PORT } from '../protocol/server-address.js';
 import { withDefaults } from '../rpc/limits.js';
 import { dnsName, isIpAddress } from './dns-name.js';
 
@@ -53,7 +54,6 @@ const OPTIONS: Readonly<Record<keyof DnsResolverOptions, unknown>> = {
   port: true,
   nameServers: true,
 };
-const DEFAULT_PORT = 9000;
 
 /** @throws RangeError that names the option */
 export function dnsSettings(options: DnsResolverOptions): DnsSettings {

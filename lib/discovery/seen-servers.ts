@@ -1,4 +1,4 @@
-import { addressKeyOf } from '../cluster/static-resolver.js';
+import { addressText } from '../protocol/server-address.js';
 import type { ServerAddress } from '../cluster/server-address.js';
 import { stableSubset } from './stable-subset.js';
 
@@ -55,7 +55,7 @@ export class SeenServers {
   take(found: readonly FoundServer[], failed: ReadonlySet<string>, now: number): void {
     const seen = new Map<string, Seen>();
     for (const each of found) {
-      const key = addressKeyOf(each.address);
+      const key = addressText(each.address);
       if (!seen.has(key)) seen.set(key, { ...each, key, missed: 0 });
     }
     const present = seen.size;

@@ -2,7 +2,7 @@ import type { Resolver } from '../cluster/resolver.js';
 import { retryDelayMs } from '../discovery/retry-delay.js';
 import { stableSubset } from '../discovery/stable-subset.js';
 import { Watchers } from '../discovery/watchers.js';
-import { addressKeyOf } from '../cluster/static-resolver.js';
+import { addressText } from '../protocol/server-address.js';
 import type { Clock, Timer } from '../protocol/clock.js';
 import { assertNames } from '../protocol/values/option-names.js';
 import { isRecord, textOf } from '../protocol/values/unknown.js';
@@ -221,7 +221,7 @@ export class EtcdResolver implements Resolver {
     const ms = this.#records.expire(clock.now());
     if (ms !== undefined && ms !== Infinity) this.#expiry = clock.after(ms, () => this.#publish());
     const all = this.#records.list();
-    this.#watchers.publish(stableSubset(all, maxServers, this.#seed, addressKeyOf));
+    this.#watchers.publish(stableSubset(all, maxServers, this.#seed, addressText));
     const isCut = all.length > maxServers;
     if (isCut && !this.#isCut)
       this.#watchers.fail(new Error(`${service} has more than ${maxServers} servers (maxServers) in etcd`));

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { addressKeyOf, toServerAddress } from '../cluster/static-resolver.js';
+import { toServerAddress } from '../cluster/static-resolver.js';
+import { addressText } from '../protocol/server-address.js';
 import type { ServerAddress } from '../cluster/server-address.js';
 import { isRecord } from '../protocol/values/unknown.js';
 
@@ -8,7 +9,7 @@ export const MAX_VALUE_BYTES = 65_536;
 
 /** A key of its own for each registration: two servers at one address (an old one, or one of several processes) do not meet. */
 export function newKey(servicePrefix: string, address: ServerAddress): string {
-  return `${servicePrefix}${addressKeyOf(address)}/${randomUUID()}`;
+  return `${servicePrefix}${addressText(address)}/${randomUUID()}`;
 }
 
 export function encodeServer({ host, port, serverName, weight, metadata }: ServerAddress): string {

@@ -1,4 +1,4 @@
-import { addressKeyOf } from '../cluster/static-resolver.js';
+import { addressText } from '../protocol/server-address.js';
 import type { ServerAddress } from '../cluster/server-address.js';
 import { isRecord, textOf } from '../protocol/values/unknown.js';
 import { decodeServer, fromBase64, int64 } from './server-record.js';
@@ -47,7 +47,7 @@ export class ServiceRecords {
     this.#revision = revision;
     for (const [key, { address }] of before) {
       if (address && !this.#records.has(key))
-        this.#kept.set(addressKeyOf(address), { address, until: now + this.keepMs });
+        this.#kept.set(addressText(address), { address, until: now + this.keepMs });
     }
   }
 
@@ -77,7 +77,7 @@ export class ServiceRecords {
     const newest = new Map<string, ServiceRecord & { address: ServerAddress }>();
     for (const { address, revision } of this.#records.values()) {
       if (!address) continue;
-      const key = addressKeyOf(address);
+      const key = addressText(address);
       const other = newest.get(key);
       if (!other || other.revision < revision) newest.set(key, { address, revision });
     }
@@ -107,6 +107,6 @@ export class ServiceRecords {
   #delete(key: string): void {
     const address = this.#records.get(key)?.address;
     this.#records.delete(key);
-    if (address) this.#kept.delete(addressKeyOf(address));
+    if (address) this.#kept.delete(addressText(address));
   }
 }

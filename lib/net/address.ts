@@ -1,21 +1,13 @@
 import type { Socket } from 'node:net';
 import { type PeerCertificate, TLSSocket } from 'node:tls';
 import type { RemoteAddress, TlsPeer } from '../protocol/link.js';
+import { DEFAULT_HOST, DEFAULT_PORT, type HostAndPort } from '../protocol/server-address.js';
 
-/** The address to listen on or connect to: a TCP host and port, or the path of a Unix socket. */
-export interface Endpoint {
-  /** Host name or address. Default `localhost`, as Python's rap. */
-  readonly host?: string | undefined;
-  /** TCP port. Default 9000, as Python's rap. */
-  readonly port?: number | undefined;
-  /** Path of a Unix socket; host and port are not used then. */
-  readonly path?: string | undefined;
+/** The address to listen on or connect to. */
+export interface Endpoint extends HostAndPort {
   /** Name that the server's certificate must have. Default: `host`. */
   readonly serverName?: string | undefined;
 }
-
-export const DEFAULT_HOST = 'localhost';
-export const DEFAULT_PORT = 9000;
 
 /** What Node's `listen` and `connect` take. */
 export function nodeAddress({
@@ -24,12 +16,6 @@ export function nodeAddress({
   path,
 }: Endpoint): { path: string } | { host: string; port: number } {
   return path === undefined ? { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT } : { path };
-}
-
-/** The endpoint as text, for messages. */
-export function describeEndpoint(endpoint: Endpoint): string {
-  const address = nodeAddress(endpoint);
-  return 'path' in address ? address.path : `${address.host}:${address.port}`;
 }
 
 export function remoteOf(socket: Socket, path: string | undefined): RemoteAddress {

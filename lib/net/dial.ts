@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns';
 import net from 'node:net';
 import tls from 'node:tls';
-import { describeEndpoint, nodeAddress, type Endpoint } from './address.js';
+import { addressText } from '../protocol/server-address.js';
+import { nodeAddress, type Endpoint } from './address.js';
 import { ConnectRace, interleaved } from './connect-race.js';
 import { meaningOf, refusal } from './early-end.js';
 import { SocketLink, type SocketLinkOptions } from './socket-link.js';
@@ -33,7 +34,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
       reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : (refusal(error) ?? error));
     };
     const timer = clock.after(connectTimeoutMs, () => {
-      const error = new Error(`no connection to ${describeEndpoint(endpoint)} within ${connectTimeoutMs} ms`);
+      const error = new Error(`no connection to ${addressText(endpoint)} within ${connectTimeoutMs} ms`);
       failed(Object.assign(error, { code: 'ETIMEDOUT' }));
     });
     const onConnect = (raw: net.Socket): void => {
@@ -57,8 +58,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
           }),
         );
       };
-      const closed = (): void =>
-        failed(new Error(`the connection to ${describeEndpoint(endpoint)} was closed`));
+      const closed = (): void => failed(new Error(`the connection to ${addressText(endpoint)} was closed`));
       socket.once('error', failed);
       socket.once('close', closed);
       if (secure) socket.once('secureConnect', ready);
@@ -113,6 +113,6 @@ function isNoTls(error: Error & { code?: unknown }): boolean {
 }
 
 function speaksNoTls(endpoint: Endpoint, cause: Error & { code?: unknown }): Error {
-  const error = new Error(`${describeEndpoint(endpoint)} speaks no TLS`, { cause });
+  const error = new Error(`${addressText(endpoint)} speaks no TLS`, { cause });
   return Object.assign(error, { code: cause.code });
 }

@@ -2,7 +2,7 @@ import type { RecordWithTtl, SrvRecord } from 'node:dns';
 import { DnsResolver } from '../../lib/discovery/dns-resolver.js';
 import { type DnsResolverOptions, dnsSettings } from '../../lib/discovery/dns-options.js';
 import type { NameServers } from '../../lib/discovery/dns-query.js';
-import { addressKeyOf } from '../../lib/cluster/static-resolver.js';
+import { addressText } from '../../lib/protocol/server-address.js';
 import type { ServerAddress } from '../../lib/cluster/server-address.js';
 import { turn } from '../helpers/async.js';
 import { FakeClock } from '../helpers/fake-clock.js';
@@ -79,7 +79,7 @@ export class ResolverTest {
 
   /** The last list, as `host:port`. */
   get list(): string[] | undefined {
-    return this.lists.at(-1)?.map((server) => addressKeyOf(server));
+    return this.lists.at(-1)?.map((server) => addressText(server));
   }
 
   /** Moves the clock in steps, so that answers arrive between them. */

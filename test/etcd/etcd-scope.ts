@@ -1,4 +1,4 @@
-import { addressKeyOf } from '../../lib/cluster/static-resolver.js';
+import { addressText } from '../../lib/protocol/server-address.js';
 import type { ServerAddress } from '../../lib/cluster/server-address.js';
 import { EtcdResolver, type EtcdResolverOptions, type WatchTimes } from '../../lib/etcd/etcd-resolver.js';
 import { etcdSettings } from '../../lib/etcd/etcd-options.js';
@@ -30,7 +30,7 @@ export class Watched {
   }
 
   get list(): string[] | undefined {
-    return this.lists.at(-1)?.map((server) => addressKeyOf(server));
+    return this.lists.at(-1)?.map((server) => addressText(server));
   }
 
   async becomes(...expected: string[]): Promise<void> {

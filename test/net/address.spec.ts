@@ -1,4 +1,4 @@
-import { describeEndpoint, isLocal, nodeAddress } from '../../lib/net/address.js';
+import { isLocal, nodeAddress } from '../../lib/net/address.js';
 
 it("takes rap's own defaults", () => {
   expect(nodeAddress({})).toEqual({ host: 'localhost', port: 9000 });
@@ -7,11 +7,6 @@ it("takes rap's own defaults", () => {
 
 it('takes a path instead of host and port', () => {
   expect(nodeAddress({ host: 'x', port: 1, path: '/run/rap' })).toEqual({ path: '/run/rap' });
-});
-
-it('tells an endpoint as text', () => {
-  expect(describeEndpoint({})).toBe('localhost:9000');
-  expect(describeEndpoint({ path: '/run/rap' })).toBe('/run/rap');
 });
 
 it.each([

@@ -106,7 +106,6 @@ export function assertClientOptions(options: RapClientOptions): void {
   assertList('servers', servers);
   servers?.forEach((address, i) => {
     assertKnown(`servers[${i}]`, address, LISTED_ADDRESS);
-    assertAddress(`servers[${i}]`, address);
     toServerAddress(`servers[${i}]`, address);
   });
   if (tls !== true && typeof tls !== 'function') assertObject('tls', tls);

@@ -1,6 +1,7 @@
 import type { ConnectOptions, Prepared } from '../../cluster/connect-attempt.js';
 import type { CallingPath } from '../../rpc/client/calling.js';
-import { describeEndpoint, type Endpoint } from '../../net/address.js';
+import type { Endpoint } from '../../net/address.js';
+import { addressText } from '../../protocol/server-address.js';
 import { dial, type DialOptions } from '../../net/dial.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { securityOf } from '../../pipeline/security-of.js';
@@ -52,7 +53,7 @@ export class Connector {
     return {
       prepare: lifecycle || isAsked ? () => this.#prepare(endpoint, isAsked) : undefined,
       dial: () => this.#reach(endpoint, tls as Exclude<typeof tls, () => unknown>),
-      where: describeEndpoint(endpoint),
+      where: addressText(endpoint),
       limits: this.limits,
       keepAlive: this.#keepAlive,
       clock: systemClock,

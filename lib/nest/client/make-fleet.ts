@@ -13,7 +13,7 @@ import {
 import { Fleet, type FleetOptions } from '../../cluster/fleet.js';
 import { FleetHealth } from '../../cluster/fleet-health.js';
 import { DEFAULT_POOL } from '../../cluster/pool.js';
-import { describeEndpoint } from '../../net/address.js';
+import { addressText } from '../../protocol/server-address.js';
 import { withDefaults } from '../../rpc/limits.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { messageOf } from '../errors/shown.js';
@@ -62,7 +62,7 @@ export function makeFleet(
       retry: retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions,
       hedge: hedgeOptions(options.hedge),
     }),
-    addressOf: describeEndpoint,
+    addressOf: addressText,
     subset: subsetFor(options.subset, warn),
     makeEndpoint: (address, server, owner) =>
       new Endpoint({
@@ -91,7 +91,7 @@ export function makeFleet(
 /** The servers in messages. */
 function whereOf({ servers, resolver }: RapClientOptions): string {
   if (!servers) return resolver ? `the resolver (${resolver.constructor.name})` : 'the server';
-  const shown = servers.slice(0, 3).map(describeEndpoint);
+  const shown = servers.slice(0, 3).map(addressText);
   return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
 }
 

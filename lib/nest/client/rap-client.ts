@@ -133,9 +133,10 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   /**
-   * Opens a duplex channel. It can be used at once: `read` and `write` wait for the server.
+   * Opens a duplex channel. It can be used at once: `read` and `write` wait for the server. A client of several servers waits here
+   * until one has accepted it, and tries others if it is refused.
    *
-   * @throws ConnectionLostError or CallTimeoutError if there is no connection
+   * @throws ConnectionLostError or CallTimeoutError if there is no connection; with several servers, why none has accepted it
    */
   async channel<In = unknown, Out = unknown>(
     pattern: unknown,

@@ -38,6 +38,7 @@ export interface InboxOwner {
 export class ChannelInbox {
   readonly #queue = new MessageQueue();
   #readers: WaitingRead[] = [];
+  #onReadable: (() => void)[] | undefined;
   /** Bytes that were read and not returned as credit yet. */
   #unreturned = 0;
   /** Bytes of the window that the peer has used. */
@@ -95,6 +96,12 @@ export class ChannelInbox {
     };
   }
 
+  /** Calls back once when a message waits to be read, or none can come any more; at once if that is so. */
+  whenReadable(callback: () => void): void {
+    if (this.hasMessage || this.owner.nothingComes) callback();
+    else (this.#onReadable ??= []).push(callback);
+  }
+
   /** Counts a received message. False if the peer had no credit for it. */
   admit(bytes: number, cost: number): boolean {
     this.#outstanding += bytes;
@@ -111,6 +118,7 @@ export class ChannelInbox {
     }
     this.#queue.push(message);
     this.pauseIfFull();
+    if (this.#onReadable) this.#tellReadable();
   }
 
   /** Without credits, a full channel pauses reading of the connection. */
@@ -139,6 +147,13 @@ export class ChannelInbox {
   /** No message can come any more: ends the waiting reads. */
   settle(): void {
     for (const reader of this.#readers.splice(0)) this.#tellEnd(reader);
+    if (this.#onReadable) this.#tellReadable();
+  }
+
+  #tellReadable(): void {
+    const callbacks = this.#onReadable;
+    this.#onReadable = undefined;
+    if (callbacks) for (const callback of callbacks) callback();
   }
 
   #wait(reader: WaitingRead): void {

@@ -31,6 +31,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
   readonly #host: ChannelHost;
   readonly #fastOpen: boolean;
   #signal: ScopedSignal | undefined;
+  #onDeclared: (() => void)[] | undefined;
   #onClosed: (() => void)[] = [];
   #onDone: (() => void)[] | undefined;
 
@@ -170,6 +171,18 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     this.finish(fault, 'drop');
   }
 
+  whenDeclared(callback: () => void): void {
+    if (this.isDeclaring) (this.#onDeclared ??= []).push(callback);
+    else callback();
+  }
+
+  /** DECLARE was answered, or the channel is closed. */
+  declared(): void {
+    const callbacks = this.#onDeclared;
+    this.#onDeclared = undefined;
+    if (callbacks) for (const callback of callbacks) callback();
+  }
+
   /** END was sent. */
   ended(): void {
     if (this.isClosed) return; // sending the frame ended the connection
@@ -203,6 +216,7 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     if (this.nothingComes) this.inbox.settle();
     this.#signal?.abort(fault);
     this.#host.released(peerKnows);
+    this.declared();
     for (const callback of this.#onClosed.splice(0)) callback();
     if (!this.flow.isReceiving) this.#done();
   }

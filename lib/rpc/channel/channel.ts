@@ -79,6 +79,16 @@ export class Channel {
     return this.#life.signal;
   }
 
+  /** Calls back once when the peer has answered DECLARE, or the channel is closed; at once if that is so. */
+  whenDeclared(callback: () => void): void {
+    this.#life.whenDeclared(callback);
+  }
+
+  /** Calls back once when a message waits to be read, or none can come any more; at once if that is so. */
+  whenReadable(callback: () => void): void {
+    this.#life.inbox.whenReadable(callback);
+  }
+
   /** Calls back once when the channel is closed; at once if it is. */
   whenClosed(callback: () => void): void {
     this.#life.whenClosed(callback);
@@ -268,6 +278,7 @@ export class Channel {
 
   #onDeclared(header: Header, body: unknown, bytes: number): undefined {
     this.#life.flow.declared({ header, body, bytes }, this.#life);
+    this.#life.declared();
   }
 
   #onEnd(): undefined {

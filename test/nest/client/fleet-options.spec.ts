@@ -38,7 +38,7 @@ const WRONG: readonly [given: Wrong, message: string][] = [
     { servers: [A, { ...B, servername: 'b' }] },
     'servers[1].servername is not an option; did you mean servers[1].serverName?',
   ],
-  [{ servers: [A, { host: 'b', port: 70_000 }] }, 'servers[1]: port must be'],
+  [{ servers: [A, { host: 'b', port: 70_000 }] }, 'servers[1].port must be'],
   [
     { servers: [A, { ...B, weight: NaN }] },
     'servers[1].weight must be a finite number of at least 0, got NaN',

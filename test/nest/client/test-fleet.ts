@@ -59,6 +59,7 @@ function controllerOf(name: string, work: Work): Type {
     @MessagePattern('count')
     *count(@Payload() n: number, @Ctx() ctx: RapContext): Generator<string> {
       asked(ctx);
+      work.fault?.();
       for (let i = 0; i < n; i += 1) yield `${name}${i}`;
     }
 
@@ -71,6 +72,7 @@ function controllerOf(name: string, work: Work): Type {
     @ChannelPattern('talk')
     async talk(@Payload() channel: RapChannel, @Ctx() ctx: RapContext): Promise<void> {
       asked(ctx);
+      work.fault?.();
       await channel.write(ctx.peer.port ?? 0);
       for await (const message of channel) if (message === 'end') break;
     }

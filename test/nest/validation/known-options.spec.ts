@@ -72,7 +72,7 @@ describe('options that do not exist are refused by name, with the nearest that d
     [{ prot: 9000 }, 'prot is not an option; did you mean port?'],
     [{ url: 'rap://localhost' }, 'url is not an option; did you mean host and port?'],
     [{ servers: [{ prot: 9000 }] }, 'servers[0].prot is not an option; did you mean servers[0].port?'],
-    [{ servers: [{ port: Number.NaN }] }, 'servers[0]: port must be a whole number'],
+    [{ servers: [{ port: Number.NaN }] }, 'servers[0].port must be a whole number from 1'],
     [
       { reconnect: { baseDelay: 1 } },
       'reconnect.baseDelay is not an option; did you mean reconnect.baseDelayMs?',

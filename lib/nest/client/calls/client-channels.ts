@@ -1,13 +1,13 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import type { PeerSource, Placed } from '../../../cluster/peer-source.js';
-import type { Fault } from '../../../protocol/fault.js';
+import { Fault } from '../../../protocol/fault.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
 import type { DeadlineQueue } from '../../../rpc/time/deadline-queue.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
 import { callError, remember } from '../../errors/failed-call.js';
-import type { OpenStream } from '../../streams/rap-stream.js';
+import type { OpenStream, StreamReader } from '../../streams/rap-stream.js';
 import type { CallPlanner } from './call-plan.js';
 import { cancelChannelOn, cancelled, cancelledBy, unlessAborted } from './client-attempt.js';
 import type { CallPlan } from './client-routes.js';
@@ -22,12 +22,27 @@ export interface ClientChannelsOptions {
   readonly planner: CallPlanner;
 }
 
-/** How a channel is opened. */
+/** What is opened. */
 interface Opening {
   readonly metadata?: unknown;
-  readonly forStream?: boolean;
-  /** False if its reader has left while it waited for a connection. */
-  readonly isWanted?: () => boolean;
+  /** Set if it is a stream. */
+  readonly stream?: OpenedStream;
+}
+
+interface OpenedStream {
+  readonly reader: StreamReader;
+  /** The first message that is sent. */
+  readonly parameters: unknown;
+  /** The same for one more attempt: processors may change theirs. */
+  readonly again: () => unknown;
+}
+
+/** A channel that is being opened. */
+interface Opened extends Opening {
+  readonly plan: CallPlan;
+  readonly since: number;
+  /** The metadata as they are now. */
+  readonly held: unknown;
 }
 
 /** Opens channels and streams from packets of Nest. */
@@ -40,65 +55,62 @@ export class ClientChannels {
     parameters: () => unknown,
     options: RapCallOptions | undefined,
   ): OpenStream {
-    return async (reader) => {
-      const body = parameters();
-      const channel = await this.open(packet(), options, {
-        forStream: true,
-        isWanted: () => !reader.isOver,
-      });
-      // if the parameters cannot be sent, the reader gets the reason
-      channel.write(body).catch((error: Fault) => channel.cancel(error));
-      return channel;
+    return (reader) => {
+      const stream = { reader, parameters: parameters(), again: parameters };
+      return this.open(packet(), options, { stream });
     };
   }
 
-  /** Opens a channel, or a stream, as soon as there is a connection; it is usable at once. */
+  /**
+   * Opens a channel, or a stream, as soon as there is a connection. To one server, it is usable at once. Of several servers, one
+   * has taken it: those that refuse it before a handler begins are left for others.
+   */
   async open(packet: ReadPacket, options: RapCallOptions | undefined, what: Opening): Promise<Channel> {
     const { planner, source } = this.options;
     const plan = planner.plan(packet, options);
-    const since = systemClock.now();
-    try {
-      return await this.#open(plan, since, what);
-    } catch (error) {
-      throw callError(error, { target: plan.route.target, where: source.where, since });
-    }
-  }
-
-  async #open(
-    plan: CallPlan,
-    started: number,
-    { metadata, forStream = false, isWanted }: Opening,
-  ): Promise<Channel> {
-    const { source } = this.options;
-    const { timeoutMs, signals } = plan;
     const { target } = plan.route;
-    if (timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
-    for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
-    const held = source.hold(metadata);
-    const placed = await this.#place(plan, held);
+    const since = systemClock.now();
+    let placed: Placed | undefined;
     try {
-      if (isWanted?.() === false) throw cancelled(target);
-      const channel = this.#openOn(placed, plan, held, timeLeft(timeoutMs, started), forStream);
-      channel.whenDone(() => placed.ended());
-      return channel;
+      if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
+      for (const signal of plan.signals) if (signal.aborted) throw cancelledBy(signal, target);
+      const opened = { ...what, plan, since, held: source.hold(what.metadata) };
+      placed = await this.#place(opened);
+      for (;;) {
+        try {
+          return await this.#openOn(placed, opened);
+        } catch (error) {
+          placed = await this.#elsewhere(placed, plan, error);
+        }
+      }
     } catch (error) {
-      placed.ended();
-      throw error;
+      throw callError(error, { target, where: placed?.where ?? source.where, since });
     }
   }
 
   /** The peer for a channel, as soon as there is one. */
-  async #place({ route, session, header, timeoutMs, signals }: CallPlan, held: unknown): Promise<Placed> {
+  async #place({ plan, held }: Opened): Promise<Placed> {
     const { source } = this.options;
+    const { route, session, header, timeoutMs, signals } = plan;
     const { target } = route;
     if (session || !source.balanced) {
       const acquired = session?.openPeer() ?? source.acquire(target, timeoutMs, held);
       const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
-      return { peer, where: peer.where ?? source.where, ended: NOTHING };
+      return { peer, where: peer.where ?? source.where, body: held, ended: NOTHING };
     }
-    const placing = source.balanced.place({ target, header, body: undefined }, timeoutMs, held);
+    return this.#placed(source.balanced.place({ target, header, body: undefined }, timeoutMs, held), plan);
+  }
+
+  /** The peer for another attempt. @throws why the first has failed, if there is none */
+  #elsewhere(placed: Placed, plan: CallPlan, error: unknown): Promise<Placed> {
+    placed.ended();
+    if (!placed.elsewhere || !(error instanceof Fault)) throw error;
+    return this.#placed(placed.elsewhere(error), plan);
+  }
+
+  async #placed(placing: Promise<Placed>, { signals, route }: CallPlan): Promise<Placed> {
     try {
-      return await unlessAborted(placing, signals, target);
+      return await unlessAborted(placing, signals, route.target);
     } catch (error) {
       placing.then(
         (placed) => placed.ended(), // it was cancelled meanwhile
@@ -108,28 +120,34 @@ export class ClientChannels {
     }
   }
 
-  #openOn(
-    { peer, where }: Placed,
-    plan: CallPlan,
-    held: unknown,
-    leftMs: number,
-    forStream: boolean,
-  ): Channel {
+  /** Opens it on one server. Of several, waits until that has taken it. @throws Fault if it has not */
+  async #openOn(placed: Placed, { plan, since, stream }: Opened): Promise<Channel> {
     const { route, timeoutMs, isLimited, signals } = plan;
+    const { peer, where, body } = placed;
+    const mayMove = placed.elsewhere !== undefined;
+    if (stream?.reader.isOver) throw cancelled(route.target);
+    const leftMs = timeLeft(timeoutMs, since);
     const channel = peer.openChannel({
       target: route.target,
-      header: headersFor(plan, peer, forStream).header,
-      body: held,
+      header: headersFor(plan, peer, stream !== undefined).header,
+      body,
       timeoutMs,
       leftMs,
       tellTimeLeft: isLimited,
     });
+    channel.whenDone(() => placed.ended());
     this.#begun(channel, plan, leftMs, where);
     this.#limit(channel, plan, leftMs, where);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, route.target));
     channel.whenDone(() => {
       for (const stop of unlisten) stop();
     });
+    if (stream) {
+      const parameters = mayMove ? stream.again() : stream.parameters;
+      // if the parameters cannot be sent, the reader gets the reason
+      channel.write(parameters).catch((error: Fault) => channel.cancel(error));
+    }
+    if (mayMove) await taken(channel, stream?.reader);
     return channel;
   }
 
@@ -149,6 +167,25 @@ export class ClientChannels {
     deadlines.add(limit, leftMs);
     channel.whenDone(() => deadlines.remove(limit));
   }
+}
+
+/**
+ * Resolves when the server has taken a channel: with its answer to DECLARE; a stream, which limits of the server may refuse later
+ * than that, with its first item or its end. The reader of a stream may leave before.
+ *
+ * @throws the fault of a channel that the server has not taken
+ */
+function taken(channel: Channel, reader: StreamReader | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const decide = (): void => {
+      const { fault } = channel;
+      if (fault) reject(fault);
+      else resolve();
+    };
+    if (!reader) return channel.whenDeclared(decide);
+    reader.whenLeft = () => channel.cancel();
+    channel.whenReadable(decide);
+  });
 }
 
 /** The time limit of a call, for the error of one that takes longer. */
