@@ -2,6 +2,7 @@ import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
+import { ChannelUse, type Judge } from './channel-use.js';
 import type { PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
 import { Attempts, withAttempts } from './failures/attempts.js';
@@ -10,15 +11,13 @@ import type { BalancedRequest, StartedCall } from './peer-source.js';
 import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What a call over several servers needs of its fleet. */
-export interface BalancedHost extends RepeatingHost {
+export interface BalancedHost extends RepeatingHost, Judge {
   /** The server for the next attempt; `undefined` if none takes calls now. */
   pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+  /** A connection to it; `undefined` if there is none. */
+  peerOf(endpoint: Endpoint): ClientPeer | undefined;
   /** A call goes to an ejected server as its probe. */
   probing(endpoint: Endpoint): void;
-  /** What a failure of an attempt says about its server. */
-  verdictOf(fault: Fault, startedAt: number): Verdict;
-  /** An attempt has ended: `fault` is why it has failed; `undefined`: with an answer. */
-  ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void;
   /** A probe has ended. */
   probed(endpoint: Endpoint, verdict: Verdict): void;
   /** A body for one more attempt: processors may change theirs. */
@@ -79,7 +78,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   start(): void {
     for (;;) {
       const endpoint = this.host.pick(this.request, this.tried);
-      const peer = endpoint?.peer;
+      const peer = endpoint && this.host.peerOf(endpoint);
       if (!endpoint || !peer) return this.wait();
       if (!this.#attempt(endpoint, peer)) return;
     }
@@ -181,9 +180,9 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     this.#endpoint = this.#pending = undefined;
     if (!endpoint) return;
     endpoint.traffic.end(this.host.clock.now(), this.#startedAt, 'answered');
-    endpoint.traffic.opened();
     this.#judge(endpoint, 'answered');
-    channel.whenDone(() => endpoint.traffic.closed());
+    const use = new ChannelUse(endpoint, this.host);
+    channel.whenDone(() => use.ended(channel.fault));
   }
 }
 

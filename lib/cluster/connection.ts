@@ -8,9 +8,10 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PendingCall } from '../rpc/client/pending-call.js';
 import { Backoff, type Ending, type ReconnectOptions } from './backoff.js';
+import { type CallCounts, countsOf } from './call-counts.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
-import { type Lease, Leases } from './leases.js';
-import type { CallCounts, ConnectionStatus, PeerSource } from './peer-source.js';
+import { Leases } from './leases.js';
+import type { ConnectionStatus, PeerSource, PinnedLease } from './peer-source.js';
 import { UnsentCalls, Waiter } from './waiting-calls.js';
 
 export interface ConnectionOptions extends ConnectOptions {
@@ -56,7 +57,7 @@ export class Connection implements AttemptOwner, PeerSource {
   constructor(private readonly options: ConnectionOptions) {
     const { reconnect, clock, deadlines } = options;
     this.#unsent = new UnsentCalls(deadlines, () => this.#holdProcess());
-    this.#leases = new Leases(options, () => {});
+    this.#leases = new Leases(options, () => this.#tellIfDrained());
     this.#backoff = reconnect && new Backoff(reconnect, () => clock.now());
   }
 
@@ -90,8 +91,8 @@ export class Connection implements AttemptOwner, PeerSource {
     }
   }
 
-  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
-    if (exclusive) return this.#leases.open();
+  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
+    if (exclusive) return this.#leases.open({ what, timeoutMs, leftMs: timeoutMs });
     return { peer: await this.acquire(what, timeoutMs), release: () => {} };
   }
 
@@ -168,9 +169,14 @@ export class Connection implements AttemptOwner, PeerSource {
       this.options.onStatus('disconnected');
     } else this.#disconnect('the client was drained');
     await new Promise<void>((resolve) => {
-      if (this.#draining.size === 0) resolve();
-      else this.#drained.push(resolve);
+      this.#drained.push(resolve);
+      this.#tellIfDrained();
     });
+  }
+
+  #tellIfDrained(): void {
+    if (this.#draining.size > 0 || !this.#leases.isEmpty) return;
+    for (const done of this.#drained.splice(0)) done();
   }
 
   /** Calls that were sent and not answered, on all connections to this server. */
@@ -187,7 +193,13 @@ export class Connection implements AttemptOwner, PeerSource {
 
   counts(): CallCounts {
     const { inFlight, queued, peer } = this;
-    return { inFlight, queued, channels: peer?.channels.size ?? 0, lateAnswers: peer?.lateAnswers ?? 0 };
+    const leased = countsOf(this.#leases.all());
+    return {
+      inFlight: inFlight + leased.inFlight,
+      queued: queued + leased.queued,
+      channels: (peer?.channels.size ?? 0) + leased.channels,
+      lateAnswers: (peer?.lateAnswers ?? 0) + leased.lateAnswers,
+    };
   }
 
   // --- called by the peer -------------------------------------------------------------------------------------
@@ -223,7 +235,7 @@ export class Connection implements AttemptOwner, PeerSource {
 
   onClose(peer: ClientPeer, reason: Fault): void {
     this.#draining.delete(peer);
-    if (this.#draining.size === 0) for (const done of this.#drained.splice(0)) done();
+    this.#tellIfDrained();
     const state = this.#state;
     if (state.name === 'open' && state.peer === peer) this.#lost(reason, { isOrderly: peer.endsInOrder });
     if (state.name === 'connecting' && state.attempt.peer === peer) this.#failed(reason);

@@ -225,7 +225,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     if (this.#state.name === 'gone') return;
     this.lostBy = connectionLost(`${this.address} is not listed any more`, undefined, 'no');
     this.#enter({ name: 'gone' }, 'it is not listed any more');
-    this.pool.finish();
+    this.pool.retire();
   }
 
   /** Closes all connections at once. A later `connect` opens new ones. */

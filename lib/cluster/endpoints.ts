@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointCounts } from './endpoint.js';
-import type { CallCounts } from './peer-source.js';
+import type { CallCounts } from './call-counts.js';
 import type { ServerAddress } from './server-address.js';
 
 export interface EndpointsOptions {

@@ -14,19 +14,19 @@ import type { Balancer, PickedCall } from './balancing/balancer.js';
 import type { Endpoint, EndpointChange, EndpointOwner, EndpointState } from './endpoint.js';
 import { Endpoints, type EndpointsOptions, type FleetCounts } from './endpoints.js';
 import { type Verdict, verdictOf } from './failures/classify.js';
-import type { HedgePolicy } from './failures/hedge-policy.js';
 import type { FleetHealth } from './fleet-health.js';
 import { type HedgeHost, HedgedCall } from './hedged-call.js';
-import type { Lease } from './leases.js';
 import { type ListOwner, ListWatch } from './list-watch.js';
 import type {
   BalancedCalls,
   BalancedRequest,
   ConnectionStatus,
   PeerSource,
+  PinnedLease,
   Placed,
   StartedCall,
 } from './peer-source.js';
+import { PinnedCalls, type PinningHost } from './pinned-calls.js';
 import { PlacedOnEndpoint, Placing } from './placing.js';
 import type { FailedCall } from './repeated-call.js';
 import type { Resolver } from './resolver.js';
@@ -55,7 +55,7 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
 }
 
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
-export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwner, ListOwner {
+export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost, EndpointOwner, ListOwner {
   readonly balanced: BalancedCalls = this;
   readonly where: string;
   readonly clock: Clock;
@@ -107,33 +107,29 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   call(request: BalancedRequest, sink: ReplySink): StartedCall {
     const { hedges } = this.options.health;
-    if (hedges && request.idempotent && !sink.stream) return this.#hedged(request, sink, hedges);
-    const call = new (sink.stream ? StreamableCall : BalancedCall)(request, sink, this);
-    this.#begin(call);
-    return call;
+    if (sink.stream) return this.#begin(new StreamableCall(request, sink, this));
+    if (hedges && request.idempotent) return this.#begin(new HedgedCall(request, sink, this, hedges));
+    return this.#begin(new BalancedCall(request, sink, this));
   }
 
   event(request: BalancedRequest, sink: ReplySink): StartedCall {
-    const event = new BalancedEvent(request, sink, this);
-    this.#begin(event);
-    return event;
+    return this.#begin(new BalancedEvent(request, sink, this));
   }
 
-  #hedged(request: BalancedRequest, sink: ReplySink, policy: HedgePolicy): StartedCall {
-    const call = new HedgedCall(request, sink, this, policy);
-    this.#begin(call);
+  #begin<T extends { start(): void }>(call: T): T {
+    this.begun();
+    this.start();
+    call.start();
     return call;
   }
 
-  #begin(call: { start(): void }): void {
+  begun(): void {
     this.options.health.called();
     this.#stalls.used();
-    this.start();
-    call.start();
   }
 
   async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
-    this.options.health.called();
+    this.begun();
     const placing = this.#placing(call, timeoutMs, held);
     return new PlacedOnEndpoint(await placing.place(), placing);
   }
@@ -143,12 +139,14 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     return peer;
   }
 
-  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
+  async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
     const until = this.clock.now() + timeoutMs;
     const { endpoint, peer } = await this.#placing(callOf(what), timeoutMs).place();
-    if (!exclusive) return { peer, release: () => {} };
     const leftMs = Math.max(1, until - this.clock.now());
-    return endpoint.pool.lease({ what, timeoutMs, leftMs });
+    const lease = exclusive
+      ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
+      : endpoint.pool.hold(peer);
+    return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer) };
   }
 
   #placing(call: PickedCall, timeoutMs: number, held?: unknown): Placing {
@@ -165,6 +163,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
     return this.#selection.pick(call, tried);
+  }
+
+  peerOf(endpoint: Endpoint): ClientPeer | undefined {
+    return endpoint.peer;
   }
 
   pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {

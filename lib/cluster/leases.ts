@@ -1,16 +1,8 @@
 import type { Fault } from '../protocol/fault.js';
 import { callTimeout } from '../rpc/client/call-timeout.js';
-import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { TimeLimit } from '../rpc/time/deadline-queue.js';
 import type { ConnectOptions } from './connect-attempt.js';
-import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
-
-/** A connection for one holder. */
-export interface Lease {
-  readonly peer: ClientPeer;
-  /** Ends the lease. An exclusive connection closes when its calls have ended. */
-  release(): void;
-}
+import { type Lease, PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
 /** How long the opening of a lease may take. */
 export interface LeaseLimit {
@@ -40,15 +32,15 @@ export class Leases implements PooledConnectionOwner {
   }
 
   /** Opens one. @throws Fault if the server cannot be reached, or not in time */
-  open(limit?: LeaseLimit): Promise<Lease> {
+  open(limit: LeaseLimit): Promise<Lease> {
     const { deadlines, where } = this.options;
     return new Promise((resolve, reject) => {
       const connection = new PooledConnection(this.options, this);
       const expiry = new TimeLimit(() => {
-        if (limit) reject(callTimeout({ target: limit.what, timeoutMs: limit.timeoutMs, where }, 'connect'));
+        reject(callTimeout({ target: limit.what, timeoutMs: limit.timeoutMs, where }, 'connect'));
         connection.close('it took too long to open');
       });
-      if (limit) deadlines.add(expiry, limit.leftMs);
+      deadlines.add(expiry, limit.leftMs);
       this.#waiting.set(connection, (result) => {
         deadlines.remove(expiry);
         if (result instanceof Error) reject(result);

@@ -2,22 +2,11 @@ import type { Fault } from '../protocol/fault.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PickedCall } from './balancing/balancer.js';
-import type { Lease } from './leases.js';
+import type { CallCounts } from './call-counts.js';
+import type { Lease } from './pooled-connection.js';
 
 /** State of the connection to a server. */
 export type ConnectionStatus = 'disconnected' | 'connecting' | 'connected' | 'reconnecting';
-
-/** Counts of the calls of a client now. */
-export interface CallCounts {
-  /** Calls that were sent and not answered. */
-  readonly inFlight: number;
-  /** Calls that wait to be sent. */
-  readonly queued: number;
-  /** Open channels. */
-  readonly channels: number;
-  /** Answers to calls that were abandoned, or never made. */
-  readonly lateAnswers: number;
-}
 
 /** Where the calls of a client get the peer that they go to. */
 export interface PeerSource {
@@ -36,8 +25,8 @@ export interface PeerSource {
    * if that takes longer than `timeoutMs`
    */
   acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer>;
-  /** A peer for all calls of one caller; `exclusive`: over a connection that nobody else uses. @throws as `acquire` */
-  lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease>;
+  /** A connection for all calls of one caller; `exclusive`: one that nobody else uses. @throws as `acquire` */
+  lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease>;
   /** A body as it is now, for a call that waits. @throws Fault if it cannot be encoded */
   hold(body: unknown): unknown;
   /** Ends what is open and fails what is pending. A later call connects again. */
@@ -45,6 +34,12 @@ export interface PeerSource {
   /** Lets what is in flight end, then closes. Resolves when it is closed. */
   drain(): Promise<void>;
   counts(): CallCounts;
+}
+
+/** A connection that one caller is bound to, and what its calls go through. */
+export interface PinnedLease extends Lease {
+  /** Counts the calls for their server, and never moves them; `undefined` for one server: calls go to `peer`. */
+  readonly balanced?: BalancedCalls | undefined;
 }
 
 /** A call that may go to one server after the other. */
@@ -77,8 +72,8 @@ export interface Placed {
   readonly where: string;
   /** What was held for it, for this attempt: processors may change theirs. */
   readonly body: unknown;
-  /** The channel is closed, or was not opened. */
-  ended(): void;
+  /** The channel is closed, or was not opened; `fault`: why, if it has failed. */
+  ended(fault?: Fault): void;
   /**
    * The server has not taken the channel: a peer at another one, at once or later. Without it, there is but one server.
    *

@@ -1,13 +1,14 @@
 import type { Fault } from '../protocol/fault.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PickedCall } from './balancing/balancer.js';
+import { ChannelUse, type Judge } from './channel-use.js';
 import type { Endpoint } from './endpoint.js';
 import { withAttempts } from './failures/attempts.js';
 import type { Placed } from './peer-source.js';
 import { RepeatedCall, type RepeatedRequest, type RepeatingHost } from './repeated-call.js';
 
 /** What placing needs of its fleet. */
-export interface PlacingHost extends RepeatingHost {
+export interface PlacingHost extends RepeatingHost, Judge {
   /** The server for a channel; `undefined` if none takes calls now. */
   pickForChannel(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
   /** A body for one more attempt: processors may change theirs. */
@@ -35,6 +36,11 @@ export class Placing extends RepeatedCall<RepeatedRequest & PickedCall, PlacingH
 
   get where(): string | undefined {
     return this.#where;
+  }
+
+  /** A channel is opened there. */
+  use(endpoint: Endpoint): ChannelUse {
+    return new ChannelUse(endpoint, this.host);
   }
 
   /** What was held, for one attempt. */
@@ -103,7 +109,7 @@ export class PlacedOnEndpoint implements Placed {
   readonly body: unknown;
   readonly #endpoint: Endpoint;
   readonly #placing: Placing;
-  #isOver = false;
+  readonly #use: ChannelUse;
 
   constructor({ endpoint, peer }: Picked, placing: Placing) {
     this.peer = peer;
@@ -111,17 +117,15 @@ export class PlacedOnEndpoint implements Placed {
     this.body = placing.body;
     this.#endpoint = endpoint;
     this.#placing = placing;
-    endpoint.traffic.opened();
+    this.#use = placing.use(endpoint);
   }
 
-  ended(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#endpoint.traffic.closed();
+  ended(fault?: Fault): void {
+    this.#use.ended(fault);
   }
 
   async elsewhere(fault: Fault): Promise<Placed> {
-    this.ended();
+    this.ended(fault);
     return new PlacedOnEndpoint(await this.#placing.again(this.#endpoint, fault), this.#placing);
   }
 }

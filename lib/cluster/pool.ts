@@ -2,9 +2,10 @@ import type { Timer } from '../protocol/clock.js';
 import type { Fault } from '../protocol/fault.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
+import { type CallCounts, countsOf } from './call-counts.js';
 import type { ConnectOptions } from './connect-attempt.js';
-import { type Lease, type LeaseLimit, Leases } from './leases.js';
-import { PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
+import { type LeaseLimit, Leases } from './leases.js';
+import { type Lease, PooledConnection, type PooledConnectionOwner } from './pooled-connection.js';
 
 /** How many connections a client keeps to each server. */
 export interface PoolOptions {
@@ -58,7 +59,7 @@ export interface PoolOwner {
   drained(): void;
 }
 
-/** The connections of a client to one server: opened under load, closed slowly, never closed with calls on them. */
+/** The connections of a client to one server: opened under load, closed slowly, never closed with calls or bound callers on them. */
 export class Pool implements PooledConnectionOwner {
   /** Those that take calls. */
   readonly #open: PooledConnection[] = [];
@@ -134,7 +135,20 @@ export class Pool implements PooledConnectionOwner {
     return this.#leases.open(limit);
   }
 
-  /** Takes no new calls; what is in flight goes on. */
+  /** Binds a caller to the connection of this peer, which is not closed before the lease ends. */
+  hold(peer: ClientPeer): Lease {
+    const connection = this.#open.find((each) => each.peer === peer);
+    return connection?.hold() ?? { peer, release: () => {} }; // it is lost: the next call finds out
+  }
+
+  /** Takes calls only of those who are bound to its connections; what is in flight goes on. */
+  retire(): void {
+    this.#stopTimer();
+    for (const each of this.#own()) each.retire();
+    this.#tellIfDrained();
+  }
+
+  /** Takes no calls at all; what is in flight goes on. */
   finish(): void {
     this.#stopTimer();
     for (const each of this.#own()) each.finish();
@@ -148,17 +162,8 @@ export class Pool implements PooledConnectionOwner {
     this.#leases.close(reason);
   }
 
-  counts(): { inFlight: number; queued: number; channels: number; lateAnswers: number } {
-    const counts = { inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 };
-    for (const each of [...this.#own(), ...this.#leases.all()]) {
-      if (each.state === 'connecting' || each.state === 'closed') continue;
-      const { calls, channels, lateAnswers } = each.peer;
-      counts.inFlight += calls.inFlight;
-      counts.queued += calls.queued;
-      counts.channels += channels.size;
-      counts.lateAnswers += lateAnswers;
-    }
-    return counts;
+  counts(): CallCounts {
+    return countsOf([...this.#own(), ...this.#leases.all()]);
   }
 
   // --- PooledConnectionOwner ----------------------------------------------------------------------------------
@@ -169,7 +174,7 @@ export class Pool implements PooledConnectionOwner {
     connection.agesAt = this.#ageLimit();
     const old = this.#replaced.get(connection);
     this.#replaced.delete(connection);
-    if (old?.state === 'open') old.finish();
+    if (old?.state === 'open') old.retire();
     this.#fill();
     this.#schedule();
     this.#tell();
@@ -290,7 +295,7 @@ export class Pool implements PooledConnectionOwner {
 
   #shrink(now: number): void {
     const needed = Math.max(this.options.min, Math.ceil(this.#peak / this.options.callsPerConnection));
-    if (this.#open.length > needed) this.#open.at(-1)?.finish();
+    if (this.#open.length > needed) this.#open.findLast((each) => !each.isHeld)?.retire();
     this.#startWatch(now);
   }
 

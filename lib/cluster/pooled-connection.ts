@@ -5,6 +5,13 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { LoadReport } from '../rpc/connection/load-report.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
 
+/** A connection that one caller is bound to. */
+export interface Lease {
+  readonly peer: ClientPeer;
+  /** Ends the lease. An exclusive connection closes when its calls have ended. May be called twice. */
+  release(): void;
+}
+
 /** What a pooled connection tells its pool. */
 export interface PooledConnectionOwner {
   opened(connection: PooledConnection): void;
@@ -23,6 +30,8 @@ export class PooledConnection implements AttemptOwner {
   isSuspect = false;
   /** When it is replaced, on the clock of the pool. */
   agesAt = Infinity;
+  /** Callers that are bound to it. */
+  #holders = 0;
   readonly #attempt: ConnectAttempt;
 
   constructor(
@@ -54,13 +63,41 @@ export class PooledConnection implements AttemptOwner {
     return calls.inFlight + calls.queued + channels.size;
   }
 
-  /** Takes no new calls, and closes when those in flight have ended. */
-  finish(): void {
+  /** Whether callers are bound to it: a session, or code inside of `withConnection`. */
+  get isHeld(): boolean {
+    return this.#holders > 0;
+  }
+
+  /** Binds a caller to it, until the lease ends. */
+  hold(): Lease {
+    this.#holders += 1;
+    let isReleased = false;
+    const release = (): void => {
+      if (isReleased) return;
+      isReleased = true;
+      this.#holders -= 1;
+      if (this.state === 'draining') this.#finishIfFree();
+    };
+    return { peer: this.peer, release };
+  }
+
+  /** Takes calls only of those who are bound to it, and closes when these have gone and what is in flight has ended. */
+  retire(): void {
     if (this.state === 'connecting') return this.close('it is not needed any more');
     if (this.state !== 'open') return;
     this.state = 'draining';
     this.owner.draining(this, undefined);
-    this.peer.finish();
+    this.#finishIfFree();
+  }
+
+  /** Takes no calls at all, and closes when those in flight have ended. */
+  finish(): void {
+    this.retire();
+    if (this.state === 'draining') this.peer.finish();
+  }
+
+  #finishIfFree(): void {
+    if (this.#holders === 0) this.peer.finish();
   }
 
   /** Closes it at once; what is pending fails. */

@@ -1,3 +1,4 @@
+import type { Lease } from '../../lib/cluster/pooled-connection.js';
 import type { Pool } from '../../lib/cluster/pool.js';
 import { LocalCode } from '../../lib/protocol/fault.js';
 import { fresh, type TestServer, world, type WorldOptions } from './fleet-world.js';
@@ -273,6 +274,54 @@ async function leased() {
   await world.settle();
   return leasing;
 }
+
+const hold = (): Promise<Lease> => world.fleet.lease('openSession', 1_000, false);
+
+describe('a connection that a caller is bound to', () => {
+  it('is not closed while the pool shrinks; one that is free is', async () => {
+    await open({ max: 2 });
+    calls(2);
+    const lease = await hold(); // this is one more than the first connection takes
+    await world.settle();
+    const later = await hold();
+    expect([pool.size, lease.peer === later.peer]).toEqual([2, false]);
+    answerAll();
+    await world.pass(120_000, 500);
+    expect([pool.size, lease.peer.state, later.peer.state]).toEqual([2, 'open', 'open']);
+    lease.release();
+    await world.pass(60_000, 500);
+    expect([pool.size, lease.peer.state, later.peer.state]).toEqual([1, 'closed', 'open']);
+    later.release();
+  });
+
+  it('that is replaced because of its age takes the calls of that caller alone, until the caller has gone', async () => {
+    await open({ maxConnectionAgeMs: 10_000, ageJitter: 0 });
+    const [lease, other] = [await hold(), await hold()];
+    await world.pass(11_000, 500);
+    expect([pool.size, pool.isDrained, lease.peer.state]).toEqual([2, false, 'open']);
+    expect(world.endpoint('a').peer).not.toBe(lease.peer);
+    lease.release();
+    lease.release();
+    await world.settle();
+    expect(other.peer.state).toBe('open');
+    other.release();
+    await world.settle();
+    expect([pool.size, pool.isDrained, other.peer.state]).toEqual([1, true, 'closed']);
+  });
+
+  it('stays if the server is not listed any more, and ends with the drain of the client', async () => {
+    await open({}, { servers: ['a', 'b'] });
+    const lease = await hold();
+    const at = world.endpoints.find(({ peer }) => peer === lease.peer)?.address;
+    world.resolver.list(...['a', 'b'].filter((each) => each !== at));
+    await world.settle();
+    expect(lease.peer.state).toBe('open');
+    const drained = world.fleet.drain();
+    await world.settle();
+    await drained;
+    expect(lease.peer.state).toBe('closed');
+  });
+});
 
 describe('a lease', () => {
   it('is a connection of its own, which the pool neither counts nor picks', async () => {

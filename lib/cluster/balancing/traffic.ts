@@ -59,10 +59,11 @@ export class Traffic {
     this.#sent();
   }
 
-  /** It is closed. */
-  closed(): void {
+  /** It is closed; `failed`, if because of the server: that counts as one failure, however long it was open. */
+  closed(failed?: { readonly openedAt: number; readonly now: number }): void {
     this.channels -= 1;
     this.#ended();
+    if (failed) this.#failed(0, failed.openedAt, failed.now);
   }
 
   /** It has ended. `startedAt` is the time that `begin` got. */

@@ -1,6 +1,7 @@
 import type { EndpointChange, EndpointCounts } from '../../cluster/endpoint.js';
 import type { FleetCounts } from '../../cluster/endpoints.js';
-import type { CallCounts, ConnectionStatus } from '../../cluster/peer-source.js';
+import type { CallCounts } from '../../cluster/call-counts.js';
+import type { ConnectionStatus } from '../../cluster/peer-source.js';
 import type { Fault } from '../../protocol/fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import type { EventListeners } from '../lifecycle/event-listeners.js';

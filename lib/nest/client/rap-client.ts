@@ -82,7 +82,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
-    this.#sessions = new ClientSessions({ client: this, calls: this.#calls, source: this.#source, planner });
+    this.#sessions = new ClientSessions({ client: this, source: this.#source, planner });
     const base = ClientProxy.prototype;
     this.#hooked = new HookedCalls(this.#calls, {
       createPacket: (pattern, data) => this.#packet(pattern, data),

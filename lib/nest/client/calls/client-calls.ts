@@ -54,8 +54,9 @@ export class ClientCalls {
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
     const bodies = codec();
-    const balanced = plan.session ? undefined : source.balanced;
-    const peer = plan.session ? plan.session.openPeer() : !balanced && source.peer;
+    const pinned = plan.session?.openPeer();
+    const balanced = this.#balancedOf(plan);
+    const peer = pinned ?? source.peer;
     if (balanced && !bodies) this.#sendBalanced(balanced, plan, packet.data, plan.timeoutMs, attempt);
     else if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
     else void this.#sendLater(plan, packet, bodies, attempt);
@@ -108,7 +109,7 @@ export class ClientCalls {
     let peer: ClientPeer | undefined;
     try {
       const bodies = codec();
-      const balanced = session ? undefined : source.balanced;
+      const balanced = this.#balancedOf(plan);
       peer = session?.openPeer() ?? (balanced ? undefined : source.peer);
       let body = packet.data as unknown;
       // what is not sent at once is sent as it is now
@@ -155,15 +156,21 @@ export class ClientCalls {
         const context = captureContext();
         attempt.decode = decode && ((answer) => context.runInAsyncScope(decode, undefined, answer));
       } else body = source.hold(body);
-      const balanced = session ? undefined : source.balanced;
+      const pinned = session?.openPeer();
+      const balanced = this.#balancedOf(plan);
       if (balanced && attempt.over) return;
       if (balanced) return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started), attempt);
-      const peer = session?.openPeer() ?? (await source.acquire(route.target, timeoutMs, body));
+      const peer = pinned ?? (await source.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
       this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
     } catch (error) {
       attempt.reject(error);
     }
+  }
+
+  /** What spreads calls over several servers; those of a session go through its own. */
+  #balancedOf({ session }: CallPlan): BalancedCalls | undefined {
+    return session ? session.balanced : this.options.source.balanced;
   }
 
   #sendTo<T>(

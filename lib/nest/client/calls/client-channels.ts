@@ -93,17 +93,19 @@ export class ClientChannels {
     const { source } = this.options;
     const { route, session, header, timeoutMs, signals } = plan;
     const { target } = route;
-    if (session || !source.balanced) {
-      const acquired = session?.openPeer() ?? source.acquire(target, timeoutMs, held);
+    const pinned = session?.openPeer();
+    const balanced = session ? session.balanced : source.balanced;
+    if (!balanced) {
+      const acquired = pinned ?? source.acquire(target, timeoutMs, held);
       const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
       return { peer, where: peer.where ?? source.where, body: held, ended: NOTHING };
     }
-    return this.#placed(source.balanced.place({ target, header, body: undefined }, timeoutMs, held), plan);
+    return this.#placed(balanced.place({ target, header, body: undefined }, timeoutMs, held), plan);
   }
 
   /** The peer for another attempt. @throws why the first has failed, if there is none */
   #elsewhere(placed: Placed, plan: CallPlan, error: unknown): Promise<Placed> {
-    placed.ended();
+    placed.ended(error instanceof Fault ? error : cancelled(plan.route.target));
     if (!placed.elsewhere || !(error instanceof Fault)) throw error;
     return this.#placed(placed.elsewhere(error), plan);
   }
@@ -113,7 +115,7 @@ export class ClientChannels {
       return await unlessAborted(placing, signals, route.target);
     } catch (error) {
       placing.then(
-        (placed) => placed.ended(), // it was cancelled meanwhile
+        (placed) => placed.ended(cancelled(route.target)), // meanwhile
         NOTHING,
       );
       throw error;
@@ -135,7 +137,7 @@ export class ClientChannels {
       leftMs,
       tellTimeLeft: isLimited,
     });
-    channel.whenDone(() => placed.ended());
+    channel.whenDone(() => placed.ended(channel.fault));
     this.#begun(channel, plan, leftMs, where);
     this.#limit(channel, plan, leftMs, where);
     const unlisten = signals.map((signal) => cancelChannelOn(channel, signal, route.target));

@@ -1,17 +1,17 @@
 import { inspect } from 'node:util';
-import type { PeerSource } from '../../../cluster/peer-source.js';
+import type { PeerSource, PinnedLease } from '../../../cluster/peer-source.js';
 import { systemClock } from '../../../rpc/time/system-clock.js';
 import { callError, traced } from '../../errors/failed-call.js';
 import { runInSession } from '../../handlers/call-scope.js';
 import { assertKnown, type Keys } from '../../validation/known-options.js';
 import type { CallPlanner } from './call-plan.js';
-import type { ClientCalls } from './client-calls.js';
-import { PinnedConnection } from './pinned-connection.js';
+import { type CallPin, PinnedConnection } from './pinned-connection.js';
 import { RapSession, type SessionClient } from './rap-session.js';
+
+const NOTHING = (): void => {};
 
 export interface ClientSessionsOptions {
   readonly client: SessionClient;
-  readonly calls: ClientCalls;
   readonly source: PeerSource;
   readonly planner: CallPlanner;
 }
@@ -29,8 +29,8 @@ export class ClientSessions {
   constructor(private readonly options: ClientSessionsOptions) {}
 
   async open(): Promise<RapSession> {
-    const { client, calls } = this.options;
-    return new RapSession(client, await calls.acquire('openSession'));
+    const { client, planner } = this.options;
+    return new RapSession(client, await this.#lease('openSession', false, planner.pin()));
   }
 
   async withSession<T>(work: (session: RapSession) => Promise<T> | T): Promise<T> {
@@ -47,16 +47,23 @@ export class ClientSessions {
       throw new TypeError(`withConnection() needs a function, got ${inspect(work)}`);
     assertKnown('options of withConnection()', options, PIN_OPTIONS);
     const exclusive = options.exclusive === true;
-    const { client, source, planner } = this.options;
-    const { callTimeoutMs } = planner;
-    const since = systemClock.now();
-    const lease = await source.lease('withConnection', callTimeoutMs, exclusive).catch((error: unknown) => {
-      throw traced(callError(error, { target: 'withConnection', where: source.where, since }));
-    });
+    const lease = await this.#lease('withConnection', exclusive);
     try {
-      return await runInSession(new PinnedConnection(client, lease.peer), work);
+      return await runInSession(new PinnedConnection(this.options.client, lease), work);
     } finally {
       lease.release();
+    }
+  }
+
+  /** A connection for the calls of one caller; `pin`: that which the running code is bound to. */
+  async #lease(what: string, exclusive: boolean, pin?: CallPin): Promise<PinnedLease> {
+    const { source, planner } = this.options;
+    const since = systemClock.now();
+    try {
+      if (pin) return { peer: pin.openPeer(), balanced: pin.balanced, release: NOTHING };
+      return await source.lease(what, planner.callTimeoutMs, exclusive);
+    } catch (error) {
+      throw traced(callError(error, { target: what, where: source.where, since }));
     }
   }
 }

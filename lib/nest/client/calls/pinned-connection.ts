@@ -1,3 +1,4 @@
+import type { BalancedCalls, PinnedLease } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import { toRapError } from '../../errors/to-rap-error.js';
@@ -7,6 +8,8 @@ export interface CallPin {
   /** Id of the session, in the header of its calls; `undefined` without one. */
   readonly id: string | undefined;
   belongsTo(client: object): boolean;
+  /** What its calls go through, if the client has several servers. */
+  readonly balanced: BalancedCalls | undefined;
   /** @throws ConnectionLostError if the connection is gone */
   openPeer(): ClientPeer;
 }
@@ -17,15 +20,20 @@ export class PinnedConnection implements CallPin {
 
   constructor(
     private readonly client: object,
-    private readonly peer: ClientPeer,
+    private readonly lease: PinnedLease,
   ) {}
+
+  get balanced(): BalancedCalls | undefined {
+    return this.lease.balanced;
+  }
 
   belongsTo(client: object): boolean {
     return this.client === client;
   }
 
   openPeer(): ClientPeer {
-    if (this.peer.state === 'open') return this.peer;
+    const { peer } = this.lease;
+    if (peer.state === 'open') return peer;
     throw toRapError(
       connectionLost('the connection of withConnection() was lost or is shutting down', undefined, 'no'),
     );

@@ -69,6 +69,6 @@ export class PlannedCall implements BalancedRequest {
 export class PlannedEvent extends PlannedCall {
   override to(_peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest {
     const { target, header, timeoutMs } = this;
-    return { target, header, body, timeoutMs, leftMs, where, pinned: false };
+    return { target, header, body, timeoutMs, leftMs, where, pinned: this.plan.session !== undefined };
   }
 }

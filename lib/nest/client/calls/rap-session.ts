@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Keys, unknownOption } from '../../validation/known-options.js';
+import type { BalancedCalls, PinnedLease } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
@@ -84,7 +85,7 @@ export class RapSession {
   /** @internal */
   constructor(
     private readonly client: SessionClient,
-    private readonly peer: ClientPeer,
+    private readonly lease: PinnedLease,
   ) {}
 
   /** As the client's `call`. */
@@ -118,7 +119,8 @@ export class RapSession {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.peer.closeSession(this.id);
+    this.lease.peer.closeSession(this.id);
+    this.lease.release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -131,14 +133,20 @@ export class RapSession {
     return this.client === client;
   }
 
+  /** @internal What its calls go through, if the client has several servers. */
+  get balanced(): BalancedCalls | undefined {
+    return this.lease.balanced;
+  }
+
   /** @internal The peer at the other end of the session's connection. @throws ConnectionLostError if the session is gone */
   openPeer(): ClientPeer {
     if (this.#closed) throw toRapError(connectionLost('the session is closed', undefined, 'no'));
-    if (this.peer.state !== 'open') {
+    const { peer } = this.lease;
+    if (peer.state !== 'open') {
       throw toRapError(
         connectionLost('the session is gone: its connection was lost or is shutting down', undefined, 'no'),
       );
     }
-    return this.peer;
+    return peer;
   }
 }
