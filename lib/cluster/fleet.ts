@@ -25,6 +25,7 @@ import type {
   ConnectionStatus,
   PeerSource,
   Placed,
+  PlacedRequest,
   StartedCall,
 } from './peer-source.js';
 import { PlacedOnEndpoint, Placing } from './placing.js';
@@ -132,28 +133,28 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     call.start();
   }
 
-  async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
+  async place(request: PlacedRequest): Promise<Placed> {
     this.options.health.called();
-    const placing = this.#placing(call, timeoutMs, held);
+    const placing = this.#placing(request);
     return new PlacedOnEndpoint(await placing.place(), placing);
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#placing(callOf(what), timeoutMs, held).place();
+    const { peer } = await this.#placing(requestOf(what, timeoutMs, held)).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#placing(callOf(what), timeoutMs).place();
+    const { endpoint, peer } = await this.#placing(requestOf(what, timeoutMs)).place();
     if (!exclusive) return { peer, release: () => {} };
     const leftMs = Math.max(1, until - this.clock.now());
     return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
-  #placing(call: PickedCall, timeoutMs: number, held?: unknown): Placing {
+  #placing(request: PlacedRequest): Placing {
     this.start();
-    return new Placing({ ...call, timeoutMs, held, idempotent: false }, this);
+    return new Placing(request, this);
   }
 
   hold(body: unknown): unknown {
@@ -351,8 +352,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 }
 
 /** For what needs a server, but is no call. */
-function callOf(what: string): PickedCall {
-  return { target: what, header: {}, body: undefined };
+function requestOf(what: string, timeoutMs: number, held?: unknown): PlacedRequest {
+  return { target: what, header: {}, body: undefined, held, timeoutMs, idempotent: false };
 }
 
 /** No server of the list could be reached. */
