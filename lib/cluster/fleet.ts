@@ -24,6 +24,7 @@ import type {
   PeerSource,
   PinnedLease,
   Placed,
+  PlacedRequest,
   StartedCall,
 } from './peer-source.js';
 import { PinnedCalls, type PinningHost } from './pinned-calls.js';
@@ -128,20 +129,20 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.#stalls.used();
   }
 
-  async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
+  async place(request: PlacedRequest): Promise<Placed> {
     this.begun();
-    const placing = this.#placing(call, timeoutMs, held);
+    const placing = this.#placing(request);
     return new PlacedOnEndpoint(await placing.place(), placing);
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#placing(callOf(what), timeoutMs, held).place();
+    const { peer } = await this.#placing(requestOf(what, timeoutMs, held)).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#placing(callOf(what), timeoutMs).place();
+    const { endpoint, peer } = await this.#placing(requestOf(what, timeoutMs)).place();
     const leftMs = Math.max(1, until - this.clock.now());
     const lease = exclusive
       ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
@@ -149,9 +150,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer) };
   }
 
-  #placing(call: PickedCall, timeoutMs: number, held?: unknown): Placing {
+  #placing(request: PlacedRequest): Placing {
     this.start();
-    return new Placing({ ...call, timeoutMs, held, idempotent: false }, this);
+    return new Placing(request, this);
   }
 
   hold(body: unknown): unknown {
@@ -353,8 +354,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 }
 
 /** For what needs a server, but is no call. */
-function callOf(what: string): PickedCall {
-  return { target: what, header: {}, body: undefined };
+function requestOf(what: string, timeoutMs: number, held?: unknown): PlacedRequest {
+  return { target: what, header: {}, body: undefined, held, timeoutMs, idempotent: false };
 }
 
 /** No server of the list could be reached. */

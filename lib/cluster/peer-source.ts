@@ -42,14 +42,20 @@ export interface PinnedLease extends Lease {
   readonly balanced?: BalancedCalls | undefined;
 }
 
-/** A call that may go to one server after the other. */
-export interface BalancedRequest extends PickedCall {
-  /** The body as it was when the call was made. */
+/** What may go to one server after the other: a call, an event, a channel. */
+export interface PlacedRequest extends PickedCall {
+  /** The body as it was when the call was made, or the metadata of a channel. */
   readonly held: unknown;
+  /** The limit over all attempts as the caller knows it, in milliseconds. */
   readonly timeoutMs: number;
-  readonly leftMs: number;
-  /** Repeating it does no harm. */
+  /** Repeating it does no harm, also if it has run. */
   readonly idempotent: boolean;
+}
+
+/** A call, or an event. */
+export interface BalancedRequest extends PlacedRequest {
+  /** What is left of `timeoutMs`. */
+  readonly leftMs: number;
   /** The request as it goes to a peer. */
   to(peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest;
 }
@@ -88,6 +94,6 @@ export interface BalancedCalls {
   call(request: BalancedRequest, sink: ReplySink): StartedCall;
   /** Resolves the sink when a server has accepted the event; when it was sent, if that does not confirm. */
   event(request: BalancedRequest, sink: ReplySink): StartedCall;
-  /** Picks a peer as soon as there is one. @throws as {@link PeerSource.acquire} */
-  place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed>;
+  /** Picks a peer for a channel as soon as there is one. @throws as {@link PeerSource.acquire} */
+  place(request: PlacedRequest): Promise<Placed>;
 }

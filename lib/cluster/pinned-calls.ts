@@ -4,11 +4,10 @@ import type { ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import { BalancedCall, BalancedEvent, type BalancedHost, StreamableCall } from './balanced-call.js';
-import type { PickedCall } from './balancing/balancer.js';
 import { ChannelUse } from './channel-use.js';
 import type { Endpoint } from './endpoint.js';
 import type { Verdict } from './failures/classify.js';
-import type { BalancedCalls, BalancedRequest, Placed, StartedCall } from './peer-source.js';
+import type { BalancedCalls, BalancedRequest, Placed, PlacedRequest, StartedCall } from './peer-source.js';
 import type { WaitingRoom } from './waiting-room.js';
 
 /** What calls that are bound to a connection need of their fleet. */
@@ -52,7 +51,7 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
     return call;
   }
 
-  place(_call: PickedCall, _timeoutMs: number, held?: unknown): Promise<Placed> {
+  place({ held }: PlacedRequest): Promise<Placed> {
     this.fleet.begun();
     const { endpoint, peer, where } = this;
     const use = new ChannelUse(endpoint, this);

@@ -4,8 +4,8 @@ import type { PickedCall } from './balancing/balancer.js';
 import { ChannelUse, type Judge } from './channel-use.js';
 import type { Endpoint } from './endpoint.js';
 import { withAttempts } from './failures/attempts.js';
-import type { Placed } from './peer-source.js';
-import { RepeatedCall, type RepeatedRequest, type RepeatingHost } from './repeated-call.js';
+import type { Placed, PlacedRequest } from './peer-source.js';
+import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What placing needs of its fleet. */
 export interface PlacingHost extends RepeatingHost, Judge {
@@ -22,13 +22,13 @@ export interface Picked {
 }
 
 /** Picks a peer for a channel or session as soon as there is one, and another if the server has refused the channel. */
-export class Placing extends RepeatedCall<RepeatedRequest & PickedCall, PlacingHost> {
+export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
   #resolve!: (picked: Picked) => void;
   #reject!: (reason: Fault) => void;
   readonly #startedAt: number;
   #where: string | undefined;
 
-  constructor(request: RepeatedRequest & PickedCall, host: PlacingHost) {
+  constructor(request: PlacedRequest, host: PlacingHost) {
     super(request, host);
     this.#startedAt = host.clock.now();
     this.expiresAt = this.#startedAt + request.timeoutMs;

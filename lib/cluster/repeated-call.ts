@@ -6,18 +6,8 @@ import { type DeadlineQueue, Expiring } from '../rpc/time/deadline-queue.js';
 import type { Endpoint } from './endpoint.js';
 import { Attempts } from './failures/attempts.js';
 import type { FailedAttempt } from './fleet-health.js';
+import type { PlacedRequest } from './peer-source.js';
 import type { Waiting, WaitingRoom } from './waiting-room.js';
-
-/** What is tried. */
-export interface RepeatedRequest {
-  readonly target: string;
-  /** The limit over all attempts as the caller knows it, in milliseconds. */
-  readonly timeoutMs: number;
-  /** The body, kept for the next attempt. */
-  readonly held: unknown;
-  /** Repeating it does no harm, also if it has run. */
-  readonly idempotent: boolean;
-}
 
 /** A call whose last attempt has failed. */
 export type FailedCall = Omit<FailedAttempt, 'servers' | 'hasOthers'> & {
@@ -41,7 +31,7 @@ export interface RepeatingHost {
  * What is tried on one server after the other. Between two attempts it waits, in the waiting room or for its backoff, within its
  * own time limit.
  */
-export abstract class RepeatedCall<R extends RepeatedRequest, H extends RepeatingHost>
+export abstract class RepeatedCall<R extends PlacedRequest, H extends RepeatingHost>
   extends Expiring
   implements Waiting
 {

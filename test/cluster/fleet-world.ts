@@ -9,7 +9,12 @@ import {
 } from '../../lib/cluster/failures/failure-options.js';
 import { FleetHealth } from '../../lib/cluster/fleet-health.js';
 import { Fleet } from '../../lib/cluster/fleet.js';
-import type { BalancedRequest, ConnectionStatus, StartedCall } from '../../lib/cluster/peer-source.js';
+import type {
+  BalancedRequest,
+  ConnectionStatus,
+  Placed,
+  StartedCall,
+} from '../../lib/cluster/peer-source.js';
 import { DEFAULT_POOL, type PoolOptions } from '../../lib/cluster/pool.js';
 import type { Resolver } from '../../lib/cluster/resolver.js';
 import type { ServerAddress } from '../../lib/cluster/server-address.js';
@@ -368,6 +373,12 @@ export class FleetWorld {
 
   emit(call: TestCall = {}): Caller {
     return this.#begin(call, 'event');
+  }
+
+  /** A peer for a channel. */
+  place(timeoutMs: number): Promise<Placed> {
+    const request = { target: '/default/c', header: {}, body: undefined, held: undefined };
+    return this.fleet.place({ ...request, timeoutMs, idempotent: false });
   }
 
   #begin(call: TestCall, kind: 'call' | 'event'): Caller {

@@ -13,7 +13,7 @@ const unsent = (): Fault =>
 
 const opened: Placed[] = [];
 async function place(timeoutMs = 10_000): Promise<Placed> {
-  const placed = await world.fleet.place({ target: '/default/c', header: {}, body: undefined }, timeoutMs);
+  const placed = await world.place(timeoutMs);
   opened.push(placed);
   return placed;
 }

@@ -104,7 +104,7 @@ describe('a server that is ejected', () => {
     await world.pass(1_000);
     expect(world.endpoint('a').isProbeDue).toBe(true);
     for (let i = 0; i < 4; i += 1) {
-      const placed = await world.fleet.place({ target: '/default/c', header: {}, body: undefined }, 1_000);
+      const placed = await world.place(1_000);
       expect(placed.where).not.toBe('a');
       placed.ended();
       placed.ended();
@@ -245,9 +245,7 @@ describe('verdicts while this process stood still', () => {
     for (const { last } of world.servers.values()) last.links.toClient.hold();
     world.clock.freeze(180_000);
     let placed: unknown;
-    void world.fleet
-      .place({ target: '/default/c', header: {}, body: undefined }, 5_000)
-      .then((it) => (placed = it));
+    void world.place(5_000).then((it) => (placed = it));
     await world.settle();
     expect(placed).toBeUndefined();
     for (const { last } of world.servers.values()) last.links.toClient.release();

@@ -211,7 +211,8 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
     this.fault = fault;
     this.closedByPeer = event === 'peerDrop';
     this.inbox.release();
-    this.outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
+    // an error costs more than the rest of the close
+    if (this.outbox.isWaiting) this.outbox.fail(fault ?? lifeCycleFault('the channel is closed'));
     this.flow.ended(fault, this.closedByPeer || haveBothEnded);
     if (this.nothingComes) this.inbox.settle();
     this.#signal?.abort(fault);

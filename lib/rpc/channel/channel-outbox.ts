@@ -70,6 +70,11 @@ export class ChannelOutbox {
     return this.#ending !== undefined;
   }
 
+  /** Whether a write, or END, waits to be sent. */
+  get isWaiting(): boolean {
+    return this.#writes.length > 0 || this.isEnding;
+  }
+
   /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
   tryWrite(body: unknown, header: Header | undefined): boolean {
     this.owner.assertStep('msg');

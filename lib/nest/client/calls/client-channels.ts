@@ -37,9 +37,10 @@ interface OpenedStream {
   readonly again: () => unknown;
 }
 
-/** A channel that is being opened. */
-interface Opened extends Opening {
+/** What an attempt to open it needs. */
+interface Attempted {
   readonly plan: CallPlan;
+  readonly stream: OpenedStream | undefined;
   readonly since: number;
   /** The metadata as they are now. */
   readonly held: unknown;
@@ -74,11 +75,11 @@ export class ClientChannels {
     try {
       if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
       for (const signal of plan.signals) if (signal.aborted) throw cancelledBy(signal, target);
-      const opened = { ...what, plan, since, held: source.hold(what.metadata) };
-      placed = await this.#place(opened);
+      const attempted = { plan, stream: what.stream, since, held: source.hold(what.metadata) };
+      placed = await this.#place(attempted);
       for (;;) {
         try {
-          return await this.#openOn(placed, opened);
+          return await this.#openOn(placed, attempted);
         } catch (error) {
           placed = await this.#elsewhere(placed, plan, error);
         }
@@ -89,41 +90,37 @@ export class ClientChannels {
   }
 
   /** The peer for a channel, as soon as there is one. */
-  async #place({ plan, held }: Opened): Promise<Placed> {
+  async #place({ plan, held }: Attempted): Promise<Placed> {
     const { source } = this.options;
     const { route, session, header, timeoutMs, signals } = plan;
     const { target } = route;
     const pinned = session?.openPeer();
     const balanced = session ? session.balanced : source.balanced;
-    if (!balanced) {
-      const acquired = pinned ?? source.acquire(target, timeoutMs, held);
-      const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
-      return { peer, where: peer.where ?? source.where, body: held, ended: NOTHING };
+    if (balanced) {
+      const request = { target, header, body: undefined, held, timeoutMs, idempotent: false };
+      return this.#unlessAborted(balanced.place(request), plan);
     }
-    return this.#placed(balanced.place({ target, header, body: undefined }, timeoutMs, held), plan);
+    const acquired = pinned ?? source.acquire(target, timeoutMs, held);
+    const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
+    return { peer, where: peer.where ?? source.where, body: held, ended: NOTHING };
   }
 
   /** The peer for another attempt. @throws why the first has failed, if there is none */
   #elsewhere(placed: Placed, plan: CallPlan, error: unknown): Promise<Placed> {
     placed.ended(error instanceof Fault ? error : cancelled(plan.route.target));
     if (!placed.elsewhere || !(error instanceof Fault)) throw error;
-    return this.#placed(placed.elsewhere(error), plan);
+    return this.#unlessAborted(placed.elsewhere(error), plan);
   }
 
-  async #placed(placing: Promise<Placed>, { signals, route }: CallPlan): Promise<Placed> {
-    try {
-      return await unlessAborted(placing, signals, route.target);
-    } catch (error) {
-      placing.then(
-        (placed) => placed.ended(cancelled(route.target)), // meanwhile
-        NOTHING,
-      );
-      throw error;
-    }
+  #unlessAborted(placing: Promise<Placed>, { signals, route }: CallPlan): Promise<Placed> {
+    const placed = unlessAborted(placing, signals, route.target);
+    if (placed !== placing)
+      placed.catch(() => placing.then((late) => late.ended(cancelled(route.target)), NOTHING));
+    return placed;
   }
 
   /** Opens it on one server. Of several, waits until that has taken it. @throws Fault if it has not */
-  async #openOn(placed: Placed, { plan, since, stream }: Opened): Promise<Channel> {
+  async #openOn(placed: Placed, { plan, since, stream }: Attempted): Promise<Channel> {
     const { route, timeoutMs, isLimited, signals } = plan;
     const { peer, where, body } = placed;
     const mayMove = placed.elsewhere !== undefined;
