@@ -10,6 +10,7 @@ import {
 import { describeWithDnsmasq, TestDnsmasq } from '../../discovery/dnsmasq.js';
 import { describeWithEtcd, TestEtcd } from '../../etcd/etcd.js';
 import { eventually, rejection } from '../../helpers/async.js';
+import { SteadyCalls } from './steady-calls.js';
 import { TestFleet } from './test-fleet.js';
 
 let fleet: TestFleet;
@@ -39,36 +40,6 @@ async function errorOf(client: RapClient): Promise<RapError> {
   const error = (await rejection(client.call('name'))) as unknown as RapError;
   expect(error).toMatchObject({ name: 'ConnectionLostError', sent: 'no' });
   return error;
-}
-
-/** Calls one after the other until the end, each of which must succeed. */
-class SteadyCalls {
-  count = 0;
-  #isOver = false;
-  readonly #work: Promise<void>;
-
-  constructor(private readonly client: RapClient) {
-    this.#work = this.#run();
-    this.#work.catch(() => {});
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#isOver) {
-      await this.client.call('name', this.count);
-      this.count += 1;
-    }
-  }
-
-  /** Lets this many more succeed. */
-  async more(times: number): Promise<void> {
-    const until = this.count + times;
-    await Promise.race([this.#work, eventually('more calls', () => this.count >= until)]);
-  }
-
-  end(): Promise<void> {
-    this.#isOver = true;
-    return this.#work;
-  }
 }
 
 /** Servers at 127.0.0.1, 127.0.0.2, ... with one port. */
