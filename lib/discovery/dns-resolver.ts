@@ -78,6 +78,11 @@ export class DnsResolver implements Resolver {
     this.#forget();
   }
 
+  /** The servers in messages. */
+  toString(): string {
+    return this.settings.name;
+  }
+
   watch(...[listener, onError]: Parameters<Resolver['watch']>): () => void {
     return this.#watchers.watch(listener, onError);
   }
