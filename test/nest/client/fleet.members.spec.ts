@@ -173,7 +173,7 @@ const isCall = (frame: RawFrame): boolean => frame[0] === 101;
 const isPing = (frame: RawFrame): boolean => frame[2]['target'] === '/_event/ping';
 
 async function scripted() {
-  const it = await scriptedServer((peer) => void answerDeclare(peer));
+  const it = await scriptedServer(async (peer) => void (await answerDeclare(peer)));
   ends.push(() => it.close());
   return it;
 }
