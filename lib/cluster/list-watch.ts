@@ -21,6 +21,8 @@ export interface ListOwner {
 export class ListWatch {
   #isOver = false;
   #unwatch: unknown;
+  /** What its owner knows: that there are servers, or why there are none. */
+  #known: 'servers' | 'error' | 'nothing' = 'nothing';
 
   constructor(
     private readonly resolver: Resolver,
@@ -49,7 +51,7 @@ export class ListWatch {
         if (!this.#isOver) this.#check(servers);
       },
       (error) => {
-        if (!this.#isOver) this.owner.unresolved(toError(error));
+        if (!this.#isOver) this.#failed(toError(error));
       },
     );
   }
@@ -72,7 +74,7 @@ export class ListWatch {
   #check(given: unknown): void {
     const { owner } = this;
     if (!Array.isArray(given))
-      return owner.unresolved(new TypeError(`the resolver gave ${shown(given)}, not a list of servers`));
+      return this.#failed(new TypeError(`the resolver gave ${shown(given)}, not a list of servers`));
     let mistake: Error | undefined;
     const servers = given.filter((server: unknown, index): server is ServerAddress => {
       try {
@@ -84,9 +86,16 @@ export class ListWatch {
         return false;
       }
     });
-    if (mistake && servers.length === 0) return owner.unresolved(mistake);
+    if (mistake && servers.length === 0) return this.#failed(mistake);
     if (mistake) owner.mistaken(mistake);
+    if (servers.length === 0 && this.#known === 'error') return; // that says more
+    this.#known = servers.length > 0 ? 'servers' : 'nothing';
     owner.listed(servers);
+  }
+
+  #failed(error: Error): void {
+    if (this.#known !== 'servers') this.#known = 'error';
+    this.owner.unresolved(error);
   }
 }
 

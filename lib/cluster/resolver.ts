@@ -1,6 +1,6 @@
 import type { ServerAddress } from './server-address.js';
 
-/** Finds the servers of a service, and keeps looking. */
+/** Finds the servers of a service, and keeps looking. Errors of a client name it by its `toString()`, if it has one of its own. */
 export interface Resolver {
   /**
    * Calls `listener` with the whole list as soon as it is known, and again after each change; an empty list says that the

@@ -78,6 +78,11 @@ export class DnsResolver implements Resolver {
     this.#forget();
   }
 
+  /** The servers in messages. */
+  toString(): string {
+    return this.settings.name;
+  }
+
   watch(...[listener, onError]: Parameters<Resolver['watch']>): () => void {
     return this.#watchers.watch(listener, onError);
   }
@@ -129,10 +134,10 @@ export class DnsResolver implements Resolver {
     this.#askIn(Math.max(minTtlMs, ttl * (1 - random() / 10)));
     this.#expireLater();
     const state = this.#state;
-    this.#watchers.publish(this.#seen.list());
-    if (this.#state !== state) return;
+    // before the list, which it explains
     if (found.length === 0) this.#watchers.fail(this.#noServers());
-    this.#warn(failed);
+    if (this.#state === state) this.#watchers.publish(this.#seen.list());
+    if (this.#state === state) this.#warn(failed);
   }
 
   #failed(error: Error): void {

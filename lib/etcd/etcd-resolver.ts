@@ -84,6 +84,11 @@ export class EtcdResolver implements Resolver {
     this.#seed = Math.floor(seams.random() * 2 ** 32);
   }
 
+  /** The servers in messages. */
+  toString(): string {
+    return `${this.settings.service} in etcd`;
+  }
+
   watch(...[listener, onError]: Parameters<Resolver['watch']>): () => void {
     return this.#watchers.watch(listener, onError);
   }

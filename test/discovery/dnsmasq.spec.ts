@@ -105,7 +105,7 @@ describeWithDnsmasq('dnsResolver and dnsmasq', () => {
     const dnsmasq = await start(['10.0.0.1 math.test']);
     const test = watch(dnsmasq, { name: 'math.test' });
     await lists(test, ['10.0.0.1:9000']);
-    dnsmasq.freeze();
+    await dnsmasq.freeze();
     test.clock.advance(10_000);
     test.clock.advance(5_000);
     await eventually('the error', () => test.errors.length > 0);
@@ -123,7 +123,7 @@ describeWithDnsmasq('dnsResolver and dnsmasq', () => {
 
   it('fail within the time of the list if dnsmasq is frozen from the start', async () => {
     const dnsmasq = await start(['10.0.0.1 math.test']);
-    dnsmasq.freeze();
+    await dnsmasq.freeze();
     const options = { name: 'math.test', nameServers: dnsmasq.nameServers, timeoutMs: 300 };
     const errors: string[] = [];
     scope.defer(

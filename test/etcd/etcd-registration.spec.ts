@@ -119,7 +119,7 @@ describeWithEtcd('registerInEtcd', () => {
   });
 
   it('has one entry after etcd was frozen while it registered', async () => {
-    etcd.freeze();
+    await etcd.freeze();
     const registration = register(new ScriptedServer(own));
     await eventually('an error', () => errors.length > 1);
     etcd.thaw();
@@ -131,7 +131,7 @@ describeWithEtcd('registerInEtcd', () => {
   it('settles if etcd is frozen while it leaves, and says how long the server stays listed', async () => {
     const registration = register(new ScriptedServer(own));
     await registration.registered();
-    etcd.freeze();
+    await etcd.freeze();
     await registration.unregister();
     expect(errors).toEqual([expect.stringContaining('stays for up to 2 s')]);
     etcd.thaw();

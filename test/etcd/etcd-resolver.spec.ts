@@ -109,7 +109,7 @@ describeWithEtcd('etcdResolver', () => {
   });
 
   it('gives up on an etcd that is frozen at the start, and says so', async () => {
-    etcd.freeze();
+    await etcd.freeze();
     const watched = watch(options);
     await watched.fails('no answer within 500 ms');
     etcd.thaw();
@@ -133,7 +133,7 @@ describeWithEtcd('etcdResolver', () => {
     await etcd.put('/rap/a/1', A);
     const watched = watch(options);
     await watched.becomes('10.0.0.1:1');
-    etcd.freeze();
+    await etcd.freeze();
     await watched.fails('no answer within 500 ms; the list of 1 stays');
     etcd.thaw();
     await etcd.put('/rap/a/2', B);
@@ -147,7 +147,7 @@ describeWithEtcd('etcdResolver', () => {
     await other.put('/rap/a/2', B);
     const watched = watch({ ...options, endpoints: [etcd.endpoint, other.endpoint], keepMs: 0 });
     await watched.becomes('10.0.0.1:1');
-    etcd.freeze();
+    await etcd.freeze();
     await watched.becomes('10.0.0.2:2');
     await etcd.end();
     await other.put('/rap/a/2', A);

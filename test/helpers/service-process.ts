@@ -1,5 +1,7 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { eventually } from './async.js';
 
 /**
  * `describe` for tests that need the service of a program: without it they are skipped with a line, or fail if services are
@@ -32,9 +34,13 @@ export class ServiceProcess {
     await gone;
   }
 
-  /** Stops it from answering, while its connections stay open. */
-  freeze(): void {
+  /** Stops it from answering, while its connections stay open. Resolves as soon as none of its threads runs. */
+  async freeze(): Promise<void> {
     this.process?.kill('SIGSTOP');
+    const threads = `/proc/${this.process?.pid}/task`;
+    const isStopped = (thread: string): boolean =>
+      readFileSync(`${threads}/${thread}/status`, 'utf8').includes('\nState:\tT');
+    await eventually('it is stopped', () => readdirSync(threads).every(isStopped));
   }
 
   thaw(): void {

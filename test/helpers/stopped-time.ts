@@ -38,10 +38,15 @@ export class StoppedTime {
     const end = this.#now + ms;
     for (let due = this.#next(); due && due.at <= end; due = this.#next()) {
       this.#waiting.delete(due);
-      this.#now = due.at;
+      this.#now = Math.max(this.#now, due.at);
       due.callback();
     }
     this.#now = end;
+  }
+
+  /** Moves on by so much while nothing runs, as if the process were stopped: what falls due is late, and fires with `pass`. */
+  freeze(ms: number): void {
+    this.#now += ms;
   }
 
   /** Lets time run again, from where it is. Does nothing the second time. */

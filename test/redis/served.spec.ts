@@ -232,7 +232,7 @@ describeWithRedis('limits in Redis', () => {
       });
       await filter.block('127.0.0.2');
       const background = await startBackgroundCalls(app);
-      if (how === 'freezes') redis.freeze();
+      if (how === 'freezes') await redis.freeze();
       else await redis.down();
       await background.goesOn(); // its calls are not limited
       for (let i = 0; i < 4; i++) await expectAnswers(await openRaw(app)); // nor connections

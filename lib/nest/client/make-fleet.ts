@@ -13,6 +13,7 @@ import {
 import { Fleet, type FleetOptions } from '../../cluster/fleet.js';
 import { FleetHealth } from '../../cluster/fleet-health.js';
 import { DEFAULT_POOL } from '../../cluster/pool.js';
+import type { Resolver } from '../../cluster/resolver.js';
 import { addressText } from '../../protocol/server-address.js';
 import { withDefaults } from '../../rpc/limits.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
@@ -90,9 +91,22 @@ export function makeFleet(
 
 /** The servers in messages. */
 function whereOf({ servers, resolver }: RapClientOptions): string {
-  if (!servers) return resolver ? `the resolver (${resolver.constructor.name})` : 'the server';
+  if (!servers) return resolver ? nameOf(resolver) : 'the server';
   const shown = servers.slice(0, 3).map(addressText);
   return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
+}
+
+/** What a resolver says of itself, or its class; it may be one of the application. */
+function nameOf(resolver: Resolver): string {
+  const named = resolver as { readonly toString?: () => unknown; readonly constructor?: { name?: string } };
+  try {
+    const text = named.toString?.();
+    if (typeof text === 'string' && text !== '' && text !== '[object Object]') return text;
+  } catch {
+    // it has no name, then
+  }
+  const name = named.constructor?.name;
+  return name && name !== 'Object' ? `the resolver (${name})` : 'the resolver';
 }
 
 /** Most servers of a client without `subset`: its sockets, and a balancer that looks at all servers, have their price. */

@@ -91,6 +91,33 @@ describe('resolvers', () => {
     await rejection(client.connect());
   });
 
+  it.each<[string, object, string]>([
+    ['has no name', {}, 'the resolver'],
+    ['has no prototype', Object.create(null) as object, 'the resolver'],
+    ['has a class', new (class Zookeeper {})(), 'the resolver (Zookeeper)'],
+    ['says its name', { toString: () => 'math in Zookeeper' }, 'math in Zookeeper'],
+    [
+      'fails to say its name',
+      {
+        toString: () => {
+          throw new Error('no name');
+        },
+      },
+      'the resolver',
+    ],
+    ['says no text', { toString: () => 7 }, 'the resolver'],
+  ])('one that %s is named in errors', async (_what, resolver, name) => {
+    const client = fleet.client({
+      resolver: Object.assign(
+        resolver,
+        resolverOf((listener: Listener) => listener([])),
+      ),
+    });
+    const error = (await rejection(client.call('name'))) as unknown as RapError;
+    expect(error.message).toBe(`${name} has no servers`);
+    expect(error.call?.server).toBe(name);
+  });
+
   it('of a list with junk, the servers are used', async () => {
     const client = fleet.client({
       resolver: resolverOf((listener: Listener) =>

@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import { type Type, Controller } from '@nestjs/common';
-import { Ctx, MessagePattern } from '@nestjs/microservices';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import {
   type BalancerOption,
   defineService,
@@ -121,9 +121,19 @@ function forget(): void {
 
 const Names = defineService('default', { name: unary<number, string>({ idempotent: true }) });
 
+/** The handlers as an application declares them. */
+@Controller()
+class Declared {
+  @MessagePattern('name', { idempotent: true, kind: 'unary' })
+  name(@Payload() _n: number): Promise<string> {
+    return Promise.resolve('');
+  }
+}
+
 it.each<[string, (client: RapClient) => Promise<unknown>]>([
   ['call()', (client) => client.call('name', 1, { idempotent: true })],
   ['a unary method of a contract', (client) => client.service(Names).name(1)],
+  ['a handler of client.controller() that says its kind', (client) => client.controller(Declared).name(1)],
 ])('%s that is slow is answered by another server, and cancelled at the first one', async (_what, call) => {
   await start();
   const client = await ready();
