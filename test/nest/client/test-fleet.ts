@@ -94,7 +94,9 @@ export class TestFleet {
 
   async add(options: RapServerOptions = {}): Promise<TestApp> {
     const work = new Work();
-    const app = await serve([controllerOf(`s${this.works.length}`, work)], options);
+    // calls in flight end before a server closes, also on a busy machine
+    const controller = controllerOf(`s${this.works.length}`, work);
+    const app = await serve([controller], { closeTimeoutMs: 10_000, ...options });
     this.works.push(work);
     this.apps.push(app);
     return app;
