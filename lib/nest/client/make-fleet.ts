@@ -64,16 +64,18 @@ export function makeFleet(
     }),
     addressOf: addressText,
     subset: subsetFor(options.subset, warn),
-    makeEndpoint: (address, server, owner) =>
-      new Endpoint({
+    makeEndpoint: (address, server, owner) => {
+      const endpoint: Endpoint = new Endpoint({
         address,
         server,
-        connect: connector.to(server),
+        connect: connector.to(address, () => endpoint.server),
         pool,
         backoff: new Backoff(reconnect, now, random),
         owner,
         random,
-      }),
+      });
+      return endpoint;
+    },
     limits: connector.limits,
     clock: systemClock,
     deadlines,
