@@ -194,7 +194,7 @@ it.each<RapClientOptions>([
   { servers, subset: { size: 5, ordinal: 0, clients: 1 }, start: 'lazy' },
   { servers, retry: { maxAttempts: 1, budget: { ratio: 0, perSecond: 0 } } },
   { servers, balancer: (candidates) => candidates[0] },
-  { servers: [A], start: 'required', reconnect: false },
+  { ...A, start: 'required', reconnect: false },
   { servers, resolver: undefined, pool: undefined, eject: undefined, start: undefined },
 ])('%j is accepted, and opens nothing', (options) => {
   const client = new RapClient(options);
