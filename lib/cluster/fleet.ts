@@ -27,7 +27,7 @@ import type {
   Placed,
   StartedCall,
 } from './peer-source.js';
-import { PlacedOnEndpoint, Placing } from './placing.js';
+import { PlacedOnEndpoint, Placing, type PlacingRequest } from './placing.js';
 import type { FailedCall } from './repeated-call.js';
 import type { Resolver } from './resolver.js';
 import { Search, SOON } from './search.js';
@@ -134,26 +134,31 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
 
   async place(call: PickedCall, timeoutMs: number, held?: unknown): Promise<Placed> {
     this.options.health.called();
-    const placing = this.#placing(call, timeoutMs, held);
+    const placing = this.#placing({ target: call.target, call, timeoutMs, held });
     return new PlacedOnEndpoint(await placing.place(), placing);
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#placing(callOf(what), timeoutMs, held).place();
+    const { peer } = await this.#placing({ target: what, call: undefined, timeoutMs, held }).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#placing(callOf(what), timeoutMs).place();
+    const { endpoint, peer } = await this.#placing({
+      target: what,
+      call: undefined,
+      timeoutMs,
+      held: undefined,
+    }).place();
     if (!exclusive) return { peer, release: () => {} };
     const leftMs = Math.max(1, until - this.clock.now());
     return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
-  #placing(call: PickedCall, timeoutMs: number, held?: unknown): Placing {
+  #placing(request: Omit<PlacingRequest, 'idempotent'>): Placing {
     this.start();
-    return new Placing({ ...call, timeoutMs, held, idempotent: false }, this);
+    return new Placing({ ...request, idempotent: false }, this);
   }
 
   hold(body: unknown): unknown {
@@ -167,7 +172,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     return this.#selection.pick(call, tried);
   }
 
-  pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+  pickForChannel(
+    call: PickedCall | undefined,
+    tried: ReadonlySet<Endpoint> | undefined,
+  ): Endpoint | undefined {
     return this.#selection.pickUnprobed(call, tried);
   }
 
@@ -348,11 +356,6 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
     const counts = this.#endpoints.counts();
     return { ...counts, queued: counts.queued + this.waiting.size };
   }
-}
-
-/** For what needs a server, but is no call. */
-function callOf(what: string): PickedCall {
-  return { target: what, header: {}, body: undefined };
 }
 
 /** No server of the list could be reached. */

@@ -8,10 +8,18 @@ import { RepeatedCall, type RepeatedRequest, type RepeatingHost } from './repeat
 
 /** What placing needs of its fleet. */
 export interface PlacingHost extends RepeatingHost {
-  /** The server for a channel; `undefined` if none takes calls now. */
-  pickForChannel(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+  /** The server for a channel, or for what is no call; `undefined` if none takes calls now. */
+  pickForChannel(
+    call: PickedCall | undefined,
+    avoid: ReadonlySet<Endpoint> | undefined,
+  ): Endpoint | undefined;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
+}
+
+export interface PlacingRequest extends RepeatedRequest {
+  /** What balancers may see; `undefined` for what is no call, such as a session. */
+  readonly call: PickedCall | undefined;
 }
 
 /** A server that takes calls, and a connection to it. */
@@ -21,13 +29,13 @@ export interface Picked {
 }
 
 /** Picks a peer for a channel or session as soon as there is one, and another if the server has refused the channel. */
-export class Placing extends RepeatedCall<RepeatedRequest & PickedCall, PlacingHost> {
+export class Placing extends RepeatedCall<PlacingRequest, PlacingHost> {
   #resolve!: (picked: Picked) => void;
   #reject!: (reason: Fault) => void;
   readonly #startedAt: number;
   #where: string | undefined;
 
-  constructor(request: RepeatedRequest & PickedCall, host: PlacingHost) {
+  constructor(request: PlacingRequest, host: PlacingHost) {
     super(request, host);
     this.#startedAt = host.clock.now();
     this.expiresAt = this.#startedAt + request.timeoutMs;
@@ -83,7 +91,7 @@ export class Placing extends RepeatedCall<RepeatedRequest & PickedCall, PlacingH
     let unproven: Set<Endpoint> | undefined;
     for (;;) {
       const avoid = unproven && tried ? new Set([...tried, ...unproven]) : (unproven ?? tried);
-      const endpoint = host.pickForChannel(request, avoid);
+      const endpoint = host.pickForChannel(request.call, avoid);
       const peer = endpoint?.peer;
       if (!endpoint || !peer || unproven?.has(endpoint)) return undefined;
       if (!peer.mustProve(now)) return { endpoint, peer };

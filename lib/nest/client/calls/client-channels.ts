@@ -1,6 +1,8 @@
 import type { ReadPacket } from '@nestjs/microservices';
+import type { PickedCall } from '../../../cluster/balancing/balancer.js';
 import type { PeerSource, Placed } from '../../../cluster/peer-source.js';
 import { Fault } from '../../../protocol/fault.js';
+import { heldValue } from '../../../protocol/held-body.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
@@ -35,6 +37,19 @@ interface OpenedStream {
   readonly parameters: unknown;
   /** The same for one more attempt: processors may change theirs. */
   readonly again: () => unknown;
+}
+
+/** A channel or stream as balancers see it: the parameters of a stream are its body. */
+class OpenedCall implements PickedCall {
+  constructor(
+    readonly target: string,
+    readonly header: PickedCall['header'],
+    private readonly parameters: unknown,
+  ) {}
+
+  get body(): unknown {
+    return heldValue(this.parameters);
+  }
 }
 
 /** A channel that is being opened. */
@@ -89,7 +104,7 @@ export class ClientChannels {
   }
 
   /** The peer for a channel, as soon as there is one. */
-  async #place({ plan, held }: Opened): Promise<Placed> {
+  async #place({ plan, held, stream }: Opened): Promise<Placed> {
     const { source } = this.options;
     const { route, session, header, timeoutMs, signals } = plan;
     const { target } = route;
@@ -98,7 +113,8 @@ export class ClientChannels {
       const peer = await unlessAborted(Promise.resolve(acquired), signals, target);
       return { peer, where: peer.where ?? source.where, body: held, ended: NOTHING };
     }
-    return this.#placed(source.balanced.place({ target, header, body: undefined }, timeoutMs, held), plan);
+    const call = new OpenedCall(target, header, stream?.parameters);
+    return this.#placed(source.balanced.place(call, timeoutMs, held), plan);
   }
 
   /** The peer for another attempt. @throws why the first has failed, if there is none */
