@@ -45,6 +45,8 @@ export function makeFleet(
       () => text,
     );
   const pool = withDefaults('pool', options.pool, DEFAULT_POOL);
+  // false: only what no server has taken is repeated
+  const retry = retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions;
   const reconnect = reconnectOf(options.reconnect) as ReconnectOptions;
   return new Fleet({
     where,
@@ -58,9 +60,8 @@ export function makeFleet(
       now,
       random,
       eject: ejectOptions(options.eject),
-      // false: only what no server has taken is repeated
-      retry: retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions,
-      hedge: hedgeOptions(options.hedge),
+      retry,
+      hedge: hedgeOptions(options.hedge, retry.budget),
     }),
     addressOf: addressText,
     subset: subsetFor(options.subset, warn),
