@@ -51,7 +51,10 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
   readonly random: () => number;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
   readonly onEndpoint: (change: EndpointChange) => void;
+  /** The servers cannot be found. */
   readonly onResolverError: (error: Error) => void;
+  /** Some of what the resolver says is wrong; the rest is used. */
+  readonly onResolverMistake: (error: Error) => void;
 }
 
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
@@ -284,7 +287,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   }
 
   mistaken(error: Error): void {
-    this.options.onResolverError(error);
+    this.options.onResolverMistake(error);
   }
 
   /** There are no servers. Calls wait for them only if there have been some. */

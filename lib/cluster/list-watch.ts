@@ -1,8 +1,9 @@
 import { inspect } from 'node:util';
+import { addressText } from '../protocol/server-address.js';
 import { isRecord } from '../protocol/values/unknown.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { Resolver } from './resolver.js';
-import type { ServerAddress } from './server-address.js';
+import { type ServerAddress, weightOf } from './server-address.js';
 import { toServerAddress } from './static-resolver.js';
 
 /** Who is told what a resolver says, once it is checked. */
@@ -21,6 +22,8 @@ export interface ListOwner {
 export class ListWatch {
   #isOver = false;
   #unwatch: unknown;
+  /** Servers of the last list whose weights are none. */
+  #misweighted: ReadonlySet<string> = new Set();
 
   constructor(
     private readonly resolver: Resolver,
@@ -76,7 +79,7 @@ export class ListWatch {
     let mistake: Error | undefined;
     const servers = given.filter((server: unknown, index): server is ServerAddress => {
       try {
-        // its weight is checked by those who use it
+        // one with a wrong weight is used
         toServerAddress(`servers[${index}]`, isRecord(server) ? { ...server, weight: undefined } : server);
         return true;
       } catch (error) {
@@ -86,7 +89,25 @@ export class ListWatch {
     });
     if (mistake && servers.length === 0) return owner.unresolved(mistake);
     if (mistake) owner.mistaken(mistake);
+    this.#checkWeights(servers);
     owner.listed(servers);
+  }
+
+  /** Tells of each server with a wrong weight, once as long as it stays so. */
+  #checkWeights(servers: readonly ServerAddress[]): void {
+    const told = this.#misweighted;
+    const misweighted = new Set<string>();
+    for (const server of servers) {
+      const { weight } = server;
+      const used = weightOf(server);
+      if (weight === undefined || weight === used) continue;
+      const address = addressText(server);
+      misweighted.add(address);
+      if (told.has(address)) continue;
+      const message = `the weight of ${address} must be a finite number of at least 0, got ${shown(weight)}: it counts as ${used}`;
+      this.owner.mistaken(new RangeError(message));
+    }
+    this.#misweighted = misweighted;
   }
 }
 

@@ -13,6 +13,7 @@ import {
 import { Fleet, type FleetOptions } from '../../cluster/fleet.js';
 import { FleetHealth } from '../../cluster/fleet-health.js';
 import { DEFAULT_POOL } from '../../cluster/pool.js';
+import type { Resolver } from '../../cluster/resolver.js';
 import { addressText } from '../../protocol/server-address.js';
 import { withDefaults } from '../../rpc/limits.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
@@ -38,7 +39,8 @@ export function makeFleet(
   { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
 ): Fleet {
   const { random } = Math;
-  const where = whereOf(options);
+  const resolver = resolverOf(options);
+  const where = whereOf(resolver);
   const warn = (text: string): void =>
     void faultLog.write(
       (line) => logger.warn(line),
@@ -50,7 +52,7 @@ export function makeFleet(
   const reconnect = reconnectOf(options.reconnect) as ReconnectOptions;
   return new Fleet({
     where,
-    resolver: resolverOf(options),
+    resolver,
     balancer: balancerOf(options.balancer, {
       now,
       random,
@@ -88,14 +90,17 @@ export function makeFleet(
       onEndpoint(change);
     },
     onResolverError: (error) => warn(`the servers of ${where} cannot be found: ${error.message}`),
+    onResolverMistake: (error) => warn(`the list of ${where}: ${error.message}`),
   });
 }
 
-/** The servers in messages. */
-function whereOf({ servers, resolver }: RapClientOptions): string {
-  if (!servers) return resolver ? `the resolver (${resolver.constructor.name})` : 'the server';
-  const shown = servers.slice(0, 3).map(addressText);
-  return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
+/** The servers in messages: a resolver of an application may have no name, and no prototype. */
+function whereOf(resolver: Resolver): string {
+  const { name, constructor } = resolver as { name?: unknown; constructor?: { name?: unknown } };
+  if (typeof name === 'string' && name !== '') return name;
+  const { name: kind } = constructor ?? {};
+  const isKind = typeof kind === 'string' && kind !== '' && kind !== 'Object';
+  return isKind ? `the resolver (${kind})` : 'the resolver';
 }
 
 /** Most servers of a client without `subset`: its sockets, and a balancer that looks at all servers, have their price. */
