@@ -49,7 +49,7 @@ function serverAtWork(index: number): Candidate {
 /** Each pick is followed by a change of the calls in flight, which balancers may watch. */
 function pickAndEnd(balancer: Balancer, calls: readonly PickedCall[], count: number): void {
   for (let i = 0; i < count; i++) {
-    const { traffic } = balancer.pick(calls[i & 1023] as PickedCall) as Candidate;
+    const { traffic } = balancer.pick(calls[i & 1023]) as Candidate;
     traffic.opened();
     traffic.closed();
   }

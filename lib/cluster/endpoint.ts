@@ -105,6 +105,8 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
   readonly address: string;
   readonly traffic: Traffic;
   readonly pool: Pool;
+  /** What the list says about it now. */
+  server!: ServerAddress;
   weight = 1;
   isSoon = false;
   metadata: Readonly<Record<string, unknown>> | undefined;
@@ -165,9 +167,10 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     };
   }
 
-  /** Takes over what the list says about it. @returns whether its weight has changed */
+  /** Takes over what the list says about it; new connections go by that. @returns whether its weight has changed */
   describe(server: ServerAddress): boolean {
     const before = this.weight;
+    this.server = server;
     this.weight = weightOf(server);
     this.metadata = server.metadata;
     return this.weight !== before;

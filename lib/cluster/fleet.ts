@@ -52,7 +52,10 @@ export interface FleetOptions extends Omit<EndpointsOptions, 'make'> {
   readonly random: () => number;
   readonly onStatus: (status: ConnectionStatus, reason?: Fault) => void;
   readonly onEndpoint: (change: EndpointChange) => void;
+  /** The servers cannot be found. */
   readonly onResolverError: (error: Error) => void;
+  /** Some of what the resolver says is wrong; the rest is used. */
+  readonly onResolverMistake: (error: Error) => void;
 }
 
 /** The servers of a client: finds them, keeps connections to them, and spreads calls over those that can take them. */
@@ -170,7 +173,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return endpoint.peer;
   }
 
-  pickForChannel(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+  pickForChannel(
+    call: PickedCall | undefined,
+    tried: ReadonlySet<Endpoint> | undefined,
+  ): Endpoint | undefined {
     return this.#selection.pickUnprobed(call, tried);
   }
 
@@ -279,7 +285,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   mistaken(error: Error): void {
-    this.options.onResolverError(error);
+    this.options.onResolverMistake(error);
   }
 
   /** There are no servers. Calls wait for them only if there have been some. */
@@ -355,7 +361,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
 /** For what needs a server, but is no call. */
 function requestOf(what: string, timeoutMs: number, held?: unknown): PlacedRequest {
-  return { target: what, header: {}, body: undefined, held, timeoutMs, idempotent: false };
+  return { target: what, header: {}, body: undefined, held, timeoutMs, idempotent: false, isNoCall: true };
 }
 
 /** No server of the list could be reached. */

@@ -1,8 +1,9 @@
 import { inspect } from 'node:util';
+import { addressText } from '../protocol/server-address.js';
 import { isRecord } from '../protocol/values/unknown.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { Resolver } from './resolver.js';
-import type { ServerAddress } from './server-address.js';
+import { type ServerAddress, weightOf } from './server-address.js';
 import { toServerAddress } from './static-resolver.js';
 
 /** Who is told what a resolver says, once it is checked. */
@@ -23,6 +24,8 @@ export class ListWatch {
   #unwatch: unknown;
   /** What its owner knows: that there are servers, or why there are none. */
   #known: 'servers' | 'error' | 'nothing' = 'nothing';
+  /** Servers of the last list whose weights are none. */
+  #misweighted: ReadonlySet<string> = new Set();
 
   constructor(
     private readonly resolver: Resolver,
@@ -78,7 +81,7 @@ export class ListWatch {
     let mistake: Error | undefined;
     const servers = given.filter((server: unknown, index): server is ServerAddress => {
       try {
-        // its weight is checked by those who use it
+        // one with a wrong weight is used
         toServerAddress(`servers[${index}]`, isRecord(server) ? { ...server, weight: undefined } : server);
         return true;
       } catch (error) {
@@ -90,12 +93,30 @@ export class ListWatch {
     if (mistake) owner.mistaken(mistake);
     if (servers.length === 0 && this.#known === 'error') return; // that says more
     this.#known = servers.length > 0 ? 'servers' : 'nothing';
+    this.#checkWeights(servers);
     owner.listed(servers);
   }
 
   #failed(error: Error): void {
     if (this.#known !== 'servers') this.#known = 'error';
     this.owner.unresolved(error);
+  }
+
+  /** Tells of each server with a wrong weight, once as long as it stays so. */
+  #checkWeights(servers: readonly ServerAddress[]): void {
+    const told = this.#misweighted;
+    const misweighted = new Set<string>();
+    for (const server of servers) {
+      const { weight } = server;
+      const used = weightOf(server);
+      if (weight === undefined || weight === used) continue;
+      const address = addressText(server);
+      misweighted.add(address);
+      if (told.has(address)) continue;
+      const message = `the weight of ${address} must be a finite number of at least 0, got ${shown(weight)}: it counts as ${used}`;
+      this.owner.mistaken(new RangeError(message));
+    }
+    this.#misweighted = misweighted;
   }
 }
 

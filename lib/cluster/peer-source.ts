@@ -50,6 +50,8 @@ export interface PlacedRequest extends PickedCall {
   readonly timeoutMs: number;
   /** Repeating it does no harm, also if it has run. */
   readonly idempotent: boolean;
+  /** Set for what is no call, such as a session: no function of the user picks its server. */
+  readonly isNoCall?: true;
 }
 
 /** A call, or an event. */

@@ -9,8 +9,11 @@ import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What placing needs of its fleet. */
 export interface PlacingHost extends RepeatingHost, Judge {
-  /** The server for a channel; `undefined` if none takes calls now. */
-  pickForChannel(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined;
+  /** The server for a channel, or for what is no call; `undefined` if none takes calls now. */
+  pickForChannel(
+    call: PickedCall | undefined,
+    avoid: ReadonlySet<Endpoint> | undefined,
+  ): Endpoint | undefined;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
 }
@@ -89,7 +92,7 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
     let unproven: Set<Endpoint> | undefined;
     for (;;) {
       const avoid = unproven && tried ? new Set([...tried, ...unproven]) : (unproven ?? tried);
-      const endpoint = host.pickForChannel(request, avoid);
+      const endpoint = host.pickForChannel(request.isNoCall ? undefined : request, avoid);
       const peer = endpoint?.peer;
       if (!endpoint || !peer || unproven?.has(endpoint)) return undefined;
       if (!peer.mustProve(now)) return { endpoint, peer };

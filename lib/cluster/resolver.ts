@@ -1,7 +1,9 @@
 import type { ServerAddress } from './server-address.js';
 
-/** Finds the servers of a service, and keeps looking. Errors of a client name it by its `toString()`, if it has one of its own. */
+/** Finds the servers of a service, and keeps looking. */
 export interface Resolver {
+  /** What it finds, in messages, such as `math.svc (DNS)`. Default: the name of its class. */
+  readonly name?: string | undefined;
   /**
    * Calls `listener` with the whole list as soon as it is known, and again after each change; an empty list says that the
    * service has no servers now. If the list is known, the first call comes before `watch` returns. A list names no address twice.

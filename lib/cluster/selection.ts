@@ -39,8 +39,8 @@ export class Selection {
     return this.balancer.pick(call, avoid);
   }
 
-  /** The same for what cannot be a probe, as it has no outcome: a channel. */
-  pickUnprobed(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
+  /** The same for what cannot be a probe, as it has no outcome: a channel, or a session, which is no call. */
+  pickUnprobed(call: PickedCall | undefined, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
     return this.balancer.pick(call, avoid);
   }
 }

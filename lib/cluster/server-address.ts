@@ -10,7 +10,8 @@ export interface ServerAddress extends HostAndPort {
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** The weight of a server; 1 if what a resolver says is no weight. */
+/** The weight of a server. What a resolver says may be no weight: a negative one counts as 0, anything else as 1. */
 export function weightOf({ weight }: ServerAddress): number {
-  return weight !== undefined && Number.isFinite(weight) && weight >= 0 ? weight : 1;
+  if (weight !== undefined && weight < 0) return 0;
+  return Number.isFinite(weight) ? (weight as number) : 1;
 }

@@ -23,11 +23,17 @@ const KEYS: Readonly<Record<keyof Required<ServerAddress>, true>> = {
 export function staticResolver(servers: readonly ServerAddress[]): Resolver {
   const list = Object.freeze(checkedList(servers));
   return {
+    name: namesOf(list),
     watch(listener) {
       listener(list);
       return () => {};
     },
   };
+}
+
+function namesOf(list: readonly ServerAddress[]): string {
+  const shown = list.slice(0, 3).map(addressText);
+  return list.length > 3 ? `${shown.join(', ')} and ${list.length - 3} more` : shown.join(', ');
 }
 
 function checkedList(servers: unknown): ServerAddress[] {

@@ -25,12 +25,16 @@ const TRIES = { part: 4, count: 2 };
 export function dnsResolver(options: DnsResolverOptions): Resolver {
   const settings = dnsSettings(options);
   const { name, port, isHost } = settings;
-  if (isHost) return staticResolver([{ host: name.replace(/\.$/, ''), port }]);
+  if (isHost) return { ...staticResolver([{ host: name.replace(/\.$/, ''), port }]), name: nameOf(settings) };
   return new DnsResolver(settings, {
     clock: systemClock,
     random: Math.random,
     open: () => openNameServers(settings),
   });
+}
+
+function nameOf({ name }: DnsSettings): string {
+  return `${name} (DNS)`;
 }
 
 /** New for each list: it reads a changed `/etc/resolv.conf`, and `cancel` ends the queries of this list only. */
@@ -62,6 +66,7 @@ const IDLE: State = { kind: 'idle' };
 
 export class DnsResolver implements Resolver {
   readonly #watchers = new Watchers({ start: () => this.#ask(), stop: () => this.#stop() });
+  readonly name: string;
   readonly #seed: number;
   #state: State = IDLE;
   #seen!: SeenServers;
@@ -74,13 +79,9 @@ export class DnsResolver implements Resolver {
     private readonly settings: DnsSettings,
     private readonly seams: DnsSeams,
   ) {
+    this.name = nameOf(settings);
     this.#seed = Math.floor(seams.random() * 2 ** 32);
     this.#forget();
-  }
-
-  /** The servers in messages. */
-  toString(): string {
-    return this.settings.name;
   }
 
   watch(...[listener, onError]: Parameters<Resolver['watch']>): () => void {

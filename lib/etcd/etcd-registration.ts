@@ -29,7 +29,8 @@ export interface RegisterInEtcdOptions extends EtcdOptions {
   readonly leaseSeconds?: number | undefined;
   /**
    * Where clients reach the server; what is not given is taken from `server.address()`. The host is required if the server listens
-   * on all addresses (`0.0.0.0`, `::`); `serverName` is what TLS verifies. In Kubernetes: the IP of the pod.
+   * on all addresses (`0.0.0.0`, `::`); `serverName` is what TLS verifies. In Kubernetes: the IP of the pod. A server that listens
+   * on loopback, as by default, is reached from its own machine only: without a host, that is a warning of the process.
    */
   readonly address?:
     | {
@@ -56,6 +57,7 @@ export interface EtcdRegistration extends AsyncDisposable {
 const DEFAULT_LEASE_S = 10;
 const MAX_LEASE_S = 86_400;
 const EVERYWHERE = new Set(['0.0.0.0', '::', '']);
+const LOOPBACK = /^(localhost\.?|(::ffff:)?127\.[\d.]+|::1)$/i;
 
 /**
  * Puts a server in etcd, where `etcdResolver` finds it: as soon as it listens, until the first moment of `drain()` or `close()`.
@@ -85,6 +87,7 @@ export class Registration implements EtcdRegistration {
   #ending: Promise<void> = Promise.resolve();
   #isOver = false;
   #hasWarned = false;
+  #hasWarnedOfLoopback = false;
 
   constructor(
     private readonly server: RegistrableServer,
@@ -130,6 +133,7 @@ export class Registration implements EtcdRegistration {
       this.#failed(error as Error);
       return;
     }
+    this.#warnOfLoopback(address);
     this.#lease = new Lease({
       ...this.seams,
       gateway: this.#gateway,
@@ -142,6 +146,17 @@ export class Registration implements EtcdRegistration {
       },
       onError: (error) => this.#failed(error),
     });
+  }
+
+  /** It may be meant so, in development. */
+  #warnOfLoopback({ host = '' }: ServerAddress): void {
+    const isMeant = this.options.address?.host !== undefined;
+    if (isMeant || this.#hasWarnedOfLoopback || !LOOPBACK.test(host)) return;
+    this.#hasWarnedOfLoopback = true;
+    process.emitWarning(
+      `${this.#service} in etcd: the server listens on ${host}, which only this machine can reach; set host of the server, or registerInEtcd.address.host`,
+      'RapEtcdWarning',
+    );
   }
 
   #leave(): Promise<void> {

@@ -68,6 +68,7 @@ export interface EtcdSeams {
 export class EtcdResolver implements Resolver {
   readonly #watchers = new Watchers({ start: () => this.#start(), stop: () => this.#stop() });
   readonly #gateway: EtcdGateway;
+  readonly name: string;
   readonly #seed: number;
   #records!: ServiceRecords;
   #running = new AbortController();
@@ -80,13 +81,9 @@ export class EtcdResolver implements Resolver {
     private readonly settings: EtcdSettings & typeof NUMBERS,
     private readonly seams: EtcdSeams,
   ) {
+    this.name = `${settings.service} (etcd)`;
     this.#gateway = new EtcdGateway(settings, seams.clock, seams.random);
     this.#seed = Math.floor(seams.random() * 2 ** 32);
-  }
-
-  /** The servers in messages. */
-  toString(): string {
-    return `${this.settings.service} in etcd`;
   }
 
   watch(...[listener, onError]: Parameters<Resolver['watch']>): () => void {

@@ -22,7 +22,7 @@ class Calculator {
 }
 
 @Module({
-  imports: [RapModule.register([{ name: 'MATH', servers: [{ host: 'localhost', port }] }])],
+  imports: [RapModule.register([{ name: 'MATH', host: 'localhost', port }])],
   providers: [Calculator],
 })
 class AppModule {}

@@ -36,7 +36,7 @@ async function all<T>(stream: AsyncIterable<T>): Promise<T[]> {
 }
 
 @Module({
-  imports: [RapModule.register([{ name: 'NUMBERS', servers: [{ host: 'localhost', port }] }])],
+  imports: [RapModule.register([{ name: 'NUMBERS', host: 'localhost', port }])],
   providers: [Reader],
 })
 class AppModule {}

@@ -57,7 +57,7 @@ class Talker {
 }
 
 @Module({
-  imports: [RapModule.register([{ name: 'TALK', servers: [{ host: 'localhost', port }] }])],
+  imports: [RapModule.register([{ name: 'TALK', host: 'localhost', port }])],
   providers: [Talker],
 })
 class AppModule {}

@@ -52,7 +52,7 @@ class Visitor {
 }
 
 @Module({
-  imports: [RapModule.register([{ name: 'DESK', servers: [{ host: 'localhost', port }] }])],
+  imports: [RapModule.register([{ name: 'DESK', host: 'localhost', port }])],
   providers: [Visitor],
 })
 class AppModule {}

@@ -21,7 +21,7 @@ class GatewayController {
 }
 
 @Module({
-  imports: [RapModule.register([{ name: 'SHOP', servers: [{ host: 'localhost', port }] }])],
+  imports: [RapModule.register([{ name: 'SHOP', host: 'localhost', port }])],
   controllers: [GatewayController],
   providers: [{ provide: APP_FILTER, useClass: RapExceptionFilter }],
 })

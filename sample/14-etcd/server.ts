@@ -23,6 +23,7 @@ const server = new RapServer({ host: '127.0.0.1', port: Number(process.argv[2] ?
 const registration = registerInEtcd(server, {
   endpoints: [ETCD_URL],
   service: 'greeting',
+  address: { host: '127.0.0.1' }, // this sample runs on one machine
   metadata: { name: NAME },
   onError: () => {}, // this sample ends etcd first; without it, a warning of the process tells of that
 });

@@ -339,6 +339,7 @@ export class FleetWorld {
       },
       onEndpoint: (change) => this.changes.push(change),
       onResolverError: ({ message }) => this.resolverErrors.push(message),
+      onResolverMistake: ({ message }) => this.resolverErrors.push(message),
     });
   }
 

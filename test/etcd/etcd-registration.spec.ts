@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { RapServer } from '../../lib/index.js';
 import { registerInEtcd, type RegisterInEtcdOptions } from '../../lib/etcd.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
@@ -21,7 +22,7 @@ describeWithEtcd('registerInEtcd', () => {
   });
   afterEach(() => etcd.end());
 
-  function register(server: ScriptedServer, more: Partial<RegisterInEtcdOptions> = {}) {
+  function register(server: ScriptedServer | RapServer, more: Partial<RegisterInEtcdOptions> = {}) {
     const registration = registerInEtcd(server, { ...options, ...more });
     scope.defer(() => registration.unregister());
     return registration;
@@ -74,6 +75,29 @@ describeWithEtcd('registerInEtcd', () => {
     await server.close();
     await watched.becomes();
     expect(told).toEqual([port, again]);
+  });
+
+  it('warns once of an address that only this machine can reach, unless it was given', async () => {
+    const warnings: unknown[] = [];
+    const spy = jest
+      .spyOn(process, 'emitWarning')
+      .mockImplementation((warning) => void warnings.push(warning));
+    scope.defer(() => spy.mockRestore());
+    const server = new RapServer({ port: 0 });
+    scope.defer(() => server.close());
+    const listen = (): Promise<unknown> => new Promise((resolve) => server.listen(resolve));
+    await listen();
+    await register(server).registered();
+    await server.close();
+    await listen();
+    const { address } = server.address() as { address: string };
+    await register(server, { address: { host: address } }).registered();
+    await register(new ScriptedServer(own)).registered();
+    expect(warnings).toEqual([
+      `a in etcd: the server listens on ${address}, which only this machine can reach; set host of the server, or registerInEtcd.address.host`,
+    ]);
+    expect(address).toMatch(/^(127\.0\.0\.1|::1)$/);
+    expect(errors).toEqual([]);
   });
 
   it('is out for good after unregister', async () => {

@@ -20,7 +20,7 @@ export interface PickedCall {
   /** `/group/name`. */
   readonly target: string;
   readonly header: Readonly<Record<string, unknown>>;
-  /** What the caller passed; `undefined` for a channel. */
+  /** What the caller passed, the parameters of a stream too; `undefined` for a channel. */
   readonly body: unknown;
 }
 
@@ -31,10 +31,11 @@ export interface Balancer<C extends Candidate = Candidate> {
   /**
    * Picks one. Allocates nothing.
    *
+   * @param call `undefined` for what is no call, such as a session: no function of the user is asked
    * @param avoid servers that this call has tried: picked only if there is no other
    * @returns `undefined` only if there are no candidates
    */
-  pick(call: PickedCall, avoid?: ReadonlySet<C>): C | undefined;
+  pick(call: PickedCall | undefined, avoid?: ReadonlySet<C>): C | undefined;
 }
 
 /** What makes a balancer for a client. */

@@ -5,7 +5,7 @@ const DEFAULT_BOUNDED_LOAD = 1.25;
 
 /**
  * What calls are hashed by: the name of a header (as text or `{ header }`), of a property of the body, or a function of the call. A text, a
- * number, a bigint or a boolean is a key; a call with anything else has none, and is spread like the calls of `p2c`.
+ * number, a bigint or a boolean is a key; a call with anything else has none, and is spread like the calls of `p2c`. Channels have no body.
  */
 export type HashKey =
   | string

@@ -13,7 +13,7 @@ const MAX_DRAWS = 16;
 /**
  * Calls with the same key go to the same server, as long as its calls in flight are at most `boundedLoad` times its share of all; then
  * to the next in the key's own order (rendezvous hashing with bounded load). A key whose eight best servers are full is spread
- * over all that are not. Calls without a key are spread by `P2c`.
+ * over all that are not. Calls without a key are spread by `P2c`, and so is what is no call, such as a session.
  */
 export class ConsistentHash<C extends Candidate = Candidate>
   extends TieredBalancer<C>
@@ -51,8 +51,8 @@ export class ConsistentHash<C extends Candidate = Candidate>
     this.#keyless.update(active);
   }
 
-  protected choose(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined {
-    const key = this.#keyOf(call);
+  protected choose(call: PickedCall | undefined, avoid: ReadonlySet<C> | undefined): C | undefined {
+    const key = call && this.#keyOf(call);
     if (key === undefined) return this.#withoutKey(call, avoid);
     const bound = (this.hashing.boundedLoad * (this.#inFlight + 1)) / this.#weightSum;
     const order = this.#slots.orderOf(key);
@@ -64,7 +64,7 @@ export class ConsistentHash<C extends Candidate = Candidate>
     }
   }
 
-  #withoutKey(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined {
+  #withoutKey(call: PickedCall | undefined, avoid: ReadonlySet<C> | undefined): C | undefined {
     const candidate = this.#keyless.pick(call, avoid);
     return candidate !== undefined && avoid?.has(candidate) ? undefined : candidate;
   }

@@ -5,7 +5,7 @@ import { TieredBalancer } from './tiers.js';
 
 /**
  * Picks the server of a call: one of those given, which are all that the call has not tried. If it throws or returns anything else,
- * `p2c` picks, and the client tells of it once.
+ * `p2c` picks, and the client tells of it once. For what is no call, such as a session, `p2c` picks at once.
  */
 export type PickFunction = (servers: readonly Candidate[], call: PickedCall) => Candidate | undefined;
 
@@ -34,7 +34,11 @@ export class FunctionBalancer<C extends Candidate = Candidate> extends TieredBal
     this.#fallback.update(this.active);
   }
 
-  protected choose(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined {
+  protected choose(call: PickedCall | undefined, avoid: ReadonlySet<C> | undefined): C | undefined {
+    return call ? this.#askedFor(call, avoid) : this.#fallback.pick(call, avoid);
+  }
+
+  #askedFor(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined {
     const { active } = this;
     const untried = avoid ? Object.freeze(active.filter((candidate) => !avoid.has(candidate))) : active;
     if (untried.length === 0) return undefined;

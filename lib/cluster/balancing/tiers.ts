@@ -28,7 +28,7 @@ export abstract class TieredBalancer<C extends Candidate> implements Balancer<C>
     this.updated();
   }
 
-  pick(call: PickedCall, avoid?: ReadonlySet<C>): C | undefined {
+  pick(call: PickedCall | undefined, avoid?: ReadonlySet<C>): C | undefined {
     if (this.active.length === 0) return undefined;
     if (avoid === undefined || avoid.size === 0) return this.choose(call, undefined);
     return (
@@ -42,7 +42,7 @@ export abstract class TieredBalancer<C extends Candidate> implements Balancer<C>
   protected abstract updated(): void;
 
   /** One of `active`, which is not empty; `undefined` only if all are to be avoided. */
-  protected abstract choose(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined;
+  protected abstract choose(call: PickedCall | undefined, avoid: ReadonlySet<C> | undefined): C | undefined;
 }
 
 /** One that is not to be avoided, each with the same probability. */

@@ -112,19 +112,38 @@ export function retryOptions(given: GivenRetryOptions | false | undefined): Retr
     maxDelayMs >= baseDelayMs && maxDelayMs < Infinity,
     `a finite number of at least retry.baseDelayMs (${baseDelayMs})`,
   );
-  const hasNone = budget.ratio === 0 && budget.perSecond * BUDGET_WINDOW_SECONDS < 1;
-  if (maxAttempts > 1 && hasNone) {
+  if (maxAttempts > 1 && isNothing(budget)) {
     throw new RangeError(
-      `retry.budget blocks every retry: ratio is 0 and perSecond is ${budget.perSecond}, less than one in ` +
-        `${BUDGET_WINDOW_SECONDS} s; to have no retries, set retry.maxAttempts to 1 or retry to false`,
+      `retry.budget blocks every retry: ${inWords(budget)}; to have no retries, set retry.maxAttempts to 1 or retry to false`,
     );
   }
   return options;
 }
 
-/** Fills in the defaults; `undefined` if switched off, as it is by default. @throws RangeError that names the option */
-export function hedgeOptions(given: Given<HedgeOptions> | false | undefined): HedgeOptions | undefined {
+function isNothing({ ratio, perSecond }: RetryBudgetOptions): boolean {
+  return ratio === 0 && perSecond * BUDGET_WINDOW_SECONDS < 1;
+}
+
+function inWords({ perSecond }: RetryBudgetOptions): string {
+  return `ratio is 0 and perSecond is ${perSecond}, less than one in ${BUDGET_WINDOW_SECONDS} s`;
+}
+
+/**
+ * Fills in the defaults; `undefined` if switched off, as it is by default.
+ *
+ * @param budget that of the retries, which hedges share
+ * @throws RangeError that names the option, and for a budget that would never let a hedge pass
+ */
+export function hedgeOptions(
+  given: Given<HedgeOptions> | false | undefined,
+  budget: RetryBudgetOptions = DEFAULT_BUDGET,
+): HedgeOptions | undefined {
   if (given === false || given === undefined) return undefined;
+  if (isNothing(budget)) {
+    throw new RangeError(
+      `retry.budget blocks every hedge: ${inWords(budget)}; to have no hedges, leave hedge out or set it to false`,
+    );
+  }
   const options = filled('hedge', given, DEFAULT_HEDGE);
   const { maxRatio, quantile, minSamples, minDelayMs } = options;
   check(

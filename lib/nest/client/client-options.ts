@@ -48,7 +48,7 @@ const LISTED_ADDRESS: Keys<ServerAddress> = {
 };
 
 export interface RapClientOptions extends RapServerAddress, FleetClientOptions {
-  /** The servers of the client; with more than one, it spreads its calls over them. */
+  /** The servers of the client, which spreads its calls over them. A list of one is a fleet, too. */
   servers?: readonly ServerAddress[] | undefined;
   /**
    * TLS: Node's options, or `true` for its defaults. The server's certificate is verified. A function, sync or async, is called
@@ -120,11 +120,10 @@ export function assertClientOptions(options: RapClientOptions): void {
   if (typeof reconnect !== 'boolean') assertKnown('reconnect', reconnect, DEFAULT_RECONNECT as never);
 }
 
-/** The one server of the options; `undefined` if they describe a fleet. */
+/** The one server of the options; `undefined` if they describe a fleet, as a list of one server does. */
 export function endpointOf(options: RapClientOptions): RapServerAddress | undefined {
   const { servers, host, port, path } = options;
-  if (hasFleetOptions(options) || (servers && servers.length > 1)) return undefined;
-  return servers?.[0] ?? { host, port, path };
+  return servers || hasFleetOptions(options) ? undefined : { host, port, path };
 }
 
 /** The servers of a fleet. */
@@ -149,5 +148,5 @@ function assertOneSource(options: RapClientOptions): void {
   if (named.length > 1) throw new RangeError(`options of RapClient: give ${named.join(' or ')}, not both`);
   if (servers?.length === 0) throw new RangeError('servers is empty');
   if (reconnect === false && endpointOf(options) === undefined)
-    throw new RangeError('reconnect: false is for a client of one server');
+    throw new RangeError('reconnect: false is for a client of one server, with host, port or path');
 }

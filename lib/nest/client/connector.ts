@@ -1,7 +1,6 @@
 import type { ConnectOptions, Prepared } from '../../cluster/connect-attempt.js';
 import type { CallingPath } from '../../rpc/client/calling.js';
 import type { Endpoint } from '../../net/address.js';
-import { addressText } from '../../protocol/server-address.js';
 import { dial, type DialOptions } from '../../net/dial.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { securityOf } from '../../pipeline/security-of.js';
@@ -45,15 +44,19 @@ export class Connector {
     this.#keepAlive = withDefaults('keepAlive', options.keepAlive, CLIENT_KEEP_ALIVE);
   }
 
-  /** How to connect to one server. Functions of the options are called for each connection. */
-  to(endpoint: Endpoint): ConnectOptions {
+  /**
+   * How to connect to one server. Functions of the options are called for each connection.
+   *
+   * @param server told for each connection: a list may change the name that TLS verifies
+   */
+  to(where: string, server: () => Endpoint): ConnectOptions {
     const { tls, metadata = {} } = this.options;
     const { deadlines, calling, lifecycle } = this.context;
     const isAsked = typeof tls === 'function' || typeof metadata === 'function';
     return {
-      prepare: lifecycle || isAsked ? () => this.#prepare(endpoint, isAsked) : undefined,
-      dial: () => this.#reach(endpoint, tls as Exclude<typeof tls, () => unknown>),
-      where: addressText(endpoint),
+      prepare: lifecycle || isAsked ? () => this.#prepare(server, isAsked) : undefined,
+      dial: () => this.#reach(server(), tls as Exclude<typeof tls, () => unknown>),
+      where,
       limits: this.limits,
       keepAlive: this.#keepAlive,
       clock: systemClock,
@@ -72,7 +75,7 @@ export class Connector {
     return link;
   }
 
-  async #prepare(endpoint: Endpoint, isAsked: boolean): Promise<Prepared> {
+  async #prepare(server: () => Endpoint, isAsked: boolean): Promise<Prepared> {
     await this.context.lifecycle?.start();
     if (!isAsked) return {};
     const { tls, metadata } = this.options;
@@ -89,6 +92,6 @@ export class Connector {
       isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
     });
-    return { metadata: told ?? {}, dial: () => this.#reach(endpoint, secure) };
+    return { metadata: told ?? {}, dial: () => this.#reach(server(), secure) };
   }
 }

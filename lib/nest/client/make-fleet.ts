@@ -39,17 +39,20 @@ export function makeFleet(
   { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
 ): Fleet {
   const { random } = Math;
-  const where = whereOf(options);
+  const resolver = resolverOf(options);
+  const where = whereOf(resolver);
   const warn = (text: string): void =>
     void faultLog.write(
       (line) => logger.warn(line),
       () => text,
     );
   const pool = withDefaults('pool', options.pool, DEFAULT_POOL);
+  // false: only what no server has taken is repeated
+  const retry = retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions;
   const reconnect = reconnectOf(options.reconnect) as ReconnectOptions;
   return new Fleet({
     where,
-    resolver: resolverOf(options),
+    resolver,
     balancer: balancerOf(options.balancer, {
       now,
       random,
@@ -59,22 +62,23 @@ export function makeFleet(
       now,
       random,
       eject: ejectOptions(options.eject),
-      // false: only what no server has taken is repeated
-      retry: retryOptions(options.retry === false ? { maxAttempts: 1 } : options.retry) as RetryOptions,
-      hedge: hedgeOptions(options.hedge),
+      retry,
+      hedge: hedgeOptions(options.hedge, retry.budget),
     }),
     addressOf: addressText,
     subset: subsetFor(options.subset, warn),
-    makeEndpoint: (address, server, owner) =>
-      new Endpoint({
+    makeEndpoint: (address, server, owner) => {
+      const endpoint: Endpoint = new Endpoint({
         address,
         server,
-        connect: connector.to(server),
+        connect: connector.to(address, () => endpoint.server),
         pool,
         backoff: new Backoff(reconnect, now, random),
         owner,
         random,
-      }),
+      });
+      return endpoint;
+    },
     limits: connector.limits,
     clock: systemClock,
     deadlines,
@@ -86,27 +90,17 @@ export function makeFleet(
       onEndpoint(change);
     },
     onResolverError: (error) => warn(`the servers of ${where} cannot be found: ${error.message}`),
+    onResolverMistake: (error) => warn(`the list of ${where}: ${error.message}`),
   });
 }
 
-/** The servers in messages. */
-function whereOf({ servers, resolver }: RapClientOptions): string {
-  if (!servers) return resolver ? nameOf(resolver) : 'the server';
-  const shown = servers.slice(0, 3).map(addressText);
-  return servers.length > 3 ? `${shown.join(', ')} and ${servers.length - 3} more` : shown.join(', ');
-}
-
-/** What a resolver says of itself, or its class; it may be one of the application. */
-function nameOf(resolver: Resolver): string {
-  const named = resolver as { readonly toString?: () => unknown; readonly constructor?: { name?: string } };
-  try {
-    const text = named.toString?.();
-    if (typeof text === 'string' && text !== '' && text !== '[object Object]') return text;
-  } catch {
-    // it has no name, then
-  }
-  const name = named.constructor?.name;
-  return name && name !== 'Object' ? `the resolver (${name})` : 'the resolver';
+/** The servers in messages: a resolver of an application may have no name, and no prototype. */
+function whereOf(resolver: Resolver): string {
+  const { name, constructor } = resolver as { name?: unknown; constructor?: { name?: unknown } };
+  if (typeof name === 'string' && name !== '') return name;
+  const { name: kind } = constructor ?? {};
+  const isKind = typeof kind === 'string' && kind !== '' && kind !== 'Object';
+  return isKind ? `the resolver (${kind})` : 'the resolver';
 }
 
 /** Most servers of a client without `subset`: its sockets, and a balancer that looks at all servers, have their price. */

@@ -4,6 +4,7 @@ import type { EndpointChange } from '../../cluster/endpoint.js';
 import type { PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import { callingThrough } from '../../pipeline/paths.js';
+import { addressText } from '../../protocol/server-address.js';
 import { handlerFault } from '../errors/handler-fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { faultLog } from '../lifecycle/bounded-log.js';
@@ -43,7 +44,7 @@ export function makePeerSource(
   if (connector.security?.warning) logger.warn(connector.security.warning);
   if (!endpoint) return makeFleet(options, { connector, calling, deadlines, onStatus, onEndpoint, logger });
   return new Connection({
-    ...connector.to(endpoint),
+    ...connector.to(addressText(endpoint), () => endpoint),
     reconnect: reconnectOf(options.reconnect),
     onStatus,
   });

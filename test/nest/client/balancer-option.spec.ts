@@ -1,6 +1,13 @@
 import { Controller } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
-import { type BalancerOption, consistentHash, RapClient, type ServerAddress } from '../../../lib/index.js';
+import { lastValueFrom } from 'rxjs';
+import {
+  type BalancerOption,
+  consistentHash,
+  type PickedCall,
+  RapClient,
+  type ServerAddress,
+} from '../../../lib/index.js';
 import { serve, type TestApp } from '../../helpers/app.js';
 
 function namedController(name: string): new () => object {
@@ -8,6 +15,16 @@ function namedController(name: string): new () => object {
   class NamedController {
     @MessagePattern('name')
     name(): string {
+      return name;
+    }
+
+    @MessagePattern('names')
+    *names(): Generator<string> {
+      yield name;
+    }
+
+    @MessagePattern('either')
+    either(): unknown {
       return name;
     }
   }
@@ -44,12 +61,59 @@ async function connected(balancer: BalancerOption): Promise<void> {
 const named = (times: number, header: Record<string, unknown>): Promise<string[]> =>
   Promise.all(Array.from({ length: times }, async () => client.call<string>('name', undefined, { header })));
 
+async function first(items: AsyncIterable<string>): Promise<string | undefined> {
+  for await (const item of items) return item;
+  return undefined;
+}
+
 it('consistentHash sends the calls of a key to one server, and those of many keys to all', async () => {
   await connected(consistentHash({ key: 'tenant', boundedLoad: Infinity }));
   const byTenant: string[][] = [];
   for (let tenant = 0; tenant < 30; tenant += 1) byTenant.push(await named(5, { tenant }));
   expect(byTenant.map((names) => new Set(names).size)).toEqual(byTenant.map(() => 1));
   expect(new Set(byTenant.flat()).size).toBe(3);
+});
+
+it('consistentHash by body: streams have the key of their parameters, however they are called', async () => {
+  await connected(consistentHash({ key: { body: 'user' }, boundedLoad: Infinity }));
+  const api = client.controller(namedController('proxy')) as unknown as {
+    either: (input: unknown) => AsyncIterable<string> & PromiseLike<string>;
+  };
+  const ways: Record<string, (body: unknown) => Promise<string | undefined>> = {
+    call: (body) => client.call<string>('name', body),
+    stream: (body) => first(client.stream<string>('names', body)),
+    send: (body) => lastValueFrom(client.send<string>('names', body)),
+    awaited: async (body) => api.either(body),
+  };
+  for (let user = 0; user < 10; user += 1) {
+    const expected = await client.call<string>('name', { user });
+    for (const [way, use] of Object.entries(ways))
+      for (let i = 0; i < 3; i += 1) expect([way, await use({ user })]).toEqual([way, expected]);
+  }
+});
+
+it('what is no call asks no function of the user', async () => {
+  const asked: string[] = [];
+  const ask = ({ target, body }: PickedCall): void => {
+    asked.push(target);
+    (body as { user: string }).user.trim();
+  };
+  const balancers: BalancerOption[] = [
+    (servers, call) => (ask(call), servers[0]),
+    consistentHash({ key: (call) => (ask(call), 'key') }),
+  ];
+  for (const balancer of balancers) {
+    asked.length = 0;
+    await connected(balancer);
+    await client.ping();
+    await client.withSession(() => {});
+    await client.withConnection(() => {});
+    await client.withConnection(() => {}, { exclusive: true });
+    await client.call('name', { user: 'u' });
+    expect(asked).toEqual(['/default/name']);
+    client.close();
+  }
+  expect(apps.flatMap(({ log }) => log.lines).filter((line) => line.includes('thrown'))).toEqual([]);
 });
 
 it('a function sees the metadata of the servers', async () => {

@@ -126,6 +126,10 @@ const WRONG: readonly [given: Wrong, message: string][] = [
   [{ retry: { attempts: 3 } }, 'retry.attempts is not an option; did you mean retry.maxAttempts?'],
   [{ retry: { maxAttempt: 3 } }, 'retry.maxAttempt is not an option; did you mean retry.maxAttempts?'],
   [{ retry: { budgets: {} } }, 'retry.budgets is not an option; did you mean retry.budget?'],
+  [
+    { retry: { maxAttempts: 1, budget: { ratio: 0, perSecond: 0.09 } }, hedge: {} },
+    'retry.budget blocks every hedge: ratio is 0 and perSecond is 0.09, less than one in 10 s',
+  ],
   [{ retry: { maxAttempts: 0 } }, 'retry.maxAttempts must be a whole number above 0, got 0'],
   [{ retry: { maxAttempts: 2.5 } }, 'retry.maxAttempts must be a whole number above 0, got 2.5'],
   [
@@ -194,7 +198,7 @@ it.each<RapClientOptions>([
   { servers, subset: { size: 5, ordinal: 0, clients: 1 }, start: 'lazy' },
   { servers, retry: { maxAttempts: 1, budget: { ratio: 0, perSecond: 0 } } },
   { servers, balancer: (candidates) => candidates[0] },
-  { servers: [A], start: 'required', reconnect: false },
+  { ...A, start: 'required', reconnect: false },
   { servers, resolver: undefined, pool: undefined, eject: undefined, start: undefined },
 ])('%j is accepted, and opens nothing', (options) => {
   const client = new RapClient(options);

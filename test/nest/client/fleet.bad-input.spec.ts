@@ -1,8 +1,12 @@
+import { inspect } from 'node:util';
+import { etcdResolver } from '../../../lib/etcd.js';
 import {
+  dnsResolver,
   type RapClientOptions,
   type RapError,
   type Resolver,
   type ServerAddress,
+  staticResolver,
 } from '../../../lib/index.js';
 import { eventually, pass, rejection } from '../../helpers/async.js';
 import { freePort } from '../../helpers/ports.js';
@@ -35,6 +39,8 @@ async function scripted(...args: Parameters<typeof scriptedServer>) {
 }
 
 type Listener = (servers: unknown) => void;
+
+const empty = (listener: Listener): void => listener([]);
 
 describe('resolvers', () => {
   it.each<[string, Resolver, string | RegExp]>([
@@ -95,17 +101,9 @@ describe('resolvers', () => {
     ['has no name', {}, 'the resolver'],
     ['has no prototype', Object.create(null) as object, 'the resolver'],
     ['has a class', new (class Zookeeper {})(), 'the resolver (Zookeeper)'],
-    ['says its name', { toString: () => 'math in Zookeeper' }, 'math in Zookeeper'],
-    [
-      'fails to say its name',
-      {
-        toString: () => {
-          throw new Error('no name');
-        },
-      },
-      'the resolver',
-    ],
-    ['says no text', { toString: () => 7 }, 'the resolver'],
+    ['says its name', { name: 'math in Zookeeper' }, 'math in Zookeeper'],
+    ['says an empty name', { name: '' }, 'the resolver'],
+    ['says no text', { name: 7 }, 'the resolver'],
   ])('one that %s is named in errors', async (_what, resolver, name) => {
     const client = fleet.client({
       resolver: Object.assign(
@@ -127,6 +125,58 @@ describe('resolvers', () => {
     await expect(client.call('name')).resolves.toBe('s0');
     expect(client.stats().endpoints).toMatchObject([{ weight: 1, picks: 1 }]);
     expect(fleet.log).toContain('servers[0] must be an object, got null');
+  });
+
+  it('a weight that is none: a negative one counts as 0, others as 1, and each server is named once', async () => {
+    const [first, second] = fleet.servers;
+    const weights: unknown[] = [-1, -Infinity, NaN, Infinity, '3', null];
+    for (const weight of weights) {
+      let list!: Listener;
+      const client = fleet.client({
+        resolver: resolverOf((listener: Listener) => {
+          list = listener;
+          list([{ ...first, weight }, second]);
+        }),
+      });
+      await client.connect();
+      list([second, { ...first, weight }]);
+      const used = typeof weight === 'number' && weight < 0 ? 0 : 1;
+      expect([weight, ...(client.stats().endpoints ?? [])]).toMatchObject([weight, { weight: used }, {}]);
+      const address = `127.0.0.1:${first?.port}`;
+      const message = `the weight of ${address} must be a finite number of at least 0, got ${inspect(weight)}: it counts as ${used}`;
+      expect(fleet.log.split(message)).toHaveLength(2);
+      expect(fleet.log).toContain(`warn RapClient: the list of the resolver: ${message}`);
+      list([first, second]);
+      list([{ ...first, weight }, second]);
+      expect(fleet.log.split(message)).toHaveLength(3); // it was right meanwhile
+    }
+  });
+
+  class Zookeeper {
+    watch(listener: Listener): void {
+      listener([]);
+    }
+  }
+  const bare = Object.assign(Object.create(null), { watch: empty }) as Resolver;
+  it.each<[string, Resolver, string]>([
+    ['a literal', resolverOf(empty), 'the resolver'],
+    ['without a prototype', bare, 'the resolver'],
+    ['of a class', new Zookeeper() as unknown as Resolver, 'the resolver (Zookeeper)'],
+    ['with a name', { name: 'math in Zookeeper', watch: empty } as never, 'math in Zookeeper'],
+    ['with a wrong name', { name: 7, watch: empty } as never, 'the resolver'],
+  ])('one %s is named in errors', async (_what, resolver, name) => {
+    const { message, call } = await errorOf({ resolver });
+    expect(message).toContain(`${name} has no servers`);
+    expect(call?.server).toBe(name);
+  });
+
+  it('those of this package say what they find', () => {
+    expect(dnsResolver({ name: 'math.svc' }).name).toBe('math.svc (DNS)');
+    expect(dnsResolver({ name: 'localhost' }).name).toBe('localhost (DNS)');
+    expect(etcdResolver({ endpoints: ['http://etcd:2379'], service: 'math' }).name).toBe('math (etcd)');
+    expect(staticResolver(['a', 'b', 'c', 'd'].map((host) => ({ host }))).name).toBe(
+      'a:9000, b:9000, c:9000 and 1 more',
+    );
   });
 
   it('one that recovers: calls succeed again, and the servers stay while it fails', async () => {

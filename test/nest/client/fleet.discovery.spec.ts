@@ -75,9 +75,9 @@ describeWithDnsmasq('a client with dnsResolver', () => {
     const it = dnsClient(dnsmasq);
     expect((await errorOf(it)).message).toContain('The name math.test does not exist');
     expect((await errorOf(it)).message).toContain('The name math.test does not exist');
-    expect((await errorOf(it)).call?.server).toBe('math.test');
+    expect((await errorOf(it)).call?.server).toBe('math.test (DNS)');
     expect(fleet.log).toContain(
-      'the servers of math.test cannot be found: The name math.test does not exist',
+      'the servers of math.test (DNS) cannot be found: The name math.test does not exist',
     );
     dnsmasq.hosts(['127.0.0.1 math.test']);
     await eventually('it is found', () => it.stats().endpoints?.length === 1);
@@ -189,7 +189,7 @@ describeWithEtcd('a client with etcdResolver', () => {
 
   it('without a server says so, and finds the first that comes', async () => {
     const it = client();
-    expect((await errorOf(it)).message).toBe('math in etcd has no servers');
+    expect((await errorOf(it)).message).toBe('math (etcd) has no servers');
     await start(1);
     await eventually('it is found', () => it.stats().endpoints?.length === 1);
     await expect(it.call('name')).resolves.toBe('s0');

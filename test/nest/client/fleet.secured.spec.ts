@@ -1,4 +1,10 @@
-import type { RapClientOptions, RapError, RapServerOptions } from '../../../lib/index.js';
+import type {
+  RapClientOptions,
+  RapError,
+  RapServerOptions,
+  Resolver,
+  ServerAddress,
+} from '../../../lib/index.js';
 import { eventually, rejection, turn } from '../../helpers/async.js';
 import { TestAuthority } from '../../helpers/certificates.js';
 import { TestFleet } from './test-fleet.js';
@@ -101,6 +107,28 @@ it('the name to verify is that of the server in the list', async () => {
   const names = new Set(await Promise.all(Array.from({ length: 30 }, () => client.call<string>('name'))));
   expect(names).toEqual(new Set(['s0', 's1']));
   expect(fleet.log).toMatch(/is backingOff: cannot connect to .*other\.test.* not in the cert's altnames/);
+});
+
+const certificate = (name: string) => authority.issue({ commonName: 'server', names: [name] });
+
+it('new connections verify the name that the list says now', async () => {
+  const { port } = await fleet.add({ tls: certificate('old.test') });
+  const listed = (serverName: string): ServerAddress[] => [{ host: '127.0.0.1', port, serverName }];
+  let list!: (servers: readonly ServerAddress[]) => void;
+  const resolver: Resolver = {
+    watch(listener) {
+      list = listener;
+      listener(listed('old.test'));
+      return () => {};
+    },
+  };
+  const client = fleet.client({ resolver, tls: { ca }, reconnect: FAST });
+  expect(await client.call('name')).toBe('s0');
+
+  await fleet.apps[0]?.close();
+  list(listed('new.test'));
+  await fleet.add({ tls: certificate('new.test'), port });
+  expect(await client.call('name')).toBe('s1');
 });
 
 const thrown = (error: unknown) => (): never => {

@@ -4,13 +4,14 @@ import {
   type EndpointChange,
   type RapClient,
   type RapClientOptions,
+  RapError,
   type RapStatus,
   type Resolver,
   type ServerAddress,
 } from '../../../lib/index.js';
 import { eventually, rejection, turn } from '../../helpers/async.js';
 import { freePort } from '../../helpers/ports.js';
-import { TestFleet } from './test-fleet.js';
+import { TestFleet, type Work } from './test-fleet.js';
 
 let fleet: TestFleet;
 let unhandled: unknown[];
@@ -83,6 +84,21 @@ async function stop(index: number): Promise<number> {
   await app?.close();
   return app?.port as number;
 }
+
+it('a list of one server is a fleet: it has events and stats, and what the server refused is tried again', async () => {
+  const client = fleet.client({ ...FAST, servers: fleet.servers.slice(0, 1) });
+  const told = new Told(client);
+  await client.connect();
+  await told.until(addressOf(0), 'ready');
+  let runs = 0;
+  (fleet.works[0] as Work).fault = () => {
+    runs += 1;
+    if (runs === 1) throw new RapError('broken', { status: 500 });
+    return 'mended';
+  };
+  await expect(client.call('name', undefined, { idempotent: true })).resolves.toBe('mended');
+  expect(client.stats().endpoints).toMatchObject([{ address: addressOf(0), state: 'ready', picks: 2 }]);
+});
 
 describe('status', () => {
   it('is connected as long as one server takes calls, and reconnecting when none does', async () => {

@@ -30,7 +30,7 @@ describe.each([1, 3])('with %i servers', (count) => {
     fleet.ready({ servers: fleet.servers.slice(0, count), balancer: 'roundRobin' }, count);
   const connected = async (): Promise<RapClient> => {
     if (count > 1) return client();
-    const one = fleet.client({ servers: fleet.servers.slice(0, 1) });
+    const one = fleet.client({ servers: undefined, ...fleet.servers[0] });
     await one.connect();
     return one;
   };

@@ -1,6 +1,7 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import type { PeerSource, Placed } from '../../../cluster/peer-source.js';
+import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
 import { Fault } from '../../../protocol/fault.js';
+import { heldValue } from '../../../protocol/held-body.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
@@ -35,6 +36,28 @@ interface OpenedStream {
   readonly parameters: unknown;
   /** The same for one more attempt: processors may change theirs. */
   readonly again: () => unknown;
+}
+
+/** A channel or stream as balancers see it: the parameters of a stream are its body. */
+class OpenRequest implements PlacedRequest {
+  readonly target: string;
+  readonly header: PlacedRequest['header'];
+  readonly timeoutMs: number;
+  readonly idempotent = false;
+
+  constructor(
+    { route, header, timeoutMs }: CallPlan,
+    readonly held: unknown,
+    private readonly parameters: unknown,
+  ) {
+    this.target = route.target;
+    this.header = header;
+    this.timeoutMs = timeoutMs;
+  }
+
+  get body(): unknown {
+    return heldValue(this.parameters);
+  }
 }
 
 /** What an attempt to open it needs. */
@@ -90,14 +113,14 @@ export class ClientChannels {
   }
 
   /** The peer for a channel, as soon as there is one. */
-  async #place({ plan, held }: Attempted): Promise<Placed> {
+  async #place({ plan, held, stream }: Attempted): Promise<Placed> {
     const { source } = this.options;
-    const { route, session, header, timeoutMs, signals } = plan;
+    const { route, session, timeoutMs, signals } = plan;
     const { target } = route;
     const pinned = session?.openPeer();
     const balanced = session ? session.balanced : source.balanced;
     if (balanced) {
-      const request = { target, header, body: undefined, held, timeoutMs, idempotent: false };
+      const request = new OpenRequest(plan, held, stream?.parameters);
       return this.#unlessAborted(balanced.place(request), plan);
     }
     const acquired = pinned ?? source.acquire(target, timeoutMs, held);

@@ -2,6 +2,7 @@ import type { BalancedRequest } from '../../../cluster/peer-source.js';
 import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import { Extension } from '../../../protocol/extension.js';
 import type { Header } from '../../../protocol/frame.js';
+import { heldValue } from '../../../protocol/held-body.js';
 import type { CallRequest } from '../../../rpc/client/call-request.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { acceptingStream } from './call-plan.js';
@@ -45,7 +46,7 @@ export class PlannedCall implements BalancedRequest {
 
   constructor(
     protected readonly plan: CallPlan,
-    readonly body: unknown,
+    private readonly given: unknown,
     readonly held: unknown,
     readonly leftMs: number,
     private readonly acceptsStream = false,
@@ -53,6 +54,11 @@ export class PlannedCall implements BalancedRequest {
     this.target = plan.route.target;
     this.header = plan.header;
     this.timeoutMs = plan.timeoutMs;
+  }
+
+  /** For balancers. */
+  get body(): unknown {
+    return heldValue(this.given);
   }
 
   get idempotent(): boolean {

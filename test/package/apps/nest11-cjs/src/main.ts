@@ -45,7 +45,7 @@ async function main(): Promise<void> {
   const context = await NestFactory.createApplicationContext(
     {
       module: ClientModule,
-      imports: [RapModule.register([{ name: 'MATH', servers: [{ host: 'localhost', port }] }])],
+      imports: [RapModule.register([{ name: 'MATH', host: 'localhost', port }])],
       providers: [Calculator],
     },
     { logger },

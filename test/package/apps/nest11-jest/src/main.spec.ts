@@ -59,7 +59,7 @@ describe('the package in a CommonJS project with Jest as Nest sets it up', () =>
     await app.listen();
     const { port } = strategy.address() as AddressInfo;
     const context = await Test.createTestingModule({
-      imports: [RapModule.register([{ name: 'MATH', servers: [{ host: 'localhost', port }] }])],
+      imports: [RapModule.register([{ name: 'MATH', host: 'localhost', port }])],
     }).compile();
     client = context.get<RapClient>('MATH');
   });

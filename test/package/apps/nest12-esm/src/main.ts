@@ -39,7 +39,7 @@ const { port } = server.address() as AddressInfo;
 const context = await NestFactory.createApplicationContext(
   {
     module: ClientModule,
-    imports: [RapModule.register([{ name: 'MATH', servers: [{ host: 'localhost', port }] }])],
+    imports: [RapModule.register([{ name: 'MATH', host: 'localhost', port }])],
     providers: [Calculator],
   },
   { logger },
