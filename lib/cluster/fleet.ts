@@ -142,26 +142,21 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, EndpointOwne
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#placing({ target: what, call: undefined, timeoutMs, held }).place();
+    const { peer } = await this.#placing({ target: what, timeoutMs, held }).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<Lease> {
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#placing({
-      target: what,
-      call: undefined,
-      timeoutMs,
-      held: undefined,
-    }).place();
+    const { endpoint, peer } = await this.#placing({ target: what, timeoutMs }).place();
     if (!exclusive) return { peer, release: () => {} };
     const leftMs = Math.max(1, until - this.clock.now());
     return endpoint.pool.lease({ what, timeoutMs, leftMs });
   }
 
-  #placing(request: Omit<PlacingRequest, 'idempotent'>): Placing {
+  #placing(request: Omit<PlacingRequest, 'held' | 'idempotent'> & { held?: unknown }): Placing {
     this.start();
-    return new Placing({ ...request, idempotent: false }, this);
+    return new Placing({ held: undefined, ...request, idempotent: false }, this);
   }
 
   hold(body: unknown): unknown {

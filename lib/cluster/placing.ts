@@ -19,7 +19,7 @@ export interface PlacingHost extends RepeatingHost {
 
 export interface PlacingRequest extends RepeatedRequest {
   /** What balancers may see; `undefined` for what is no call, such as a session. */
-  readonly call: PickedCall | undefined;
+  readonly call?: PickedCall | undefined;
 }
 
 /** A server that takes calls, and a connection to it. */
