@@ -215,3 +215,14 @@ it('waits anew if it is ejected again, and then for one probe', () => {
   endpoint.repeatProbe();
   expect(endpoint.isProbeDue).toBe(true);
 });
+
+it('is one that is tried soon from the moment it is hurried until it is reached', () => {
+  for (const state of ['backingOff', 'draining'] as const) {
+    const { endpoint } = new Scene().to(state);
+    expect(endpoint.isSoon).toBe(false);
+    endpoint.hurry();
+    expect([endpoint.state, endpoint.isSoon]).toEqual([state, true]);
+    endpoint.usable();
+    expect(endpoint.isSoon).toBe(false);
+  }
+});
