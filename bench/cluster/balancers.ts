@@ -5,7 +5,9 @@ import { P2c } from '../../lib/cluster/balancing/p2c.js';
 import { Random } from '../../lib/cluster/balancing/random.js';
 import { RoundRobin } from '../../lib/cluster/balancing/round-robin.js';
 import { Weighted } from '../../lib/cluster/balancing/weighted.js';
+import type { Balancer } from '../../lib/cluster/balancing/balancer.js';
 import type { MakeBalancer } from './fleet/fleet.js';
+import type { SimEndpoint } from './fleet/sim-endpoint.js';
 import type { Variant } from './scenario.js';
 
 const BY_KEY = consistentHash({ key: ({ body }) => body as number });
@@ -30,3 +32,32 @@ export function balancers(...names: BalancerName[]): Variant[] {
 export const COMMON = balancers('p2c', 'roundRobin', 'random', 'leastInFlight');
 
 export const { p2c } = BALANCERS;
+
+/** A row to compare with: the server with the fewest calls in flight, as no client can know it. */
+export const ideal: Variant = {
+  name: 'ideal',
+  balancer: ({ random }) => new Ideal(random),
+};
+
+class Ideal implements Balancer<SimEndpoint> {
+  #servers: readonly SimEndpoint[] = [];
+
+  constructor(private readonly random: () => number) {}
+
+  update(servers: readonly SimEndpoint[]): void {
+    this.#servers = servers;
+  }
+
+  pick(): SimEndpoint | undefined {
+    let chosen: SimEndpoint | undefined;
+    let fewest = Infinity;
+    for (const each of this.#servers) {
+      // at random among equals
+      const inFlight = each.server.inFlight + this.random();
+      if (inFlight >= fewest) continue;
+      chosen = each;
+      fewest = inFlight;
+    }
+    return chosen;
+  }
+}

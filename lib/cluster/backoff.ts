@@ -20,7 +20,7 @@ export interface ReconnectOptions {
   readonly stableAfterMs: number;
   /**
    * Lowest bound while other servers take the calls: all clients of a server lose it at the same moment, and must not come back in
-   * one. Default 4000: a tenth of a second gets 2.5 % of them.
+   * one. Default 4000: a tenth of a second gets 2.5 % of them. Twice as long while no server does: all clients may have lost all.
    */
   readonly spreadMs: number;
 }
@@ -35,12 +35,19 @@ export const DEFAULT_RECONNECT: ReconnectOptions = {
   spreadMs: 4_000,
 };
 
+/** If no server can be reached, the servers that are not tried soon are tried over so many times `spreadMs`. */
+const OUTAGE_FACTOR = 2;
+/** And those that are tried soon over so many times `maxDelayMs`: the first of three is still found as soon as a single server. */
+const SOON_FACTOR = 1.5;
+
 /** What is known of the end of a connection, or of a failed attempt. */
 export interface Ending {
   /** The server said that it shuts down. */
   readonly isOrderly?: boolean;
   /** Other servers take the calls, or are tried before: nobody waits for this one. */
   readonly hasOthers?: boolean;
+  /** No server takes the calls: all clients may have lost all servers, and so come back with all connections. */
+  readonly isOutage?: boolean;
   /** Its client has many servers, and so may lose many at the same moment. */
   readonly isOneOfMany?: boolean;
 }
@@ -65,7 +72,7 @@ export class Backoff {
   }
 
   /** The connection was lost, or an attempt failed. Returns the time to wait before the next attempt. */
-  nextDelayMs({ isOrderly = false, hasOthers = false, isOneOfMany = false } = FAILED): number {
+  nextDelayMs({ isOrderly, hasOthers, isOutage, isOneOfMany } = FAILED): number {
     const { baseDelayMs, factor, maxDelayMs, patientDelayMs, patientAfterMs, stableAfterMs, spreadMs } =
       this.options;
     const now = this.now();
@@ -81,12 +88,16 @@ export class Backoff {
     const cap = now - this.#outageSince < patientAfterMs ? maxDelayMs : patientDelayMs;
     const bound = Math.min(cap, baseDelayMs * factor ** this.#failures);
     this.#failures += 1;
-    const least = hasOthers ? spreadMs : isOneOfMany ? maxDelayMs : 0;
+    const least = hasOthers
+      ? spreadMs * (isOutage ? OUTAGE_FACTOR : 1)
+      : isOneOfMany
+        ? maxDelayMs * SOON_FACTOR
+        : 0;
     return this.random() * Math.max(bound, least);
   }
 
-  /** The time to wait if the server is needed soon, however long it has been gone. */
+  /** The time to wait if the server, one of many, is needed soon, however long it has been gone. */
   soonMs(): number {
-    return this.random() * this.options.maxDelayMs;
+    return this.random() * this.options.maxDelayMs * SOON_FACTOR;
   }
 }

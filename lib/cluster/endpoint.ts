@@ -82,7 +82,7 @@ export interface EndpointOwner {
   /** It cannot be reached, or was lost. */
   unreachable(endpoint: Endpoint, reason: Fault): void;
   /** How long its next attempt to connect may wait. */
-  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'>;
+  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOutage' | 'isOneOfMany'>;
   /** Until when it is ejected, on the clock; `undefined` if it is not. */
   ejectedUntil(endpoint: Endpoint): number | undefined;
   /** Its connections that took no new calls any more, and those that were leased, are closed. */

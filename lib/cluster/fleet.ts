@@ -313,10 +313,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.waiting.failAll(noneReached(this.where, this.#endpoints.size, reason), allFailedAt);
   }
 
-  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {
-    const listed = this.#endpoints.listed();
-    const hasOthers = this.#search.mayWait(endpoint, listed, this.hasOthers(endpoint));
-    return { hasOthers, isOneOfMany: this.#endpoints.size > SOON };
+  patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOutage' | 'isOneOfMany'> {
+    const isOutage = !this.hasOthers(endpoint);
+    const hasOthers = this.#search.mayWait(endpoint, this.#endpoints.listed(), !isOutage);
+    return { hasOthers, isOutage, isOneOfMany: this.#endpoints.size > SOON };
   }
 
   ejectedUntil(endpoint: Endpoint): number | undefined {

@@ -216,6 +216,15 @@ it('takes its options', () => {
   expect([it.nextDelayMs(), it.nextDelayMs()]).toEqual([50, 60]);
 });
 
+it('takes twice the time while no server takes calls, and more for the soon ones of many than for a single server', () => {
+  const it = backoff(() => 1);
+  expect(it.nextDelayMs({ hasOthers: true, isOutage: false })).toBe(4_000);
+  expect(it.nextDelayMs({ hasOthers: true, isOutage: true })).toBe(8_000);
+  expect(it.nextDelayMs({ isOneOfMany: true, isOutage: true })).toBe(1_125);
+  expect(it.soonMs()).toBe(1_125);
+  expect(backoff(() => 1).nextDelayMs({ isOutage: true })).toBe(50);
+});
+
 it('spreads clients that lose their server at the same moment', () => {
   const delays = Array.from({ length: 500 }, () => new Backoff(DEFAULT_RECONNECT, () => now).nextDelayMs());
   expect(Math.min(...delays)).toBeLessThan(10);

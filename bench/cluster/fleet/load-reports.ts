@@ -4,8 +4,9 @@ import { NETWORK } from './network.js';
 import type { SimEndpoint } from './sim-endpoint.js';
 import type { SimServer } from './sim-server.js';
 
-/** Time between two reports. */
-const EVERY_US = 250_000;
+/** Time between two looks at the calls in flight, and looks for each report. */
+const LOOK_US = 25_000;
+const LOOKS_PER_REPORT = 10;
 
 const LOOKS = 0;
 const ARRIVES = 1;
@@ -16,6 +17,8 @@ export class LoadReports implements EventHandler {
   #told: SimEndpoint[] = [];
   #report: LoadReport | undefined;
   #latencyMs: number | undefined;
+  #looks = 0;
+  #inFlight = 0;
   #ended = 0;
   #sumMs = 0;
   #arrived = 0;
@@ -52,17 +55,21 @@ export class LoadReports implements EventHandler {
       for (const endpoint of this.#told) endpoint.told(this.#report as LoadReport, now);
       return;
     }
-    this.time.at(this.time.nowUs + EVERY_US, this, LOOKS);
-    if (this.server.isRunning) this.#look();
+    this.time.at(this.time.nowUs + LOOK_US, this, LOOKS);
+    this.#looks += 1;
+    this.#inFlight += this.server.inFlight;
+    if (this.#looks < LOOKS_PER_REPORT) return;
+    if (this.server.isRunning) this.#tell();
+    this.#looks = this.#inFlight = 0;
   }
 
-  #look(): void {
+  #tell(): void {
     if (this.#ended > 0) {
       const meanMs = this.#sumMs / this.#ended;
       this.#latencyMs = this.#latencyMs === undefined ? meanMs : (this.#latencyMs + meanMs) / 2;
     }
     this.#report = {
-      inFlight: this.server.inFlight,
+      inFlight: this.#inFlight / this.#looks,
       latencyMs: this.#latencyMs,
       loopDelayMs: 0,
       refused: this.#arrived > 0 ? Math.min(1, this.#refused / this.#arrived) : 0,

@@ -84,10 +84,10 @@ export class SimClient {
   }
 
   /** How long the next attempt to connect may wait. */
-  patienceFor(endpoint: SimEndpoint): Pick<Ending, 'hasOthers' | 'isOneOfMany'> {
-    const servers = this.#endpoints.values();
-    const hasOthers = this.fleet.search.mayWait(endpoint, servers, this.hasReadyBeside(endpoint));
-    return { hasOthers, isOneOfMany: this.#endpoints.size > SOON };
+  patienceFor(endpoint: SimEndpoint): Pick<Ending, 'hasOthers' | 'isOutage' | 'isOneOfMany'> {
+    const isOutage = !this.hasReadyBeside(endpoint);
+    const hasOthers = this.fleet.search.mayWait(endpoint, this.#endpoints.values(), !isOutage);
+    return { hasOthers, isOutage, isOneOfMany: this.#endpoints.size > SOON };
   }
 
   onReady(): void {

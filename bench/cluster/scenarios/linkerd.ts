@@ -1,4 +1,4 @@
-import { COMMON } from '../balancers.js';
+import { COMMON, p2c } from '../balancers.js';
 import type { SimServer } from '../fleet/sim-server.js';
 import type { Scenario } from '../scenario.js';
 import { LATE } from '../report/columns.js';
@@ -12,8 +12,8 @@ export const linkerd: Scenario = {
   name: 'linkerd',
   title: 'One of eleven servers slow by 2 s',
   shows:
-    'Eleven servers, 1,000 calls a second of one client; from 10 s to 40 s one server takes 2 s more for each call.',
-  variants: COMMON,
+    'Eleven servers, 1,000 calls a second of one client; from 10 s to 40 s one server takes 2 s more for each call. 99.99 % are all but four calls: about two are in flight at the server as it becomes slow, one tells that it is, and one is sent 20 s later to see whether it still is. Ten clients cannot keep to that: each must send a call to know, or wait for the report of the server, which comes after 125 ms on average. By then the ten have sent it about six calls, beside the two.',
+  variants: [...COMMON, { name: 'p2c, ten clients', balancer: p2c, setup: { clients: 10 } }],
   setup: {
     servers: servers(11),
     clients: 1,

@@ -3,8 +3,8 @@ import type { Candidate } from './balancer.js';
 /** Estimates are at most this old; a pick that refreshes them looks at no more than so many servers. */
 const REFRESH_MS = 100;
 const MAX_SAMPLES = 128;
-/** Share of the servers that count as cold by their calls in flight: Q_RIF of the Prequal paper. */
-const COLD_SHARE = 0.84;
+/** A server is hot if it has so many times the calls in flight of the median, with one more counted at each: a single call makes none hot. */
+const HOT_FACTOR = 2;
 /**
  * A server reports each 250 ms to those who use it. Of many clients each uses a server once in some seconds: a report as old as that still
  * tells a busy server from one that is not.
@@ -21,9 +21,9 @@ export class FleetEstimates {
   hotAbove = Infinity;
   #refreshedAt = -Infinity;
   #knowsLatency = false;
-  readonly #latencies = new Float64Array(MAX_SAMPLES);
-  readonly #reported = new Float64Array(MAX_SAMPLES);
-  readonly #inFlight = new Float64Array(MAX_SAMPLES);
+  #latencies = new Float64Array(0);
+  #reported = new Float64Array(0);
+  #inFlight = new Float64Array(0);
 
   constructor(private readonly random: () => number) {}
 
@@ -36,9 +36,14 @@ export class FleetEstimates {
     this.#sample(candidates, now);
   }
 
-  /** The next pick looks again. */
-  forget(): void {
+  /** There are so many candidates from now on; the next pick looks again. */
+  reset(candidates: number): void {
     this.#refreshedAt = -Infinity;
+    const samples = Math.min(candidates, MAX_SAMPLES);
+    if (samples === this.#latencies.length) return;
+    this.#latencies = new Float64Array(samples);
+    this.#reported = new Float64Array(samples);
+    this.#inFlight = new Float64Array(samples);
   }
 
   #sample(candidates: readonly Candidate[], now: number): void {
@@ -64,15 +69,15 @@ export class FleetEstimates {
       this.#inFlight[reports] = traffic.knownInFlight;
       reports += 1;
     }
-    if (latencies > 0) this.medianMs = quantile(this.#latencies, latencies, 0.5);
+    if (latencies > 0) this.medianMs = median(this.#latencies, latencies);
     if (latencies > 0) this.#knowsLatency = true;
-    this.medianReportedMs = reported > 0 ? quantile(this.#reported, reported, 0.5) : 0;
-    this.hotAbove = reports > 0 ? quantile(this.#inFlight, reports, COLD_SHARE) : Infinity;
+    this.medianReportedMs = reported > 0 ? median(this.#reported, reported) : 0;
+    this.hotAbove = reports > 0 ? HOT_FACTOR * (median(this.#inFlight, reports) + 1) - 1 : Infinity;
   }
 }
 
-/** Of the first `count` values, which are sorted in place. */
-function quantile(values: Float64Array, count: number, share: number): number {
+/** Of the first `count` values, which are sorted in place; of two in the middle the higher one. */
+function median(values: Float64Array, count: number): number {
   values.fill(Infinity, count).sort();
-  return values[Math.ceil(share * (count - 1))] as number;
+  return values[count >> 1] as number;
 }

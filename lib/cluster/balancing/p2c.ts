@@ -1,7 +1,7 @@
 import type { BalancerOptions, Candidate, PickedCall } from './balancer.js';
 import { FleetEstimates, FRESH_REPORT_MS } from './fleet-estimates.js';
 import { TieredBalancer } from './tiers.js';
-import type { Traffic } from './traffic.js';
+import { LEAST_LATENCY_MS, loadOf, type Traffic } from './traffic.js';
 import { WeightedDraw } from './weighted-draw.js';
 
 /** For so long after it has joined, a server gets fewer calls: its caches are cold. */
@@ -18,16 +18,17 @@ const REFUSING = 2;
 const STALLED = 3;
 /** A server whose latency, as this client sees it or as it reports, is so many times the median is worse than a hot one. */
 const STALLED_FACTOR = 3;
+/** The same of one whose calls, added up, have waited for so many times the median: by chance none of them ends for that long once in 400 times. */
+const SILENT_FACTOR = 6;
 /** Below, multiples say nothing: a pause of the garbage collector is as long. */
 const LEAST_MEDIAN_MS = 1;
-/** Calls that took no measurable time must not make the number in flight meaningless. */
-const LEAST_LATENCY_MS = 0.001;
 
 /**
  * Power of two choices: of two random servers the better one. Both have reported their load a moment ago: the rule of Google's
  * Prequal, cold before hot, the lower latency (as it is to be expected with the calls in flight now) of two cold ones, fewer calls in
  * flight of two hot ones; behind them one whose answers this client waits for far longer than for others'. Else the lower product of peak EWMA
- * latency and calls in flight, as in Finagle.
+ * latency and calls in flight, as in Finagle. Of two cold ones whose reports are old compared with what calls take, the one that has been
+ * less loaded is picked more often.
  */
 export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   readonly #estimates: FleetEstimates;
@@ -44,7 +45,7 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   protected updated(): void {
     const now = this.options.now();
     this.#draw = new WeightedDraw(this.active, this.weights, this.options.random);
-    this.#estimates.forget();
+    this.#estimates.reset(this.active.length);
     this.#eldest = Infinity;
     this.#youngest = -Infinity;
     for (const { traffic } of this.active) {
@@ -91,7 +92,28 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
     if (heatOfA === STALLED) return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
     const byLoad = a.knownInFlight / weightOfA - b.knownInFlight / weightOfB;
     const byLatency = this.#expected(a, b, now) / weightOfA - this.#expected(b, a, now) / weightOfB;
-    return heatOfA === COLD ? byLatency || byLoad : byLoad || byLatency;
+    if (heatOfA !== COLD) return byLoad || byLatency;
+    const isGuess = this.#isUnsure(a, b, now);
+    return (isGuess && this.#guess(a, b, weightOfB / weightOfA)) || byLatency || byLoad;
+  }
+
+  /** With the probability that a call is no longer there: one of the calls that other clients had in flight at the last report. */
+  #isUnsure(a: Traffic, b: Traffic, now: number): boolean {
+    const known = a.knownInFlight + b.knownInFlight;
+    return this.options.random() * known >= a.surelyInFlight(now) + b.surelyInFlight(now);
+  }
+
+  /**
+   * All clients have the same reports: if each picked the server that looks better, that would get all calls until its next report. So the
+   * better one is only picked more often: by how much less loaded it is now, and much more by how it has been in the last seconds.
+   *
+   * @returns `NaN` if one has not reported all that it takes
+   */
+  #guess(a: Traffic, b: Traffic, weights: number): number {
+    const now = (reportedLoad(a) / reportedLoad(b)) * weights;
+    const usual = (a.usualLoad / b.usualLoad) * weights;
+    const odds = now * (usual * usual) * (usual * usual);
+    return this.options.random() * (1 + odds * odds) - 1;
   }
 
   #heat(traffic: Traffic, now: number): number {
@@ -99,11 +121,13 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
     // its report may say nothing of calls that hang: only those that end have a latency
     const usual = Math.max(LEAST_MEDIAN_MS, medianMs);
     if (traffic.latencyMs(now, medianMs) > STALLED_FACTOR * usual) return STALLED;
-    // its latencies as a client sees them are peaks, among which a slow server is hard to tell
+    // latencies as a client sees them are peaks, among which a slow server is hard to tell
     const usualReported = Math.max(LEAST_MEDIAN_MS, medianReportedMs);
     if ((traffic.report?.latencyMs ?? 0) > STALLED_FACTOR * usualReported) return STALLED;
+    const isSilent = traffic.waitedMs(now) > usualReported;
+    if (isSilent && traffic.allWaitedMs(now) > SILENT_FACTOR * usualReported) return STALLED;
     if ((traffic.report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
-    return traffic.knownInFlight > hotAbove ? HOT : COLD;
+    return traffic.surelyInFlight(now) > hotAbove ? HOT : COLD;
   }
 
   /** The latency that the server reports if both do, else as this client sees it, with the calls that are in flight now. */
@@ -120,6 +144,11 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
     const latency = traffic.latencyMs(now, this.#estimates.medianMs) + LEAST_LATENCY_MS;
     return latency * (traffic.inFlight + 1) * ailing(traffic, now);
   }
+}
+
+/** By the last report, and what this client has in flight now. */
+function reportedLoad({ report, knownInFlight }: Traffic): number {
+  return loadOf(report?.latencyMs ?? 0, knownInFlight);
 }
 
 function isTrusted({ report, reportedAt, failedAt }: Traffic, now: number): boolean {

@@ -1,4 +1,5 @@
 import type { LoadReport } from '../../rpc/connection/load-report.js';
+import { TimeMean } from './time-mean.js';
 
 /** How a call to a server has ended, for its latency: `ignored` says nothing about the server, as a cancelled call. */
 export type TrafficOutcome = 'answered' | 'failed' | 'ignored';
@@ -13,6 +14,13 @@ export interface InFlightWatcher {
 export const LATENCY_DECAY_MS = 10_000;
 /** A failure counts as this multiple of the latency so far, so that one mishap costs little and a row of them much. */
 const FAILURE_FACTOR = 10;
+/** Calls that took no measurable time must not make the number in flight meaningless. */
+export const LEAST_LATENCY_MS = 0.001;
+/**
+ * Weight of older reports in the usual load: after this time it is a half. Clients see after about half a second what their choices
+ * lead to; who goes by less than several times that reacts to his own reaction.
+ */
+const USUAL_LOAD_MS = 4_000;
 /** What a failure counts as if no call has been answered. */
 const FIRST_FAILURE_MS = 1_000;
 /** A row of failures counts as no more than this, so that the server is tried again within two minutes. */
@@ -33,6 +41,8 @@ export class Traffic {
   reportedAt = -Infinity;
   /** Calls in flight there that are not of this client, by its last report. */
   othersInFlight = 0;
+  /** Its load by its reports of the last seconds, see `loadOf`; `NaN` if none has said all that it takes. */
+  usualLoad = NaN;
   /** When it joined the servers that may be picked; `NaN` before. */
   joinedAt = NaN;
   /** When a failure raised the latency last. */
@@ -46,10 +56,13 @@ export class Traffic {
   #endedAt = -Infinity;
   /** The last end of a call, or the begin of one that found none in flight: the oldest in flight is at least that old. */
   #waitsSince = 0;
+  /** Of its own calls since the last report. */
+  readonly #meanInFlight = new TimeMean();
 
   /** A call goes to the server. */
   begin(now: number): void {
     if (this.inFlight === this.channels) this.#waitsSince = now;
+    this.#meanInFlight.add(this.inFlight, now);
     this.#sent();
   }
 
@@ -68,6 +81,7 @@ export class Traffic {
 
   /** It has ended. `startedAt` is the time that `begin` got. */
   end(now: number, startedAt: number, outcome: TrafficOutcome): void {
+    this.#meanInFlight.add(this.inFlight, now);
     this.#ended();
     this.#waitsSince = now;
     if (outcome === 'ignored') return;
@@ -77,9 +91,11 @@ export class Traffic {
   }
 
   reported(report: LoadReport, now: number): void {
+    this.#learnLoad(report, Math.max(0, now - this.reportedAt));
     this.report = report;
     this.reportedAt = now;
-    this.othersInFlight = Math.max(0, (report.inFlight ?? 0) - this.inFlight) || 0;
+    const own = this.#meanInFlight.take(this.inFlight, now);
+    this.othersInFlight = Math.max(0, (report.inFlight ?? 0) - own) || 0;
   }
 
   /**
@@ -92,6 +108,7 @@ export class Traffic {
     this.report = undefined;
     this.reportedAt = -Infinity;
     this.othersInFlight = 0;
+    this.usualLoad = NaN;
     this.#latency = 0;
     this.#endedAt = -Infinity;
   }
@@ -121,9 +138,30 @@ export class Traffic {
     return this.othersInFlight + this.inFlight;
   }
 
+  /** Those that are there still: its own, and of the reported ones the more, the longer calls take and the newer the report is. */
+  surelyInFlight(now: number): number {
+    const latencyMs = this.report?.latencyMs || LEAST_LATENCY_MS;
+    const ageMs = Math.max(0, now - this.reportedAt);
+    return this.inFlight + (this.othersInFlight * latencyMs) / (latencyMs + ageMs);
+  }
+
   /** How long a call has waited at least for its answer; 0 if none is in flight. */
   waitedMs(now: number): number {
     return this.inFlight > this.channels ? Math.max(0, now - this.#waitsSince) : 0;
+  }
+
+  /** The same of all its calls together: of several one should have ended sooner than of one. */
+  allWaitedMs(now: number): number {
+    return this.waitedMs(now) * (this.inFlight - this.channels);
+  }
+
+  /** The harmonic mean of recent reports: a moment of a very high load does not count for longer than one of a low load. */
+  #learnLoad({ latencyMs, inFlight }: LoadReport, elapsedMs: number): void {
+    if (latencyMs === undefined || inFlight === undefined) return;
+    const last = 1 / loadOf(latencyMs, inFlight);
+    const before = 1 / this.usualLoad;
+    const weight = USUAL_LOAD_MS / (USUAL_LOAD_MS + elapsedMs);
+    this.usualLoad = 1 / (before > 0 ? last + (before - last) * weight : last);
   }
 
   #sent(): void {
@@ -154,6 +192,15 @@ export class Traffic {
     this.#latency = latency + (this.#latency - latency) * weight;
     this.#endedAt = now;
   }
+}
+
+/**
+ * How loaded a server is, to compare it with others: calls in flight times the fourth root of the latency. Servers that are equally busy
+ * have as many calls in flight, if one is slower: the latency itself would keep it idle.
+ */
+export function loadOf(latencyMs: number, inFlight: number): number {
+  // each engine computes square roots alike, unlike powers
+  return Math.sqrt(Math.sqrt(Math.max(LEAST_LATENCY_MS, latencyMs))) * (inFlight + 1);
 }
 
 /** Tells a balancer of each change at these servers, which it knows by their index, and no more of those before. */

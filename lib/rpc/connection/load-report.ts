@@ -4,7 +4,7 @@ import { TokenBucket } from '../time/token-bucket.js';
 
 /** What a server says about its load: the event of the extension `load`, or `mos` in the answer to a ping. */
 export interface LoadReport {
-  /** Calls and channels in flight at the server, of all clients; `undefined` if only `mos` is known. */
+  /** Calls and channels in flight at the server, of all clients, as a mean since its last report; `undefined` if only `mos` is known. */
   readonly inFlight: number | undefined;
   /** Time that recent calls took in the server, in milliseconds. */
   readonly latencyMs: number | undefined;

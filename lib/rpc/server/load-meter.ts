@@ -24,6 +24,7 @@ const ADAPTIVE = 'Too many calls in flight: the adaptive limit of the server is 
 
 /** Body of the event of the extension `load`. */
 export interface LoadBody {
+  /** The mean since the last report: a moment says little of calls that take a few milliseconds. */
   readonly in_flight: number;
   /** Missing until a call has ended. */
   readonly latency_us?: number;
@@ -77,6 +78,8 @@ export class LoadMeter {
   #reportAt = 0;
   #idleReports = 0;
   // since the last report
+  #looks = 0;
+  #inFlightSum = 0;
   #arrived = 0;
   #refused = 0;
   #ended = 0;
@@ -188,6 +191,7 @@ export class LoadMeter {
     this.#timer = undefined;
     this.#loop.reset();
     this.#ceiling = this.#limit;
+    this.#looks = this.#inFlightSum = 0;
     this.#arrived = this.#refused = this.#arrivedBefore = this.#refusedBefore = 0;
     this.refusedShare = 0;
   }
@@ -211,6 +215,8 @@ export class LoadMeter {
     const now = this.options.clock.now();
     this.#loop.add(Math.max(0, now - this.#dueAt), now);
     this.#wait(now);
+    this.#looks += 1;
+    this.#inFlightSum += this.options.load.running;
     if (now >= this.#reportAt) this.#report(now);
     const { maxLoopDelayMs } = this.options;
     const isLagging = maxLoopDelayMs > 0 && this.#loop.medianMs > maxLoopDelayMs;
@@ -223,6 +229,7 @@ export class LoadMeter {
     this.#foldLatency();
     this.#foldRefusals();
     this.#tell();
+    this.#looks = this.#inFlightSum = 0;
     this.#idleReports = isIdle ? this.#idleReports + 1 : 0;
     if (this.#idleReports >= IDLE_REPORTS) this.stop();
   }
@@ -259,7 +266,7 @@ export class LoadMeter {
   #body(): LoadBody {
     const { latencyMs } = this;
     return {
-      in_flight: this.options.load.running,
+      in_flight: Math.round((this.#inFlightSum / this.#looks) * 100) / 100,
       ...(latencyMs === undefined ? {} : { latency_us: Math.round(latencyMs * 1000) }),
       loop_delay_us: Math.round(this.loopDelayMs * 1000),
       refused: Math.round(this.refusedShare * 1000) / 1000,

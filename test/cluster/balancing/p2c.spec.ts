@@ -203,6 +203,37 @@ describe('with fresh reports', () => {
     ).toBe(1);
   });
 
+  it('picks the one with fewer in flight more often, not always, if calls are short beside the age of the reports', () => {
+    const share = shareOfSecond(
+      [
+        { inFlight: 6, latencyMs: 5 },
+        { inFlight: 5, latencyMs: 5 },
+      ],
+      (_fleet, time) => (time.ms += 250),
+    );
+    expect(share).toBeGreaterThan(0.7);
+    expect(share).toBeLessThan(0.9);
+  });
+
+  it('then goes by the reports of some seconds, not by the last one alone', () => {
+    const share = shareOfSecond(
+      [
+        { inFlight: 4, latencyMs: 5 },
+        { inFlight: 4, latencyMs: 5 },
+      ],
+      ([first, second], time) => {
+        for (const inFlight of [9, 9, 9, 4]) {
+          time.ms += 250;
+          first!.traffic.reported(loadReport({ inFlight, latencyMs: 5 }), time.ms);
+          second!.traffic.reported(loadReport({ inFlight: 4, latencyMs: 5 }), time.ms);
+        }
+        time.ms += 250;
+      },
+    );
+    expect(share).toBeGreaterThan(0.6);
+    expect(share).toBeLessThan(0.95);
+  });
+
   it('picks a cold server before a hot one, even if that is faster', () => {
     const fleet = equalServers(11);
     const { balancer, time } = make(fleet);
@@ -237,6 +268,25 @@ describe('with fresh reports', () => {
     fleet.forEach(({ traffic }, i) => traffic.reported(reports[i]!, time.ms));
     expect(shares(balancer, fleet, 600)[0]).toBe(0);
   });
+
+  it.each([
+    [14, 0],
+    [16, 1],
+  ])(
+    'picks a server last if its four calls should have ended: after %i ms, if calls take 10',
+    (waitMs, share) => {
+      const reports = [
+        { inFlight: 4, latencyMs: 10 },
+        { inFlight: 30, latencyMs: 10 },
+      ] as const;
+      const found = shareOfSecond(reports, ([first, second], time) => {
+        for (const each of [first!, second!]) answer(each, time.ms, 10);
+        for (let i = 0; i < 4; i += 1) first!.traffic.begin(time.ms);
+        time.ms += waitMs;
+      });
+      expect(Math.round(found)).toBe(share);
+    },
+  );
 
   it('picks fewer in flight of two hot servers', () => {
     const fleet = equalServers(2);

@@ -121,14 +121,54 @@ it('takes the calls of others from the last report, and its own as they are now'
   }
 });
 
-it('says how long a call has waited at least', () => {
+it('compares the mean that a server reports with the mean of its own calls since the report before', () => {
+  const traffic = new Traffic();
+  traffic.reported(loadReport({ inFlight: 0 }), 0);
+  for (let i = 0; i < 4; i += 1) traffic.begin(50);
+  for (let i = 0; i < 4; i += 1) traffic.end(75, 50, 'answered');
+  // four calls for a quarter of the time
+  traffic.reported(loadReport({ inFlight: 3.5 }), 100);
+  expect([traffic.othersInFlight, traffic.knownInFlight]).toEqual([2.5, 2.5]);
+  traffic.begin(100);
+  traffic.reported(loadReport({ inFlight: 3.5 }), 200);
+  expect([traffic.othersInFlight, traffic.knownInFlight]).toEqual([2.5, 3.5]);
+});
+
+it('is less sure of the calls of others, the older their report is for what calls take', () => {
+  const traffic = new Traffic();
+  traffic.begin(0);
+  traffic.reported(loadReport({ inFlight: 9, latencyMs: 10 }), 0);
+  expect(traffic.surelyInFlight(0)).toBe(9);
+  expect(traffic.surelyInFlight(10)).toBe(5);
+  expect(traffic.surelyInFlight(1e9)).toBeCloseTo(1, 5);
+  traffic.reported(loadReport({ inFlight: 9 }), 0);
+  expect(traffic.surelyInFlight(10)).toBeCloseTo(1, 2);
+});
+
+it('remembers the load of a server over some seconds, and a moment of a very high one no longer', () => {
+  const traffic = new Traffic();
+  expect(traffic.usualLoad).toBeNaN();
+  traffic.reported(loadReport({ inFlight: 4 }), 0);
+  expect(traffic.usualLoad).toBeNaN();
+  const usual = loadReport({ inFlight: 3, latencyMs: 16 });
+  traffic.reported(usual, 0);
+  expect(traffic.usualLoad).toBe(8);
+  traffic.reported(loadReport({ inFlight: 3_999, latencyMs: 16 }), 4_000);
+  expect(traffic.usualLoad).toBeCloseTo(16, 1);
+  traffic.reported(usual, 8_000);
+  expect(traffic.usualLoad).toBeLessThan(11);
+  traffic.joined(9_000);
+  expect(traffic.usualLoad).toBeNaN();
+});
+
+it('says how long a call has waited at least, and all its calls together', () => {
   const traffic = new Traffic();
   expect(traffic.waitedMs(5)).toBe(0);
   traffic.opened();
   expect(traffic.waitedMs(50)).toBe(0);
   traffic.begin(10);
   traffic.begin(20);
-  expect(traffic.waitedMs(30)).toBe(20);
+  expect([traffic.waitedMs(30), traffic.allWaitedMs(30)]).toEqual([20, 40]);
   traffic.end(30, 10, 'answered');
   expect([traffic.waitedMs(31), traffic.waitedMs(0)]).toEqual([1, 0]);
 });

@@ -78,6 +78,17 @@ describe('reports', () => {
     expect(reports()).toEqual([{ inFlight: 41, latencyMs: 100, loopDelayMs: 0, refused: 0, mos: undefined }]);
   });
 
+  it('say the mean of what has run since the last one', () => {
+    busy();
+    pair.load.calls += 40; // of other connections
+    pair.pass(100);
+    pair.load.calls -= 40;
+    pair.pass(150);
+    expect(reports()).toMatchObject([{ inFlight: 17 }]);
+    pair.pass(250);
+    expect(reports()).toMatchObject([{ inFlight: 17 }, { inFlight: 1 }]);
+  });
+
   it('say nothing of the latency before a call has ended', () => {
     open();
     pair.call();
