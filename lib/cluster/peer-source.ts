@@ -50,7 +50,7 @@ export interface PlacedRequest extends PickedCall {
   readonly timeoutMs: number;
   /** Repeating it does no harm, also if it has run. */
   readonly idempotent: boolean;
-  /** Set for what is no call, such as a session: no function of the user picks its server. */
+  /** Set for what is no call, such as a session: balancers know no target, header or body. */
   readonly isNoCall?: true;
 }
 

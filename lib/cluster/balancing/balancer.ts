@@ -31,7 +31,7 @@ export interface Balancer<C extends Candidate = Candidate> {
   /**
    * Picks one. Allocates nothing.
    *
-   * @param call `undefined` for what is no call, such as a session: no function of the user is asked
+   * @param call `undefined` for what is no call, such as a session
    * @param avoid servers that this call has tried: picked only if there is no other
    * @returns `undefined` only if there are no candidates
    */

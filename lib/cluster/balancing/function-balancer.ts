@@ -5,10 +5,13 @@ import { TieredBalancer } from './tiers.js';
 
 /**
  * Picks the server of a call: one of those given, which are all that the call has not tried. If it throws or returns anything else,
- * `p2c` picks, and the client tells of it once. For what is no call, such as a session, `p2c` picks at once.
+ * `p2c` picks, and the client tells of it once. For what is no call (`connect`, `ping`, a session, `withConnection`) the call has an empty
+ * target, no headers and no body, and `p2c` picks without a word if the function cannot do with that.
  */
 export type PickFunction = (servers: readonly Candidate[], call: PickedCall) => Candidate | undefined;
 
+/** What a function gets for what is no call. */
+const NO_CALL: PickedCall = Object.freeze({ target: '', header: Object.freeze({}), body: undefined });
 const FAILED = Symbol('failed');
 const RETURNED_NOTHING = 'the balancer function has returned undefined';
 const RETURNED_OTHER = 'the balancer function has returned something that is none of the servers it may pick';
@@ -35,16 +38,13 @@ export class FunctionBalancer<C extends Candidate = Candidate> extends TieredBal
   }
 
   protected choose(call: PickedCall | undefined, avoid: ReadonlySet<C> | undefined): C | undefined {
-    return call ? this.#askedFor(call, avoid) : this.#fallback.pick(call, avoid);
-  }
-
-  #askedFor(call: PickedCall, avoid: ReadonlySet<C> | undefined): C | undefined {
     const { active } = this;
     const untried = avoid ? Object.freeze(active.filter((candidate) => !avoid.has(candidate))) : active;
     if (untried.length === 0) return undefined;
-    const picked = this.#asked(untried, call);
+    const picked = this.#asked(untried, call ?? NO_CALL);
     if (this.#members.has(picked) && !avoid?.has(picked as C)) return picked as C;
-    if (picked !== FAILED) this.#mistakes.tell(picked === undefined ? RETURNED_NOTHING : RETURNED_OTHER);
+    if (picked !== FAILED && call)
+      this.#mistakes.tell(picked === undefined ? RETURNED_NOTHING : RETURNED_OTHER);
     return this.#fallback.pick(call, avoid);
   }
 
@@ -52,7 +52,7 @@ export class FunctionBalancer<C extends Candidate = Candidate> extends TieredBal
     try {
       return this.ask(untried, call);
     } catch (error) {
-      this.#mistakes.tell('the balancer function has thrown', error);
+      if (call !== NO_CALL) this.#mistakes.tell('the balancer function has thrown', error);
       return FAILED;
     }
   }

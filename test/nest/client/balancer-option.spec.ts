@@ -92,28 +92,34 @@ it('consistentHash by body: streams have the key of their parameters, however th
   }
 });
 
-it('what is no call asks no function of the user', async () => {
-  const asked: string[] = [];
-  const ask = ({ target, body }: PickedCall): void => {
-    asked.push(target);
-    (body as { user: string }).user.trim();
-  };
-  const balancers: BalancerOption[] = [
-    (servers, call) => (ask(call), servers[0]),
-    consistentHash({ key: (call) => (ask(call), 'key') }),
-  ];
-  for (const balancer of balancers) {
-    asked.length = 0;
+describe('what is no call', () => {
+  async function useAll(balancer: BalancerOption): Promise<void> {
     await connected(balancer);
     await client.ping();
-    await client.withSession(() => {});
-    await client.withConnection(() => {});
-    await client.withConnection(() => {}, { exclusive: true });
-    await client.call('name', { user: 'u' });
-    expect(asked).toEqual(['/default/name']);
-    client.close();
+    await client.withSession((session) => session.call('name', { user: 'u' }));
+    await client.withConnection(() => client.call('name', { user: 'u' }));
+    await client.withConnection(() => client.call('name', { user: 'u' }), { exclusive: true });
   }
-  expect(apps.flatMap(({ log }) => log.lines).filter((line) => line.includes('thrown'))).toEqual([]);
+  const thrown = (): string[] =>
+    apps.flatMap(({ log }) => log.lines).filter((line) => line.includes('thrown'));
+
+  it('is picked by a function, too: it knows the servers', async () => {
+    const asked = new Set<string>();
+    await useAll((servers, { target }) => {
+      asked.add(target);
+      return servers.find(({ metadata }) => metadata?.['zone'] === 'z1');
+    });
+    expect([...asked]).toEqual(['']); // calls inside go where their session is
+    expect(client.stats().endpoints?.map(({ picks }) => picks)).toEqual([0, 3, 0]);
+  });
+
+  it('does not count as a mistake of a function that needs a body', async () => {
+    const user = ({ body }: PickedCall): string => (body as { user: string }).user.trim();
+    await useAll((servers, call) => (user(call), servers[0]));
+    client.close();
+    await useAll(consistentHash({ key: user }));
+    expect(thrown()).toEqual([]);
+  });
 });
 
 it('a function sees the metadata of the servers', async () => {
