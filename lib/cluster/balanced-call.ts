@@ -114,13 +114,13 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   }
 
   /** The attempt has an outcome, or nobody waits for it any more. */
-  #ended(verdict: Verdict, fault?: Fault): void {
+  #ended(how: Verdict | 'abandoned', fault?: Fault): void {
     const endpoint = this.#endpoint;
     if (!endpoint) return;
     this.#endpoint = this.#pending = undefined;
     const now = this.host.clock.now();
-    endpoint.traffic.end(now, this.#startedAt, verdict === 'refused' ? 'failed' : verdict);
-    this.#judge(endpoint, verdict, fault);
+    endpoint.traffic.end(now, this.#startedAt, how === 'refused' ? 'failed' : how);
+    this.#judge(endpoint, how === 'abandoned' ? 'ignored' : how, fault);
   }
 
   /** What the outcome says about the server. */
@@ -170,7 +170,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     this.#isOver = true;
     this.stopWaiting();
     this.#pending?.abandon();
-    this.#ended('ignored');
+    this.#ended('abandoned');
   }
 
   /** The answer is a stream: the server works on the call as long as it is open. */

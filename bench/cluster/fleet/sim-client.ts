@@ -246,7 +246,7 @@ export class SimClient {
     call.isOver = true;
     if (!attempt || attempt.isOver) return;
     this.#forget(attempt);
-    attempt.endpoint.traffic.end(this.fleet.time.now(), attempt.startedAt, 'ignored');
+    attempt.endpoint.traffic.end(this.fleet.time.now(), attempt.startedAt, 'abandoned');
     if (attempt.isProbe) this.#ejector.probed(attempt.endpoint, 'ignored');
   }
 

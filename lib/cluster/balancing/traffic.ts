@@ -1,8 +1,11 @@
 import type { LoadReport } from '../../rpc/connection/load-report.js';
 import { TimeMean } from './time-mean.js';
 
-/** How a call to a server has ended, for its latency: `ignored` says nothing about the server, as a cancelled call. */
-export type TrafficOutcome = 'answered' | 'failed' | 'ignored';
+/**
+ * How a call to a server has ended, for its latency. `abandoned`: its caller did not wait any longer, so that it takes at least so long;
+ * `ignored` says nothing about the server.
+ */
+export type TrafficOutcome = 'answered' | 'failed' | 'abandoned' | 'ignored';
 
 /** A balancer that needs to know at once of each call that begins or ends, and not only at its next pick. */
 export interface InFlightWatcher {
@@ -86,8 +89,8 @@ export class Traffic {
     this.#waitsSince = now;
     if (outcome === 'ignored') return;
     const latency = Math.max(0, now - startedAt);
-    if (outcome === 'answered') this.#observe(latency, now);
-    else this.#failed(latency, startedAt, now);
+    if (outcome === 'failed') this.#failed(latency, startedAt, now);
+    else if (outcome === 'answered' || latency > this.latencyMs(now)) this.#observe(latency, now);
   }
 
   reported(report: LoadReport, now: number): void {

@@ -220,3 +220,18 @@ it('takes the duration of a channel for no latency, with calls beside it or with
   traffic.closed();
   expect([traffic.inFlight, traffic.channels, traffic.latencyMs(99_000, 10)]).toEqual([0, 0, 10]);
 });
+
+it('a call that nobody waits for any longer takes at least as long as it was waited for', () => {
+  const traffic = new Traffic();
+  traffic.begin(0);
+  traffic.end(10, 0, 'answered');
+  traffic.begin(10);
+  traffic.end(15, 10, 'abandoned'); // it may have been as fast as the others
+  expect(traffic.latencyMs(15)).toBeCloseTo(10, 1);
+  traffic.begin(20);
+  traffic.end(520, 20, 'abandoned'); // such as the slower one of two attempts
+  expect([traffic.latencyMs(520), traffic.failures]).toEqual([500, 0]);
+  traffic.begin(520);
+  traffic.end(1_520, 520, 'ignored');
+  expect(traffic.latencyMs(1_520)).toBeLessThan(500);
+});

@@ -92,17 +92,18 @@ it('consistentHash by body: streams have the key of their parameters, however th
   }
 });
 
-describe('what is no call', () => {
-  async function useAll(balancer: BalancerOption): Promise<void> {
-    await connected(balancer);
-    await client.ping();
-    await client.withSession((session) => session.call('name', { user: 'u' }));
-    await client.withConnection(() => client.call('name', { user: 'u' }));
-    await client.withConnection(() => client.call('name', { user: 'u' }), { exclusive: true });
-  }
-  const thrown = (): string[] =>
-    apps.flatMap(({ log }) => log.lines).filter((line) => line.includes('thrown'));
+async function useAll(balancer: BalancerOption): Promise<void> {
+  await connected(balancer);
+  await client.ping();
+  await client.withSession((session) => session.call('name', { user: 'u' }));
+  await client.withConnection(() => client.call('name', { user: 'u' }));
+  await client.withConnection(() => client.call('name', { user: 'u' }), { exclusive: true });
+}
+const thrown = (): string[] => apps.flatMap(({ log }) => log.lines).filter((line) => line.includes('thrown'));
 
+const userOf = ({ body }: PickedCall): string => (body as { user: string }).user.trim();
+
+describe('what is no call', () => {
   it('is picked by a function, too: it knows the servers', async () => {
     const asked = new Set<string>();
     await useAll((servers, { target }) => {
@@ -114,10 +115,9 @@ describe('what is no call', () => {
   });
 
   it('does not count as a mistake of a function that needs a body', async () => {
-    const user = ({ body }: PickedCall): string => (body as { user: string }).user.trim();
-    await useAll((servers, call) => (user(call), servers[0]));
+    await useAll((servers, call) => (userOf(call), servers[0]));
     client.close();
-    await useAll(consistentHash({ key: user }));
+    await useAll(consistentHash({ key: userOf }));
     expect(thrown()).toEqual([]);
   });
 });
