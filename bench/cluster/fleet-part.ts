@@ -10,8 +10,8 @@ const SEED = 20_240_601;
 
 /** The part of the report about a scenario. */
 export function fleetPart(scenario: Scenario): Part {
-  const { name, isLarge = false } = scenario;
-  return { name, isLarge, run: () => sectionOf(scenario, runScenario(scenario)) };
+  const { name, isLarge = false, isLong = false } = scenario;
+  return { name, isLarge, isLong, run: () => sectionOf(scenario, runScenario(scenario)) };
 }
 
 /** The same seed gives the same rows. */

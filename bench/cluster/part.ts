@@ -15,6 +15,8 @@ export interface Part {
   readonly name: string;
   /** Takes too long for each run of the tests. */
   readonly isLarge: boolean;
+  /** Takes too long for the report: runs only if it is asked for by name. */
+  readonly isLong?: boolean;
   run(): Section;
 }
 

@@ -49,4 +49,6 @@ export interface Scenario {
   readonly chart?: (rows: readonly Row[]) => LineChart;
   /** Takes too long for each run of the tests. */
   readonly isLarge?: boolean;
+  /** Takes too long for the report: runs only if it is asked for by name. */
+  readonly isLong?: boolean;
 }

@@ -29,7 +29,7 @@ export interface Balancer<C extends Candidate = Candidate> {
   /** The servers that may be picked from now on; the array does not change. Called at the start and after each change. */
   update(candidates: readonly C[]): void;
   /**
-   * Picks one. Allocates nothing.
+   * Picks one. Makes no objects: it is asked for each call.
    *
    * @param call `undefined` for what is no call, such as a session
    * @param avoid servers that this call has tried: picked only if there is no other
