@@ -18,8 +18,6 @@ export interface BalancedHost extends RepeatingHost, Judge {
   peerOf(endpoint: Endpoint): ClientPeer | undefined;
   /** A call goes to an ejected server as its probe. */
   probing(endpoint: Endpoint): void;
-  /** A probe has ended. */
-  probed(endpoint: Endpoint, verdict: Verdict): void;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
 }
@@ -182,6 +180,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     endpoint.traffic.end(this.host.clock.now(), this.#startedAt, 'answered');
     this.#judge(endpoint, 'answered');
     const use = new ChannelUse(endpoint, this.host);
+    use.taken();
     channel.whenDone(() => use.ended(channel.fault));
   }
 }

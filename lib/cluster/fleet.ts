@@ -139,18 +139,19 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   async acquire(what: string, timeoutMs: number, held?: unknown): Promise<ClientPeer> {
-    const { peer } = await this.#placing(requestOf(what, timeoutMs, held)).place();
+    const request: PlacedRequest = { ...requestOf(what, timeoutMs, held), isUnjudged: true };
+    const { peer } = await this.#placing(request).place();
     return peer;
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
     const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer } = await this.#placing(requestOf(what, timeoutMs)).place();
+    const { endpoint, peer, isProbe } = await this.#placing(requestOf(what, timeoutMs)).place();
     const leftMs = Math.max(1, until - this.clock.now());
     const lease = exclusive
       ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
       : endpoint.pool.hold(peer);
-    return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer) };
+    return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer, isProbe) };
   }
 
   #placing(request: PlacedRequest): Placing {
@@ -165,19 +166,16 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   // --- BalancedHost -------------------------------------------------------------------------------------------
 
-  pick(call: PickedCall, tried: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
-    return this.#selection.pick(call, tried);
+  pick(
+    call: PickedCall | undefined,
+    tried: ReadonlySet<Endpoint> | undefined,
+    mayProbe = true,
+  ): Endpoint | undefined {
+    return this.#selection.pick(call, tried, mayProbe);
   }
 
   peerOf(endpoint: Endpoint): ClientPeer | undefined {
     return endpoint.peer;
-  }
-
-  pickForChannel(
-    call: PickedCall | undefined,
-    tried: ReadonlySet<Endpoint> | undefined,
-  ): Endpoint | undefined {
-    return this.#selection.pickUnprobed(call, tried);
   }
 
   hasOthers(than: Endpoint): boolean {

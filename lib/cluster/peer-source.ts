@@ -52,6 +52,8 @@ export interface PlacedRequest extends PickedCall {
   readonly idempotent: boolean;
   /** Set for what is no call, such as a session: balancers know no target, header or body. */
   readonly isNoCall?: true;
+  /** Set for what says nothing about its server: an ejected one is not picked to see whether it is well again. */
+  readonly isUnjudged?: true;
 }
 
 /** A call, or an event. */
@@ -80,6 +82,8 @@ export interface Placed {
   readonly where: string;
   /** What was held for it, for this attempt: processors may change theirs. */
   readonly body: unknown;
+  /** The server has taken the channel. */
+  taken?(): void;
   /** The channel is closed, or was not opened; `fault`: why, if it has failed. */
   ended(fault?: Fault): void;
   /**

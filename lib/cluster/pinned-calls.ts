@@ -24,10 +24,12 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
   readonly where: string;
   readonly problem = undefined;
 
+  /** @param isProbe whether the first of them shows if an ejected server is well again */
   constructor(
     private readonly fleet: PinningHost,
     private readonly endpoint: Endpoint,
     private readonly peer: ClientPeer,
+    private isProbe: boolean,
   ) {
     this.clock = fleet.clock;
     this.deadlines = fleet.deadlines;
@@ -55,8 +57,13 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
     this.fleet.begun();
     const { endpoint, peer, where } = this;
     const use = new ChannelUse(endpoint, this);
-    const ended = (fault?: Fault): void => use.ended(fault);
-    return Promise.resolve({ peer, where, body: held, ended });
+    return Promise.resolve({
+      peer,
+      where,
+      body: held,
+      taken: () => use.taken(),
+      ended: (fault?: Fault) => use.ended(fault),
+    });
   }
 
   // --- BalancedHost: what is not about the place is the fleet's --------------------------------------------------
@@ -82,7 +89,9 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
   }
 
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void {
-    this.fleet.ended(endpoint, fault, startedAt);
+    if (this.isProbe) this.fleet.probed(endpoint, fault ? this.verdictOf(fault, startedAt) : 'answered');
+    else this.fleet.ended(endpoint, fault, startedAt);
+    this.isProbe = false;
   }
 
   probed(endpoint: Endpoint, verdict: Verdict): void {

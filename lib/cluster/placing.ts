@@ -10,10 +10,13 @@ import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 /** What placing needs of its fleet. */
 export interface PlacingHost extends RepeatingHost, Judge {
   /** The server for a channel, or for what is no call; `undefined` if none takes calls now. */
-  pickForChannel(
+  pick(
     call: PickedCall | undefined,
     avoid: ReadonlySet<Endpoint> | undefined,
+    mayProbe: boolean,
   ): Endpoint | undefined;
+  /** What was picked is the probe of an ejected server. */
+  probing(endpoint: Endpoint): void;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
 }
@@ -22,6 +25,8 @@ export interface PlacingHost extends RepeatingHost, Judge {
 export interface Picked {
   readonly endpoint: Endpoint;
   readonly peer: ClientPeer;
+  /** What is sent first shows whether the server, which was ejected, is well again. */
+  readonly isProbe: boolean;
 }
 
 /** Picks a peer for a channel or session as soon as there is one, and another if the server has refused the channel. */
@@ -42,8 +47,8 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
   }
 
   /** A channel is opened there. */
-  use(endpoint: Endpoint): ChannelUse {
-    return new ChannelUse(endpoint, this.host);
+  use({ endpoint, isProbe }: Picked): ChannelUse {
+    return new ChannelUse(endpoint, this.host, isProbe);
   }
 
   /** What was held, for one attempt. */
@@ -92,12 +97,19 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
     let unproven: Set<Endpoint> | undefined;
     for (;;) {
       const avoid = unproven && tried ? new Set([...tried, ...unproven]) : (unproven ?? tried);
-      const endpoint = host.pickForChannel(request.isNoCall ? undefined : request, avoid);
+      const call = request.isNoCall ? undefined : request;
+      const endpoint = host.pick(call, avoid, request.isUnjudged !== true);
       const peer = endpoint?.peer;
       if (!endpoint || !peer || unproven?.has(endpoint)) return undefined;
-      if (!peer.mustProve(now)) return { endpoint, peer };
+      if (!peer.mustProve(now)) return this.#picks(endpoint, peer);
       (unproven ??= new Set()).add(endpoint);
     }
+  }
+
+  #picks(endpoint: Endpoint, peer: ClientPeer): Picked {
+    const isProbe = endpoint.isProbeDue && this.request.isUnjudged !== true;
+    if (isProbe) this.host.probing(endpoint);
+    return { endpoint, peer, isProbe };
   }
 
   protected override giveUp(fault: Fault): void {
@@ -114,13 +126,18 @@ export class PlacedOnEndpoint implements Placed {
   readonly #placing: Placing;
   readonly #use: ChannelUse;
 
-  constructor({ endpoint, peer }: Picked, placing: Placing) {
+  constructor(picked: Picked, placing: Placing) {
+    const { endpoint, peer } = picked;
     this.peer = peer;
     this.where = endpoint.address;
     this.body = placing.body;
     this.#endpoint = endpoint;
     this.#placing = placing;
-    this.#use = placing.use(endpoint);
+    this.#use = placing.use(picked);
+  }
+
+  taken(): void {
+    this.#use.taken();
   }
 
   ended(fault?: Fault): void {

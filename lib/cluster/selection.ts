@@ -30,17 +30,20 @@ export class Selection {
     this.balancer.update(next);
   }
 
-  /** The server for a call; `undefined` if none takes calls. It is a probe if the server is ejected and its probe due. */
-  pick(call: PickedCall, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
-    if (this.#due.length > 0) {
+  /**
+   * The server for a call; `undefined` if none takes calls. It is a probe if the server is ejected and its probe due.
+   *
+   * @param mayProbe false for what says nothing about its server
+   */
+  pick(
+    call: PickedCall | undefined,
+    avoid: ReadonlySet<Endpoint> | undefined,
+    mayProbe: boolean,
+  ): Endpoint | undefined {
+    if (mayProbe && this.#due.length > 0) {
       const due = this.#due.find((each) => each.isProbeDue && avoid?.has(each) !== true);
       if (due) return due;
     }
-    return this.balancer.pick(call, avoid);
-  }
-
-  /** The same for what cannot be a probe, as it has no outcome: a channel, or a session, which is no call. */
-  pickUnprobed(call: PickedCall | undefined, avoid: ReadonlySet<Endpoint> | undefined): Endpoint | undefined {
     return this.balancer.pick(call, avoid);
   }
 }

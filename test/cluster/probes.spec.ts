@@ -1,4 +1,5 @@
-import { LocalCode } from '../../lib/protocol/fault.js';
+import { Fault, LocalCode } from '../../lib/protocol/fault.js';
+import { Status } from '../../lib/protocol/status.js';
 import { fresh, world, type WorldOptions } from './fleet-world.js';
 
 const ONE_FAILURE: WorldOptions = { eject: { consecutiveFailures: 1, baseMs: 1_000 } };
@@ -98,19 +99,39 @@ describe('a server that is ejected', () => {
     expect(world.state('a')).toBe('ready');
   });
 
-  it('gets no channel as its probe', async () => {
+  it('gets nothing as its probe that says nothing about it', async () => {
     await (fresh(ONE_FAILURE), world.open());
     await eject('a');
     await world.pass(1_000);
     expect(world.endpoint('a').isProbeDue).toBe(true);
-    for (let i = 0; i < 4; i += 1) {
-      const placed = await world.place(1_000);
-      expect(placed.where).not.toBe('a');
-      placed.ended();
-      placed.ended();
-      expect(await world.fleet.acquire('session', 1_000)).not.toBe(world.endpoint('a').peer);
-    }
+    for (let i = 0; i < 4; i += 1)
+      expect(await world.fleet.acquire('ping', 1_000)).not.toBe(world.endpoint('a').peer);
     expect(world.endpoint('a').isProbeDue).toBe(true);
+  });
+
+  it('gets one channel as its probe, and returns when it has taken that', async () => {
+    await (fresh(ONE_FAILURE), world.open());
+    await eject('a');
+    await world.pass(1_000);
+    const probe = await world.place(1_000);
+    const others = [await world.place(1_000), await world.place(1_000)];
+    expect([probe.where, others.map(({ where }) => where).includes('a')]).toEqual(['a', false]);
+    probe.taken?.();
+    expect(world.state('a')).toBe('ready');
+    probe.ended();
+    for (const other of others) other.ended();
+  });
+
+  it('is probed again if the channel was left before it was taken', async () => {
+    await (fresh(ONE_FAILURE), world.open());
+    await eject('a');
+    await world.pass(1_000);
+    const probe = await world.place(1_000);
+    probe.ended();
+    expect([world.state('a'), world.endpoint('a').isProbeDue]).toEqual(['ejected', true]);
+    const again = await world.place(1_000);
+    again.ended(new Fault({ status: Status.Server, message: 'lost', sent: 'unknown' }));
+    expect([again.where, world.state('a'), world.endpoint('a').isProbeDue]).toEqual(['a', 'ejected', false]);
   });
 
   it('stays ejected if it loses its connection and reconnects meanwhile', async () => {

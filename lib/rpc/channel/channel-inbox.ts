@@ -187,8 +187,9 @@ export class ChannelInbox {
   }
 
   #resume(): void {
-    this.#pause?.end();
-    this.#pause = undefined;
+    const pause = this.#pause;
+    this.#pause = undefined; // first: frames that waited are read at once, and may end this channel
+    pause?.end();
   }
 
   #isFull(): boolean {

@@ -22,6 +22,8 @@ export class FakeChannelHost implements ChannelHost {
   /** Pauses that no resume has followed, and pauses ever. */
   pauses = 0;
   pausedTimes = 0;
+  /** What waits in the connection is read when reading goes on, and before `resume` returns. */
+  onResume: (() => void) | undefined;
   /** `peerKnows` of each release. */
   readonly releases: boolean[] = [];
 
@@ -65,6 +67,7 @@ export class FakeChannelHost implements ChannelHost {
   #resumed(): void {
     this.pauses -= 1;
     if (this.pauses < 0) throw new Error('reading was resumed that was not paused');
+    this.onResume?.();
   }
 
   released(peerKnows: boolean): void {

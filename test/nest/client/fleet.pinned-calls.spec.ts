@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import { createServer } from 'node:net';
 import { Controller } from '@nestjs/common';
-import { MessagePattern } from '@nestjs/microservices';
-import type { RapClient, RapSession } from '../../../lib/index.js';
+import { MessagePattern, Payload } from '@nestjs/microservices';
+import { ChannelPattern, RapChannel, type RapClient, type RapSession } from '../../../lib/index.js';
 import { eventually, Gate, rejection, turn } from '../../helpers/async.js';
 import { serve, type TestApp } from '../../helpers/app.js';
 import { TestFleet } from './test-fleet.js';
@@ -21,6 +21,12 @@ class WaitingController {
   async *items(): AsyncGenerator<string> {
     await gate.opened;
     yield 'item';
+  }
+
+  @ChannelPattern('talk')
+  async talk(@Payload() channel: RapChannel): Promise<void> {
+    await gate.opened;
+    await channel.write('word');
   }
 }
 
@@ -136,4 +142,75 @@ describe('an exclusive connection to a single server', () => {
     await drained;
     expect(order).toEqual(['answered', 'drained']);
   });
+});
+
+describe('an ejected server that is well again', () => {
+  it.each(['stream', 'channel', 'session', 'withConnection'] as const)(
+    'is found by a client that uses nothing but %s',
+    async (kind) => {
+      const client = fleet.client({
+        servers: servers(),
+        balancer: 'roundRobin',
+        eject: { baseMs: 20, maxMs: 20 },
+      });
+      await client.connect();
+      const states = new Map<string, string>();
+      client.on('endpoint', ({ address, state }) => void states.set(address, state));
+      const use: Record<typeof kind, () => Promise<unknown>> = {
+        async stream() {
+          for await (const each of client.stream('items', undefined, { timeoutMs: 20 })) return each;
+          return undefined;
+        },
+        channel: async () => (await client.channel('talk', { timeoutMs: 20 })).read(),
+        session: () => client.withSession((it) => it.call('wait', 1, { timeoutMs: 20 })),
+        withConnection: () => client.withConnection(() => client.call('wait', 1, { timeoutMs: 20 })),
+      };
+      for (let i = 0; i < 10; i += 1) await rejection(use[kind]());
+      expect([...states.values()]).toContain('ejected');
+      gate.open();
+      const isWell = (): boolean => [...states.values()].every((state) => state === 'ready');
+      for (let i = 0; i < 1_000 && !isWell(); i += 1) await use[kind]().catch(() => {});
+      expect([...states.values()]).not.toContain('ejected');
+    },
+  );
+
+  it('a stream whose reader leaves before anything came says nothing about its server', async () => {
+    const client = fleet.client({ servers: servers(), balancer: 'roundRobin', eject: { baseMs: 60_000 } });
+    await client.connect();
+    const ejected: string[] = [];
+    client.on('endpoint', ({ state, address }) => void (state === 'ejected' && ejected.push(address)));
+    for (let i = 0; i < 12; i += 1) {
+      const left = client.stream('items')[Symbol.asyncIterator]();
+      void left.next();
+      await turn();
+      await left.return?.();
+      const late = client.stream('items', undefined, { timeoutMs: 20 })[Symbol.asyncIterator]();
+      await rejection(late.next());
+      const again = client.stream('items', undefined, { timeoutMs: 20 })[Symbol.asyncIterator]();
+      await rejection(again.next());
+    }
+    expect(ejected).toHaveLength(1);
+  });
+});
+
+it('a signal that aborts while a stream waits for its server cancels it', async () => {
+  for (const client of [
+    fleet.client({ servers: servers() }),
+    fleet.client({ servers: undefined, ...servers()[0] }),
+  ]) {
+    await client.connect();
+    for (let turns = 0; turns < 8; turns += 1) {
+      const abort = new AbortController();
+      const reading = rejection(
+        (async () => {
+          for await (const each of client.stream('items', undefined, { signal: abort.signal })) return each;
+          return undefined;
+        })(),
+      );
+      for (let i = 0; i < turns; i += 1) await Promise.resolve();
+      abort.abort();
+      await expect(reading).resolves.toMatchObject({ name: 'CallCancelledError' });
+    }
+    await eventually('no channel is left', () => client.stats().channels === 0);
+  }
 });

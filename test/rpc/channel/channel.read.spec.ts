@@ -208,6 +208,16 @@ describe('without credits, the reading of the connection', () => {
     expect(lab.host.pauses).toBe(0);
   });
 
+  it('goes on once if what waited in the connection ends the channel', () => {
+    for (const end of [LifeCycle.End, LifeCycle.Drop]) {
+      const lab = uncredited(10);
+      lab.message(10);
+      lab.host.onResume = () => void lab.receive(end);
+      expect(drain(lab)).toEqual([10]);
+      expect(lab.host.pauses).toBe(0);
+    }
+  });
+
   it('stops with as many bytes as the window has', () => {
     const lab = uncredited(1000);
     lab.message(999);

@@ -97,7 +97,7 @@ export class ClientChannels {
     let placed: Placed | undefined;
     try {
       if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
-      for (const signal of plan.signals) if (signal.aborted) throw cancelledBy(signal, target);
+      assertNotAborted(plan.signals, target);
       const attempted = { plan, stream: what.stream, since, held: source.hold(what.metadata) };
       placed = await this.#place(attempted);
       for (;;) {
@@ -147,6 +147,7 @@ export class ClientChannels {
     const { route, timeoutMs, isLimited, signals } = plan;
     const { peer, where, body } = placed;
     const mayMove = placed.elsewhere !== undefined;
+    assertNotAborted(signals, route.target); // while it waited for the server
     if (stream?.reader.isOver) throw cancelled(route.target);
     const leftMs = timeLeft(timeoutMs, since);
     const channel = peer.openChannel({
@@ -169,7 +170,11 @@ export class ClientChannels {
       // if the parameters cannot be sent, the reader gets the reason
       channel.write(parameters).catch((error: Fault) => channel.cancel(error));
     }
-    if (mayMove) await taken(channel, stream?.reader);
+    if (placed.taken) {
+      const isTaken = taken(channel, stream?.reader, placed);
+      if (mayMove) await isTaken;
+      else isTaken.catch(NOTHING); // its user finds out by the channel
+    }
     return channel;
   }
 
@@ -191,18 +196,24 @@ export class ClientChannels {
   }
 }
 
+/** @throws Fault `ERR_RAP_CALL_CANCELLED` if one has aborted */
+function assertNotAborted(signals: readonly AbortSignal[], target: string): void {
+  for (const signal of signals) if (signal.aborted) throw cancelledBy(signal, target);
+}
+
 /**
  * Resolves when the server has taken a channel: with its answer to DECLARE; a stream, which limits of the server may refuse later
  * than that, with its first item or its end. The reader of a stream may leave before.
  *
  * @throws the fault of a channel that the server has not taken
  */
-function taken(channel: Channel, reader: StreamReader | undefined): Promise<void> {
+function taken(channel: Channel, reader: StreamReader | undefined, placed: Placed): Promise<void> {
   return new Promise((resolve, reject) => {
     const decide = (): void => {
       const { fault } = channel;
-      if (fault) reject(fault);
-      else resolve();
+      if (fault) return reject(fault);
+      if (!reader?.isOver) placed.taken?.(); // else it is not known
+      resolve();
     };
     if (!reader) return channel.whenDeclared(decide);
     reader.whenLeft = () => channel.cancel();
