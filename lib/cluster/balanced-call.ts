@@ -133,14 +133,19 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     this.#ended(this.host.verdictOf(fault, this.#startedAt), fault);
     const afterMs = this.repeatAfterMs(endpoint, fault, this.#startedAt);
     if (afterMs === 0) return true;
-    if (afterMs === undefined) this.giveUp(fault);
+    // no server gets it twice while the other attempt runs
+    if (afterMs === undefined || this.#otherRuns) this.giveUp(fault);
     else this.pause(afterMs);
     return false;
   }
 
   protected override get executions(): number {
+    return this.runs + (this.#beside?.runs ?? 0) + (this.#otherRuns ? 1 : 0);
+  }
+
+  get #otherRuns(): boolean {
     const other = this.#beside;
-    return this.runs + (other ? other.runs + (other.#pending ? 1 : 0) : 0);
+    return other !== undefined && other.#pending !== undefined;
   }
 
   // --- outcomes -----------------------------------------------------------------------------------------------

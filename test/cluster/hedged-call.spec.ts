@@ -121,6 +121,16 @@ it('if the second attempt is refused, the first goes on', async () => {
   expect(caller.outcome).toBe(0);
 });
 
+it('a second attempt that is refused is not made again at the server of the first, which goes on', async () => {
+  const caller = await hedged({ ...HEDGED, servers: ['a', 'b'] });
+  order[1]?.fail({ status: Status.TooManyRequests, message: 'too many', refused: true });
+  await world.pass(500, 10);
+  expect([order.length, caller.settled]).toEqual([2, false]);
+  answer(0);
+  await world.settle();
+  expect([caller.outcome, order.length]).toEqual([0, 2]);
+});
+
 it('if both are lost, it fails with what both met, and was sent', async () => {
   const caller = await hedged({ ...HEDGED, servers: ['a', 'b'], retry: { maxAttempts: 2 } });
   fail(0);
