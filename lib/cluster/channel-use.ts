@@ -5,13 +5,13 @@ import type { Verdict } from './failures/classify.js';
 
 /** What judges servers by how calls and channels end there. */
 export interface Judge {
-  /** A probe has ended. */
-  probed(endpoint: Endpoint, verdict: Verdict): void;
   readonly clock: Clock;
   /** What a failure says about its server. */
   verdictOf(fault: Fault, startedAt: number): Verdict;
   /** A call or channel has ended: `fault` is why it has failed; `undefined`: well. */
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void;
+  /** A probe has ended. */
+  probed(endpoint: Endpoint, verdict: Verdict): void;
 }
 
 /** A channel at a server: it counts there as long as it is open, and its end says whether the server is well. */

@@ -93,12 +93,12 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
   /** Channels do not queue for the proof that the server lives, so they go elsewhere, or wait here. */
   #proven(): Picked | undefined {
     const { request, host, tried } = this;
+    const call = request.isNoCall ? undefined : request;
     const now = host.clock.now();
     let unproven: Set<Endpoint> | undefined;
     for (;;) {
       const avoid = unproven && tried ? new Set([...tried, ...unproven]) : (unproven ?? tried);
-      const call = request.isNoCall ? undefined : request;
-      const endpoint = host.pick(call, avoid, request.isUnjudged !== true);
+      const endpoint = host.pick(call, avoid, this.#mayProbe);
       const peer = endpoint?.peer;
       if (!endpoint || !peer || unproven?.has(endpoint)) return undefined;
       if (!peer.mustProve(now)) return this.#picks(endpoint, peer);
@@ -106,8 +106,12 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
     }
   }
 
+  get #mayProbe(): boolean {
+    return this.request.isUnjudged !== true;
+  }
+
   #picks(endpoint: Endpoint, peer: ClientPeer): Picked {
-    const isProbe = endpoint.isProbeDue && this.request.isUnjudged !== true;
+    const isProbe = endpoint.isProbeDue && this.#mayProbe;
     if (isProbe) this.host.probing(endpoint);
     return { endpoint, peer, isProbe };
   }

@@ -56,7 +56,7 @@ export class ClientCalls {
     const bodies = codec();
     const pinned = plan.session?.openPeer();
     const balanced = this.#balancedOf(plan);
-    const peer = pinned ?? source.peer;
+    const peer = pinned ?? (balanced ? undefined : source.peer);
     if (balanced && !bodies) this.#sendBalanced(balanced, plan, packet.data, plan.timeoutMs, attempt);
     else if (peer && !bodies) this.#sendTo(peer, plan, packet.data, undefined, attempt);
     else void this.#sendLater(plan, packet, bodies, attempt);
