@@ -1,4 +1,4 @@
-import { Random } from '../../bench/cluster/time/random.js';
+import { RandomNumbers } from '../../lib/cluster/random-numbers.js';
 import { type EventHandler, VirtualTime } from '../../bench/cluster/time/virtual-time.js';
 
 class Recorder implements EventHandler {
@@ -14,7 +14,7 @@ class Recorder implements EventHandler {
 it('runs events by their times, and those of one time in the order in which they came', () => {
   const time = new VirtualTime();
   const recorder = new Recorder(time);
-  const random = new Random(1);
+  const random = new RandomNumbers(1);
   // few times, so that many events share one
   const added = Array.from({ length: 5_000 }, (_, index): [number, number] => [random.below(300), index]);
   for (const [us, index] of added) time.at(us, recorder, index);

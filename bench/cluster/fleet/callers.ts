@@ -1,5 +1,5 @@
 import { exponential } from '../time/exponential.js';
-import type { Random } from '../time/random.js';
+import type { RandomNumbers } from '../../../lib/cluster/random-numbers.js';
 import type { EventHandler } from '../time/virtual-time.js';
 import type { Fleet } from './fleet.js';
 import { SimCall } from './sim-call.js';
@@ -27,7 +27,7 @@ export class Callers implements EventHandler {
   constructor(
     private readonly fleet: Fleet,
     private readonly traffic: Traffic,
-    private readonly random: Random,
+    private readonly random: RandomNumbers,
   ) {}
 
   start(): void {

@@ -1,6 +1,6 @@
 import type { Balancer, BalancerOptions } from '../../../lib/cluster/balancing/balancer.js';
 import { Search } from '../../../lib/cluster/search.js';
-import { Random } from '../time/random.js';
+import { RandomNumbers } from '../../../lib/cluster/random-numbers.js';
 import { VirtualTime } from '../time/virtual-time.js';
 import { Callers, type Traffic } from './callers.js';
 import { Deadlines } from './deadlines.js';
@@ -35,7 +35,7 @@ export interface FleetOptions {
 export class Fleet {
   readonly time = new VirtualTime();
   /** For what clients decide. */
-  readonly random: Random;
+  readonly random: RandomNumbers;
   readonly servers: readonly SimServer[];
   readonly clients: readonly SimClient[];
   /** Which servers a client tries soon if it reaches none. */
@@ -46,9 +46,9 @@ export class Fleet {
 
   constructor(readonly options: FleetOptions) {
     const { seed, servers, clients, traffic, subset, balancer } = options;
-    this.random = new Random(seed);
+    this.random = new RandomNumbers(seed);
     this.search = new Search(this.random.next);
-    const ofServers = new Random(seed + 1);
+    const ofServers = new RandomNumbers(seed + 1);
     this.deadlines = new Deadlines(this.time, traffic.timeoutMs * 1_000);
     this.measures = new Measures(this.time);
     this.servers = servers.map((server, index) => new SimServer(index, server, this.time, ofServers));
@@ -57,7 +57,7 @@ export class Fleet {
     this.clients = Array.from({ length: clients }, () => new SimClient(this, balancer(makes)));
     this.clients.forEach((client, index) => client.use(subset(listed, index), true));
     // what is called does not depend on what clients decide: all balancers meet the same calls
-    this.#callers = new Callers(this, traffic, new Random(seed + 2));
+    this.#callers = new Callers(this, traffic, new RandomNumbers(seed + 2));
   }
 
   /** All clients learn, within a second, that these are the servers now. */

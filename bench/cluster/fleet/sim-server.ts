@@ -1,4 +1,4 @@
-import type { Random } from '../time/random.js';
+import type { RandomNumbers } from '../../../lib/cluster/random-numbers.js';
 import type { VirtualTime } from '../time/virtual-time.js';
 import type { Attempt } from './attempt.js';
 import { BusyTime } from './busy-time.js';
@@ -32,11 +32,11 @@ export type ServerState = 'up' | 'draining' | 'frozen' | 'down' | 'silent';
 /** How a server treats its calls beside its work. */
 export interface Behaviour {
   /** Microseconds that a call waits in its handler, without a core. */
-  readonly addedUs: (random: Random) => number;
+  readonly addedUs: (random: RandomNumbers) => number;
   /** Time that a call takes instead of work on a core; `undefined`: it works. */
   readonly timeUs: ((inFlight: number) => number) | undefined;
   /** How it ends: as it comes if it has a time, else when its work is done. */
-  readonly outcome: (attempt: Attempt, inFlight: number, random: Random, now: number) => Outcome;
+  readonly outcome: (attempt: Attempt, inFlight: number, random: RandomNumbers, now: number) => Outcome;
 }
 
 export const HEALTHY: Behaviour = { addedUs: () => 0, timeUs: undefined, outcome: () => 'answered' };
@@ -70,7 +70,7 @@ export class SimServer {
     readonly index: number,
     readonly options: ServerOptions,
     private readonly time: VirtualTime,
-    private readonly random: Random,
+    private readonly random: RandomNumbers,
   ) {
     this.address = `server-${index}:9000`;
     this.busy = new BusyTime(time);

@@ -2,7 +2,7 @@ import { ordinal, type Subset, TWENTY } from '../fleet/subsets.js';
 import { SimServer } from '../fleet/sim-server.js';
 import { checked, type Part, type Section } from '../part.js';
 import { maxToMean } from '../row.js';
-import { Random } from '../time/random.js';
+import { RandomNumbers } from '../../../lib/cluster/random-numbers.js';
 import { VirtualTime } from '../time/virtual-time.js';
 import { servers as serverOptions } from './hardware.js';
 
@@ -52,7 +52,7 @@ function run(): Section {
 
 function countsOf(name: string, subset: Subset): Counts {
   const time = new VirtualTime();
-  const random = new Random(1);
+  const random = new RandomNumbers(1);
   const all = serverOptions(SERVERS).map((options, index) => new SimServer(index, options, time, random));
   const left = all.filter(({ index }) => index !== SERVERS / 2);
   const connections = Array.from({ length: SERVERS }, () => 0);

@@ -1,4 +1,4 @@
-import type { Random } from './random.js';
+import type { RandomNumbers } from '../../../lib/cluster/random-numbers.js';
 
 const BITS = 16;
 const COUNT = 1 << BITS;
@@ -43,6 +43,6 @@ function parts(): Float64Array {
 }
 
 /** A random time between two events that come independently of each other, as a multiple of the mean. */
-export function exponential(random: Random): number {
+export function exponential(random: RandomNumbers): number {
   return PARTS[random.bits() >>> (32 - BITS)] as number;
 }

@@ -1,27 +1,12 @@
 import type { BalancerOptions, Candidate, PickedCall } from './balancer.js';
-import { FleetEstimates, FRESH_REPORT_MS } from './fleet-estimates.js';
+import { Contender, Heat } from './contender.js';
+import { FleetEstimates } from './fleet-estimates.js';
 import { TieredBalancer } from './tiers.js';
-import { LEAST_LATENCY_MS, loadOf, type Traffic } from './traffic.js';
+import { loadOf, type Traffic } from './traffic.js';
 import { WeightedDraw } from './weighted-draw.js';
 
 /** For so long after it has joined, a server gets fewer calls: its caches are cold. */
 const RAMP_MS = 10_000;
-/** After a failure, what the server says of its load is not believed for so long: who fails fast has little load. */
-const DISTRUST_MS = 10_000;
-/** `mos` comes with the answers to pings, and so much more rarely than reports of load. */
-const FRESH_MOS_MS = 60_000;
-/** A server that refuses more than this share is worse than a hot one: its calls in flight are few because it refuses. */
-const MAX_REFUSED = 0.1;
-const COLD = 0;
-const HOT = 1;
-const REFUSING = 2;
-const STALLED = 3;
-/** A server whose latency, as this client sees it or as it reports, is so many times the median is worse than a hot one. */
-const STALLED_FACTOR = 3;
-/** The same of one whose calls, added up, have waited for so many times the median: by chance none of them ends for that long once in 400 times. */
-const SILENT_FACTOR = 6;
-/** Below, multiples say nothing: a pause of the garbage collector is as long. */
-const LEAST_MEDIAN_MS = 1;
 
 /**
  * Power of two choices: of two random servers the better one. Both have reported their load a moment ago: the rule of Google's
@@ -36,6 +21,8 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   /** When the first and the last of the servers joined. */
   #eldest = 0;
   #youngest = 0;
+  readonly #first = new Contender();
+  readonly #second = new Contender();
 
   constructor(options: BalancerOptions) {
     super(options);
@@ -69,7 +56,12 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
       if (isAOut !== this.#waits(b.traffic, now)) return isAOut ? b : a;
     }
     this.#estimates.refresh(this.active, now, a.traffic.hasHistory || b.traffic.hasHistory);
-    return this.#compare(first, second, now) > 0 ? b : a;
+    this.#first.now = this.#second.now = now;
+    this.#first.weight = this.weights[first] as number;
+    this.#second.weight = this.weights[second] as number;
+    this.#first.look(a.traffic, this.#estimates);
+    this.#second.look(b.traffic, this.#estimates);
+    return this.#isSecondBetter(this.#first, this.#second) ? b : a;
   }
 
   /** A server that joins takes part in more and more picks. */
@@ -78,89 +70,49 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
     return age < RAMP_MS && this.options.random() * RAMP_MS >= age;
   }
 
-  /** Above 0 if the second is better. */
-  #compare(first: number, second: number, now: number): number {
-    const a = (this.active[first] as C).traffic;
-    const b = (this.active[second] as C).traffic;
-    const weightOfA = this.weights[first] as number;
-    const weightOfB = this.weights[second] as number;
-    if (!isTrusted(a, now) || !isTrusted(b, now))
-      return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
-    const heatOfA = this.#heat(a, now);
-    const heatOfB = this.#heat(b, now);
-    if (heatOfA !== heatOfB) return heatOfA - heatOfB;
-    if (heatOfA === STALLED) return this.#cost(a, now) / weightOfA - this.#cost(b, now) / weightOfB;
-    const byLoad = a.knownInFlight / weightOfA - b.knownInFlight / weightOfB;
-    const byLatency = this.#expected(a, b, now) / weightOfA - this.#expected(b, a, now) / weightOfB;
-    if (heatOfA !== COLD) return byLoad || byLatency;
-    const isGuess = this.#isUnsure(a, b, now);
-    return (isGuess && this.#guess(a, b, weightOfB / weightOfA)) || byLatency || byLoad;
+  #isSecondBetter(a: Contender, b: Contender): boolean {
+    const isCheaper = a.cost / a.weight > b.cost / b.weight;
+    if (!a.isTrusted || !b.isTrusted) return isCheaper;
+    if (a.heat !== b.heat) return a.heat > b.heat;
+    if (a.heat === Heat.Stalled) {
+      // a high peak of a live one, and many calls there, say less than how long a frozen one has been silent
+      const areSilent = a.isSilent && b.isSilent;
+      return areSilent ? a.allWaitedMs / a.weight > b.allWaitedMs / b.weight : isCheaper;
+    }
+    const loadOfA = a.knownInFlight / a.weight;
+    const loadOfB = b.knownInFlight / b.weight;
+    // a latency that is reported is better than one that is seen, but not comparable with it
+    const isReported = !Number.isNaN(a.reportedMs + b.reportedMs);
+    const delayOfA = (isReported ? a.reportedDelayMs : a.seenDelayMs) / a.weight;
+    const delayOfB = (isReported ? b.reportedDelayMs : b.seenDelayMs) / b.weight;
+    if (a.heat !== Heat.Cold) return loadOfA === loadOfB ? delayOfA > delayOfB : loadOfA > loadOfB;
+    if (this.#isUnsure(a, b)) {
+      const odds = oddsOf(a, b);
+      if (odds >= 0) return this.options.random() * (1 + odds * odds) > 1;
+    }
+    return delayOfA === delayOfB ? loadOfA > loadOfB : delayOfA > delayOfB;
   }
 
   /** With the probability that a call is no longer there: one of the calls that other clients had in flight at the last report. */
-  #isUnsure(a: Traffic, b: Traffic, now: number): boolean {
-    const known = a.knownInFlight + b.knownInFlight;
-    return this.options.random() * known >= a.surelyInFlight(now) + b.surelyInFlight(now);
+  #isUnsure(a: Contender, b: Contender): boolean {
+    return this.options.random() * (a.knownInFlight + b.knownInFlight) >= a.surelyInFlight + b.surelyInFlight;
   }
+}
 
-  /**
-   * All clients have the same reports: if each picked the server that looks better, that would get all calls until its next report. So the
-   * better one is only picked more often: by how much less loaded it is now, and much more by how it has been in the last seconds.
-   *
-   * @returns `NaN` if one has not reported all that it takes
-   */
-  #guess(a: Traffic, b: Traffic, weights: number): number {
-    const now = (reportedLoad(a) / reportedLoad(b)) * weights;
-    const usual = (a.usualLoad / b.usualLoad) * weights;
-    const odds = now * (usual * usual) * (usual * usual);
-    return this.options.random() * (1 + odds * odds) - 1;
-  }
-
-  #heat(traffic: Traffic, now: number): number {
-    const { medianMs, medianReportedMs, hotAbove } = this.#estimates;
-    // its report may say nothing of calls that hang: only those that end have a latency
-    const usual = Math.max(LEAST_MEDIAN_MS, medianMs);
-    if (traffic.latencyMs(now, medianMs) > STALLED_FACTOR * usual) return STALLED;
-    // latencies as a client sees them are peaks, among which a slow server is hard to tell
-    const usualReported = Math.max(LEAST_MEDIAN_MS, medianReportedMs);
-    if ((traffic.report?.latencyMs ?? 0) > STALLED_FACTOR * usualReported) return STALLED;
-    const isSilent = traffic.waitedMs(now) > usualReported;
-    if (isSilent && traffic.allWaitedMs(now) > SILENT_FACTOR * usualReported) return STALLED;
-    if ((traffic.report?.refused ?? 0) > MAX_REFUSED) return REFUSING;
-    return traffic.surelyInFlight(now) > hotAbove ? HOT : COLD;
-  }
-
-  /** The latency that the server reports if both do, else as this client sees it, with the calls that are in flight now. */
-  #expected(traffic: Traffic, other: Traffic, now: number): number {
-    const reported = other.report?.latencyMs === undefined ? undefined : traffic.report?.latencyMs;
-    const latency =
-      reported === undefined
-        ? traffic.latencyMs(now, this.#estimates.medianMs)
-        : Math.max(reported, traffic.waitedMs(now));
-    return latency * (traffic.knownInFlight + 1);
-  }
-
-  #cost(traffic: Traffic, now: number): number {
-    const latency = traffic.latencyMs(now, this.#estimates.medianMs) + LEAST_LATENCY_MS;
-    return latency * (traffic.inFlight + 1) * ailing(traffic, now);
-  }
+/**
+ * All clients have the same reports: if each picked the server that looks better, that would get all calls until its next report. So the
+ * better one is only picked more often: by how much less loaded it is now, and much more by how it has been in the last seconds.
+ *
+ * @returns how many times more often the second is picked than the first; `NaN` if one has not reported all that it takes
+ */
+function oddsOf(a: Contender, b: Contender): number {
+  const weights = b.weight / a.weight;
+  const now = (reportedLoad(a) / reportedLoad(b)) * weights;
+  const usual = (a.usualLoad / b.usualLoad) * weights;
+  return now * (usual * usual) * (usual * usual);
 }
 
 /** By the last report, and what this client has in flight now. */
-function reportedLoad({ report, knownInFlight }: Traffic): number {
-  return loadOf(report?.latencyMs ?? 0, knownInFlight);
-}
-
-function isTrusted({ report, reportedAt, failedAt }: Traffic, now: number): boolean {
-  return (
-    report?.inFlight !== undefined && now - reportedAt <= FRESH_REPORT_MS && now - failedAt >= DISTRUST_MS
-  );
-}
-
-/** How much worse a server is than it looks: 1 to 10 by its `mos`, 1 to 10 by the share that it refuses. */
-function ailing({ report, reportedAt }: Traffic, now: number): number {
-  if (report === undefined || now - reportedAt > FRESH_MOS_MS) return 1;
-  const byMos = report.mos === undefined ? 1 : 5 / Math.min(5, Math.max(0.5, report.mos));
-  if (report.refused === undefined || now - reportedAt > FRESH_REPORT_MS) return byMos;
-  return byMos / Math.min(1, Math.max(0.1, 1 - report.refused));
+function reportedLoad({ reportedMs, knownInFlight }: Contender): number {
+  return loadOf(reportedMs || 0, knownInFlight);
 }

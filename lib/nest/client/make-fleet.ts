@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import type { Logger } from '@nestjs/common';
 import { Backoff, type ReconnectOptions } from '../../cluster/backoff.js';
 import { balancerOf } from '../../cluster/balancing/balancer-of.js';
@@ -13,6 +13,7 @@ import {
 import { Fleet, type FleetOptions } from '../../cluster/fleet.js';
 import { FleetHealth } from '../../cluster/fleet-health.js';
 import { DEFAULT_POOL } from '../../cluster/pool.js';
+import { RandomNumbers } from '../../cluster/random-numbers.js';
 import type { Resolver } from '../../cluster/resolver.js';
 import { addressText } from '../../protocol/server-address.js';
 import { withDefaults } from '../../rpc/limits.js';
@@ -31,6 +32,7 @@ export interface MakeFleetOptions extends Pick<
   readonly logger: Logger;
 }
 
+const MAX_SEED = 2 ** 32;
 const now = (): number => systemClock.now();
 
 /** The servers of a client that has several, or may have. @throws RangeError for an option that is out of range */
@@ -38,7 +40,7 @@ export function makeFleet(
   options: RapClientOptions,
   { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
 ): Fleet {
-  const { random } = Math;
+  const { next: random } = new RandomNumbers(randomInt(MAX_SEED));
   const resolver = resolverOf(options);
   const where = whereOf(resolver);
   const warn = (text: string): void =>

@@ -12,8 +12,8 @@ const LOOK_MS = 25;
 const REPORT_MS = 250;
 /** Reports without work after which nothing is measured any more. */
 const IDLE_REPORTS = 4;
-/** Of the calls that end, at most every 32nd has its time taken, and the first after a report: a look at the clock costs as much as the rest of it. */
-const MIN_SAMPLE_GAP = 32;
+/** Of the calls that end, at most every 8th has its time taken, and the first after a report: a look at the clock costs as much as the rest of it. */
+const MIN_SAMPLE_GAP = 8;
 /** Calls whose time is taken between two reports, beyond the gap. */
 const SAMPLES = 64;
 /** Delay of the event loop at which a server counts as unhealthy, if none is refused for it. */

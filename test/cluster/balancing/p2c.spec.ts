@@ -33,6 +33,22 @@ const firstIsSlow = ([first, second]: readonly Candidate[], time: Now): void => 
   answer(second!, time.ms, 5);
 };
 
+it('takes the live one of two servers that are silent, although it has more calls in flight and had a slow one', () => {
+  const share = shareOfSecond(
+    [
+      { inFlight: 1, latencyMs: 10 },
+      { inFlight: 7, latencyMs: 10 },
+    ],
+    (fleet, time) => {
+      const [frozen, live] = fleet as [Candidate, Candidate];
+      frozen.traffic.begin(time.ms - 1_000);
+      answer(live, time.ms - 17, 310);
+      for (let i = 0; i < 7; i += 1) live.traffic.begin(time.ms - 17);
+    },
+  );
+  expect(share).toBe(1);
+});
+
 describe('without reports', () => {
   it('gives a slow server of 11 hardly a call', () => {
     const fleet = equalServers(11);

@@ -1,5 +1,5 @@
 import { exponential, logarithm } from '../../bench/cluster/time/exponential.js';
-import { Random } from '../../bench/cluster/time/random.js';
+import { RandomNumbers } from '../../lib/cluster/random-numbers.js';
 
 const COUNT = 100_000;
 
@@ -10,7 +10,7 @@ function meanOf(draw: () => number): number {
 }
 
 it('gives the same numbers for the same seed on every machine', () => {
-  const random = new Random(1);
+  const random = new RandomNumbers(1);
   expect(Array.from({ length: 4 }, () => random.bits())).toMatchInlineSnapshot(`
    [
      393288148,
@@ -19,11 +19,11 @@ it('gives the same numbers for the same seed on every machine', () => {
      2092745082,
    ]
   `);
-  expect(new Random(2).bits()).not.toBe(new Random(1).bits());
+  expect(new RandomNumbers(2).bits()).not.toBe(new RandomNumbers(1).bits());
 });
 
 it('spreads numbers evenly from 0 to 1', () => {
-  const { next } = new Random(3);
+  const { next } = new RandomNumbers(3);
   const buckets = Array.from({ length: 10 }, () => 0);
   for (let i = 0; i < COUNT; i += 1) (buckets[Math.floor(next() * 10)] as number) += 1;
   // ten standard deviations of a fair count
@@ -35,7 +35,7 @@ it.each([1e-9, 0.001, 0.3, 0.5, 0.7499, 0.75, 0.9, 1])('knows the logarithm of %
 });
 
 it('draws exponential times with mean 1 and variance 1', () => {
-  const random = new Random(5);
+  const random = new RandomNumbers(5);
   expect(meanOf(() => exponential(random))).toBeCloseTo(1, 1);
   expect(meanOf(() => (exponential(random) - 1) ** 2)).toBeCloseTo(1, 1);
   expect(meanOf(() => (exponential(random) > 2 ? 1 : 0))).toBeCloseTo(Math.exp(-2), 2);

@@ -1,5 +1,5 @@
-/** Random numbers of a seed: xoshiro128**, on 32-bit integers only. */
-export class Random {
+/** Random numbers of a seed: xoshiro128**, on 32-bit integers only. Unlike those of `Math.random`, they cost no memory. */
+export class RandomNumbers {
   #a: number;
   #b: number;
   #c: number;
