@@ -1,8 +1,8 @@
 import { balancers, COMMON, p2c } from '../balancers.js';
 import { everyServer } from '../fleet/subsets.js';
 import { type Behaviour, HEALTHY, type SimServer } from '../fleet/sim-server.js';
-import { percent } from '../report/columns.js';
-import { maxToMean } from '../row.js';
+import { LATE, percent } from '../report/columns.js';
+import { maxToMean, type Row } from '../row.js';
 import type { Scenario, Setup } from '../scenario.js';
 import { CAPACITY, ELEVEN, servers } from './hardware.js';
 
@@ -31,6 +31,63 @@ export const oneSlow: Scenario = {
       of: (rows) => rows('p2c').p99Ms / rows('p2c, none slow').p99Ms,
       digits: 2,
       atMost: 2,
+    },
+  ],
+};
+
+const FREEZES = 10;
+const FIRST_FREEZE_MS = 5_000;
+const FREEZE_MS = 8_000;
+/** From one freeze to the next. */
+const CYCLE_MS = 12_000;
+/** No call takes so long, unless its server is frozen. */
+const LONG_US = 1_000_000;
+
+const SOMETIMES_SLOW: Behaviour = {
+  ...HEALTHY,
+  addedUs: (random) => (random.next() < 0.06 ? 50_000 + random.below(300_000) : 0),
+};
+
+/** The longest time from a freeze until the last call is sent to the server, in milliseconds. */
+function lastPickMs({ log }: Row): number {
+  let longest = 0;
+  for (let index = 0; index < log.count; index += 1) {
+    if (log.tookUs(index) < LONG_US) continue;
+    const sinceFreezeMs = (log.startedUs(index) / 1_000 - FIRST_FREEZE_MS) % CYCLE_MS;
+    // others were in flight as it froze
+    if (sinceFreezeMs < FREEZE_MS) longest = Math.max(longest, sinceFreezeMs);
+  }
+  return longest;
+}
+
+export const frozenAmongSlow: Scenario = {
+  name: 'frozen-among-slow',
+  title: 'One of three servers freezes, and some calls are slow',
+  shows: `Three servers, one client, 700 calls a second of a millisecond, of which 6 % take 50 to 350 ms more. ${FREEZES} times one server stands still for 8 s. Whether a server is frozen or has a slow call, a client sees only by how long its calls there wait. What is sent to it meanwhile is answered as it goes on.`,
+  setup: {
+    ...ELEVEN,
+    servers: servers(3, { serviceUs: 1_000 }),
+    traffic: { ...ELEVEN.traffic, callsPerSecond: () => 700, timeoutMs: 25_000 },
+    warmUpMs: 2_000,
+    endMs: FIRST_FREEZE_MS + FREEZES * CYCLE_MS,
+  },
+  script: (fleet) => {
+    for (const server of fleet.servers) server.behaviour = SOMETIMES_SLOW;
+    for (let freeze = 0; freeze < FREEZES; freeze += 1) {
+      const server = fleet.servers[freeze % 3] as SimServer;
+      const atMs = FIRST_FREEZE_MS + freeze * CYCLE_MS;
+      fleet.at(atMs, () => server.freeze());
+      fleet.at(atMs + FREEZE_MS, () => server.thaw());
+    }
+  },
+  variants: COMMON,
+  columns: [LATE, { heading: 'Last pick after', of: (row) => `${lastPickMs(row).toFixed(0)} ms` }],
+  bounds: [
+    {
+      what: 'time from a freeze to the last pick by p2c, in ms',
+      of: (rows) => lastPickMs(rows('p2c')),
+      digits: 0,
+      atMost: 500,
     },
   ],
 };

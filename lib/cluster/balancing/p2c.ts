@@ -71,14 +71,9 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   }
 
   #isSecondBetter(a: Contender, b: Contender): boolean {
-    const isCheaper = a.cost / a.weight > b.cost / b.weight;
-    if (!a.isTrusted || !b.isTrusted) return isCheaper;
+    if (!a.isTrusted || !b.isTrusted) return a.cost / a.weight > b.cost / b.weight;
     if (a.heat !== b.heat) return a.heat > b.heat;
-    if (a.heat === Heat.Stalled) {
-      // a high peak of a live one, and many calls there, say less than how long a frozen one has been silent
-      const areSilent = a.isSilent && b.isSilent;
-      return areSilent ? a.allWaitedMs / a.weight > b.allWaitedMs / b.weight : isCheaper;
-    }
+    if (a.heat === Heat.Stalled) return a.stalledCost / a.weight > b.stalledCost / b.weight;
     const loadOfA = a.knownInFlight / a.weight;
     const loadOfB = b.knownInFlight / b.weight;
     // a latency that is reported is better than one that is seen, but not comparable with it

@@ -116,6 +116,11 @@ export class Traffic {
     this.#endedAt = -Infinity;
   }
 
+  /** When a call has ended last; `-Infinity` if none has. */
+  get endedAt(): number {
+    return this.#endedAt;
+  }
+
   /** Whether a call has ended, so that there is a latency. */
   get hasHistory(): boolean {
     return this.#endedAt !== -Infinity;

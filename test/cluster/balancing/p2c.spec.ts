@@ -33,20 +33,44 @@ const firstIsSlow = ([first, second]: readonly Candidate[], time: Now): void => 
   answer(second!, time.ms, 5);
 };
 
-it('takes the live one of two servers that are silent, although it has more calls in flight and had a slow one', () => {
-  const share = shareOfSecond(
-    [
-      { inFlight: 1, latencyMs: 10 },
-      { inFlight: 7, latencyMs: 10 },
-    ],
-    (fleet, time) => {
-      const [frozen, live] = fleet as [Candidate, Candidate];
-      frozen.traffic.begin(time.ms - 1_000);
-      answer(live, time.ms - 17, 310);
-      for (let i = 0; i < 7; i += 1) live.traffic.begin(time.ms - 17);
-    },
-  );
-  expect(share).toBe(1);
+/** Two of five servers that all took 10 ms: the share of the picks among the two that go to the second. */
+function shareOfStalled(prepare: (first: Candidate, second: Candidate, now: number) => void): number {
+  const fleet = equalServers(5);
+  const [first, second, ...others] = fleet as [Candidate, Candidate, ...Candidate[]];
+  const { balancer, time } = make(fleet);
+  time.ms = 100_000;
+  for (const each of fleet) answer(each, time.ms - 50_000, 10);
+  for (const { traffic } of fleet) traffic.reported(loadReport({ inFlight: 1, latencyMs: 10 }), time.ms - 1);
+  for (const each of others) answer(each, time.ms, 10);
+  prepare(first, second, time.ms);
+  return shares(balancer, fleet, 500, undefined, new Set(others))[1]!;
+}
+
+describe('of two servers that are stalled', () => {
+  it('takes the live one, although it has more calls in flight and had a slow one', () => {
+    const share = shareOfStalled((frozen, live, now) => {
+      frozen.traffic.begin(now - 1_000);
+      answer(live, now - 17, 310);
+      for (let i = 0; i < 7; i += 1) live.traffic.begin(now - 17);
+    });
+    expect(share).toBe(1);
+  });
+
+  it('takes the one that was frozen, and not the one that is', () => {
+    const share = shareOfStalled((frozen, thawed, now) => {
+      frozen.traffic.begin(now - 200);
+      answer(thawed, now - 4_000, 8_000);
+    });
+    expect(share).toBe(1);
+  });
+
+  it('takes one that has had no answer for some time, and not one whose first slow answer is newer than its report', () => {
+    const share = shareOfStalled((slow, silent, now) => {
+      answer(slow, now, 2_000);
+      silent.traffic.begin(now - 150);
+    });
+    expect(share).toBe(1);
+  });
 });
 
 describe('without reports', () => {
