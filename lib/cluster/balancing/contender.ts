@@ -27,6 +27,10 @@ export class Contender {
   /** Whether what it has reported of its load is new, and may be believed. */
   isTrusted = false;
   heat: number = Heat.Cold;
+  /** Whether its calls wait for far longer than usual. */
+  isSilent = false;
+  /** How long all its calls together have waited, in milliseconds. */
+  allWaitedMs = 0;
   /** Latency times calls in flight, as this client sees them. */
   cost = 0;
   /**
@@ -52,24 +56,24 @@ export class Contender {
     const latencyMs = traffic.latencyMs(now, estimates.medianMs);
     const waitedMs = traffic.waitedMs(now);
     const usualMs = Math.max(LEAST_MEDIAN_MS, estimates.medianReportedMs);
-    const allWaitedMs = traffic.allWaitedMs(now);
+    this.allWaitedMs = traffic.allWaitedMs(now);
     this.knownInFlight = traffic.knownInFlight;
     this.surelyInFlight = traffic.surelyInFlight(now);
     this.usualLoad = traffic.usualLoad;
     this.reportedMs = report?.latencyMs ?? NaN;
     this.seenDelayMs = latencyMs * (this.knownInFlight + 1);
-    // a peak says less than a report, unless that is older than the last answer
-    const peakMs = traffic.endedAt > traffic.reportedAt ? latencyMs : 0;
+    // a peak says less than a report, unless it is newer
+    const peakMs = traffic.peakAt > traffic.reportedAt ? latencyMs : 0;
     const knownMs = Math.max(this.reportedMs || 0, peakMs);
-    this.stalledCost = Math.max(knownMs, allWaitedMs) * (this.knownInFlight + 1);
+    this.stalledCost = Math.max(knownMs, this.allWaitedMs) * (this.knownInFlight + 1);
     this.reportedDelayMs = Math.max(this.reportedMs, waitedMs) * (this.knownInFlight + 1);
     this.cost = (latencyMs + LEAST_LATENCY_MS) * (traffic.inFlight + 1) * ailing(traffic, now);
     // its report may say nothing of calls that hang: only those that end have a latency
     const isSlow = latencyMs > STALLED_FACTOR * Math.max(LEAST_MEDIAN_MS, estimates.medianMs);
     // latencies as a client sees them are peaks, among which a slow server is hard to tell
     const saysSlow = this.reportedMs > STALLED_FACTOR * usualMs;
-    const isSilent = waitedMs > usualMs && allWaitedMs > SILENT_FACTOR * usualMs;
-    if (isSlow || saysSlow || isSilent) this.heat = Heat.Stalled;
+    this.isSilent = waitedMs > usualMs && this.allWaitedMs > SILENT_FACTOR * usualMs;
+    if (isSlow || saysSlow || this.isSilent) this.heat = Heat.Stalled;
     else if ((report?.refused ?? 0) > MAX_REFUSED) this.heat = Heat.Refusing;
     else this.heat = this.surelyInFlight > estimates.hotAbove ? Heat.Hot : Heat.Cold;
     const isFresh = report?.inFlight !== undefined && now - traffic.reportedAt <= FRESH_REPORT_MS;

@@ -73,7 +73,11 @@ export class P2c<C extends Candidate = Candidate> extends TieredBalancer<C> {
   #isSecondBetter(a: Contender, b: Contender): boolean {
     if (!a.isTrusted || !b.isTrusted) return a.cost / a.weight > b.cost / b.weight;
     if (a.heat !== b.heat) return a.heat > b.heat;
-    if (a.heat === Heat.Stalled) return a.stalledCost / a.weight > b.stalledCost / b.weight;
+    if (a.heat === Heat.Stalled) {
+      // whatever they did before: the one that stands still for longer is frozen
+      if (a.isSilent && b.isSilent) return a.allWaitedMs / a.weight > b.allWaitedMs / b.weight;
+      return a.stalledCost / a.weight > b.stalledCost / b.weight;
+    }
     const loadOfA = a.knownInFlight / a.weight;
     const loadOfB = b.knownInFlight / b.weight;
     // a latency that is reported is better than one that is seen, but not comparable with it

@@ -50,6 +50,8 @@ export class Traffic {
   joinedAt = NaN;
   /** When a failure raised the latency last. */
   failedAt = -Infinity;
+  /** When anything did. */
+  peakAt = -Infinity;
   /** The one balancer that is told of each change of `inFlight`, and its number for this server. */
   watcher: InFlightWatcher | undefined;
   slot = -1;
@@ -107,18 +109,13 @@ export class Traffic {
    */
   joined(now: number): void {
     this.joinedAt = now;
-    this.failedAt = -Infinity;
+    this.failedAt = this.peakAt = -Infinity;
     this.report = undefined;
     this.reportedAt = -Infinity;
     this.othersInFlight = 0;
     this.usualLoad = NaN;
     this.#latency = 0;
     this.#endedAt = -Infinity;
-  }
-
-  /** When a call has ended last; `-Infinity` if none has. */
-  get endedAt(): number {
-    return this.#endedAt;
   }
 
   /** Whether a call has ended, so that there is a latency. */
@@ -196,6 +193,7 @@ export class Traffic {
   }
 
   #observe(latency: number, now: number): void {
+    if (latency >= this.#latency) this.peakAt = now;
     const weight = latency >= this.#latency ? 0 : decay(now - this.#endedAt);
     this.#latency = latency + (this.#latency - latency) * weight;
     this.#endedAt = now;
