@@ -217,7 +217,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   /** Finds the servers and connects to them; the first call does it, too. */
   start(): void {
-    if (this.#watch) return;
+    if (this.#watch?.hasFailed === false) return;
     this.waiting.open();
     const watch = (this.#watch = new ListWatch(this.options.resolver, this));
     this.#tell('connecting'); // a listener may close the client
