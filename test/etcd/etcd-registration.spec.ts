@@ -185,11 +185,26 @@ describe('options of registerInEtcd', () => {
     [{ address: '10.0.0.1' }, 'registerInEtcd.address must be { host, port }'],
     [{ address: { host: '' } }, 'registerInEtcd.address.host must be text'],
     [{ address: { port: 0 } }, 'registerInEtcd.address.port must be'],
+    [{ address: { host: '0.0.0.0' } }, 'registerInEtcd.address.host must be one that clients can connect to'],
+    [
+      { address: { hostname: 'a' } },
+      'registerInEtcd.address.hostname is not an option; did you mean registerInEtcd.address.host?',
+    ],
+    [{ metadata: { big: 1n } }, 'registerInEtcd.metadata must be plain JSON: '],
+    [{ onError: 'log' }, "registerInEtcd.onError must be a function, got 'log'"],
     [{ adress: {} }, 'registerInEtcd.adress is not an option; did you mean registerInEtcd.address?'],
-  ])('refuse %j', (options, message) => {
+  ])('refuse %p', (options, message) => {
     const refused = (): unknown => registerInEtcd(new ScriptedServer(null), { ...good, ...options });
     expect(refused).toThrow(RangeError);
     expect(refused).toThrow(message);
+  });
+
+  it('are needed, and a server', () => {
+    expect(() => registerInEtcd(new ScriptedServer(null), undefined as never)).toThrow(
+      'registerInEtcd() needs an object with its options, got undefined',
+    );
+    for (const server of [undefined, {}, good])
+      expect(() => registerInEtcd(server as never, good)).toThrow('registerInEtcd() needs a RapServer, got ');
   });
 
   it.each(['0.0.0.0', '::'])('need a host if the server listens on %s', async (address) => {
