@@ -145,12 +145,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
-    const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer, isProbe } = await this.#placing(requestOf(what, timeoutMs)).place();
-    const leftMs = Math.max(1, until - this.clock.now());
-    const lease = exclusive
-      ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
-      : endpoint.pool.hold(peer);
+    const { endpoint, isProbe, lease } = await this.#placing(requestOf(what, timeoutMs)).lease(exclusive);
     return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer, isProbe) };
   }
 
