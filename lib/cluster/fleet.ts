@@ -263,8 +263,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
       health.remove(endpoint);
       endpoint.remove();
     }
-    for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
+    const watch = this.#watch;
+    for (const endpoint of this.#endpoints.listed())
+      if (endpoint.state === 'idle' && this.#watch === watch) endpoint.connect();
     this.#isUpdating = false;
+    if (this.#watch !== watch) return; // a listener has closed the client
     if (this.#endpoints.size > 0) this.waiting.open();
     this.#update(isReweighted);
     if (this.#endpoints.size === 0)
