@@ -14,6 +14,8 @@ import { encodeServer, MAX_VALUE_BYTES } from './server-record.js';
 export interface RegistrableServer {
   address(): { readonly address: string; readonly port: number } | string | null;
   on(event: 'listening' | 'draining' | 'close', callback: () => void): void;
+  /** Its `close()` waits for this work: the process may end after it. */
+  closesAfter?(work: Promise<unknown>): void;
 }
 
 /** Options of `registerInEtcd`. */
@@ -104,8 +106,8 @@ export class Registration implements EtcdRegistration {
     this.#first.promise.catch(() => {}); // nobody has to ask
     if (server.address() !== null) this.#enter(true);
     server.on('listening', () => this.#enter(false));
-    server.on('draining', () => void this.#leave());
-    server.on('close', () => void this.#leave());
+    server.on('draining', () => this.#leaves());
+    server.on('close', () => this.#leaves());
   }
 
   registered(): Promise<void> {
@@ -158,6 +160,11 @@ export class Registration implements EtcdRegistration {
       `${this.#service} in etcd: the server listens on ${host}, which only this machine can reach; set host of the server, or registerInEtcd.address.host`,
       'RapEtcdWarning',
     );
+  }
+
+  #leaves(): void {
+    const left = this.#leave();
+    this.server.closesAfter?.(left);
   }
 
   #leave(): Promise<void> {
