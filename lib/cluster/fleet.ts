@@ -259,9 +259,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
     // first: what may be ejected depends on how many there are
     for (const endpoint of added) health.add(endpoint);
-    for (const endpoint of removed) {
+    for (const { endpoint, isListed } of removed) {
       health.remove(endpoint);
-      endpoint.remove();
+      endpoint.remove(isListed);
     }
     const watch = this.#watch;
     for (const endpoint of this.#endpoints.listed())
