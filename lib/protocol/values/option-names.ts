@@ -26,7 +26,7 @@ export function assertOptionsOf(
   known: Readonly<Record<string, unknown>>,
 ): asserts given is object {
   if (!isRecord(given))
-    throw new RangeError(`${what}() needs an object with its options, got ${inspect(given)}`);
+    throw new RangeError(`${what}() needs an object with its options, got ${inspect(given, { depth: 0 })}`);
   assertNames(what, given, known);
 }
 
