@@ -160,6 +160,13 @@ describe('a connection that ages', () => {
     expect(server.dials[0]?.links.client.closed).toBe(true);
   });
 
+  it('is replaced by one only, however long that takes to open', async () => {
+    await open(AGED);
+    server.door = 'silent';
+    await world.pass(15_000, 500);
+    expect([server.dials.length, pool.size]).toEqual([2, 1]);
+  });
+
   it('may be lost while it is replaced', async () => {
     await open(AGED);
     server.door = 'silent';
