@@ -22,7 +22,7 @@ import { type ServerAddress, weightOf } from './server-address.js';
  * - `ejected`: its calls failed; takes no calls until a probe succeeds
  * - `backingOff`: not connected; the timer starts the next attempt
  * - `draining`: it has announced its shutdown; calls in flight go on, the timer starts the next attempt
- * - `gone`: not listed any more; calls in flight go on
+ * - `gone`: not listed, or not in the subset, any more; calls in flight go on
  *
  * |              | connect    | usable  | lost, unreachable | shutdown   | suspect | heard | eject     | returned | timer      | remove |
  * | ------------ | ---------- | ------- | ----------------- | ---------- | ------- | ----- | --------- | -------- | ---------- | ------ |
@@ -183,7 +183,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const { name } = this.#state;
     if (name !== 'idle' && name !== 'backingOff' && name !== 'draining') return;
     this.#enter({ name: 'connecting' });
-    this.pool.open();
+    if (this.state === 'connecting') this.pool.open(); // a listener may have closed the client, or changed the list
   }
 
   /** Whether it waits for its next attempt to connect. */
@@ -223,11 +223,12 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     if (this.#state.name === 'ejected') this.#enter({ name: 'ready' }, 'a probe succeeded');
   }
 
-  /** The resolver does not list it any more. */
-  remove(): void {
+  /** The resolver does not list it any more; `isListed`: it does, but the client does not use it. */
+  remove(isListed = false): void {
     if (this.#state.name === 'gone') return;
-    this.lostBy = connectionLost(`${this.address} is not listed any more`, undefined, 'no');
-    this.#enter({ name: 'gone' }, 'it is not listed any more');
+    const reason = isListed ? 'is not in the subset any more' : 'is not listed any more';
+    this.lostBy = connectionLost(`${this.address} ${reason}`, undefined, 'no');
+    this.#enter({ name: 'gone' }, `it ${reason}`);
     this.pool.retire();
   }
 

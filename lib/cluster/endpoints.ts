@@ -19,7 +19,8 @@ export interface FleetCounts extends CallCounts {
 /** What a new list has changed. */
 export interface ListChange {
   readonly added: readonly Endpoint[];
-  readonly removed: readonly Endpoint[];
+  /** With whether they are listed, but not in the subset any more. */
+  readonly removed: readonly { readonly endpoint: Endpoint; readonly isListed: boolean }[];
   /** Whether the weight of a server that stays has changed. */
   readonly isReweighted: boolean;
 }
@@ -54,8 +55,8 @@ export class Endpoints {
       if (!wanted.has(address)) wanted.set(address, server); // a server that is listed twice counts once
     }
     const chosen = subset([...wanted.keys()]);
-    const removed = [...this.#listed.values()].filter(({ address }) => !chosen.has(address));
-    for (const endpoint of removed) this.#listed.delete(endpoint.address);
+    const leaving = [...this.#listed.values()].filter(({ address }) => !chosen.has(address));
+    for (const endpoint of leaving) this.#listed.delete(endpoint.address);
     const added: Endpoint[] = [];
     let isReweighted = false;
     for (const [address, server] of wanted) {
@@ -70,7 +71,8 @@ export class Endpoints {
       }
     }
     // last: a list that replaces all servers must not leave the client without any meanwhile
-    for (const endpoint of removed) this.#leaving.add(endpoint);
+    for (const endpoint of leaving) this.#leaving.add(endpoint);
+    const removed = leaving.map((endpoint) => ({ endpoint, isListed: wanted.has(endpoint.address) }));
     return { added, removed, isReweighted };
   }
 

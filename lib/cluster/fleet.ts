@@ -145,12 +145,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
-    const until = this.clock.now() + timeoutMs;
-    const { endpoint, peer, isProbe } = await this.#placing(requestOf(what, timeoutMs)).place();
-    const leftMs = Math.max(1, until - this.clock.now());
-    const lease = exclusive
-      ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
-      : endpoint.pool.hold(peer);
+    const { endpoint, isProbe, lease } = await this.#placing(requestOf(what, timeoutMs)).lease(exclusive);
     return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer, isProbe) };
   }
 
@@ -217,7 +212,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   /** Finds the servers and connects to them; the first call does it, too. */
   start(): void {
-    if (this.#watch) return;
+    if (this.#watch?.hasFailed === false) return;
     this.waiting.open();
     const watch = (this.#watch = new ListWatch(this.options.resolver, this));
     this.#tell('connecting'); // a listener may close the client
@@ -264,12 +259,15 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
     // first: what may be ejected depends on how many there are
     for (const endpoint of added) health.add(endpoint);
-    for (const endpoint of removed) {
+    for (const { endpoint, isListed } of removed) {
       health.remove(endpoint);
-      endpoint.remove();
+      endpoint.remove(isListed);
     }
-    for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
+    const watch = this.#watch;
+    for (const endpoint of this.#endpoints.listed())
+      if (endpoint.state === 'idle' && this.#watch === watch) endpoint.connect();
     this.#isUpdating = false;
+    if (this.#watch !== watch) return; // a listener has closed the client
     if (this.#endpoints.size > 0) this.waiting.open();
     this.#update(isReweighted);
     if (this.#endpoints.size === 0)

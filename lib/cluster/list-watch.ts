@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { addressText } from '../protocol/server-address.js';
-import { isRecord } from '../protocol/values/unknown.js';
+import { isRecord, isThenable } from '../protocol/values/unknown.js';
 import { PROCESS_CONTEXT } from '../rpc/context/async-context.js';
 import type { Resolver } from './resolver.js';
 import { type ServerAddress, weightOf } from './server-address.js';
@@ -17,9 +17,11 @@ export interface ListOwner {
 
 /**
  * One watch of a resolver, from its start to its end; either may come from inside of the other. The resolver may be one of the
- * application: it may throw, list anything, and go on after its end.
+ * application: it may throw, be async, list anything, and go on after its end.
  */
 export class ListWatch {
+  /** It is async, and has failed before it listed a server: the next call asks again, as if it had not started. */
+  hasFailed = false;
   #isOver = false;
   #unwatch: unknown;
   /** What its owner knows: that there are servers, or why there are none. */
@@ -37,7 +39,7 @@ export class ListWatch {
     if (this.#isOver) return true;
     try {
       // it outlives the call that needs it first
-      this.#unwatch = PROCESS_CONTEXT.run(() => this.#watch(), undefined, undefined);
+      PROCESS_CONTEXT.run(() => this.#watch(), undefined, undefined);
     } catch (error) {
       const wasOver = this.#isOver;
       this.#isOver = true;
@@ -48,8 +50,8 @@ export class ListWatch {
     return true;
   }
 
-  #watch(): unknown {
-    return this.resolver.watch(
+  #watch(): void {
+    const begun: unknown = this.resolver.watch(
       (servers) => {
         if (!this.#isOver) this.#check(servers);
       },
@@ -57,6 +59,19 @@ export class ListWatch {
         if (!this.#isOver) this.#failed(toError(error));
       },
     );
+    if (isThenable(begun)) void this.#begins(begun);
+    else this.#unwatch = begun;
+  }
+
+  async #begins(begun: PromiseLike<unknown>): Promise<void> {
+    try {
+      this.#unwatch = await begun;
+      if (this.#isOver) this.#end();
+    } catch (error) {
+      if (this.#isOver) return;
+      this.#isOver = this.hasFailed = this.#known !== 'servers';
+      this.#failed(toError(error));
+    }
   }
 
   stop(): void {
@@ -67,10 +82,12 @@ export class ListWatch {
   #end(): void {
     const unwatch = this.#unwatch;
     this.#unwatch = undefined;
+    const failed = (error: unknown): void => this.owner.mistaken(toError(error));
     try {
-      if (typeof unwatch === 'function') unwatch();
+      const ended: unknown = typeof unwatch === 'function' ? unwatch() : undefined;
+      if (isThenable(ended)) ended.then(undefined, failed);
     } catch (error) {
-      this.owner.mistaken(toError(error));
+      failed(error);
     }
   }
 

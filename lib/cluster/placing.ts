@@ -5,6 +5,7 @@ import { ChannelUse, type Judge } from './channel-use.js';
 import type { Endpoint } from './endpoint.js';
 import { withAttempts } from './failures/attempts.js';
 import type { Placed, PlacedRequest } from './peer-source.js';
+import type { Lease } from './pooled-connection.js';
 import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What placing needs of its fleet. */
@@ -28,6 +29,9 @@ export interface Picked {
   /** What is sent first shows whether the server, which was ejected, is well again. */
   readonly isProbe: boolean;
 }
+
+/** A connection that a caller is bound to. */
+export type Leased = Omit<Picked, 'peer'> & { readonly lease: Lease };
 
 /** Picks a peer for a channel or session as soon as there is one, and another if the server has refused the channel. */
 export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
@@ -59,6 +63,27 @@ export class Placing extends RepeatedCall<PlacedRequest, PlacingHost> {
   /** @throws Fault if there is none in time */
   place(): Promise<Picked> {
     return this.#picked(() => this.start());
+  }
+
+  /**
+   * Binds a caller to a connection; `exclusive`: one that nobody else uses, to another server if it cannot be opened.
+   *
+   * @throws Fault, with all attempts, if there is none in time
+   */
+  async lease(exclusive: boolean): Promise<Leased> {
+    const { target: what, timeoutMs } = this.request;
+    for (let picked = await this.place(); ;) {
+      const { endpoint, peer, isProbe } = picked;
+      if (!exclusive) return { endpoint, isProbe, lease: endpoint.pool.hold(peer) };
+      const leftMs = Math.max(1, this.expiresAt - this.host.clock.now());
+      try {
+        return { endpoint, isProbe, lease: await endpoint.pool.lease({ what, timeoutMs, leftMs }) };
+      } catch (error) {
+        const fault = error as Fault;
+        if (isProbe) this.host.probed(endpoint, this.host.verdictOf(fault, this.#startedAt));
+        picked = await this.again(endpoint, fault);
+      }
+    }
   }
 
   /** The server has refused it, with this fault. @throws the fault, with all attempts, if it may not go to another */

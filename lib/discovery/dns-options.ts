@@ -1,7 +1,7 @@
 import { Resolver as NameServerCheck } from 'node:dns';
 import { inspect } from 'node:util';
 import { portOf } from '../cluster/static-resolver.js';
-import { assertNames } from '../protocol/values/option-names.js';
+import { assertOptionsOf } from '../protocol/values/option-names.js';
 import { DEFAULT_PORT } from '../protocol/server-address.js';
 import { withDefaults } from '../rpc/limits.js';
 import { dnsName, isIpAddress } from './dns-name.js';
@@ -57,7 +57,7 @@ const OPTIONS: Readonly<Record<keyof DnsResolverOptions, unknown>> = {
 
 /** @throws RangeError that names the option */
 export function dnsSettings(options: DnsResolverOptions): DnsSettings {
-  assertNames('dnsResolver', options, OPTIONS);
+  assertOptionsOf('dnsResolver', options, OPTIONS);
   const { name, type, port, nameServers, ...given } = options;
   const numbers = withDefaults('dnsResolver', given, NUMBERS);
   assertNumbers(numbers);

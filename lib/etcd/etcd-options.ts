@@ -41,6 +41,13 @@ export function etcdSettings(what: string, options: EtcdOptions): EtcdSettings {
   if (typeof prefix !== 'string') throw new RangeError(`${what}.prefix must be text, got ${inspect(prefix)}`);
   if ((username === undefined) !== (password === undefined))
     throw new RangeError(`${what}: username and password belong together`);
+  for (const [name, value] of Object.entries({ username, password }))
+    if (value !== undefined && typeof value !== 'string')
+      throw new RangeError(
+        `${what}.${name} must be text, got ${name === 'password' ? typeof value : inspect(value)}`,
+      );
+  if (options.fetch !== undefined && typeof options.fetch !== 'function')
+    throw new RangeError(`${what}.fetch must be a function, got ${inspect(options.fetch)}`);
   const times = withDefaults(what, { timeoutMs }, { timeoutMs: DEFAULT_TIMEOUT_MS });
   if (times.timeoutMs < 1) throw new RangeError(`${what}.timeoutMs must be at least 1, got ${timeoutMs}`);
   return {

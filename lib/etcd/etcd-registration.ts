@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import { portOf, toServerAddress } from '../cluster/static-resolver.js';
 import type { ServerAddress } from '../cluster/server-address.js';
 import type { Clock } from '../protocol/clock.js';
-import { assertNames } from '../protocol/values/option-names.js';
-import { isRecord } from '../protocol/values/unknown.js';
+import { assertNames, assertOptionsOf } from '../protocol/values/option-names.js';
+import { isRecord, textOf } from '../protocol/values/unknown.js';
 import { systemClock } from '../rpc/time/system-clock.js';
 import { EtcdGateway } from './etcd-gateway.js';
 import { ETCD_OPTIONS, type EtcdOptions, etcdSettings } from './etcd-options.js';
@@ -14,6 +14,8 @@ import { encodeServer, MAX_VALUE_BYTES } from './server-record.js';
 export interface RegistrableServer {
   address(): { readonly address: string; readonly port: number } | string | null;
   on(event: 'listening' | 'draining' | 'close', callback: () => void): void;
+  /** Its `close()` waits for this work: the process may end after it. */
+  closesAfter?(work: Promise<unknown>): void;
 }
 
 /** Options of `registerInEtcd`. */
@@ -94,6 +96,7 @@ export class Registration implements EtcdRegistration {
     private readonly options: RegisterInEtcdOptions,
     private readonly seams: RegistrationSeams,
   ) {
+    assertServer(server);
     assertOptions(options);
     const settings = etcdSettings('registerInEtcd', options);
     this.#gateway = new EtcdGateway(settings, seams.clock, seams.random);
@@ -103,8 +106,8 @@ export class Registration implements EtcdRegistration {
     this.#first.promise.catch(() => {}); // nobody has to ask
     if (server.address() !== null) this.#enter(true);
     server.on('listening', () => this.#enter(false));
-    server.on('draining', () => void this.#leave());
-    server.on('close', () => void this.#leave());
+    server.on('draining', () => this.#leaves());
+    server.on('close', () => this.#leaves());
   }
 
   registered(): Promise<void> {
@@ -157,6 +160,11 @@ export class Registration implements EtcdRegistration {
       `${this.#service} in etcd: the server listens on ${host}, which only this machine can reach; set host of the server, or registerInEtcd.address.host`,
       'RapEtcdWarning',
     );
+  }
+
+  #leaves(): void {
+    const left = this.#leave();
+    this.server.closesAfter?.(left);
   }
 
   #leave(): Promise<void> {
@@ -213,21 +221,45 @@ const OPTIONS = {
   onError: true,
 } as const;
 
+const ADDRESS = { host: true, port: true, serverName: true } as const;
+
+function assertServer(server: unknown): void {
+  const { address, on } = isRecord(server) ? server : {};
+  if (typeof address !== 'function' || typeof on !== 'function')
+    throw new RangeError(`registerInEtcd() needs a RapServer, got ${inspect(server, { depth: 0 })}`);
+}
+
 function assertOptions(options: RegisterInEtcdOptions): void {
-  assertNames('registerInEtcd', options, OPTIONS);
-  const { address, leaseSeconds, weight, metadata } = options;
+  assertOptionsOf('registerInEtcd', options, OPTIONS);
+  const { address, leaseSeconds, weight, metadata, onError } = options;
   if (address !== undefined && !isRecord(address))
     throw new RangeError(`registerInEtcd.address must be { host, port }, got ${inspect(address)}`);
+  assertNames('registerInEtcd.address', address ?? {}, ADDRESS);
   const { host = 'a', port = 1, serverName } = address ?? {};
   const checked = toServerAddress('registerInEtcd', { weight, metadata });
   toServerAddress('registerInEtcd.address', { host, port, serverName });
-  if (encodeServer(checked).length > MAX_VALUE_BYTES / 2)
+  if (EVERYWHERE.has(host))
+    throw new RangeError(
+      `registerInEtcd.address.host must be one that clients can connect to, got ${inspect(host)}`,
+    );
+  if (onError !== undefined && typeof onError !== 'function')
+    throw new RangeError(`registerInEtcd.onError must be a function, got ${inspect(onError)}`);
+  if (lengthOf(checked) > MAX_VALUE_BYTES / 2)
     throw new RangeError(`registerInEtcd.metadata must take at most ${MAX_VALUE_BYTES / 2} bytes`);
   if (leaseSeconds === undefined) return;
   if (!Number.isInteger(leaseSeconds) || leaseSeconds < 1 || leaseSeconds > MAX_LEASE_S)
     throw new RangeError(
       `registerInEtcd.leaseSeconds must be a whole number from 1 to ${MAX_LEASE_S}, got ${inspect(leaseSeconds)}`,
     );
+}
+
+function lengthOf(server: ServerAddress): number {
+  try {
+    return encodeServer(server).length;
+  } catch (error) {
+    const [reason] = textOf(error).split('\n');
+    throw new RangeError(`registerInEtcd.metadata must be plain JSON: ${reason}`, { cause: error });
+  }
 }
 
 interface Deferred {

@@ -4,7 +4,7 @@ import { stableSubset } from '../discovery/stable-subset.js';
 import { Watchers } from '../discovery/watchers.js';
 import { addressText } from '../protocol/server-address.js';
 import type { Clock, Timer } from '../protocol/clock.js';
-import { assertNames } from '../protocol/values/option-names.js';
+import { assertOptionsOf } from '../protocol/values/option-names.js';
 import { isRecord, textOf } from '../protocol/values/unknown.js';
 import { withDefaults } from '../rpc/limits.js';
 import { systemClock } from '../rpc/time/system-clock.js';
@@ -50,7 +50,7 @@ const TIMES: WatchTimes = { checkMs: 15_000, renewMs: 240_000, stableMs: 10_000 
  * @throws RangeError that names an option which is not valid
  */
 export function etcdResolver(options: EtcdResolverOptions): Resolver {
-  assertNames('etcdResolver', options, { ...ETCD_OPTIONS, maxServers: true, keepMs: true });
+  assertOptionsOf('etcdResolver', options, { ...ETCD_OPTIONS, maxServers: true, keepMs: true });
   const { maxServers, keepMs } = options;
   const numbers = withDefaults('etcdResolver', { maxServers, keepMs }, NUMBERS);
   if (numbers.maxServers < 1)

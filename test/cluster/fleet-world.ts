@@ -285,6 +285,7 @@ export class FleetWorld {
   readonly callers: Caller[] = [];
   readonly random = seededRandom(7);
   onStatus: ((status: ConnectionStatus) => void) | undefined;
+  onChange: ((change: EndpointChange) => void) | undefined;
   readonly fleet: Fleet;
 
   constructor(options: WorldOptions = {}) {
@@ -337,7 +338,10 @@ export class FleetWorld {
         this.reasons.push(reason);
         this.onStatus?.(status);
       },
-      onEndpoint: (change) => this.changes.push(change),
+      onEndpoint: (change) => {
+        this.changes.push(change);
+        this.onChange?.(change);
+      },
       onResolverError: ({ message }) => this.resolverErrors.push(message),
       onResolverMistake: ({ message }) => this.resolverErrors.push(message),
     });

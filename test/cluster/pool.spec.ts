@@ -1,6 +1,7 @@
 import type { Lease } from '../../lib/cluster/pooled-connection.js';
 import type { Pool } from '../../lib/cluster/pool.js';
 import { LocalCode } from '../../lib/protocol/fault.js';
+import { rejection } from '../helpers/async.js';
 import { fresh, type TestServer, world, type WorldOptions } from './fleet-world.js';
 
 let server: TestServer;
@@ -157,6 +158,13 @@ describe('a connection that ages', () => {
     await world.pass(1_000, 500);
     expect([server.dials.length, pool.size, pool.isDrained]).toEqual([6, 1, true]);
     expect(server.dials[0]?.links.client.closed).toBe(true);
+  });
+
+  it('is replaced by one only, however long that takes to open', async () => {
+    await open(AGED);
+    server.door = 'silent';
+    await world.pass(15_000, 500);
+    expect([server.dials.length, pool.size]).toEqual([2, 1]);
   });
 
   it('may be lost while it is replaced', async () => {
@@ -374,7 +382,9 @@ describe('a lease', () => {
   it('fails if it cannot be opened', async () => {
     await open({});
     server.door = 'closed';
-    await expect(leased()).rejects.toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
+    const failing = rejection(leased());
+    await world.pass(100); // it is tried twice
+    expect(await failing).toMatchObject({ code: LocalCode.ConnectionLost, sent: 'no' });
     expect(world.state('a')).toBe('ready');
   });
 

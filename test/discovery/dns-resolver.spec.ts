@@ -485,4 +485,10 @@ describe('options', () => {
     expect(refused).toThrow(RangeError);
     expect(refused).toThrow(message);
   });
+
+  it.each([undefined, 'math.test'])('are needed: %j', (options) => {
+    expect(() => dnsResolver(options as never)).toThrow(
+      'dnsResolver() needs an object with its options, got ',
+    );
+  });
 });

@@ -1,13 +1,18 @@
 import { jest } from '@jest/globals';
 import { RapServer } from '../../lib/index.js';
 import { registerInEtcd, type RegisterInEtcdOptions } from '../../lib/etcd.js';
-import { eventually, rejection, testScope } from '../helpers/async.js';
+import { eventually, pass, rejection, testScope } from '../helpers/async.js';
 import { describeWithEtcd, TestEtcd } from './etcd.js';
 import { ScriptedServer, Watched } from './etcd-scope.js';
 
 const scope = testScope();
 
 const own = { address: '10.0.0.1', port: 1 };
+
+const farAway: typeof fetch = async (...args) => {
+  await pass(50);
+  return fetch(...args);
+};
 
 describeWithEtcd('registerInEtcd', () => {
   let etcd: TestEtcd;
@@ -75,6 +80,30 @@ describeWithEtcd('registerInEtcd', () => {
     await server.close();
     await watched.becomes();
     expect(told).toEqual([port, again]);
+  });
+
+  it('is out of etcd when its server has closed, also if etcd is far away: the process may end then', async () => {
+    const server = new RapServer({ port: 0, host: '127.0.0.1' });
+    const registration = registerInEtcd(server, { ...options, fetch: farAway });
+    scope.defer(() => registration.unregister());
+    for (let i = 0; i < 2; i += 1) {
+      await new Promise((resolve) => server.listen(resolve));
+      await soon('in etcd', async () => !(await isEmpty()));
+      await server.close();
+      expect(await isEmpty()).toBe(true);
+    }
+  });
+
+  it('closes its server if etcd is frozen', async () => {
+    const server = new RapServer({ port: 0, host: '127.0.0.1' });
+    const registration = registerInEtcd(server, options);
+    scope.defer(() => registration.unregister());
+    await new Promise((resolve) => server.listen(resolve));
+    await registration.registered();
+    await etcd.freeze();
+    await server.close();
+    expect(errors).toEqual([expect.stringContaining('stays for up to 2 s')]);
+    etcd.thaw();
   });
 
   it('warns once of an address that only this machine can reach, unless it was given', async () => {
@@ -185,11 +214,26 @@ describe('options of registerInEtcd', () => {
     [{ address: '10.0.0.1' }, 'registerInEtcd.address must be { host, port }'],
     [{ address: { host: '' } }, 'registerInEtcd.address.host must be text'],
     [{ address: { port: 0 } }, 'registerInEtcd.address.port must be'],
+    [{ address: { host: '0.0.0.0' } }, 'registerInEtcd.address.host must be one that clients can connect to'],
+    [
+      { address: { hostname: 'a' } },
+      'registerInEtcd.address.hostname is not an option; did you mean registerInEtcd.address.host?',
+    ],
+    [{ metadata: { big: 1n } }, 'registerInEtcd.metadata must be plain JSON: '],
+    [{ onError: 'log' }, "registerInEtcd.onError must be a function, got 'log'"],
     [{ adress: {} }, 'registerInEtcd.adress is not an option; did you mean registerInEtcd.address?'],
-  ])('refuse %j', (options, message) => {
+  ])('refuse %p', (options, message) => {
     const refused = (): unknown => registerInEtcd(new ScriptedServer(null), { ...good, ...options });
     expect(refused).toThrow(RangeError);
     expect(refused).toThrow(message);
+  });
+
+  it('are needed, and a server', () => {
+    expect(() => registerInEtcd(new ScriptedServer(null), undefined as never)).toThrow(
+      'registerInEtcd() needs an object with its options, got undefined',
+    );
+    for (const server of [undefined, {}, good])
+      expect(() => registerInEtcd(server as never, good)).toThrow('registerInEtcd() needs a RapServer, got ');
   });
 
   it.each(['0.0.0.0', '::'])('need a host if the server listens on %s', async (address) => {

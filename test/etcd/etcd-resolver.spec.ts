@@ -293,6 +293,9 @@ describe('options of etcdResolver', () => {
     [{ service: undefined }, 'etcdResolver.service must be'],
     [{ prefix: 7 }, 'etcdResolver.prefix must be text'],
     [{ username: 'a' }, 'username and password belong together'],
+    [{ username: 7, password: 'a' }, 'etcdResolver.username must be text'],
+    [{ username: 'a', password: 7 }, 'etcdResolver.password must be text'],
+    [{ fetch: 'undici' }, "etcdResolver.fetch must be a function, got 'undici'"],
     [{ timeoutMs: 0 }, 'etcdResolver.timeoutMs must be'],
     [{ timeoutMs: NaN }, 'etcdResolver.timeoutMs must be'],
     [{ maxServers: 0 }, 'etcdResolver.maxServers must be'],
@@ -305,5 +308,11 @@ describe('options of etcdResolver', () => {
     const refused = (): unknown => etcdResolver({ ...good, ...options });
     expect(refused).toThrow(RangeError);
     expect(refused).toThrow(message);
+  });
+
+  it.each([undefined, 'math'])('are needed: %j', (options) => {
+    expect(() => etcdResolver(options as never)).toThrow(
+      'etcdResolver() needs an object with its options, got ',
+    );
   });
 });

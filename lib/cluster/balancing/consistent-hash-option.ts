@@ -1,3 +1,5 @@
+import { assertNames, assertOptionsOf } from '../../protocol/values/option-names.js';
+import { isRecord } from '../../protocol/values/unknown.js';
 import type { PickedCall } from './balancer.js';
 
 /** How many times its share of all calls in flight a server may have: "Consistent Hashing with Bounded Loads", as in HAProxy. */
@@ -22,6 +24,9 @@ export interface ConsistentHashOptions {
   readonly boundedLoad?: number | undefined;
 }
 
+const OPTIONS: Record<keyof Required<ConsistentHashOptions>, true> = { key: true, boundedLoad: true };
+const KEYS = { header: true, body: true };
+
 /** What `consistentHash` returns: the option `balancer` of a client. */
 export interface ConsistentHashOption {
   readonly kind: 'consistentHash';
@@ -36,6 +41,7 @@ export interface ConsistentHashOption {
  * @throws RangeError if an option is none of those above
  */
 export function consistentHash(options: ConsistentHashOptions): ConsistentHashOption {
+  assertOptionsOf('consistentHash', options, OPTIONS);
   const { key, boundedLoad = DEFAULT_BOUNDED_LOAD } = options;
   if (typeof boundedLoad !== 'number' || !(boundedLoad >= 1))
     throw new RangeError(
@@ -46,10 +52,11 @@ export function consistentHash(options: ConsistentHashOptions): ConsistentHashOp
 
 function keyReader(key: unknown): (call: PickedCall) => unknown {
   if (typeof key === 'function') return key as (call: PickedCall) => unknown;
+  if (isRecord(key)) assertNames('consistentHash.key', key, KEYS);
   const header = isName(key) ? key : nameIn(key, 'header');
-  if (header !== undefined) return (call) => call.header[header];
   const property = nameIn(key, 'body');
-  if (property !== undefined) return ({ body }) => nested(body, property);
+  if (header !== undefined && property === undefined) return (call) => call.header[header];
+  if (property !== undefined && header === undefined) return ({ body }) => nested(body, property);
   throw new RangeError(
     'key of consistentHash() must be the name of a header, { header: name }, { body: name } or a function of the call',
   );

@@ -1,7 +1,7 @@
 import type { BalancerOptions, Candidate, PickedCall } from './balancer.js';
 import type { ConsistentHashOption } from './consistent-hash-option.js';
 import { HashSlots } from './hash-slots.js';
-import { Mistakes } from './mistakes.js';
+import { isPromise, Mistakes } from './mistakes.js';
 import { P2c } from './p2c.js';
 import { TieredBalancer } from './tiers.js';
 import { type InFlightWatcher, watch } from './traffic.js';
@@ -9,6 +9,7 @@ import { WeightedDraw } from './weighted-draw.js';
 
 /** Random servers that are looked at if the best ones of a key are full, before all are. */
 const MAX_DRAWS = 16;
+const KEY_IS_PROMISE = 'the key function of consistentHash() has returned a promise: it must not be async';
 
 /**
  * Calls with the same key go to the same server, as long as its calls in flight are at most `boundedLoad` times its share of all; then
@@ -102,9 +103,9 @@ export class ConsistentHash<C extends Candidate = Candidate>
       this.#mistakes.tell('the key function of consistentHash() has thrown', error);
     }
     if (typeof key === 'string') return key;
-    return typeof key === 'number' || typeof key === 'bigint' || typeof key === 'boolean'
-      ? `${key}`
-      : undefined;
+    if (typeof key === 'number' || typeof key === 'bigint' || typeof key === 'boolean') return `${key}`;
+    if (isPromise(key)) this.#mistakes.tell(KEY_IS_PROMISE);
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BalancerOptions, Candidate, PickedCall } from './balancer.js';
-import { Mistakes } from './mistakes.js';
+import { isPromise, Mistakes } from './mistakes.js';
 import { P2c } from './p2c.js';
 import { TieredBalancer } from './tiers.js';
 
@@ -14,6 +14,7 @@ export type PickFunction = (servers: readonly Candidate[], call: PickedCall) => 
 const NO_CALL: PickedCall = Object.freeze({ target: '', header: Object.freeze({}), body: undefined });
 const FAILED = Symbol('failed');
 const RETURNED_NOTHING = 'the balancer function has returned undefined';
+const RETURNED_PROMISE = 'the balancer function has returned a promise: it must not be async';
 const RETURNED_OTHER = 'the balancer function has returned something that is none of the servers it may pick';
 
 /** Asks a function of the user. */
@@ -43,8 +44,12 @@ export class FunctionBalancer<C extends Candidate = Candidate> extends TieredBal
     if (untried.length === 0) return undefined;
     const picked = this.#asked(untried, call ?? NO_CALL);
     if (this.#members.has(picked) && !avoid?.has(picked as C)) return picked as C;
-    if (picked !== FAILED && call)
-      this.#mistakes.tell(picked === undefined ? RETURNED_NOTHING : RETURNED_OTHER);
+    const mistake = isPromise(picked)
+      ? RETURNED_PROMISE
+      : picked === undefined
+        ? RETURNED_NOTHING
+        : RETURNED_OTHER;
+    if (picked !== FAILED && call) this.#mistakes.tell(mistake);
     return this.#fallback.pick(call, avoid);
   }
 

@@ -1,4 +1,12 @@
+import { isThenable } from '../../protocol/values/unknown.js';
 import type { BalancerOptions } from './balancer.js';
+
+/** Whether a function that must not be async has returned a promise: its rejection must not end the process. */
+export function isPromise(value: unknown): boolean {
+  if (!isThenable(value)) return false;
+  Promise.resolve(value).catch(() => {});
+  return true;
+}
 
 /** Tells of each kind of mistake in a user's function once: there may be thousands of calls a second. */
 export class Mistakes {

@@ -57,6 +57,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
+  /** What `close()` waits for. */
+  readonly #farewells = new Set<Promise<unknown>>();
 
   /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
@@ -143,7 +145,9 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    */
   close(): Promise<void> {
     this.#isClosed = true;
-    this.#closing ??= this.#stop().finally(() => (this.#closing = undefined));
+    this.#closing ??= this.#stop()
+      .finally(() => Promise.allSettled(this.#farewells))
+      .finally(() => (this.#closing = undefined));
     return forgettable(this.#closing, 'server.close()');
   }
 
@@ -156,6 +160,13 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
     await this.#socket.flushed();
+  }
+
+  /** `close()` waits for this work as well, however it ends: such as what takes the server out of a registry. */
+  closesAfter(work: Promise<unknown>): void {
+    this.#farewells.add(work);
+    const ended = (): unknown => this.#farewells.delete(work);
+    work.then(ended, ended);
   }
 
   /** The address that the server listens on, or `null` if it does not listen. */

@@ -1,4 +1,6 @@
+import { inspect } from 'node:util';
 import { nearestName } from './nearest-name.js';
+import { isRecord } from './unknown.js';
 
 /**
  * @param what owner of the options, for the message
@@ -11,6 +13,21 @@ export function assertNames(what: string, given: object, known: Readonly<Record<
     const hint = near === undefined ? '' : `; did you mean ${what}.${near}?`;
     throw new RangeError(`${what}.${name} is not an option${hint}`);
   }
+}
+
+/**
+ * As `assertNames`, for what a function of the package is called with.
+ *
+ * @throws RangeError also if that is no object
+ */
+export function assertOptionsOf(
+  what: string,
+  given: unknown,
+  known: Readonly<Record<string, unknown>>,
+): asserts given is object {
+  if (!isRecord(given))
+    throw new RangeError(`${what}() needs an object with its options, got ${inspect(given, { depth: 0 })}`);
+  assertNames(what, given, known);
 }
 
 /** The option whose name is nearest; `undefined` if none is alike. */

@@ -66,7 +66,12 @@ describe('a function', () => {
     [
       'a promise',
       (async () => equalServers(1)[0]) as unknown as PickFunction,
-      'the balancer function has returned something that is none of the servers it may pick',
+      'the balancer function has returned a promise: it must not be async',
+    ],
+    [
+      'a promise that rejects',
+      (() => Promise.reject(new Error('mine'))) as unknown as PickFunction,
+      'the balancer function has returned a promise: it must not be async',
     ],
   ])('that returns %s loses no call, and is told of once', (_what, ask, message) => {
     const fleet = equalServers(3);

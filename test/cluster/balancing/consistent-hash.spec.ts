@@ -1,6 +1,11 @@
 import type { Candidate, PickedCall } from '../../../lib/cluster/balancing/balancer.js';
 import { ConsistentHash } from '../../../lib/cluster/balancing/consistent-hash.js';
-import { consistentHash, type HashKey } from '../../../lib/cluster/balancing/consistent-hash-option.js';
+import { turn } from '../../helpers/async.js';
+import {
+  consistentHash,
+  type ConsistentHashOptions,
+  type HashKey,
+} from '../../../lib/cluster/balancing/consistent-hash-option.js';
 import { CALL, equalServers, seeded, server, servers } from './fleet.js';
 
 const KEYS = Array.from({ length: 3_000 }, (_, i) => `user ${i}`);
@@ -156,11 +161,43 @@ it('loses no call when the key function throws, and says so once', () => {
   expect(mistakes).toEqual([['the key function of consistentHash() has thrown', error]]);
 });
 
-it.each([undefined, 5, null, '', {}, { header: '' }, { body: 3 }])('refuses the key %j', (key) => {
-  expect(() => consistentHash({ key: key as HashKey })).toThrow(
-    /^key of consistentHash\(\) must be the name of a header/,
-  );
+it.each([() => Promise.resolve('a'), () => Promise.reject(new Error('no user'))])(
+  'loses no call when the key function is async, and says so once',
+  async (key) => {
+    const { balancer, mistakes } = make(equalServers(3), key as never);
+    for (let i = 0; i < 10; i += 1) expect(balancer.pick(CALL)).toBeDefined();
+    await turn(); // a rejection would end the process
+    expect(mistakes).toEqual([
+      ['the key function of consistentHash() has returned a promise: it must not be async'],
+    ]);
+  },
+);
+
+it.each<[unknown, string]>([
+  [undefined, 'consistentHash() needs an object with its options, got undefined'],
+  ['tenant', "consistentHash() needs an object with its options, got 'tenant'"],
+  [
+    { key: 'a', boundedload: 2 },
+    'consistentHash.boundedload is not an option; did you mean consistentHash.boundedLoad?',
+  ],
+  [
+    { key: { headers: 'a' } },
+    'consistentHash.key.headers is not an option; did you mean consistentHash.key.header?',
+  ],
+])('refuses the options %j', (options, message) => {
+  const refused = (): unknown => consistentHash(options as ConsistentHashOptions);
+  expect(refused).toThrow(RangeError);
+  expect(refused).toThrow(message);
 });
+
+it.each([undefined, 5, null, '', {}, { header: '' }, { body: 3 }, { header: 'a', body: 'b' }])(
+  'refuses the key %j',
+  (key) => {
+    expect(() => consistentHash({ key: key as HashKey })).toThrow(
+      /^key of consistentHash\(\) must be the name of a header/,
+    );
+  },
+);
 
 it.each([0, 0.99, Number.NaN, '2'])('refuses the bound %p', (boundedLoad) => {
   expect(() => consistentHash({ key: 'a', boundedLoad: boundedLoad as number })).toThrow(RangeError);

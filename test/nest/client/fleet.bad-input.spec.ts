@@ -8,7 +8,7 @@ import {
   type ServerAddress,
   staticResolver,
 } from '../../../lib/index.js';
-import { eventually, pass, rejection } from '../../helpers/async.js';
+import { eventually, pass, rejection, turn } from '../../helpers/async.js';
 import { freePort } from '../../helpers/ports.js';
 import { answerDeclare, scriptedServer } from '../../helpers/raw-socket.js';
 import { TestFleet } from './test-fleet.js';
@@ -69,6 +69,15 @@ describe('resolvers', () => {
         setImmediate(() => failed(new Error('NXDOMAIN'))),
       ),
       'NXDOMAIN',
+    ],
+    ['is async, and rejects', resolverOf(() => Promise.reject(new Error('no such zone'))), 'no such zone'],
+    [
+      'is async, and rejects later',
+      resolverOf(async () => {
+        await turn();
+        throw new Error('no such zone');
+      }),
+      'no such zone',
     ],
     ['lists nothing', resolverOf((listener: Listener) => listener([])), 'has no servers'],
     ['gives null', resolverOf((listener: Listener) => listener(null)), 'the resolver gave null, not a list'],
@@ -200,6 +209,58 @@ describe('resolvers', () => {
     expect((error.cause as Error).message).toContain('has no servers');
     list(fleet.servers);
     await client.call('name');
+  });
+
+  it('that is async is asked again after it has rejected, and keeps its list after that', async () => {
+    let asked = 0;
+    let failed!: (error: Error) => void;
+    const client = fleet.client({
+      resolver: resolverOf((listener: Listener) => {
+        asked += 1;
+        if (asked === 1) return Promise.reject(new Error('not yet'));
+        listener(fleet.servers);
+        return new Promise((_resolve, reject) => (failed = reject));
+      }),
+    });
+    expect((await rejection(client.call('name'))).message).toContain('not yet');
+    await client.call('name');
+    failed(new Error('the end'));
+    await eventually('its end is told', () => fleet.log.includes('the end'));
+    await client.call('name');
+    expect(asked).toBe(2);
+  });
+
+  it.each(['before', 'after'])(
+    'that is async is stopped if the client is closed %s it has begun',
+    async (when) => {
+      let begin!: () => void;
+      let stopped = 0;
+      const client = fleet.client({
+        resolver: resolverOf(async (listener: Listener) => {
+          listener(fleet.servers);
+          await new Promise<void>((resolve) => (begin = resolve));
+          return () => (stopped += 1);
+        }),
+      });
+      await client.call('name');
+      if (when === 'before') client.close();
+      begin();
+      await turn();
+      if (when === 'after') client.close();
+      expect(stopped).toBe(1);
+    },
+  );
+
+  it('whose end is async and rejects harms nothing', async () => {
+    const client = fleet.client({
+      resolver: resolverOf((listener: Listener) => {
+        listener(fleet.servers);
+        return () => Promise.reject(new Error('cannot stop'));
+      }),
+    });
+    await client.call('name');
+    client.close();
+    await eventually('it is told', () => fleet.log.includes('cannot stop'));
   });
 
   it('of 10,000 servers, a client uses a thousand', async () => {

@@ -287,6 +287,27 @@ describe('endpoint', () => {
     ]);
   });
 
+  it('tells whether a server has left the list, or only the subset', async () => {
+    let list!: (servers: readonly ServerAddress[]) => void;
+    const client = fleet.client({
+      resolver: { watch: (listener) => ((list = listener), () => {}) },
+      subset: { size: 1, ordinal: 0, clients: 1 },
+    });
+    const reasons: (string | undefined)[] = [];
+    client.on('endpoint', ({ state, reason }) => state === 'gone' && reasons.push(reason));
+    client.connect().catch(() => {});
+    const [first, second] = fleet.servers as [ServerAddress, ServerAddress];
+    list([first]);
+    list([second]);
+    list([first, second]); // one of the two lists is no change
+    list([first]);
+    list([second, first]);
+    list([second]);
+    expect(new Set(reasons)).toEqual(
+      new Set(['it is not listed any more', 'it is not in the subset any more']),
+    );
+  });
+
   it.each(['close', 'drain'] as const)('tells nothing more after %s()', async (how) => {
     const client = await fleet.ready(FAST);
     const told = new Told(client);

@@ -104,3 +104,15 @@ describe.each([1, 3])('with %i servers', (count) => {
     expect(connections()).toBe(count);
   });
 });
+
+it('an exclusive connection is not lost to a server that closes while it is opened', async () => {
+  const client = await fleet.ready({}, 3);
+  const over = new AbortController();
+  const pinned = async (): Promise<void> => {
+    while (!over.signal.aborted) await client.withConnection(() => {}, { exclusive: true });
+  };
+  const all = Promise.all(Array.from({ length: 8 }, pinned));
+  for (const app of fleet.apps.splice(0, 2)) await app.close();
+  over.abort();
+  await all;
+});

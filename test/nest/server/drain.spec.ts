@@ -4,7 +4,7 @@ import { connect as connectTls } from 'node:tls';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { ConnectionMiddleware, type RapClient, type RapConnection, RapServer } from '../../../lib/index.js';
-import { eventually, Gate, rejection, testScope, within } from '../../helpers/async.js';
+import { eventually, Gate, rejection, testScope, turn, within } from '../../helpers/async.js';
 import { TestAuthority } from '../../helpers/certificates.js';
 import { DECLARE, RawSocket } from '../../helpers/raw-socket.js';
 import { collect } from '../../helpers/streams.js';
@@ -152,5 +152,22 @@ it('stats() says that it drains, from the first moment until it listens again', 
   expect(server.stats().draining).toBe(true);
   await listen();
   expect(server.stats().draining).toBe(false);
+  await server.close();
+});
+
+it('close() waits for what its end is said to wait for, however that ends', async () => {
+  const server = new RapServer({ host: '127.0.0.1', port: 0 });
+  const leaving = new Gate();
+  server.on('draining', () => {
+    server.closesAfter(leaving.opened.then(() => Promise.reject(new Error('the registry is gone'))));
+  });
+  await new Promise((resolve) => server.listen(resolve));
+  let isClosed = false;
+  const closing = server.close().then(() => (isClosed = true));
+  await new Promise<void>((resolve) => server.on('close', resolve));
+  await turn();
+  expect(isClosed).toBe(false);
+  leaving.open();
+  await closing;
   await server.close();
 });
