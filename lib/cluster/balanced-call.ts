@@ -8,7 +8,7 @@ import type { Endpoint } from './endpoint.js';
 import { Attempts, withAttempts } from './failures/attempts.js';
 import type { Verdict } from './failures/classify.js';
 import type { BalancedRequest, StartedCall } from './peer-source.js';
-import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
+import { type FailedCall, RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What a call over several servers needs of its fleet. */
 export interface BalancedHost extends RepeatingHost, Judge {
@@ -60,9 +60,10 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     return this.runs > 0 || this.#pending?.wasSent === true;
   }
 
-  /** The server of the attempt that runs. */
-  get endpoint(): Endpoint | undefined {
-    return this.#endpoint;
+  /** What it has tried, the attempt that runs included; `undefined` if none runs. */
+  get running(): Pick<FailedCall, 'executions' | 'tried'> | undefined {
+    if (!this.#endpoint) return undefined;
+    return { executions: this.runs + 1, tried: this.tried ?? new Set([this.#endpoint]) };
   }
 
   /** The server of the last attempt. */

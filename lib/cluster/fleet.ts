@@ -178,8 +178,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return endpoint.peer;
   }
 
-  hasOthers(than: Endpoint): boolean {
-    return this.#selection.hasOthers(new Set([than]));
+  mayHedge({ executions, tried }: Pick<FailedCall, 'executions' | 'tried'>): boolean {
+    return this.options.health.mayHedge(executions) && this.#selection.hasOthers(tried);
   }
 
   probing(endpoint: Endpoint): void {
@@ -312,7 +312,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOutage' | 'isOneOfMany'> {
-    const isOutage = !this.hasOthers(endpoint);
+    const isOutage = !this.#selection.hasOthers(new Set([endpoint]));
     const hasOthers = this.#search.mayWait(endpoint, this.#endpoints.listed(), !isOutage);
     return { hasOthers, isOutage, isOneOfMany: this.#endpoints.size > SOON };
   }
