@@ -15,8 +15,10 @@ import type { Endpoint, EndpointChange, EndpointOwner, EndpointState } from './e
 import { Endpoints, type EndpointsOptions, type FleetCounts } from './endpoints.js';
 import { type Verdict, verdictOf } from './failures/classify.js';
 import type { FleetHealth } from './fleet-health.js';
+import { FleetStatus } from './fleet-status.js';
 import { type HedgeHost, HedgedCall } from './hedged-call.js';
 import { type ListOwner, ListWatch } from './list-watch.js';
+import { OrderlyEnd } from './orderly-end.js';
 import type {
   BalancedCalls,
   BalancedRequest,
@@ -78,10 +80,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   #wasOpen = false;
   /** Why no server takes calls, if none does. */
   problem: Fault | undefined;
-  #status: ConnectionStatus = 'disconnected';
-  /** Why a server was lost last. */
-  #lostBy: Fault | undefined;
+  readonly #status: FleetStatus;
   #isUpdating = false;
+  readonly #ending = new OrderlyEnd(() => this.start());
 
   constructor(private readonly options: FleetOptions) {
     const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint, random } = options;
@@ -93,6 +94,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
       this.#endpoints.all().some(({ traffic }) => traffic.inFlight > 0),
     );
     this.#selection = new Selection(balancer);
+    this.#status = new FleetStatus(options.onStatus);
     this.#search = new Search(random);
     this.#endpoints = new Endpoints({
       addressOf,
@@ -219,28 +221,34 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   start(): void {
     if (this.#watch) return;
     this.waiting.open();
+    if (this.#ending.defersStart()) return;
     const watch = (this.#watch = new ListWatch(this.options.resolver, this));
-    this.#tell('connecting'); // a listener may close the client
+    this.#status.tell('connecting'); // a listener may close the client
     if (watch.start()) return;
     this.#watch = undefined; // the next call asks again
     this.#update();
   }
 
   close(reason: string): void {
-    this.#stop();
-    this.#update(); // calls that were not sent must not move to a server that is closed next
-    for (const endpoint of this.#endpoints.all()) endpoint.close(reason);
-    this.waiting.refuse(connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'));
-    this.#update();
+    const refusal = connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no');
+    this.#end(refusal, (endpoint) => endpoint.close(reason));
   }
 
   async drain(): Promise<void> {
-    this.#stop();
-    this.waiting.refuse(connectionLost('the client was drained', undefined, 'no'));
-    for (const endpoint of this.#endpoints.all()) endpoint.finish();
-    this.#update();
+    const refusal = connectionLost('the client was drained', undefined, 'no');
+    this.#end(refusal, (endpoint) => endpoint.finish());
     if (this.#isDrained()) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
+  }
+
+  #end(refusal: Fault, end: (endpoint: Endpoint) => void): void {
+    this.#ending.run(() => {
+      this.#stop();
+      this.#selection.update([]); // what was not sent must not move to a server that is closed next
+      this.waiting.refuse(refusal);
+      for (const endpoint of this.#endpoints.all()) end(endpoint);
+      this.#update();
+    });
   }
 
   #stop(): void {
@@ -295,7 +303,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   // --- EndpointOwner ------------------------------------------------------------------------------------------
 
   changed({ address, lostBy }: Endpoint, state: EndpointState, reason: string | undefined): void {
-    if (lostBy) this.#lostBy = lostBy;
+    if (lostBy) this.#status.lostBy = lostBy;
     this.options.onEndpoint({ address, state, reason });
     if (!this.#isUpdating) this.#update();
   }
@@ -333,20 +341,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     if (isOpen) {
       this.#wasOpen = true;
       this.problem = undefined;
-    } else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
-    if (isOpen) this.#tell('connected');
-    else if (this.#watch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
-    else this.#tell('disconnected');
+    } else if (this.#status.isConnected) this.#search.lostAll(this.#endpoints.listed());
+    if (isOpen) this.#status.tell('connected');
+    else if (this.#watch) this.#status.tell(this.#wasOpen ? 'reconnecting' : 'connecting');
+    else this.#status.tell('disconnected');
     if (isOpen) this.waiting.retryAll();
-  }
-
-  #tell(status: ConnectionStatus): void {
-    if (status === this.#status) return;
-    const before = this.#status;
-    this.#status = status;
-    const reason = status === 'reconnecting' ? this.#lostBy : undefined;
-    if (reason && before === 'connected') this.options.onStatus('disconnected', reason);
-    if (this.#status === status) this.options.onStatus(status, reason); // the listener may have closed it
   }
 
   // --- what it shows ------------------------------------------------------------------------------------------

@@ -1,0 +1,43 @@
+import { LocalCode } from '../../lib/protocol/fault.js';
+import { type Caller, fresh, world } from './fleet-world.js';
+
+const LOST = LocalCode.ConnectionLost;
+
+it('the end of a client is complete before a call that is made meanwhile starts it again, on all servers', async () => {
+  await fresh().open();
+  for (const server of world.servers.values()) server.freeze();
+  const first = world.call();
+  await world.settle();
+  const repeated: Caller[] = [];
+  first.onSettled = (): void => void repeated.push(world.call());
+  world.onStatus = (status): void => {
+    if (status === 'disconnected') repeated.push(world.call());
+  };
+  world.fleet.close('enough');
+  world.onStatus = undefined;
+  for (const server of world.servers.values()) server.answer();
+  await world.settle();
+  expect(first.fault).toMatchObject({ code: LOST, sent: 'unknown' });
+  expect(repeated.map(({ outcome }) => outcome)).toEqual([
+    expect.stringMatching(/[abc]/),
+    expect.stringMatching(/[abc]/),
+  ]);
+  expect(world.endpoints.map(({ state }) => state)).toEqual(['ready', 'ready', 'ready']);
+  expect(world.statuses).toEqual(['connecting', 'connected', 'disconnected', 'connecting', 'connected']);
+});
+
+it('a client that is closed again by what its end has told stays closed', async () => {
+  await fresh().open();
+  for (const server of world.servers.values()) server.freeze();
+  const first = world.call();
+  await world.settle();
+  let second: Caller | undefined;
+  first.onSettled = (): void => {
+    second = world.call();
+    world.fleet.close('again');
+  };
+  world.fleet.close('enough');
+  await world.settle();
+  expect(second?.fault).toMatchObject({ code: LOST, sent: 'no' });
+  expect(world.endpoints.map(({ state }) => state)).toEqual(['idle', 'idle', 'idle']);
+});
