@@ -150,10 +150,15 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     const until = this.clock.now() + timeoutMs;
     const { endpoint, peer, isProbe } = await this.#placing(requestOf(what, timeoutMs)).place();
     const leftMs = Math.max(1, until - this.clock.now());
-    const lease = exclusive
-      ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
-      : endpoint.pool.hold(peer);
-    return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer, isProbe) };
+    try {
+      const lease = exclusive
+        ? await endpoint.pool.lease({ what, timeoutMs, leftMs })
+        : endpoint.pool.hold(peer);
+      return new PinnedCalls(this, endpoint, lease.peer, isProbe).leased(lease);
+    } catch (error) {
+      if (isProbe) this.probed(endpoint, 'ignored');
+      throw error;
+    }
   }
 
   #placing(request: PlacedRequest): Placing {

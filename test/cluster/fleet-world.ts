@@ -10,6 +10,7 @@ import {
 import { FleetHealth } from '../../lib/cluster/fleet-health.js';
 import { Fleet } from '../../lib/cluster/fleet.js';
 import type {
+  BalancedCalls,
   BalancedRequest,
   ConnectionStatus,
   Placed,
@@ -368,8 +369,9 @@ export class FleetWorld {
     return this;
   }
 
-  call(call: TestCall = {}): Caller {
-    return this.#begin(call, 'call');
+  /** @param by the fleet, or what a session calls through */
+  call(call: TestCall = {}, by?: BalancedCalls): Caller {
+    return this.#begin(call, 'call', by);
   }
 
   emit(call: TestCall = {}): Caller {
@@ -382,11 +384,11 @@ export class FleetWorld {
     return this.fleet.place({ ...request, timeoutMs, idempotent: false });
   }
 
-  #begin(call: TestCall, kind: 'call' | 'event'): Caller {
+  #begin(call: TestCall, kind: 'call' | 'event', by: BalancedCalls = this.fleet): Caller {
     const caller = call.streams ? new StreamCaller() : new Caller();
     this.callers.push(caller);
     const { body = 'x' } = call;
-    caller.started = this.fleet[kind](new TestRequest(call, body, this.fleet.hold(body)), caller);
+    caller.started = by[kind](new TestRequest(call, body, this.fleet.hold(body)), caller);
     return caller;
   }
 
