@@ -45,6 +45,11 @@ export class Endpoints {
     return [...this.#listed.values(), ...this.#leaving];
   }
 
+  /** Whether no connection to any of them is draining, or leased. */
+  get areDrained(): boolean {
+    return this.all().every(({ pool }) => pool.isDrained);
+  }
+
   /** Takes over a new list. */
   update(servers: readonly ServerAddress[]): ListChange {
     const { addressOf, subset, make } = this.options;

@@ -6,6 +6,7 @@ import type { CallingPath } from '../rpc/client/calling.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
+import { type CapturedContext, captureContext } from '../rpc/context/async-context.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import { BalancedCall, BalancedEvent, StreamableCall } from './balanced-call.js';
@@ -220,6 +221,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return held instanceof Snapshot ? this.hold(held.value) : held;
   }
 
+  captureContext(): CapturedContext | undefined {
+    return this.options.calling && captureContext();
+  }
+
   // --- life ---------------------------------------------------------------------------------------------------
 
   /** Finds the servers and connects to them; the first call does it, too. */
@@ -242,7 +247,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   async drain(): Promise<void> {
     const refusal = connectionLost('the client was drained', undefined, 'no');
     this.#end(refusal, (endpoint) => endpoint.finish());
-    if (this.#isDrained()) return;
+    if (this.#endpoints.areDrained) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
   }
 
@@ -262,10 +267,6 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.#stalls.stop();
     this.#isListed = this.#wasOpen = false;
     this.problem = undefined;
-  }
-
-  #isDrained(): boolean {
-    return this.#endpoints.all().every(({ pool }) => pool.isDrained);
   }
 
   // --- ListOwner ----------------------------------------------------------------------------------------------
@@ -336,7 +337,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   drained(endpoint: Endpoint): void {
     if (endpoint.state === 'gone') this.#endpoints.forget(endpoint);
-    if (this.#drained.length > 0 && this.#isDrained()) for (const done of this.#drained.splice(0)) done();
+    if (this.#drained.length > 0 && this.#endpoints.areDrained)
+      for (const done of this.#drained.splice(0)) done();
   }
 
   /** States of servers have changed. */

@@ -59,7 +59,7 @@ export class HedgedCall implements StartedCall {
     // it waits for a server itself, or may have no other
     if (!running || !this.host.mayHedge(running) || !this.policy.take()) return;
     this.#second = new Leg(this, this.request, this.host, this.#first.call);
-    this.#second.call.start();
+    this.#second.call.startAgain();
   }
 
   answered(leg: Leg, body: unknown): void {

@@ -123,4 +123,8 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
   copyOf(held: unknown): unknown {
     return this.fleet.copyOf(held);
   }
+
+  captureContext(): undefined {
+    return undefined; // they have one attempt
+  }
 }
