@@ -41,3 +41,19 @@ it('a client that is closed again by what its end has told stays closed', async 
   expect(second?.fault).toMatchObject({ code: LOST, sent: 'no' });
   expect(world.endpoints.map(({ state }) => state)).toEqual(['idle', 'idle', 'idle']);
 });
+
+it('a call that is made because another was refused goes to no server that is closed next', async () => {
+  await fresh({ servers: ['a'], retry: { baseDelayMs: 1_000 } }).open();
+  world.server('a').fail({ status: 500, message: 'broken' });
+  const first = world.call({ idempotent: true });
+  await world.settle();
+  expect([first.settled, world.fleet.counts().queued]).toEqual([false, 1]);
+  world.server('a').answer();
+  let second: Caller | undefined;
+  first.onSettled = (): void => {
+    second = world.call();
+  };
+  world.fleet.close('enough');
+  await world.settle();
+  expect([first.fault.sent, second?.outcome]).toEqual(['unknown', 'a']);
+});

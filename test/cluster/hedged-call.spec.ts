@@ -159,10 +159,18 @@ it('if the second attempt is refused, the first goes on', async () => {
 });
 
 it('a second attempt that is refused is not made again at the server of the first, which goes on', async () => {
-  const caller = await hedged({ ...HEDGED, servers: ['a', 'b'] });
-  order[1]?.fail({ status: Status.TooManyRequests, message: 'too many', refused: true });
+  await ready({ ...HEDGED, servers: ['a', 'b'] });
+  watchOrder();
+  const caller = world.call({ idempotent: true });
+  await world.settle();
+  const other = world.server(order[0]?.address === 'a' ? 'b' : 'a');
+  other.serve = (call): void => {
+    order.push(other);
+    call.fail(new Fault({ status: Status.TooManyRequests, message: 'too many', refused: true }), 'TooMany');
+    call.ended();
+  };
   await world.pass(500, 10);
-  expect([order.length, caller.settled]).toEqual([2, false]);
+  expect([order.length, order[1], caller.settled]).toEqual([2, other, false]);
   answer(0);
   await world.settle();
   expect([caller.outcome, order.length]).toEqual([0, 2]);
