@@ -32,7 +32,16 @@ const scenarios: Record<string, (fleet: FleetProcesses) => Promise<object>> = {
 };
 
 /** Lists of what must not happen, in the results that have them. */
-const NEVER = ['lost', 'executedTwice', 'unapplied', 'untold', 'idempotent', 'late', 'violations'];
+const NEVER = [
+  'unserved',
+  'lost',
+  'executedTwice',
+  'unapplied',
+  'untold',
+  'idempotent',
+  'late',
+  'violations',
+];
 /** A server that is silent is given up after 10 s. */
 const LONGEST_SETTLING_MS = 12_000;
 
