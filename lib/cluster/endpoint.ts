@@ -183,7 +183,7 @@ export class Endpoint implements Candidate, PoolOwner, Searched {
     const { name } = this.#state;
     if (name !== 'idle' && name !== 'backingOff' && name !== 'draining') return;
     this.#enter({ name: 'connecting' });
-    this.pool.open();
+    if (this.state === 'connecting') this.pool.open(); // a listener may have closed it
   }
 
   /** Whether it waits for its next attempt to connect. */

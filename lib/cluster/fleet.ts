@@ -91,9 +91,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.clock = clock;
     this.deadlines = deadlines;
     this.waiting = new WaitingRoom(where, limits, clock);
-    this.#stalls = new StallWatch(clock, () =>
-      this.#endpoints.all().some(({ traffic }) => traffic.inFlight > 0),
-    );
+    this.#stalls = new StallWatch(clock, () => this.#endpoints.haveCalls);
     this.#selection = new Selection(balancer);
     this.#status = new FleetStatus(options.onStatus);
     this.#search = new Search(random);
@@ -106,8 +104,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   /** Any peer. */
   get peer(): ClientPeer | undefined {
-    for (const endpoint of this.#endpoints.listed()) if (endpoint.isOpen) return endpoint.peer;
-    return undefined;
+    return this.#endpoints.peer;
   }
 
   // --- calls --------------------------------------------------------------------------------------------------
@@ -274,6 +271,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   listed(servers: readonly ServerAddress[]): void {
     this.#isListed = true;
     const { health } = this.options;
+    const watch = this.#watch;
     this.#isUpdating = true;
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
     // first: what may be ejected depends on how many there are
@@ -282,8 +280,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
       health.remove(endpoint);
       endpoint.remove();
     }
-    for (const endpoint of this.#endpoints.listed()) if (endpoint.state === 'idle') endpoint.connect();
+    for (const endpoint of this.#endpoints.listed())
+      if (endpoint.state === 'idle' && this.#watch === watch) endpoint.connect();
     this.#isUpdating = false;
+    if (this.#watch !== watch) return; // a listener has closed it
     if (this.#endpoints.size > 0) this.waiting.open();
     this.#update(isReweighted);
     if (this.#endpoints.size === 0)

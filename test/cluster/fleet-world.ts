@@ -286,6 +286,7 @@ export class FleetWorld {
   readonly callers: Caller[] = [];
   readonly random = seededRandom(7);
   onStatus: ((status: ConnectionStatus) => void) | undefined;
+  onEndpoint: ((change: EndpointChange) => void) | undefined;
   readonly fleet: Fleet;
 
   constructor(options: WorldOptions = {}) {
@@ -338,7 +339,10 @@ export class FleetWorld {
         this.reasons.push(reason);
         this.onStatus?.(status);
       },
-      onEndpoint: (change) => this.changes.push(change),
+      onEndpoint: (change) => {
+        this.changes.push(change);
+        this.onEndpoint?.(change);
+      },
       onResolverError: ({ message }) => this.resolverErrors.push(message),
       onResolverMistake: ({ message }) => this.resolverErrors.push(message),
     });

@@ -57,3 +57,31 @@ it('a call that is made because another was refused goes to no server that is cl
   await world.settle();
   expect([first.fault.sent, second?.outcome]).toEqual(['unknown', 'a']);
 });
+
+it.each(['gone', 'connecting'])(
+  'a listener of %j may close the client while a list is taken over',
+  async (state) => {
+    await fresh({ servers: ['a', 'b'] }).open();
+    world.onEndpoint = (change): void => {
+      if (change.state !== state) return;
+      world.onEndpoint = undefined;
+      world.fleet.close('a listener');
+    };
+    world.resolver.list('b', 'c', 'd');
+    await world.pass(10_000);
+    expect(world.endpoints.map((each) => each.state)).toEqual(['gone', 'idle', 'idle', 'idle']);
+    expect(world.statuses.at(-1)).toBe('disconnected');
+  },
+);
+
+it('a listener of an endpoint may close the client when it starts', async () => {
+  fresh({ servers: ['a', 'b'] });
+  world.onEndpoint = (): void => {
+    world.onEndpoint = undefined;
+    world.fleet.close('a listener');
+  };
+  const caller = world.call();
+  await world.pass(10_000);
+  expect(caller.fault).toMatchObject({ code: LOST, sent: 'no' });
+  expect(world.endpoints.map((each) => each.state)).toEqual(['idle', 'idle']);
+});
