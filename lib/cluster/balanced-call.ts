@@ -2,13 +2,14 @@ import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
+import type { CapturedContext } from '../rpc/context/async-context.js';
 import { ChannelUse, type Judge } from './channel-use.js';
 import type { PickedCall } from './balancing/balancer.js';
 import type { Endpoint } from './endpoint.js';
 import { Attempts, withAttempts } from './failures/attempts.js';
 import type { Verdict } from './failures/classify.js';
 import type { BalancedRequest, StartedCall } from './peer-source.js';
-import { RepeatedCall, type RepeatingHost } from './repeated-call.js';
+import { type FailedCall, RepeatedCall, type RepeatingHost } from './repeated-call.js';
 
 /** What a call over several servers needs of its fleet. */
 export interface BalancedHost extends RepeatingHost, Judge {
@@ -20,6 +21,8 @@ export interface BalancedHost extends RepeatingHost, Judge {
   probing(endpoint: Endpoint): void;
   /** A body for one more attempt: processors may change theirs. */
   copyOf(held: unknown): unknown;
+  /** The async context of the caller, if each attempt runs code of the application; else `undefined`. */
+  captureContext(): CapturedContext | undefined;
 }
 
 /** One call over several servers: an attempt on one, and on another if that failed and repeating is safe. */
@@ -35,6 +38,8 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   #early: Fault | undefined;
   /** The other attempt at the same call that runs at the same time. */
   #beside: BalancedCall | undefined;
+  /** Later attempts begin with a timer, or the failure of another call. */
+  readonly #context: CapturedContext | undefined;
 
   /** @param beside the call whose second attempt this is: on another server, by the same deadline, with the same limits */
   constructor(
@@ -45,6 +50,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   ) {
     super(request, host);
     this.expiresAt = beside?.expiresAt ?? host.clock.now() + request.leftMs;
+    this.#context = beside ? beside.#context : host.captureContext();
     if (beside) this.#joins(beside);
   }
 
@@ -60,9 +66,10 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     return this.runs > 0 || this.#pending?.wasSent === true;
   }
 
-  /** The server of the attempt that runs. */
-  get endpoint(): Endpoint | undefined {
-    return this.#endpoint;
+  /** What it has tried, the attempt that runs included; `undefined` if none runs. */
+  get running(): Pick<FailedCall, 'executions' | 'tried'> | undefined {
+    if (!this.#endpoint) return undefined;
+    return { executions: this.runs + 1, tried: this.tried ?? new Set([this.#endpoint]) };
   }
 
   /** The server of the last attempt. */
@@ -80,6 +87,11 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
       if (!endpoint || !peer) return this.wait();
       if (!this.#attempt(endpoint, peer)) return;
     }
+  }
+
+  override startAgain(): void {
+    if (this.#context) this.#context.runInAsyncScope(() => this.start());
+    else this.start();
   }
 
   /** Returns true if it has failed already and the next one is due at once. */
@@ -160,7 +172,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   reject(fault: Fault): void {
     if (this.#isOver) return;
     if (this.#isStarting) this.#early = fault;
-    else if (this.#failed(fault)) this.start();
+    else if (this.#failed(fault)) this.startAgain();
   }
 
   protected override giveUp(fault: Fault): void {

@@ -14,10 +14,16 @@ export type Prepared = Partial<Pick<ConnectOptions, 'dial' | 'metadata'>>;
 export interface ConnectOptions {
   /**
    * Called before each attempt to connect; if it rejects, the attempt fails. Its time does not count as time to connect.
+   *
+   * @param signal aborts if nobody waits for the connection any more
    */
-  readonly prepare?: (() => Promise<Prepared>) | undefined;
-  /** Connects to the server; rejects if that cannot be reached. May take `limits.openTimeoutMs` less what DECLARE takes. */
-  readonly dial: () => Promise<Link>;
+  readonly prepare?: ((signal: AbortSignal) => Promise<Prepared>) | undefined;
+  /**
+   * Connects to the server; rejects if that cannot be reached. May take `limits.openTimeoutMs` less what DECLARE takes.
+   *
+   * @param signal as that of `prepare`
+   */
+  readonly dial: (signal: AbortSignal) => Promise<Link>;
   /** The server in messages. */
   readonly where: string;
   readonly limits: RapLimits;
@@ -43,6 +49,8 @@ export class ConnectAttempt {
   peer: ClientPeer | undefined;
   #isOver = false;
   #timer: Timer | undefined;
+  /** What is under way lets go of its sockets and timers: they would keep the process alive. */
+  readonly #aborting = new AbortController();
 
   constructor(
     private readonly options: ConnectOptions,
@@ -51,17 +59,18 @@ export class ConnectAttempt {
 
   async start(): Promise<void> {
     const { prepare, clock } = this.options;
+    const { signal } = this.#aborting;
     let { dial, metadata } = this.options;
     let link: Link;
     let since: number;
     try {
       if (prepare) {
-        ({ dial = dial, metadata = metadata } = await prepare());
+        ({ dial = dial, metadata = metadata } = await prepare(signal));
         if (this.#isOver) return;
       }
       since = clock.now();
       this.#limit();
-      link = await dial();
+      link = await dial(signal);
     } catch (error) {
       return this.#fail(error);
     }
@@ -91,6 +100,7 @@ export class ConnectAttempt {
   cancel(reason: string): void {
     this.#isOver = true;
     this.#timer?.cancel();
+    this.#aborting.abort();
     this.peer?.close(reason);
   }
 
@@ -106,6 +116,7 @@ export class ConnectAttempt {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#timer?.cancel();
+    this.#aborting.abort();
     this.owner.onUnreachable(this, cause);
   }
 }

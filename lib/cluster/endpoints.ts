@@ -1,3 +1,4 @@
+import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { Endpoint, EndpointCounts } from './endpoint.js';
 import type { CallCounts } from './call-counts.js';
 import type { ServerAddress } from './server-address.js';
@@ -44,6 +45,22 @@ export class Endpoints {
   /** All, those that finish their calls included. */
   all(): Endpoint[] {
     return [...this.#listed.values(), ...this.#leaving];
+  }
+
+  /** Any peer. */
+  get peer(): ClientPeer | undefined {
+    for (const endpoint of this.listed()) if (endpoint.isOpen) return endpoint.peer;
+    return undefined;
+  }
+
+  /** Whether calls are in flight at any of them. */
+  get haveCalls(): boolean {
+    return this.all().some(({ traffic }) => traffic.inFlight > 0);
+  }
+
+  /** Whether no connection to any of them is draining, or leased. */
+  get areDrained(): boolean {
+    return this.all().every(({ pool }) => pool.isDrained);
   }
 
   /** Takes over a new list. */

@@ -79,6 +79,11 @@ export class FleetHealth {
     this.#ejector?.probe(endpoint);
   }
 
+  /** Whether a call may have a second attempt beside one that runs. @param executions attempts that may have run, that one included */
+  mayHedge(executions: number): boolean {
+    return executions === 1 || executions < this.#retry.maxAttempts;
+  }
+
   /** An attempt has ended: `fault` is why it has failed; `undefined`: with an answer. */
   ended(endpoint: Endpoint, fault: Fault | undefined, startedAt: number): void {
     if (fault) this.#ejector?.recordFault(endpoint, fault, startedAt);

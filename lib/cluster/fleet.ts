@@ -6,6 +6,7 @@ import type { CallingPath } from '../rpc/client/calling.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import { connectionLost } from '../rpc/connection/connection-lost.js';
+import { type CapturedContext, captureContext } from '../rpc/context/async-context.js';
 import type { RapLimits } from '../rpc/limits.js';
 import type { DeadlineQueue } from '../rpc/time/deadline-queue.js';
 import { BalancedCall, BalancedEvent, StreamableCall } from './balanced-call.js';
@@ -15,8 +16,10 @@ import type { Endpoint, EndpointChange, EndpointOwner, EndpointState } from './e
 import { Endpoints, type EndpointsOptions, type FleetCounts } from './endpoints.js';
 import { type Verdict, verdictOf } from './failures/classify.js';
 import type { FleetHealth } from './fleet-health.js';
+import { FleetStatus } from './fleet-status.js';
 import { type HedgeHost, HedgedCall } from './hedged-call.js';
 import { type ListOwner, ListWatch } from './list-watch.js';
+import { OrderlyEnd } from './orderly-end.js';
 import type {
   BalancedCalls,
   BalancedRequest,
@@ -78,10 +81,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   #wasOpen = false;
   /** Why no server takes calls, if none does. */
   problem: Fault | undefined;
-  #status: ConnectionStatus = 'disconnected';
-  /** Why a server was lost last. */
-  #lostBy: Fault | undefined;
+  readonly #status: FleetStatus;
   #isUpdating = false;
+  readonly #ending = new OrderlyEnd(() => this.start());
 
   constructor(private readonly options: FleetOptions) {
     const { where, clock, deadlines, limits, balancer, addressOf, subset, makeEndpoint, random } = options;
@@ -89,10 +91,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.clock = clock;
     this.deadlines = deadlines;
     this.waiting = new WaitingRoom(where, limits, clock);
-    this.#stalls = new StallWatch(clock, () =>
-      this.#endpoints.all().some(({ traffic }) => traffic.inFlight > 0),
-    );
+    this.#stalls = new StallWatch(clock, () => this.#endpoints.haveCalls);
     this.#selection = new Selection(balancer);
+    this.#status = new FleetStatus(options.onStatus);
     this.#search = new Search(random);
     this.#endpoints = new Endpoints({
       addressOf,
@@ -103,8 +104,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   /** Any peer. */
   get peer(): ClientPeer | undefined {
-    for (const endpoint of this.#endpoints.listed()) if (endpoint.isOpen) return endpoint.peer;
-    return undefined;
+    return this.#endpoints.peer;
   }
 
   // --- calls --------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   async lease(what: string, timeoutMs: number, exclusive: boolean): Promise<PinnedLease> {
     const { endpoint, isProbe, lease } = await this.#placing(requestOf(what, timeoutMs)).lease(exclusive);
-    return { ...lease, balanced: new PinnedCalls(this, endpoint, lease.peer, isProbe) };
+    return new PinnedCalls(this, endpoint, lease.peer, isProbe).leased(lease);
   }
 
   #placing(request: PlacedRequest): Placing {
@@ -173,8 +173,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return endpoint.peer;
   }
 
-  hasOthers(than: Endpoint): boolean {
-    return this.#selection.hasOthers(new Set([than]));
+  mayHedge({ executions, tried }: Pick<FailedCall, 'executions' | 'tried'>): boolean {
+    return this.options.health.mayHedge(executions) && this.#selection.hasOthers(tried);
   }
 
   probing(endpoint: Endpoint): void {
@@ -208,34 +208,44 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     return held instanceof Snapshot ? this.hold(held.value) : held;
   }
 
+  captureContext(): CapturedContext | undefined {
+    return this.options.calling && captureContext();
+  }
+
   // --- life ---------------------------------------------------------------------------------------------------
 
   /** Finds the servers and connects to them; the first call does it, too. */
   start(): void {
     if (this.#watch?.hasFailed === false) return;
     this.waiting.open();
+    if (this.#ending.defersStart()) return;
     const watch = (this.#watch = new ListWatch(this.options.resolver, this));
-    this.#tell('connecting'); // a listener may close the client
+    this.#status.tell('connecting'); // a listener may close the client
     if (watch.start()) return;
     this.#watch = undefined; // the next call asks again
     this.#update();
   }
 
   close(reason: string): void {
-    this.#stop();
-    this.#update(); // calls that were not sent must not move to a server that is closed next
-    for (const endpoint of this.#endpoints.all()) endpoint.close(reason);
-    this.waiting.refuse(connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no'));
-    this.#update();
+    const refusal = connectionLost(`the client of ${this.where} was closed: ${reason}`, undefined, 'no');
+    this.#end(refusal, (endpoint) => endpoint.close(reason));
   }
 
   async drain(): Promise<void> {
-    this.#stop();
-    this.waiting.refuse(connectionLost('the client was drained', undefined, 'no'));
-    for (const endpoint of this.#endpoints.all()) endpoint.finish();
-    this.#update();
-    if (this.#isDrained()) return;
+    const refusal = connectionLost('the client was drained', undefined, 'no');
+    this.#end(refusal, (endpoint) => endpoint.finish());
+    if (this.#endpoints.areDrained) return;
     await new Promise<void>((resolve) => this.#drained.push(resolve));
+  }
+
+  #end(refusal: Fault, end: (endpoint: Endpoint) => void): void {
+    this.#ending.run(() => {
+      this.#stop();
+      this.#selection.update([]); // what was not sent must not move to a server that is closed next
+      this.waiting.refuse(refusal);
+      for (const endpoint of this.#endpoints.all()) end(endpoint);
+      this.#update();
+    });
   }
 
   #stop(): void {
@@ -246,15 +256,12 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     this.problem = undefined;
   }
 
-  #isDrained(): boolean {
-    return this.#endpoints.all().every(({ pool }) => pool.isDrained);
-  }
-
   // --- ListOwner ----------------------------------------------------------------------------------------------
 
   listed(servers: readonly ServerAddress[]): void {
     this.#isListed = true;
     const { health } = this.options;
+    const watch = this.#watch;
     this.#isUpdating = true;
     const { added, removed, isReweighted } = this.#endpoints.update(servers);
     // first: what may be ejected depends on how many there are
@@ -263,11 +270,10 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
       health.remove(endpoint);
       endpoint.remove(isListed);
     }
-    const watch = this.#watch;
     for (const endpoint of this.#endpoints.listed())
       if (endpoint.state === 'idle' && this.#watch === watch) endpoint.connect();
     this.#isUpdating = false;
-    if (this.#watch !== watch) return; // a listener has closed the client
+    if (this.#watch !== watch) return; // a listener has closed it
     if (this.#endpoints.size > 0) this.waiting.open();
     this.#update(isReweighted);
     if (this.#endpoints.size === 0)
@@ -293,7 +299,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   // --- EndpointOwner ------------------------------------------------------------------------------------------
 
   changed({ address, lostBy }: Endpoint, state: EndpointState, reason: string | undefined): void {
-    if (lostBy) this.#lostBy = lostBy;
+    if (lostBy) this.#status.lostBy = lostBy;
     this.options.onEndpoint({ address, state, reason });
     if (!this.#isUpdating) this.#update();
   }
@@ -310,7 +316,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
   }
 
   patienceFor(endpoint: Endpoint): Pick<Ending, 'hasOthers' | 'isOutage' | 'isOneOfMany'> {
-    const isOutage = !this.hasOthers(endpoint);
+    const isOutage = !this.#selection.hasOthers(new Set([endpoint]));
     const hasOthers = this.#search.mayWait(endpoint, this.#endpoints.listed(), !isOutage);
     return { hasOthers, isOutage, isOneOfMany: this.#endpoints.size > SOON };
   }
@@ -321,7 +327,8 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   drained(endpoint: Endpoint): void {
     if (endpoint.state === 'gone') this.#endpoints.forget(endpoint);
-    if (this.#drained.length > 0 && this.#isDrained()) for (const done of this.#drained.splice(0)) done();
+    if (this.#drained.length > 0 && this.#endpoints.areDrained)
+      for (const done of this.#drained.splice(0)) done();
   }
 
   /** States of servers have changed. */
@@ -331,20 +338,11 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
     if (isOpen) {
       this.#wasOpen = true;
       this.problem = undefined;
-    } else if (this.#status === 'connected') this.#search.lostAll(this.#endpoints.listed());
-    if (isOpen) this.#tell('connected');
-    else if (this.#watch) this.#tell(this.#wasOpen ? 'reconnecting' : 'connecting');
-    else this.#tell('disconnected');
+    } else if (this.#status.isConnected) this.#search.lostAll(this.#endpoints.listed());
+    if (isOpen) this.#status.tell('connected');
+    else if (this.#watch) this.#status.tell(this.#wasOpen ? 'reconnecting' : 'connecting');
+    else this.#status.tell('disconnected');
     if (isOpen) this.waiting.retryAll();
-  }
-
-  #tell(status: ConnectionStatus): void {
-    if (status === this.#status) return;
-    const before = this.#status;
-    this.#status = status;
-    const reason = status === 'reconnecting' ? this.#lostBy : undefined;
-    if (reason && before === 'connected') this.options.onStatus('disconnected', reason);
-    if (this.#status === status) this.options.onStatus(status, reason); // the listener may have closed it
   }
 
   // --- what it shows ------------------------------------------------------------------------------------------

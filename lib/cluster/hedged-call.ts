@@ -3,13 +3,13 @@ import type { ReplySink } from '../rpc/client/call-request.js';
 import { TimeLimit } from '../rpc/time/deadline-queue.js';
 import { verdictOf } from './failures/classify.js';
 import { BalancedCall, type BalancedHost } from './balanced-call.js';
-import type { Endpoint } from './endpoint.js';
 import type { HedgePolicy } from './failures/hedge-policy.js';
 import type { BalancedRequest, StartedCall } from './peer-source.js';
+import type { FailedCall } from './repeated-call.js';
 
 export interface HedgeHost extends BalancedHost {
-  /** Whether other servers take calls. */
-  hasOthers(than: Endpoint): boolean;
+  /** Whether the call may have one more attempt that may run, and a server that it has not tried takes calls. */
+  mayHedge(call: Pick<FailedCall, 'executions' | 'tried'>): boolean;
 }
 
 /**
@@ -55,11 +55,11 @@ export class HedgedCall implements StartedCall {
 
   /** The first attempt takes long. */
   #hedge(): void {
-    const { endpoint } = this.#first.call;
-    // it waits for a server itself, or there is no other
-    if (!endpoint || !this.host.hasOthers(endpoint) || !this.policy.take()) return;
+    const { running } = this.#first.call;
+    // it waits for a server itself, or may have no other
+    if (!running || !this.host.mayHedge(running) || !this.policy.take()) return;
     this.#second = new Leg(this, this.request, this.host, this.#first.call);
-    this.#second.call.start();
+    this.#second.call.startAgain();
   }
 
   answered(leg: Leg, body: unknown): void {

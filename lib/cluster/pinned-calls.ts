@@ -7,7 +7,15 @@ import { BalancedCall, BalancedEvent, type BalancedHost, StreamableCall } from '
 import { ChannelUse } from './channel-use.js';
 import type { Endpoint } from './endpoint.js';
 import type { Verdict } from './failures/classify.js';
-import type { BalancedCalls, BalancedRequest, Placed, PlacedRequest, StartedCall } from './peer-source.js';
+import type {
+  BalancedCalls,
+  BalancedRequest,
+  PinnedLease,
+  Placed,
+  PlacedRequest,
+  StartedCall,
+} from './peer-source.js';
+import type { Lease } from './pooled-connection.js';
 import type { WaitingRoom } from './waiting-room.js';
 
 /** What calls that are bound to a connection need of their fleet. */
@@ -56,7 +64,8 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
   place({ held }: PlacedRequest): Promise<Placed> {
     this.fleet.begun();
     const { endpoint, peer, where } = this;
-    const use = new ChannelUse(endpoint, this);
+    const use = new ChannelUse(endpoint, this, this.isProbe);
+    this.isProbe = false;
     return Promise.resolve({
       peer,
       where,
@@ -64,6 +73,19 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
       taken: () => use.taken(),
       ended: (fault?: Fault) => use.ended(fault),
     });
+  }
+
+  /** The lease of their connection, with them. If none of them has shown that the server is well, its end lets another call do so. */
+  leased(lease: Lease): PinnedLease {
+    return {
+      peer: lease.peer,
+      balanced: this,
+      release: () => {
+        lease.release();
+        if (this.isProbe) this.fleet.probed(this.endpoint, 'ignored');
+        this.isProbe = false;
+      },
+    };
   }
 
   // --- BalancedHost: what is not about the place is the fleet's --------------------------------------------------
@@ -100,5 +122,9 @@ export class PinnedCalls implements BalancedCalls, BalancedHost {
 
   copyOf(held: unknown): unknown {
     return this.fleet.copyOf(held);
+  }
+
+  captureContext(): undefined {
+    return undefined; // they have one attempt
   }
 }

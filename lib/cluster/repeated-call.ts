@@ -115,6 +115,11 @@ export abstract class RepeatedCall<R extends PlacedRequest, H extends RepeatingH
 
   retry(): void {
     this.stopWaiting();
+    this.startAgain();
+  }
+
+  /** Starts the next attempt, from wherever. */
+  protected startAgain(): void {
     this.start();
   }
 

@@ -12,6 +12,8 @@ export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
   readonly tls?: tls.ConnectionOptions | true | undefined;
   /** Time to connect, TLS included. */
   readonly connectTimeoutMs: number;
+  /** Gives up when it aborts. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const NOTHING = (): void => {};
@@ -23,13 +25,13 @@ const NOTHING = (): void => {};
  */
 export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLink> {
   return new Promise((resolve, reject) => {
-    const { tls: tlsOptions, clock, connectTimeoutMs } = options;
+    const { tls: tlsOptions, clock, connectTimeoutMs, signal } = options;
     const secure = Boolean(tlsOptions);
     let stop = NOTHING;
     let isOver = false;
     const failed = (error: Error): void => {
       isOver = true;
-      timer.cancel();
+      settled();
       stop();
       reject(secure && isNoTls(error) ? speaksNoTls(endpoint, error) : (refusal(error) ?? error));
     };
@@ -37,6 +39,12 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
       const error = new Error(`no connection to ${addressText(endpoint)} within ${connectTimeoutMs} ms`);
       failed(Object.assign(error, { code: 'ETIMEDOUT' }));
     });
+    const unwanted = (): void => failed(new Error(`nobody waits for ${addressText(endpoint)} any more`));
+    signal?.addEventListener('abort', unwanted, { once: true });
+    const settled = (): void => {
+      timer.cancel();
+      signal?.removeEventListener('abort', unwanted);
+    };
     const onConnect = (raw: net.Socket): void => {
       let socket = raw;
       try {
@@ -47,7 +55,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
       }
       stop = () => socket.destroy();
       const ready = (): void => {
-        timer.cancel();
+        settled();
         socket.off('error', failed);
         socket.off('close', closed);
         resolve(

@@ -50,6 +50,36 @@ describe('the time to connect, whoever lets it pass,', () => {
     );
   });
 
+  it.each(['prepare', 'dial'] as const)(
+    'tells %s when nobody waits for it any more, and not before',
+    async (step) => {
+      const signals: AbortSignal[] = [];
+      const hangs = (signal: AbortSignal): Promise<never> => {
+        signals.push(signal);
+        return new Promise(() => {});
+      };
+      fresh({ limits, [step]: hangs }).acquire(60_000);
+      await world.pass(5_000);
+      expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+      world.connection.close('enough');
+      await world.settle();
+      expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+    },
+  );
+
+  it('tells a dial that its time is over', async () => {
+    let wanted: AbortSignal | undefined;
+    const dial = (signal: AbortSignal): Promise<never> => {
+      wanted = signal;
+      return new Promise(() => {});
+    };
+    fresh({ limits, dial }).acquire(60_000);
+    await world.pass(8_999);
+    expect(wanted?.aborted).toBe(false);
+    await world.pass(1);
+    expect(wanted?.aborted).toBe(true);
+  });
+
   it('leaves no timer behind when the client is closed meanwhile', async () => {
     fresh({ limits }).acquire(60_000);
     world.connection.close('enough');

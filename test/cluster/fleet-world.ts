@@ -10,6 +10,7 @@ import {
 import { FleetHealth } from '../../lib/cluster/fleet-health.js';
 import { Fleet } from '../../lib/cluster/fleet.js';
 import type {
+  BalancedCalls,
   BalancedRequest,
   ConnectionStatus,
   Placed,
@@ -285,7 +286,7 @@ export class FleetWorld {
   readonly callers: Caller[] = [];
   readonly random = seededRandom(7);
   onStatus: ((status: ConnectionStatus) => void) | undefined;
-  onChange: ((change: EndpointChange) => void) | undefined;
+  onEndpoint: ((change: EndpointChange) => void) | undefined;
   readonly fleet: Fleet;
 
   constructor(options: WorldOptions = {}) {
@@ -340,7 +341,7 @@ export class FleetWorld {
       },
       onEndpoint: (change) => {
         this.changes.push(change);
-        this.onChange?.(change);
+        this.onEndpoint?.(change);
       },
       onResolverError: ({ message }) => this.resolverErrors.push(message),
       onResolverMistake: ({ message }) => this.resolverErrors.push(message),
@@ -372,8 +373,9 @@ export class FleetWorld {
     return this;
   }
 
-  call(call: TestCall = {}): Caller {
-    return this.#begin(call, 'call');
+  /** @param by the fleet, or what a session calls through */
+  call(call: TestCall = {}, by?: BalancedCalls): Caller {
+    return this.#begin(call, 'call', by);
   }
 
   emit(call: TestCall = {}): Caller {
@@ -386,11 +388,11 @@ export class FleetWorld {
     return this.fleet.place({ ...request, timeoutMs, idempotent: false });
   }
 
-  #begin(call: TestCall, kind: 'call' | 'event'): Caller {
+  #begin(call: TestCall, kind: 'call' | 'event', by: BalancedCalls = this.fleet): Caller {
     const caller = call.streams ? new StreamCaller() : new Caller();
     this.callers.push(caller);
     const { body = 'x' } = call;
-    caller.started = this.fleet[kind](new TestRequest(call, body, this.fleet.hold(body)), caller);
+    caller.started = by[kind](new TestRequest(call, body, this.fleet.hold(body)), caller);
     return caller;
   }
 

@@ -106,6 +106,43 @@ it('there is none without another server', async () => {
   expect(caller.outcome).toBe(0);
 });
 
+/** A call whose first attempts were failed, and whose last one takes long. */
+async function slowAfter(failures: number, options: WorldOptions): Promise<void> {
+  await ready({ ...HEDGED, ...options });
+  for (const server of world.servers.values())
+    server.serve = (call): void => {
+      order.push(server);
+      if (order.length > failures) return;
+      call.fail(new Fault(BROKEN), 'InternalServerErrorException');
+      call.ended();
+    };
+  order.length = 0;
+  world.call({ idempotent: true, timeoutMs: 1_000 });
+  await world.settle();
+  expect(order).toHaveLength(failures + 1);
+  await world.pass(100, 1);
+}
+
+it.each([
+  [1, {}, 3],
+  [2, {}, 3],
+  [1, { retry: { maxAttempts: 2 } }, 2],
+  [2, { retry: { maxAttempts: 4 } }, 4],
+  [0, { retry: { maxAttempts: 1 } }, 2],
+])('after %i failures, with %j, it has %i attempts in all', async (failures, options, attempts) => {
+  await slowAfter(failures, { servers: ['a', 'b', 'c', 'd'], ...options });
+  expect(order).toHaveLength(attempts);
+  expect(new Set(order).size).toBe(attempts);
+});
+
+it.each(['p2c', 'roundRobin', 'random', 'leastInFlight'] as const)(
+  'there is none at a server that has failed it, or works on it: %s',
+  async (balancer) => {
+    await slowAfter(1, { servers: ['a', 'b'], balancer });
+    expect(order).toHaveLength(2);
+  },
+);
+
 it('if the second attempt is refused, the first goes on', async () => {
   await ready();
   watchOrder();
@@ -122,10 +159,18 @@ it('if the second attempt is refused, the first goes on', async () => {
 });
 
 it('a second attempt that is refused is not made again at the server of the first, which goes on', async () => {
-  const caller = await hedged({ ...HEDGED, servers: ['a', 'b'] });
-  order[1]?.fail({ status: Status.TooManyRequests, message: 'too many', refused: true });
+  await ready({ ...HEDGED, servers: ['a', 'b'] });
+  watchOrder();
+  const caller = world.call({ idempotent: true });
+  await world.settle();
+  const other = world.server(order[0]?.address === 'a' ? 'b' : 'a');
+  other.serve = (call): void => {
+    order.push(other);
+    call.fail(new Fault({ status: Status.TooManyRequests, message: 'too many', refused: true }), 'TooMany');
+    call.ended();
+  };
   await world.pass(500, 10);
-  expect([order.length, caller.settled]).toEqual([2, false]);
+  expect([order.length, order[1], caller.settled]).toEqual([2, other, false]);
   answer(0);
   await world.settle();
   expect([caller.outcome, order.length]).toEqual([0, 2]);

@@ -3,9 +3,9 @@ import { fresh, world } from './fleet-world.js';
 
 /** Once, at the first change of the server to this state. */
 function at(address: string, state: EndpointState, work: () => void): void {
-  world.onChange = (change): void => {
+  world.onEndpoint = (change): void => {
     if (change.address !== address || change.state !== state) return;
-    world.onChange = undefined;
+    world.onEndpoint = undefined;
     work();
   };
 }

@@ -134,6 +134,65 @@ describe('a server that is ejected', () => {
     expect([again.where, world.state('a'), world.endpoint('a').isProbeDue]).toEqual(['a', 'ejected', false]);
   });
 
+  it.each([false, true])(
+    'is probed again if a session ends without a call; exclusive: %j',
+    async (exclusive) => {
+      await (fresh(ONE_FAILURE), world.open());
+      await eject('a');
+      await world.pass(1_000);
+      const leasing = world.fleet.lease('openSession', 1_000, exclusive);
+      await world.settle();
+      expect(world.endpoint('a').isProbeDue).toBe(false);
+      (await leasing).release();
+      await world.settle();
+      expect([world.state('a'), world.endpoint('a').isProbeDue]).toEqual(['ejected', true]);
+    },
+  );
+
+  it('is probed again if a connection of its own cannot be opened', async () => {
+    await (fresh(ONE_FAILURE), world.open());
+    await eject('a');
+    await world.pass(1_000);
+    world.server('a').door = 'closed';
+    const leasing = world.fleet.lease('withConnection', 1_000, true);
+    await world.settle();
+    const lease = await leasing;
+    expect(lease.peer.where).not.toBe('a');
+    lease.release();
+    expect([world.state('a'), world.endpoint('a').isProbeDue]).toEqual(['ejected', true]);
+  });
+
+  it('returns when it has taken a channel of a session', async () => {
+    await (fresh(ONE_FAILURE), world.open());
+    await eject('a');
+    await world.pass(1_000);
+    const lease = await world.fleet.lease('openSession', 1_000, false);
+    const request = { target: '/default/c', header: {}, body: undefined, held: undefined };
+    const placed = await lease.balanced?.place({ ...request, timeoutMs: 1_000, idempotent: false });
+    placed?.taken?.();
+    expect([placed?.where, world.state('a')]).toEqual(['a', 'ready']);
+    placed?.ended();
+    lease.release();
+  });
+
+  it('is told of by a call of a session, and not again by the end of that', async () => {
+    await (fresh(ONE_FAILURE), world.open());
+    await eject('a');
+    await world.pass(1_000);
+    const lease = await world.fleet.lease('openSession', 1_000, false);
+    const call = world.call({}, lease.balanced);
+    await world.settle();
+    world.server('a').calls[0]?.reply('well');
+    await world.settle();
+    expect([call.outcome, world.state('a')]).toEqual(['well', 'ready']);
+    await eject('a');
+    await world.pass(2_000);
+    world.call();
+    await world.settle();
+    lease.release();
+    expect([world.server('a').calls.length, world.endpoint('a').isProbeDue]).toEqual([1, false]);
+  });
+
   it('stays ejected if it loses its connection and reconnects meanwhile', async () => {
     await (fresh({ eject: { consecutiveFailures: 1, baseMs: 30_000 } }), world.open());
     await eject('a');

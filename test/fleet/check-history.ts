@@ -1,14 +1,15 @@
-import type { Operation } from './operation.js';
+import { type Kind, type Operation, unserved } from './operation.js';
 import { WrongAnswer } from './perform.js';
 
-/** Attempts of an idempotent call, and one for its hedge. */
-const MOST_EXECUTIONS = 4;
+/** Attempts of an idempotent call, its hedge included. */
+const MOST_EXECUTIONS = 3;
 
 /** How many operations failed, by kind and error. */
 export type Failures = Readonly<Record<string, number>>;
 
 export interface Verdict {
   readonly operations: number;
+  readonly unserved: readonly Kind[];
   readonly failures: Failures;
   /** Idempotent calls that were executed more than once. */
   readonly repeated: number;
@@ -46,5 +47,12 @@ export function checkHistory(
     const key = `${kind} ${name} ${code} sent=${String(sent)}`;
     failures[key] = (failures[key] ?? 0) + 1;
   }
-  return { operations: operations.length, failures, repeated, acceptedOnly, violations };
+  return {
+    operations: operations.length,
+    unserved: unserved(operations),
+    failures,
+    repeated,
+    acceptedOnly,
+    violations,
+  };
 }

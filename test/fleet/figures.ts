@@ -32,7 +32,16 @@ const scenarios: Record<string, (fleet: FleetProcesses) => Promise<object>> = {
 };
 
 /** Lists of what must not happen, in the results that have them. */
-const NEVER = ['lost', 'executedTwice', 'unapplied', 'untold', 'idempotent', 'late', 'violations'];
+const NEVER = [
+  'unserved',
+  'lost',
+  'executedTwice',
+  'unapplied',
+  'untold',
+  'idempotent',
+  'late',
+  'violations',
+];
 /** Most of some times, in milliseconds. A server that is silent is given up after 10 s. */
 const AT_MOST: Record<string, number> = { settledMs: 12_000, busy: 500, idle: 6_000 };
 

@@ -42,7 +42,7 @@ it('a rolling restart by SIGTERM loses no work, and repeats none', async () => {
   const fleet = await start();
   const run = await rollingRestart(fleet, { rounds: ROUNDS, perSecond: PER_SECOND, seed: 1 });
   expecting(fleet, () => {
-    expect(run).toMatchObject({ lost: [], executedTwice: [], unapplied: [] });
+    expect(run).toMatchObject({ unserved: [], lost: [], executedTwice: [], unapplied: [] });
     // a feed that observes the drain ends in order, one that does not is told of it
     expect(new Set(run.observant)).toEqual(new Set(['regular']));
     expect(run.endless.length).toBeGreaterThanOrEqual(3);
@@ -54,7 +54,13 @@ it('a server that is killed loses what is in flight there, and nothing else', as
   const fleet = await start();
   const run = await killedServer(fleet, { perSecond: PER_SECOND, seed: 2 });
   expecting(fleet, () => {
-    expect(run).toMatchObject({ untold: [], idempotent: [], executedTwice: [], unapplied: [] });
+    expect(run).toMatchObject({
+      unserved: [],
+      untold: [],
+      idempotent: [],
+      executedTwice: [],
+      unapplied: [],
+    });
     expect(new Set(run.held)).toEqual(new Set(['unknown']));
     expect(run.lastStartMs).toBeLessThan(1_000); // 100 where the machine has time for the client
   });
@@ -64,7 +70,7 @@ it('a server that is stopped settles its calls in time, gets no others, and is u
   const fleet = await start();
   const run = await stoppedServer(fleet, { perSecond: PER_SECOND, seed: 3, stoppedMs: STOPPED_MS });
   expecting(fleet, () => {
-    expect(run).toMatchObject({ untold: [], idempotent: [], executedTwice: [] });
+    expect(run).toMatchObject({ unserved: [], untold: [], idempotent: [], executedTwice: [] });
     // what is not about the machine: it gets no calls when it is known to be silent, and is given up after 10 s
     expect(run.settledMs).toBeLessThan(STOPPED_MS);
     expect(run.lastPickMs.busy).toBeLessThan(6_000);
@@ -76,7 +82,7 @@ it('whatever happens to its servers, a client is told what they have done', asyn
   const fleet = await start();
   const verdict = await history(fleet, { seconds: HISTORY_SECONDS, perSecond: PER_SECOND, seed: 4 });
   expecting(fleet, () => {
-    expect(verdict).toMatchObject({ violations: [] });
+    expect(verdict).toMatchObject({ unserved: [], violations: [] });
     expect(Object.keys(verdict.failures).length).toBeGreaterThan(0); // it was not idle
   });
 }, 120_000);

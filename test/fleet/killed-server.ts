@@ -1,7 +1,7 @@
 import { setTimeout as pass } from 'node:timers/promises';
 import type { FleetProcesses } from './fleet.js';
 import { Load } from './load.js';
-import type { Operation } from './operation.js';
+import { type Kind, type Operation, unserved } from './operation.js';
 
 /** A call that starts later than this after the kill must not notice it. */
 const NOTICE_MS = 100;
@@ -16,6 +16,7 @@ const HELD_ID = 10_000_000;
 export interface KilledServer {
   readonly operations: number;
   readonly perSecond: number;
+  readonly unserved: readonly Kind[];
   /** Calls and channels in flight at the server, just before. */
   readonly inFlight: number;
   readonly failed: number;
@@ -74,6 +75,7 @@ export async function killedServer(
   return {
     operations: operations.length,
     perSecond: achieved,
+    unserved: unserved(operations),
     inFlight,
     failed: failed.length,
     held: (await Promise.all(holding)).filter((sent) => sent !== undefined),

@@ -75,7 +75,7 @@ export class Load {
     this.operations.push(operation);
     const work = perform(client, operation)
       .catch((error: unknown) => {
-        operation.error = error;
+        operation.error = error ?? new Error('it failed without an error');
       })
       .then(() => {
         operation.endedAt = performance.now();

@@ -67,6 +67,12 @@ export class Operation {
   }
 }
 
+/** Kinds of which none has succeeded: what is true of all operations then says nothing of them. */
+export function unserved(operations: readonly Operation[]): Kind[] {
+  const served = new Set(operations.filter((each) => each.hasSucceeded).map(({ kind }) => kind));
+  return SHARES.map(([kind]) => kind).filter((kind) => !served.has(kind));
+}
+
 function kindOf(random: number): Kind {
   let sum = 0;
   for (const [kind, share] of SHARES) if (random < (sum += share)) return kind;

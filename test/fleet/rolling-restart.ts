@@ -1,11 +1,13 @@
 import type { RapClient } from '../../lib/index.js';
 import type { FleetProcesses } from './fleet.js';
 import { Load } from './load.js';
+import { type Kind, unserved } from './operation.js';
 
 export interface RollingRestart {
   readonly rounds: number;
   readonly operations: number;
   readonly perSecond: number;
+  readonly unserved: readonly Kind[];
   /** Operations without their whole answer: calls and events that failed, streams and channels that were cut. */
   readonly lost: readonly string[];
   /** Ids that more than one handler has begun to work on. */
@@ -50,6 +52,7 @@ export async function rollingRestart(
     rounds,
     operations: operations.length,
     perSecond: achieved,
+    unserved: unserved(operations),
     lost: load.failed.map((each) => each.describe(since)),
     executedTwice: [...executions].filter(([, times]) => times > 1).map(([id]) => id),
     unapplied: operations.filter((each) => each.hasSucceeded && !executions.has(each.id)).map(({ id }) => id),

@@ -2,7 +2,7 @@ import { setTimeout as pass } from 'node:timers/promises';
 import type { RapClient } from '../../lib/index.js';
 import type { FleetProcesses } from './fleet.js';
 import { Load } from './load.js';
-import type { Operation } from './operation.js';
+import { type Kind, type Operation, unserved } from './operation.js';
 
 /** So that no call is over for another reason: the default is as long as a client waits for a silent server. */
 const PATIENT = { callTimeoutMs: 25_000 };
@@ -14,6 +14,7 @@ const FIRST_IDLE = 1e8;
 
 export interface StoppedServer {
   readonly perSecond: number;
+  readonly unserved: readonly Kind[];
   readonly stoppedMs: number;
   readonly failed: number;
   /** Longest time until an operation on the stopped server was over, in milliseconds after the stop or its start. */
@@ -62,6 +63,7 @@ export async function stoppedServer(
   const told = (list: readonly Operation[]): string[] => list.map((each) => each.describe(stoppedAt));
   return {
     perSecond: achieved,
+    unserved: unserved(operations),
     stoppedMs,
     failed: failed.length,
     settledMs: Math.max(

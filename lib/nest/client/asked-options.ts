@@ -1,3 +1,4 @@
+import { onAbort } from '../../rpc/context/listeners.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import type { Timer } from '../../protocol/clock.js';
 import { messageOf } from '../errors/shown.js';
@@ -14,6 +15,8 @@ export interface Question {
   readonly isExpected: (value: unknown) => boolean;
   /** Time limit of its function. */
   readonly timeoutMs: number;
+  /** Aborts if nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -23,10 +26,10 @@ export interface Question {
  */
 export async function askedFor<T>(given: PerConnection<T>, question: Question): Promise<T> {
   if (typeof given !== 'function') return given;
-  const { name, expected, isExpected, timeoutMs } = question;
+  const { name, expected, isExpected } = question;
   let value: T;
   try {
-    value = await answerOf(given as () => T | Promise<T>, timeoutMs);
+    value = await answerOf(given as () => T | Promise<T>, question);
   } catch (error) {
     throw new Error(`${name}() failed: ${messageOf(error)}`, { cause: error });
   }
@@ -41,15 +44,21 @@ function kindOf(value: unknown): string {
   return typeof value === 'string' ? 'text' : `a ${typeof value}`;
 }
 
-async function answerOf<T>(ask: () => T | Promise<T>, timeoutMs: number): Promise<T> {
+async function answerOf<T>(
+  ask: () => T | Promise<T>,
+  { timeoutMs, signal }: Pick<Question, 'timeoutMs' | 'signal'>,
+): Promise<T> {
   let timer: Timer | undefined;
+  let unlisten: (() => void) | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = systemClock.after(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
     timer.hold(true); // calls wait
+    unlisten = onAbort(signal, () => reject(new Error('nobody waits for the answer any more')));
   });
   try {
     return await Promise.race([ask(), late]);
   } finally {
     timer?.cancel();
+    unlisten?.();
   }
 }

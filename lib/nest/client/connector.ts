@@ -54,8 +54,8 @@ export class Connector {
     const { deadlines, calling, lifecycle } = this.context;
     const isAsked = typeof tls === 'function' || typeof metadata === 'function';
     return {
-      prepare: lifecycle || isAsked ? () => this.#prepare(server, isAsked) : undefined,
-      dial: () => this.#reach(server(), tls as Exclude<typeof tls, () => unknown>),
+      prepare: lifecycle || isAsked ? (signal) => this.#prepare(server, isAsked, signal) : undefined,
+      dial: (signal) => this.#reach(server(), tls as Exclude<typeof tls, () => unknown>, signal),
       where,
       limits: this.limits,
       keepAlive: this.#keepAlive,
@@ -67,15 +67,15 @@ export class Connector {
     };
   }
 
-  async #reach(endpoint: Endpoint, tls: DialOptions['tls']): Promise<Link> {
+  async #reach(endpoint: Endpoint, tls: DialOptions['tls'], signal: AbortSignal): Promise<Link> {
     const { limits } = this;
     const { connectTimeoutMs } = limits;
-    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock });
+    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock, signal });
     this.context.onLink(link);
     return link;
   }
 
-  async #prepare(server: () => Endpoint, isAsked: boolean): Promise<Prepared> {
+  async #prepare(server: () => Endpoint, isAsked: boolean, signal: AbortSignal): Promise<Prepared> {
     await this.context.lifecycle?.start();
     if (!isAsked) return {};
     const { tls, metadata } = this.options;
@@ -85,13 +85,15 @@ export class Connector {
       expected: 'an object',
       isExpected: (value) => value === undefined || isRecord(value),
       timeoutMs: connectTimeoutMs,
+      signal,
     });
     const secure = await askedFor(tls, {
       name: 'tls',
       expected: 'an object or true', // `undefined` by mistake must not mean plain text
       isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
+      signal,
     });
-    return { metadata: told ?? {}, dial: () => this.#reach(server(), secure) };
+    return { metadata: told ?? {}, dial: (aborting) => this.#reach(server(), secure, aborting) };
   }
 }

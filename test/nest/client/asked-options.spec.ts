@@ -30,6 +30,10 @@ async function cut(client: RapClient): Promise<void> {
 
 const reconnect = { baseDelayMs: 1, maxDelayMs: 1 };
 
+/** Timers that keep this process alive. */
+const timers = (): number =>
+  process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+
 describe('options that are functions', () => {
   it('are asked for each connection, sync or async', async () => {
     const test = await scope.serve([Who], { tls: { ...identity, requestCert: true, ca } });
@@ -130,6 +134,31 @@ describe('options that are functions', () => {
     time.pass(1_000);
     expect((await call).message).toMatch(/: metadata\(\) failed: no answer within 1000 ms$/);
     expect(await rap.call('who')).toEqual({ metadata: {} });
+  });
+
+  it.each(
+    (['metadata', 'tls'] as const).flatMap((option) =>
+      [false, true].map((isFleet) => [option, isFleet] as const),
+    ),
+  )('keep no process alive after the client is closed: %s, of a fleet: %j', async (option, isFleet) => {
+    const { client, port } = await scope.serve([Who]);
+    const asked = new Gate();
+    const hangs = (): Promise<never> => {
+      asked.open();
+      return new Promise(() => {});
+    };
+    const servers = isFleet
+      ? { host: undefined, port: undefined, servers: [{ host: '127.0.0.1', port }] }
+      : {};
+    const rap = client({ ...servers, [option]: hangs });
+    const before = timers();
+    const call = rejection(rap.call('who'));
+    await asked.opened;
+    expect(timers()).toBeGreaterThan(before);
+    rap.close();
+    expect((await call).name).toBe('ConnectionLostError');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(timers()).toBe(before);
   });
 
   it('open no socket if the client was closed meanwhile', async () => {
