@@ -10,10 +10,12 @@ export class OrderlyEnd {
     const isInside = this.#isUnderWay;
     this.#isUnderWay = true;
     this.#startsAgain = false;
-    work();
-    if (isInside) return;
-    this.#isUnderWay = false;
-    if (this.#startsAgain) this.start();
+    try {
+      work();
+    } finally {
+      this.#isUnderWay = isInside;
+    }
+    if (!isInside && this.#startsAgain) this.start();
   }
 
   /** Starts again when the end is complete. @returns false if no end is under way */

@@ -11,17 +11,10 @@ import {
 import { eventually, pass, rejection, turn } from '../../helpers/async.js';
 import { freePort } from '../../helpers/ports.js';
 import { answerDeclare, scriptedServer } from '../../helpers/raw-socket.js';
-import { TestFleet } from './test-fleet.js';
+import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 
 let fleet: TestFleet;
-const ends: (() => unknown)[] = [];
-beforeEach(async () => {
-  fleet = await TestFleet.start(2);
-});
-afterEach(async () => {
-  await fleet.close();
-  for (const end of ends.splice(0)) await end();
-});
+const defer = fleetForEachTest(2, (started) => (fleet = started));
 
 /** What a resolver of the application does; `watched` counts. */
 function resolverOf(watch: (...args: never[]) => unknown): Resolver {
@@ -34,7 +27,7 @@ async function errorOf(options: RapClientOptions): Promise<RapError> {
 
 async function scripted(...args: Parameters<typeof scriptedServer>) {
   const it = await scriptedServer(...args);
-  ends.push(() => it.close());
+  defer(() => it.close());
   return it;
 }
 

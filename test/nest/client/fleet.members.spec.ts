@@ -9,17 +9,10 @@ import { eventually, rejection } from '../../helpers/async.js';
 import { answerDeclare, type RawFrame, type RawSocket, scriptedServer } from '../../helpers/raw-socket.js';
 import { StoppedTime } from '../../helpers/stopped-time.js';
 import { SteadyCalls } from './steady-calls.js';
-import { TestFleet } from './test-fleet.js';
+import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 
 let fleet: TestFleet;
-const ends: (() => unknown)[] = [];
-beforeEach(async () => {
-  fleet = await TestFleet.start(3);
-});
-afterEach(async () => {
-  for (const end of ends.splice(0).toReversed()) await end();
-  await fleet.close();
-});
+const defer = fleetForEachTest(3, (started) => (fleet = started));
 
 let list: (servers: readonly unknown[]) => void;
 
@@ -174,14 +167,14 @@ const isPing = (frame: RawFrame): boolean => frame[2]['target'] === '/_event/pin
 
 async function scripted() {
   const it = await scriptedServer(async (peer) => void (await answerDeclare(peer)));
-  ends.push(() => it.close());
+  defer(() => it.close());
   return it;
 }
 
 describe('a process that was frozen for minutes', () => {
   it('pings before its first call, and calls another server if there is no answer', async () => {
     const time = new StoppedTime();
-    ends.push(() => time.resume());
+    defer(() => time.resume());
     const [silent, alive] = [await scripted(), await scripted()];
     const servers = [silent, alive].map(({ port }) => ({ host: '127.0.0.1', port }));
     const client = await fleet.ready(
@@ -214,7 +207,7 @@ describe('a process that was frozen for minutes', () => {
 
   it('says of the call that no server got that it was not sent', async () => {
     const time = new StoppedTime();
-    ends.push(() => time.resume());
+    defer(() => time.resume());
     const silent = await scripted();
     const client = await fleet.ready({ servers: [{ host: '127.0.0.1', port: silent.port }], pool: {} }, 1);
     time.freeze(180_000);

@@ -7,19 +7,12 @@ import {
 } from '../../../lib/index.js';
 import { eventually, rejection } from '../../helpers/async.js';
 import { answerDeclare, scriptedServer } from '../../helpers/raw-socket.js';
-import { TestFleet } from './test-fleet.js';
+import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 
 // what the options say, and what servers report, arrives at the fleet
 
 let fleet: TestFleet;
-const ends: (() => unknown)[] = [];
-beforeEach(async () => {
-  fleet = await TestFleet.start(2);
-});
-afterEach(async () => {
-  await fleet.close();
-  for (const end of ends.splice(0)) await end();
-});
+const defer = fleetForEachTest(2, (started) => (fleet = started));
 
 it('the load that a server reports reaches the balancer', async () => {
   let servers: readonly Candidate[] = [];
@@ -34,7 +27,7 @@ it('the load that a server reports reaches the balancer', async () => {
 
 it('eject has the values of the client, and ejectedUntil is on the wall clock', async () => {
   const mute = await scriptedServer((peer) => void answerDeclare(peer));
-  ends.push(() => mute.close());
+  defer(() => mute.close());
   const address = `127.0.0.1:${mute.port}`;
   const ms = 1_000_000;
   const client = await fleet.ready(
@@ -74,7 +67,7 @@ it('subset.ordinal has its effect: clients of all numbers together use each serv
   const used: (string | undefined)[] = [];
   for (let ordinal = 0; ordinal < servers.length; ordinal += 1) {
     const client = new RapClient({ servers, subset: { size: 1, ordinal, clients: servers.length } });
-    ends.push(() => client.close());
+    defer(() => client.close());
     await rejection(client.connect());
     used.push(...(client.stats().endpoints ?? []).map(({ address }) => address));
   }

@@ -142,3 +142,20 @@ export class TestFleet {
     for (const app of this.apps) await app.close();
   }
 }
+
+/** Each test of a file gets a fleet. Returns what adds work that ends a test. */
+export function fleetForEachTest(
+  servers: number,
+  given: (fleet: TestFleet) => void,
+): (end: () => unknown) => void {
+  const ends: (() => unknown)[] = [];
+  beforeEach(async () => {
+    const fleet = await TestFleet.start(servers);
+    ends.push(() => fleet.close());
+    given(fleet);
+  });
+  afterEach(async () => {
+    for (const end of ends.splice(0).toReversed()) await end();
+  });
+  return (end) => void ends.push(end);
+}
