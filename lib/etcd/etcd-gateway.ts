@@ -70,8 +70,10 @@ export class EtcdGateway {
   async *stream(path: string, body: Json, signal: AbortSignal): AsyncGenerator<Json, void> {
     const { timeoutMs } = this.settings;
     let limit: TimeLimit | undefined;
+    let member = this.endpoint;
     try {
       const messages = await this.#atSomeMember(signal, async (endpoint) => {
+        member = endpoint;
         limit?.end();
         limit = new TimeLimit(this.clock, timeoutMs, signal);
         try {
@@ -85,9 +87,8 @@ export class EtcdGateway {
       yield* messages;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      const named = this.#named(this.endpoint, error);
-      this.#next();
-      throw named;
+      this.#leave(member);
+      throw this.#named(member, error);
     } finally {
       limit?.end();
     }
@@ -107,7 +108,7 @@ export class EtcdGateway {
         if (signal?.aborted) throw signal.reason;
         if (error instanceof EtcdRefusal && !OF_THE_MEMBER.has(error.code)) throw error;
         errors.push(this.#named(endpoint, error));
-        this.#next();
+        this.#leave(endpoint);
       }
     }
     throw new Error(`etcd does not answer: ${errors.map(({ message }) => message).join('; ')}`, {
@@ -115,7 +116,9 @@ export class EtcdGateway {
     });
   }
 
-  #next(): void {
+  /** The next member is asked first, unless another request has left this one already. */
+  #leave(member: string): void {
+    if (this.endpoint !== member) return;
     this.#current = (this.#current + 1) % this.settings.endpoints.length;
   }
 
