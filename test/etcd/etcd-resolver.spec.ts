@@ -148,7 +148,7 @@ describeWithEtcd('etcdResolver', () => {
     const watched = watch({ ...options, endpoints: [etcd.endpoint, other.endpoint], keepMs: 0 });
     await watched.becomes('10.0.0.1:1');
     await etcd.put('/rap/a/3', { host: '10.0.0.3', port: 3 });
-    await watched.becomes('10.0.0.1:1', '10.0.0.3:3'); // it watches: what is watched elsewhere is not listed again
+    await watched.becomes('10.0.0.1:1', '10.0.0.3:3'); // now its revision is higher than that of the other
     await etcd.freeze();
     await watched.becomes('10.0.0.2:2');
     await etcd.end();

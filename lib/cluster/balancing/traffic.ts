@@ -50,7 +50,7 @@ export class Traffic {
   joinedAt = NaN;
   /** When a failure raised the latency last. */
   failedAt = -Infinity;
-  /** When anything did. */
+  /** When anything raised it last: a failure, or an answer that took longer. */
   peakAt = -Infinity;
   /** The one balancer that is told of each change of `inFlight`, and its number for this server. */
   watcher: InFlightWatcher | undefined;
