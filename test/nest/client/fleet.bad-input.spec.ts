@@ -14,7 +14,7 @@ import { answerDeclare, scriptedServer } from '../../helpers/raw-socket.js';
 import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 
 let fleet: TestFleet;
-const defer = fleetForEachTest(2, (started) => (fleet = started));
+const scope = fleetForEachTest(2, (started) => (fleet = started));
 
 /** What a resolver of the application does; `watched` counts. */
 function resolverOf(watch: (...args: never[]) => unknown): Resolver {
@@ -27,7 +27,7 @@ async function errorOf(options: RapClientOptions): Promise<RapError> {
 
 async function scripted(...args: Parameters<typeof scriptedServer>) {
   const it = await scriptedServer(...args);
-  defer(() => it.close());
+  scope.defer(() => it.close());
   return it;
 }
 

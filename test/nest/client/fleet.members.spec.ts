@@ -7,12 +7,11 @@ import type {
 } from '../../../lib/index.js';
 import { eventually, rejection } from '../../helpers/async.js';
 import { answerDeclare, type RawFrame, type RawSocket, scriptedServer } from '../../helpers/raw-socket.js';
-import { StoppedTime } from '../../helpers/stopped-time.js';
 import { SteadyCalls } from './steady-calls.js';
 import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 
 let fleet: TestFleet;
-const defer = fleetForEachTest(3, (started) => (fleet = started));
+const scope = fleetForEachTest(3, (started) => (fleet = started));
 
 let list: (servers: readonly unknown[]) => void;
 
@@ -167,14 +166,13 @@ const isPing = (frame: RawFrame): boolean => frame[2]['target'] === '/_event/pin
 
 async function scripted() {
   const it = await scriptedServer(async (peer) => void (await answerDeclare(peer)));
-  defer(() => it.close());
+  scope.defer(() => it.close());
   return it;
 }
 
 describe('a process that was frozen for minutes', () => {
   it('pings before its first call, and calls another server if there is no answer', async () => {
-    const time = new StoppedTime();
-    defer(() => time.resume());
+    const time = scope.stopTime();
     const [silent, alive] = [await scripted(), await scripted()];
     const servers = [silent, alive].map(({ port }) => ({ host: '127.0.0.1', port }));
     const client = await fleet.ready(
@@ -206,8 +204,7 @@ describe('a process that was frozen for minutes', () => {
   });
 
   it('says of the call that no server got that it was not sent', async () => {
-    const time = new StoppedTime();
-    defer(() => time.resume());
+    const time = scope.stopTime();
     const silent = await scripted();
     const client = await fleet.ready({ servers: [{ host: '127.0.0.1', port: silent.port }], pool: {} }, 1);
     time.freeze(180_000);

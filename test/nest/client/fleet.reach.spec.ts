@@ -12,7 +12,7 @@ import { fleetForEachTest, type TestFleet } from './test-fleet.js';
 // what the options say, and what servers report, arrives at the fleet
 
 let fleet: TestFleet;
-const defer = fleetForEachTest(2, (started) => (fleet = started));
+const scope = fleetForEachTest(2, (started) => (fleet = started));
 
 it('the load that a server reports reaches the balancer', async () => {
   let servers: readonly Candidate[] = [];
@@ -27,7 +27,7 @@ it('the load that a server reports reaches the balancer', async () => {
 
 it('eject has the values of the client, and ejectedUntil is on the wall clock', async () => {
   const mute = await scriptedServer((peer) => void answerDeclare(peer));
-  defer(() => mute.close());
+  scope.defer(() => mute.close());
   const address = `127.0.0.1:${mute.port}`;
   const ms = 1_000_000;
   const client = await fleet.ready(
@@ -67,7 +67,7 @@ it('subset.ordinal has its effect: clients of all numbers together use each serv
   const used: (string | undefined)[] = [];
   for (let ordinal = 0; ordinal < servers.length; ordinal += 1) {
     const client = new RapClient({ servers, subset: { size: 1, ordinal, clients: servers.length } });
-    defer(() => client.close());
+    scope.defer(() => client.close());
     await rejection(client.connect());
     used.push(...(client.stats().endpoints ?? []).map(({ address }) => address));
   }

@@ -13,6 +13,7 @@ import {
   ServerError,
 } from '../../../lib/index.js';
 import { serve, type TestApp } from '../../helpers/app.js';
+import { testScope, type TestScope } from '../../helpers/async.js';
 
 /** What a server was asked. */
 export class Work {
@@ -143,19 +144,13 @@ export class TestFleet {
   }
 }
 
-/** Each test of a file gets a fleet. Returns what adds work that ends a test. */
-export function fleetForEachTest(
-  servers: number,
-  given: (fleet: TestFleet) => void,
-): (end: () => unknown) => void {
-  const ends: (() => unknown)[] = [];
+/** Each test of a file gets a fleet, which ends with the scope of the test. */
+export function fleetForEachTest(servers: number, given: (fleet: TestFleet) => void): TestScope {
+  const scope = testScope();
   beforeEach(async () => {
     const fleet = await TestFleet.start(servers);
-    ends.push(() => fleet.close());
+    scope.defer(() => fleet.close());
     given(fleet);
   });
-  afterEach(async () => {
-    for (const end of ends.splice(0).toReversed()) await end();
-  });
-  return (end) => void ends.push(end);
+  return scope;
 }
