@@ -118,6 +118,27 @@ export type { ServerAddress } from './cluster/server-address.js';
 export { staticResolver } from './cluster/static-resolver.js';
 export type { DnsResolverOptions } from './discovery/dns-options.js';
 export { dnsResolver } from './discovery/dns-resolver.js';
+export type {
+  RapCallKind,
+  RapClientCall,
+  RapClientChannel,
+  RapClientNumbers,
+  RapClientOperation,
+  RapCollection,
+  RapConnectionChange,
+  RapEjection,
+  RapEndpointChange,
+  RapFunctionName,
+  RapFurtherAttempt,
+  RapOperation,
+  RapPeerInfo,
+  RapRefusal,
+  RapRefusalReason,
+  RapServerCall,
+  RapServerChannel,
+  RapServerNumbers,
+  RapServerOperation,
+} from './diagnostics/messages.js';
 export type { FailedAttempt, Sent, TimeoutPhase } from './protocol/fault.js';
 export type { Session } from './rpc/server/sessions.js';
 export type { Header } from './protocol/frame.js';

@@ -10,7 +10,7 @@ import {
 } from './helpers/import-graph.js';
 
 const PROTOCOL = ['protocol/bytes', 'protocol/values', 'protocol'];
-const RPC = [...PROTOCOL, 'rpc/context', 'rpc/time', 'rpc', 'rpc/channel', 'rpc/connection'];
+const RPC = [...PROTOCOL, 'diagnostics', 'rpc/context', 'rpc/time', 'rpc', 'rpc/channel', 'rpc/connection'];
 const BELOW_NEST = [...RPC, 'pipeline', 'net'];
 const NEST = [...BELOW_NEST, 'nest/lifecycle', 'nest/validation', 'nest/errors'];
 const HANDLERS = [...NEST, 'nest/streams', 'nest/contract', 'nest/checks', 'nest/handlers'];
@@ -23,12 +23,13 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'protocol/values': [],
   protocol: ['protocol/bytes', 'protocol/values'],
   'protocol/crypto': PROTOCOL,
+  diagnostics: PROTOCOL,
   net: PROTOCOL,
   'rpc/context': PROTOCOL,
   'rpc/time': [...PROTOCOL, 'rpc/context'],
   rpc: [...PROTOCOL, 'rpc/context', 'rpc/time'],
   'rpc/channel': [...PROTOCOL, 'rpc/context', 'rpc/time', 'rpc'],
-  'rpc/connection': [...PROTOCOL, 'rpc/context', 'rpc/time', 'rpc', 'rpc/channel'],
+  'rpc/connection': [...PROTOCOL, 'diagnostics', 'rpc/context', 'rpc/time', 'rpc', 'rpc/channel'],
   'rpc/client': RPC,
   'rpc/server': RPC,
   'rpc/crypto': [...RPC, 'protocol/crypto'],

@@ -1,3 +1,5 @@
+import { FurtherAttempt } from '../diagnostics/made-operation.js';
+import type { RapClientOperation } from '../diagnostics/messages.js';
 import type { Fault } from '../protocol/fault.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
@@ -38,6 +40,8 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
   #early: Fault | undefined;
   /** The other attempt at the same call that runs at the same time. */
   #beside: BalancedCall | undefined;
+  /** The attempt as subscribers see it, if it is not the first. */
+  #observed: FurtherAttempt | undefined;
   /** Later attempts begin with a timer, or the failure of another call. */
   readonly #context: CapturedContext | undefined;
 
@@ -107,9 +111,12 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     this.tried?.add(endpoint);
     this.#isStarting = true;
     const leftMs = Math.max(1, Math.ceil(this.expiresAt - now));
+    const { operation } = request;
+    this.#observed = operation && this.#observe(operation, endpoint);
     try {
       const body = host.copyOf(request.held);
-      this.#pending = this.transmit(peer, request.to(peer, endpoint.address, body, leftMs));
+      const more = this.#observed?.header;
+      this.#pending = this.transmit(peer, request.to(peer, endpoint.address, body, leftMs, more));
     } catch (error) {
       this.#early = error as Fault; // the copy has failed
     }
@@ -117,6 +124,14 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     const early = this.#early;
     this.#early = undefined;
     return early !== undefined && this.#failed(early);
+  }
+
+  /** Tells subscribers of an attempt beyond the first. */
+  #observe(operation: RapClientOperation, { address: server }: Endpoint): FurtherAttempt | undefined {
+    const failed = this.attempts?.count ?? 0;
+    const number = failed + (this.#otherRuns ? 2 : 1);
+    const failure = this.#otherRuns ? undefined : this.attempts?.last;
+    return number === 1 ? undefined : FurtherAttempt.start(operation, { server, number, failure });
   }
 
   protected transmit(peer: ClientPeer, request: CallRequest): Abandonable {
@@ -128,6 +143,8 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     const endpoint = this.#endpoint;
     if (!endpoint) return;
     this.#endpoint = this.#pending = undefined;
+    if (how === 'abandoned') this.#observed?.giveUp();
+    else this.#observed?.finish(fault);
     const now = this.host.clock.now();
     endpoint.traffic.end(now, this.#startedAt, how === 'refused' ? 'failed' : how);
     this.#judge(endpoint, how === 'abandoned' ? 'ignored' : how, fault);
@@ -194,6 +211,7 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
     const endpoint = this.#endpoint;
     this.#endpoint = this.#pending = undefined;
     if (!endpoint) return;
+    this.#observed?.finish(undefined);
     endpoint.traffic.end(this.host.clock.now(), this.#startedAt, 'answered');
     this.#judge(endpoint, 'answered');
     const use = new ChannelUse(endpoint, this.host);

@@ -8,7 +8,7 @@ import { connectionLost } from '../rpc/connection/connection-lost.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PendingCall } from '../rpc/client/pending-call.js';
 import { Backoff, type Ending, type ReconnectOptions } from './backoff.js';
-import { type CallCounts, countsOf } from './call-counts.js';
+import { type CallCounts, countsOf, countsOn, sumOf } from './call-counts.js';
 import { type AttemptOwner, ConnectAttempt, type ConnectOptions, unreachable } from './connect-attempt.js';
 import { Leases } from './leases.js';
 import type { ConnectionStatus, PeerSource, PinnedLease } from './peer-source.js';
@@ -194,11 +194,12 @@ export class Connection implements AttemptOwner, PeerSource {
   counts(): CallCounts {
     const { inFlight, queued, peer } = this;
     const leased = countsOf(this.#leases.all());
+    const counts = peer ? sumOf([countsOn(peer), leased]) : leased;
     return {
+      ...counts,
+      connections: counts.connections + this.#draining.size,
       inFlight: inFlight + leased.inFlight,
       queued: queued + leased.queued,
-      channels: (peer?.channels.size ?? 0) + leased.channels,
-      lateAnswers: (peer?.lateAnswers ?? 0) + leased.lateAnswers,
     };
   }
 

@@ -1,6 +1,6 @@
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { Endpoint, EndpointCounts } from './endpoint.js';
-import type { CallCounts } from './call-counts.js';
+import { type CallCounts, sumOf } from './call-counts.js';
 import type { ServerAddress } from './server-address.js';
 
 export interface EndpointsOptions {
@@ -94,14 +94,7 @@ export class Endpoints {
   }
 
   counts(): FleetCounts {
-    const counts = { inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 };
-    for (const { pool } of this.all()) {
-      const each = pool.counts();
-      counts.inFlight += each.inFlight;
-      counts.queued += each.queued;
-      counts.channels += each.channels;
-      counts.lateAnswers += each.lateAnswers;
-    }
+    const counts = sumOf(Array.from(this.all(), ({ pool }) => pool.counts()));
     return { ...counts, endpoints: Array.from(this.listed(), (each) => each.counts()) };
   }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../protocol/clock.js';
 import { hold } from '../protocol/encoder.js';
+import { tellEndpoint } from '../diagnostics/channels.js';
 import type { Fault } from '../protocol/fault.js';
 import { Snapshot } from '../protocol/snapshot.js';
 import type { CallingPath } from '../rpc/client/calling.js';
@@ -300,6 +301,7 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   changed({ address, lostBy }: Endpoint, state: EndpointState, reason: string | undefined): void {
     if (lostBy) this.#status.lostBy = lostBy;
+    tellEndpoint({ address, state, reason });
     this.options.onEndpoint({ address, state, reason });
     if (!this.#isUpdating) this.#update();
   }

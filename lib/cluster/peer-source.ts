@@ -1,4 +1,6 @@
+import type { RapClientOperation } from '../diagnostics/messages.js';
 import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
 import type { PickedCall } from './balancing/balancer.js';
@@ -60,8 +62,10 @@ export interface PlacedRequest extends PickedCall {
 export interface BalancedRequest extends PlacedRequest {
   /** What is left of `timeoutMs`. */
   readonly leftMs: number;
-  /** The request as it goes to a peer. */
-  to(peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest;
+  /** The call as subscribers of the tracing channels see it; `undefined` without them. */
+  readonly operation?: RapClientOperation | undefined;
+  /** The request as it goes to a peer. `more` adds to its header. */
+  to(peer: ClientPeer, where: string, body: unknown, leftMs: number, more?: Header): CallRequest;
 }
 
 /** A call that has been started. */

@@ -57,7 +57,7 @@ export class ProcessedIncomingCall extends IncomingCall {
   }
 
   #leave(exchange: Exchange, header: Header | null, body: unknown, error: NamedFault | undefined): void {
-    if (!this.settle()) return;
+    if (!this.settle(error?.fault)) return;
     if (error) this.host.answerError(this, error.fault, error.name, header);
     else this.host.answer(this, header, body);
     exchange.exit(error?.fault);

@@ -1,4 +1,5 @@
 /* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
+import { tellRefusal } from '../diagnostics/channels.js';
 import type { Header } from '../protocol/frame.js';
 import { asRefused } from '../protocol/fault.js';
 import { LifeCycle } from '../protocol/life-cycle.js';
@@ -83,8 +84,10 @@ export class ProcessedServing extends Serving {
   #failed(incoming: AnyIncoming, exchange: Exchange, error: unknown): void {
     if (!incoming.settled) {
       const { fault, name } = exchange.faultOf(error);
+      const isLimit = fault.status === Status.TooManyRequests;
+      if (isLimit) tellRefusal(incoming.kind, 'processor');
       // a limit of this server: another one may have room. Other errors would be the same there
-      this.fail(incoming, fault.status === Status.TooManyRequests ? asRefused(fault) : fault, name);
+      this.fail(incoming, isLimit ? asRefused(fault) : fault, name);
     }
     incoming.ended();
   }

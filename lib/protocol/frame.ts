@@ -38,6 +38,9 @@ export const RESERVED_KEYS = ['target', 'session_id', 'timeout_ms', ...FRAME_KEY
 /** Keys that would touch the prototype of an object. */
 export const PROTOTYPE_KEYS = ['__proto__', 'prototype', 'constructor'] as const;
 
+/** Header keys that an application may not set. */
+export const RESERVED: ReadonlySet<string> = new Set([...RESERVED_KEYS, ...PROTOTYPE_KEYS]);
+
 /** The deadline of a Python client, in Unix seconds. */
 export const PYTHON_DEADLINE_KEY = 'X-rap-deadline';
 

@@ -2,6 +2,7 @@ import type { EndpointChange, EndpointCounts } from '../../cluster/endpoint.js';
 import type { FleetCounts } from '../../cluster/endpoints.js';
 import type { CallCounts } from '../../cluster/call-counts.js';
 import type { ConnectionStatus } from '../../cluster/peer-source.js';
+import type { RapClientNumbers } from '../../diagnostics/messages.js';
 import type { Fault } from '../../protocol/fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import type { EventListeners } from '../lifecycle/event-listeners.js';
@@ -56,6 +57,14 @@ export class StatusEvents {
 export function statsOf(counts: CallCounts & Partial<FleetCounts>): RapClientStats {
   const { endpoints, ...calls } = counts;
   return endpoints ? { ...calls, endpoints: endpoints.map(endpointStatsOf) } : calls;
+}
+
+/** What metrics tell of a client. */
+export function numbersOf({
+  endpoints = [],
+  ...counts
+}: CallCounts & Partial<FleetCounts>): RapClientNumbers {
+  return { ...counts, endpoints: endpoints.map(({ state }) => state) };
 }
 
 function endpointStatsOf({ ejectedForMs, ...counts }: EndpointCounts): EndpointStats {

@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
+import { Collected } from '../../diagnostics/collected.js';
 import type { ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -25,7 +26,13 @@ import { clientCodec } from './calls/client-codec.js';
 import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus } from '../lifecycle/rap-events.js';
 import type { StartMode } from './fleet-options.js';
-import { type RapClientEvents, type RapClientStats, statsOf, StatusEvents } from './client-events.js';
+import {
+  type RapClientEvents,
+  numbersOf,
+  type RapClientStats,
+  statsOf,
+  StatusEvents,
+} from './client-events.js';
 import type { ChannelOptions, RapCallOptions, RapSession, SessionClient } from './calls/rap-session.js';
 import type { RapServiceDefinition } from '../contract/contract.js';
 import type { RapControllerClient } from './proxies/controller-types.js';
@@ -54,6 +61,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #sessions: ClientSessions;
   /** `undefined` without events and processors. */
   readonly #lifecycle: ClientLifecycle | undefined;
+  readonly #collected = new Collected((to) => to.client(numbersOf(this.#source.counts())));
   readonly #start: StartMode;
   #link: SocketLink | undefined;
 
@@ -336,6 +344,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
+    this.#collected.set(status !== RapStatus.Disconnected);
     this._status$.next(status);
     if (status === RapStatus.Connected) this.#lifecycle?.connected();
     this.#statusEvents.tell(status, reason);

@@ -1,7 +1,7 @@
 import { BaseRpcContext } from '@nestjs/microservices';
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
-import { type Header, PROTOTYPE_KEYS, RESERVED_KEYS } from '../../protocol/frame.js';
+import { type Header, RESERVED } from '../../protocol/frame.js';
 import type { RemoteAddress } from '../../protocol/link.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { Session } from '../../rpc/server/sessions.js';
@@ -206,5 +206,3 @@ export class HandlerContext extends RapContext {
     this.#whole.setHeader(key, value);
   }
 }
-
-const RESERVED: ReadonlySet<string> = new Set([...RESERVED_KEYS, ...PROTOTYPE_KEYS]);

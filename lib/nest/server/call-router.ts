@@ -1,3 +1,7 @@
+import type { TracingChannel } from 'node:diagnostics_channel';
+import { tellRefusal } from '../../diagnostics/channels.js';
+import type { RapServerOperation } from '../../diagnostics/messages.js';
+import type { Clock } from '../../protocol/clock.js';
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
@@ -13,6 +17,7 @@ import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authori
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry } from './handler-registry.js';
 import type { Route } from '../handlers/handler.js';
+import { ServedOperation, tracingOf } from './served-operation.js';
 import { kindFault, noChannelFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
@@ -22,6 +27,7 @@ export interface CallRouterOptions {
   /** Whether a caller is on this machine, and may use private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
+  readonly clock: Clock;
   /** Writes one line to the log if the log has room; returns whether it had. */
   readonly log: (connection: ConnectionInfo, message: () => string) => boolean;
   /** Writes at most one line for each connection. */
@@ -52,6 +58,12 @@ export class CallRouter {
 
   onCall(call: IncomingCall): void {
     const route = this.#route(call);
+    const tracing = tracingOf(call);
+    if (tracing) this.#traced(tracing, call, route, () => this.#takeCall(call, route));
+    else this.#takeCall(call, route);
+  }
+
+  #takeCall(call: IncomingCall, route: Route | undefined): void {
     if (!route) return this.#refuse(call);
     call.keepsLimit = route.timeoutMs !== undefined || callerTimeLeftMs(call) !== Infinity;
     if (!limit(call, route.timeoutMs ?? this.options.runTimeoutMs)) return;
@@ -61,6 +73,21 @@ export class CallRouter {
 
   onChannel(incoming: IncomingChannel): void {
     const route = this.#route(incoming);
+    const tracing = tracingOf(incoming);
+    if (tracing) this.#traced(tracing, incoming, route, () => this.#takeChannel(incoming, route));
+    else this.#takeChannel(incoming, route);
+  }
+
+  #traced(
+    tracing: TracingChannel<unknown, RapServerOperation>,
+    incoming: AnyIncoming,
+    route: Route | undefined,
+    work: () => void,
+  ): void {
+    new ServedOperation(tracing, incoming, route, this.options.clock).run(work);
+  }
+
+  #takeChannel(incoming: IncomingChannel, route: Route | undefined): void {
     if (!route) return this.#refuse(incoming);
     // streams and channels have no time limit unless one of their sides sets one
     if (!limit(incoming, route.timeoutMs ?? Infinity)) return;
@@ -156,6 +183,7 @@ function limit(incoming: AnyIncoming, ownMs: number): boolean {
   incoming.hasLimit = true;
   const leftMs = Math.min(ownMs, callerTimeLeftMs(incoming));
   if (leftMs <= 0) {
+    tellRefusal(incoming.kind, 'expired');
     incoming.expire();
     incoming.ended();
     return false;

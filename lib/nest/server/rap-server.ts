@@ -105,6 +105,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
+      clock: systemClock,
       log: (peer, message) => this.#connections.log(peer, message),
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });

@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { serverConnection, tellConnection, tellRefusal } from '../../diagnostics/channels.js';
+import { Collected } from '../../diagnostics/collected.js';
+import type { RapServerNumbers } from '../../diagnostics/messages.js';
 import type { Clock } from '../../protocol/clock.js';
 import { CloseReason } from '../../protocol/event.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -58,6 +61,7 @@ export class ServerConnections implements ServerOwner {
   readonly #load: Load;
   readonly #meter: LoadMeter;
   readonly #addresses: AddressShares;
+  readonly #collected = new Collected((to) => to.server(this.#numbers()));
   readonly #logged = new WeakSet<ConnectionInfo>();
   /** The async context in which calls and events of the application begin: that of `listen`. */
   #context = new CleanContext();
@@ -96,15 +100,16 @@ export class ServerConnections implements ServerOwner {
     this.#opening.add(peer);
     if (refusal) {
       peer.start();
-      this.#refusedConnections += 1;
+      this.refusedUnheard();
       peer.close(refusal);
     } else if (middleware) void this.#context.run((it) => this.#admit(peer, it), undefined, middleware);
     else peer.start();
   }
 
-  /** A connection was dropped before DECLARE, since too many were pending. */
+  /** A connection was refused, or dropped before DECLARE, since too many were pending. */
   refusedUnheard(): void {
     this.#refusedConnections += 1;
+    tellRefusal('connection', this.#draining ? 'shutdown' : 'connections');
   }
 
   /** Why the server refuses one more connection; `undefined` if it does not. */
@@ -135,13 +140,17 @@ export class ServerConnections implements ServerOwner {
       if (error instanceof RapError) reason = error.message;
       else this.logOnce(peer, `a connection middleware failed: ${textOf(error)}`);
     }
-    if (!isServed) this.#refusedConnections += 1;
+    if (!isServed) {
+      this.#refusedConnections += 1;
+      tellRefusal('connection', 'middleware');
+    }
     peer.close(reason);
   }
 
   /** Accepts connections again after a restart. */
   reopen(): void {
     this.#draining = undefined;
+    this.#collected.set(true);
     this.#context = new CleanContext();
   }
 
@@ -150,6 +159,7 @@ export class ServerConnections implements ServerOwner {
     this.#draining ??= { graceMs, done: [] };
     for (const peer of this.#peers) peer.drain(graceMs);
     const { done } = this.#draining;
+    this.#collected.set(this.#peers.size > 0);
     return this.#peers.size === 0 ? Promise.resolve() : new Promise((resolve) => done.push(resolve));
   }
 
@@ -165,6 +175,14 @@ export class ServerConnections implements ServerOwner {
       draining: this.#draining !== undefined,
       ...statsOf(this.#meter),
     };
+  }
+
+  /** What metrics tell of it now. */
+  #numbers(): RapServerNumbers {
+    let waitingForCredit = 0;
+    for (const peer of this.#peers) waitingForCredit += peer.channels.waitingForCredit;
+    const { running: inFlight, channels } = this.#load;
+    return { connections: this.#peers.size, inFlight, channels, waitingForCredit };
   }
 
   /** Logs at most one line for each connection: a hostile peer must not fill the log. */
@@ -183,6 +201,7 @@ export class ServerConnections implements ServerOwner {
 
   onOpen(peer: ServerPeer): void {
     this.#opening.delete(peer);
+    tellConnection(serverConnection, peer);
     this.#context.run((info) => this.options.onEvent('connection', info), undefined, infoOf(peer));
     if (this.#draining) peer.drain(this.#draining.graceMs);
   }
@@ -204,14 +223,17 @@ export class ServerConnections implements ServerOwner {
     this.#peers.delete(peer);
     this.#refusedCalls += peer.incoming.refused;
     if (reason.code !== LocalCode.ConnectionLost) this.logOnce(peer, reason.message);
-    if (!this.#opening.delete(peer))
+    if (!this.#opening.delete(peer)) {
+      tellConnection(serverConnection, peer, reason);
       this.#context.run(
         (info) => this.options.onEvent('disconnect', info, toRapError(reason) as Error),
         undefined,
         infoOf(peer),
       );
+    }
     if (this.#peers.size > 0) return;
     this.#meter.stop();
+    this.#collected.set(!this.#draining);
     for (const done of this.#draining?.done.splice(0) ?? []) done();
   }
 }

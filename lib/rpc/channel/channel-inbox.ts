@@ -36,6 +36,8 @@ export interface InboxOwner {
  * support it, by pausing the reading of the connection.
  */
 export class ChannelInbox {
+  /** Messages that were received. */
+  receivedCount = 0;
   readonly #queue = new MessageQueue();
   #readers: WaitingRead[] = [];
   #onReadable: (() => void)[] | undefined;
@@ -110,6 +112,7 @@ export class ChannelInbox {
   }
 
   deliver(message: ChannelMessage): void {
+    this.receivedCount += 1;
     const reader = this.#readers.shift();
     if (reader) {
       reader.resolve(message);

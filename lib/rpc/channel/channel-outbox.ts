@@ -50,6 +50,8 @@ interface WaitingWrite extends Settling {
 export class ChannelOutbox {
   /** Whether a message or END was sent. */
   wroteAny = false;
+  /** Messages that were sent. */
+  sentCount = 0;
   readonly #writes: WaitingWrite[] = [];
   #waitingBytes = 0;
   /** END, which is sent after all waiting writes. */
@@ -73,6 +75,11 @@ export class ChannelOutbox {
   /** Whether a write, or END, waits to be sent. */
   get isWaiting(): boolean {
     return this.#writes.length > 0 || this.isEnding;
+  }
+
+  /** Whether writes wait for credit of the peer. */
+  get needsCredit(): boolean {
+    return this.#writes.length > 0 && this.#credit <= 0;
   }
 
   /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
@@ -171,6 +178,7 @@ export class ChannelOutbox {
     const frameHeader = header ? { ...header, channel_life_cycle: LifeCycle.Msg } : LIFE_CYCLE_HEADER.MSG;
     this.#credit -= this.owner.send(frameHeader, body);
     this.wroteAny = true;
+    this.sentCount += 1;
   }
 
   #flushEnd(): void {

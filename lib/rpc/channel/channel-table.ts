@@ -60,6 +60,13 @@ export class ChannelTable {
     return this.#live.size;
   }
 
+  /** Channels whose messages wait for credit of the peer. */
+  get waitingForCredit(): number {
+    let count = 0;
+    for (const channel of this.#live.values()) if (channel.needsCredit) count += 1;
+    return count;
+  }
+
   /** Whether a channel pauses the reading of the connection. */
   get isPausing(): boolean {
     return this.#pausing > 0;

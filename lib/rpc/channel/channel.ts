@@ -40,6 +40,21 @@ export class Channel {
     return this.#life.outbox.wroteAny;
   }
 
+  /** Messages that this side has sent. */
+  get sentCount(): number {
+    return this.#life.outbox.sentCount;
+  }
+
+  /** Messages that it has received. */
+  get receivedCount(): number {
+    return this.#life.inbox.receivedCount;
+  }
+
+  /** Whether writes wait for credit of the peer. */
+  get needsCredit(): boolean {
+    return this.#life.outbox.needsCredit;
+  }
+
   /** Whether the peer closed it: by DROP, by an error, or by disconnecting. */
   get closedByPeer(): boolean {
     return this.#life.closedByPeer;

@@ -1,3 +1,4 @@
+import { clientConnection, tellConnection } from '../../diagnostics/channels.js';
 import { CloseReason, EventTarget } from '../../protocol/event.js';
 import { type AgreedExtensions, Extension } from '../../protocol/extension.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -53,6 +54,7 @@ export class ClientPeer extends Peer {
   readonly where: string | undefined;
   readonly #owner: ClientOwner;
   readonly #calling: Calling;
+  #isAnnounced = false;
   /** The server said that it shuts down, or ended an idle connection: nothing is wrong with it. */
   endsInOrder = false;
   readonly #loads: LoadReports;
@@ -102,6 +104,8 @@ export class ClientPeer extends Peer {
   }
 
   override announce(): void {
+    this.#isAnnounced = true;
+    tellConnection(clientConnection, this);
     this.#owner.onOpen(this);
   }
 
@@ -274,6 +278,7 @@ export class ClientPeer extends Peer {
   }
 
   protected override over(reason: Fault): void {
+    if (this.#isAnnounced) tellConnection(clientConnection, this, reason);
     this.#owner.onClose(this, reason);
   }
 }

@@ -9,6 +9,7 @@ export interface ConnectionInfo {
   readonly id: string;
   readonly role: Role;
   readonly remote: RemoteAddress;
+  readonly local: RemoteAddress;
   /** Metadata that the client sent in DECLARE. */
   readonly metadata: Readonly<Record<string, unknown>>;
   /** Whether both sides offered the extension. */

@@ -31,6 +31,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
   readonly clock: Clock;
   readonly deadlines: DeadlineQueue;
   readonly channels: ChannelTable;
+  readonly local: RemoteAddress;
   id: string;
   metadata: Readonly<Record<string, unknown>>;
 
@@ -63,6 +64,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     this.#pingIntervalMs = pingIntervalMs;
     this.#opening = openingOf(role, { host: this, link: plainLink, limits, security, clock });
     const link = (this.link = this.#opening.link);
+    this.local = link.local;
     this.ids = new CorrelationIds(firstId, (it) => this.isLive(it));
     this.account = new Account(limits.maxHeldBytes, load.account);
     this.#accountPause = new AccountPause(this.account, {
@@ -192,11 +194,9 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     if (this.state === 'opening') return this.protocolError(reason);
     const [type, id, header] = frame;
     const fault = new Fault({ status: Status.Parse, message: `the body cannot be read: ${reason}` });
-    const isEnd = isErrorStatus(header.status_code) || header.channel_life_cycle === LifeCycle.Drop;
-    const isChannel = type === MsgType.Channel;
-    const isPart = !isEnd && (isChannel || type === MsgType.Msg);
+    const isPart = belongsToCall(type, header);
     if (isPart && this.onUnreadable(frame, fault)) return;
-    if (isPart && isChannel && this.channels.isLive(id)) return this.channels.violated(id, fault);
+    if (isPart && type === MsgType.Channel && this.channels.isLive(id)) return this.channels.violated(id, fault);
     this.onFrame([type, id, header, {}], bytes, cost);
   }
 
@@ -326,4 +326,10 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   /** Aborts what the peer has started, since nobody waits for the answers. */
   protected abortIncoming?(reason: Fault): void;
+}
+
+/** Whether a frame belongs to a call or channel, and does not end it. */
+function belongsToCall(type: MsgType, header: Header): boolean {
+  const isEnd = isErrorStatus(header.status_code) || header.channel_life_cycle === LifeCycle.Drop;
+  return !isEnd && (type === MsgType.Channel || type === MsgType.Msg);
 }

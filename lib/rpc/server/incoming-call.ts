@@ -49,12 +49,13 @@ export class IncomingCall extends Incoming {
   }
 
   override fail(fault: Fault, name: string): void {
-    if (this.revertToCall()) this.failAsCall({ fault, name });
-    else this.stream?.close(fault, name);
+    if (this.revertToCall()) return this.failAsCall({ fault, name });
+    this.failure ??= fault;
+    this.stream?.close(fault, name);
   }
 
   protected failAsCall({ fault, name }: NamedFault): void {
-    if (this.settle()) this.host.answerError(this, fault, name);
+    if (this.settle(fault)) this.host.answerError(this, fault, name);
   }
 
   /** Applies the changes of processors or middleware; a header of `undefined` is unchanged. */
@@ -110,7 +111,7 @@ export class IncomingCall extends Incoming {
     if (this.revertToCall()) this.expireAsCall(error);
     else {
       this.stream?.close(error.fault, error.name);
-      this.settle();
+      this.settle(error.fault);
     }
     this.cancel(error.fault);
   }

@@ -59,7 +59,7 @@ export class IncomingChannel extends Incoming {
   }
 
   override fail(fault: Fault, name: string): void {
-    this.settle();
+    this.settle(fault);
     this.channel.close(fault, name);
   }
 

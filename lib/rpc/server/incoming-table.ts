@@ -8,7 +8,7 @@ import type { IncomingCall } from './incoming-call.js';
 import type { IncomingChannel } from './incoming-channel.js';
 import type { RapLimits } from '../limits.js';
 import type { Load } from '../load.js';
-import type { LoadMeter } from './load-meter.js';
+import type { LoadMeter, Refusal } from './load-meter.js';
 
 /** A cancel within this time counts as a rapid reset. */
 const RAPID_RESET_MS = 1000;
@@ -21,7 +21,7 @@ export class IncomingTable {
   /** Calls refused with 429. */
   refused = 0;
   /** Why the server is overloaded, if the last refusal was for that. */
-  overload: string | undefined;
+  overload: Refusal | undefined;
 
   /** Last id that arrived, refused ones included; 0 if none did. */
   lastId = 0;

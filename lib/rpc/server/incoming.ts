@@ -15,6 +15,12 @@ import type { Session } from './sessions.js';
  */
 const DEADLINE_SLACK_MS = 100;
 
+/** Observes an incoming call or channel. */
+export interface IncomingObserver {
+  /** It has its outcome: `failure` says why it failed or was given up. Must not throw. */
+  over(failure: Fault | undefined): void;
+}
+
 /**
  * A call or channel that the peer started. It settles once, when the peer gets nothing more of it; its slot is free only
  * when the handler has `ended`, so that a peer that cancels cannot exceed its limit of concurrent work.
@@ -23,6 +29,10 @@ export abstract class Incoming extends Expiring implements Hosted {
   abstract readonly kind: 'call' | 'channel';
   /** Called once when it settles: answered, timed out, cancelled or disconnected. */
   onSettled: (() => void) | undefined;
+  /** Told of its outcome, once. */
+  observer: IncomingObserver | undefined;
+  /** Why it has failed, or was given up; `undefined` if it has not. */
+  failure: Fault | undefined;
   /** Its session, or why it could not join it. */
   session: Session | Fault | undefined;
   /** An event that was confirmed: its sender waits for the end of its handler. */
@@ -109,7 +119,7 @@ export abstract class Incoming extends Expiring implements Hosted {
 
   /** Nobody waits any more: aborts the handler's signal; nothing is sent. */
   abort(reason: Fault): void {
-    if (this.settle(this.isWasted)) this.cancel(reason);
+    if (this.settle(reason, this.isWasted)) this.cancel(reason);
   }
 
   /** The handler has ended: frees the slot. */
@@ -117,6 +127,7 @@ export abstract class Incoming extends Expiring implements Hosted {
     if (this.#ended) return;
     this.#ended = true;
     this.settle();
+    this.#tellOutcome();
     this.host.ended(this);
   }
 
@@ -161,10 +172,11 @@ export abstract class Incoming extends Expiring implements Hosted {
     return this.startedAt + told - this.host.clock.now() > DEADLINE_SLACK_MS;
   }
 
-  /** Settles; false if it has before. `wasted`: cancelled by the peer before it got anything. */
-  protected settle(wasted = false): boolean {
+  /** Settles; false if it has before. `failure`: why it failed. `wasted`: cancelled by the peer before it got anything. */
+  protected settle(failure?: Fault, wasted = false): boolean {
     if (this.#settled) return false;
     this.#settled = true;
+    this.failure ??= failure;
     this.host.deadlines.remove(this);
     this.host.settled(this, wasted);
     try {
@@ -172,7 +184,15 @@ export abstract class Incoming extends Expiring implements Hosted {
     } catch {
       // the listener reports its own failures; the rest of the cleanup must still run
     }
+    // an answer may fail on its way out: until its handler has ended, success is not certain
+    if (failure) this.#tellOutcome();
     return true;
+  }
+
+  #tellOutcome(): void {
+    const { observer } = this;
+    this.observer = undefined;
+    observer?.over(this.failure);
   }
 }
 

@@ -19,8 +19,17 @@ const SAMPLES = 64;
 /** Delay of the event loop at which a server counts as unhealthy, if none is refused for it. */
 const BAD_LOOP_DELAY_MS = 200;
 
-const LAGGING = 'The server is overloaded: its event loop lags';
-const ADAPTIVE = 'Too many calls in flight: the adaptive limit of the server is reached';
+const LAGGING: Refusal = { reason: 'loopDelay', message: 'The server is overloaded: its event loop lags' };
+const ADAPTIVE: Refusal = {
+  reason: 'adaptiveLimit',
+  message: 'Too many calls in flight: the adaptive limit of the server is reached',
+};
+
+/** Why an overloaded server refuses new work. */
+export interface Refusal {
+  readonly reason: 'loopDelay' | 'adaptiveLimit';
+  readonly message: string;
+}
 
 /** Body of the event of the extension `load`. */
 export interface LoadBody {
@@ -116,7 +125,7 @@ export class LoadMeter {
   }
 
   /** Why new work is refused now. */
-  get refusal(): string {
+  get refusal(): Refusal {
     return this.#ceiling < 0 ? LAGGING : ADAPTIVE;
   }
 

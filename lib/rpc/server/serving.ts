@@ -1,4 +1,5 @@
 /* oxlint-disable typescript/unbound-method -- a function that runs in a context is called on its object */
+import { tellRefusal } from '../../diagnostics/channels.js';
 import type { EncodedHeader } from '../../protocol/bytes/encoded-frame.js';
 import type { Clock } from '../../protocol/clock.js';
 import { CloseReason } from '../../protocol/event.js';
@@ -106,7 +107,7 @@ export class Serving implements IncomingHost {
     const call = this.newCall(id, header, body, oneWay);
     call.bytes = bytes;
     call.cost = cost;
-    if (!table.add(call)) return this.#refuse(call, tooMany(table.overload ?? 'Too many calls in flight'));
+    if (!table.add(call)) return this.#tooMany(call, 'Too many calls in flight');
     if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(call);
     call.joinSession();
     this.dispatch(call);
@@ -127,7 +128,7 @@ export class Serving implements IncomingHost {
     if (table.has(id)) return this.#inUse(id);
     const incoming = this.newChannel(header, channels.create(id, 'open', metadata));
     incoming.cost = cost;
-    if (!table.add(incoming)) return this.#refuse(incoming, tooMany(table.overload ?? 'Too many channels'));
+    if (!table.add(incoming)) return this.#tooMany(incoming, 'Too many channels');
     if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(incoming);
     incoming.joinSession();
     this.dispatchChannel(incoming, bytes);
@@ -183,6 +184,7 @@ export class Serving implements IncomingHost {
       this.options.link.send(MsgType.Msg, call.id, header, body);
       this.options.slowReader.answered();
     } catch (error) {
+      call.failure = error as Fault; // it has settled with an answer
       this.answerError(call, error as Fault);
     }
   }
@@ -224,7 +226,9 @@ export class Serving implements IncomingHost {
   }
 
   takeSlot(channel: IncomingChannel): boolean {
-    return this.options.table.takeSlot(channel);
+    const hasSlot = this.options.table.takeSlot(channel);
+    if (!hasSlot) tellRefusal('channel', 'limit');
+    return hasSlot;
   }
 
   settled({ startedAt }: Incoming, wasted: boolean): void {
@@ -245,6 +249,12 @@ export class Serving implements IncomingHost {
     this.receipts.stop();
   }
 
+  #tooMany(incoming: AnyIncoming, message: string): void {
+    const { overload } = this.options.table;
+    tellRefusal(incoming.kind, overload?.reason ?? 'limit');
+    this.#refuse(incoming, tooMany(overload?.message ?? message));
+  }
+
   #refuse(incoming: AnyIncoming, fault: Fault): void {
     this.fail(incoming, fault, 'TooManyRequestsError');
     incoming.ended();
@@ -253,6 +263,7 @@ export class Serving implements IncomingHost {
   /** A client that ignores the shutdown event would keep the server from ending, and lose calls when time is over. */
   #turnAway(incoming: AnyIncoming): void {
     this.options.table.refused += 1;
+    tellRefusal(incoming.kind, 'shutdown');
     this.#refuse(incoming, shutsDown());
   }
 

@@ -1,4 +1,5 @@
 import type { ReadPacket } from '@nestjs/microservices';
+import { clientCall } from '../../../diagnostics/channels.js';
 import type { BalancedCalls, PeerSource, StartedCall } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
@@ -8,6 +9,7 @@ import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.
 import { callTimeout } from '../../../rpc/client/call-timeout.js';
 import type { CallPlanner } from './call-plan.js';
 import type { CallPlan } from './client-routes.js';
+import { observed, ObservedOutcome } from './observed-call.js';
 import { headersFor, PlannedCall, PlannedEvent, PlannedRequest } from './planned-call.js';
 import { Attempt, type Outcome } from './client-attempt.js';
 import { ClientChannels, timeLeft, timingOf } from './client-channels.js';
@@ -41,8 +43,21 @@ export class ClientCalls {
    * @throws as {@link CallPlanner.plan}
    */
   start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const { planner, source, codec } = this.options;
+    const { planner, source } = this.options;
     const plan = planner.plan(packet, options);
+    if (!clientCall.hasSubscribers) return this.#start(packet, plan, outcome);
+    return observed({ kind: 'unary', plan, where: source.where, clock: systemClock }, (it) => {
+      const seen = new ObservedOutcome(outcome, it.operation, systemClock);
+      const abandon = this.#start(packet, it, seen);
+      return () => {
+        abandon();
+        seen.abandoned();
+      };
+    });
+  }
+
+  #start<T>(packet: ReadPacket, plan: CallPlan, outcome: Outcome<T>): () => void {
+    const { source, codec } = this.options;
     const attempt: Attempt<T> = new Attempt(
       outcome,
       plan,
@@ -50,6 +65,7 @@ export class ClientCalls {
       outcome.stream &&
         ((channel) => this.channels.answered(channel, plan, attempt.leftMs(systemClock), attempt.server)),
     );
+    if (plan.operation) plan.operation.whereabouts = attempt;
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan, source.where), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
@@ -101,8 +117,22 @@ export class ClientCalls {
 
   /** Sends an event as soon as there is a connection. */
   async emit(packet: ReadPacket): Promise<void> {
-    const { planner, source, codec } = this.options;
+    const { planner, source } = this.options;
     const plan = planner.plan(packet, undefined);
+    if (!clientCall.hasSubscribers) return this.#emit(packet, plan);
+    return observed({ kind: 'event', plan, where: source.where, clock: systemClock }, async (it) => {
+      try {
+        await this.#emit(packet, it);
+      } catch (error) {
+        it.operation.finish(systemClock.now(), error);
+        throw error;
+      }
+      it.operation.finish(systemClock.now(), undefined);
+    });
+  }
+
+  async #emit(packet: ReadPacket, plan: CallPlan): Promise<void> {
+    const { source, codec } = this.options;
     const { route, header, session, timeoutMs } = plan;
     const since = systemClock.now();
     let started: StartedCall | undefined;

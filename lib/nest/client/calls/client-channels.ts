@@ -1,6 +1,9 @@
 import type { ReadPacket } from '@nestjs/microservices';
+import { clientChannel } from '../../../diagnostics/channels.js';
+import { FurtherAttempt } from '../../../diagnostics/made-operation.js';
 import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
 import { Fault } from '../../../protocol/fault.js';
+import type { Header } from '../../../protocol/frame.js';
 import { heldValue } from '../../../protocol/held-body.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
@@ -12,7 +15,8 @@ import type { OpenStream, StreamReader } from '../../streams/rap-stream.js';
 import type { CallPlanner } from './call-plan.js';
 import { cancelChannelOn, cancelled, cancelledBy, unlessAborted } from './client-attempt.js';
 import type { CallPlan } from './client-routes.js';
-import { headersFor } from './planned-call.js';
+import { observeChannel, observed } from './observed-call.js';
+import { headersFor, withMore } from './planned-call.js';
 import type { RapCallOptions } from './rap-session.js';
 
 const NOTHING = (): void => {};
@@ -92,6 +96,22 @@ export class ClientChannels {
   async open(packet: ReadPacket, options: RapCallOptions | undefined, what: Opening): Promise<Channel> {
     const { planner, source } = this.options;
     const plan = planner.plan(packet, options);
+    if (!clientChannel.hasSubscribers) return this.#open(plan, what);
+    const kind = what.stream ? 'stream' : 'channel';
+    return observed({ kind, plan, where: source.where, clock: systemClock }, async (it) => {
+      try {
+        const channel = await this.#open(it, what);
+        observeChannel(channel, it.operation, systemClock);
+        return channel;
+      } catch (error) {
+        it.operation.finish(systemClock.now(), error);
+        throw error;
+      }
+    });
+  }
+
+  async #open(plan: CallPlan, what: Opening): Promise<Channel> {
+    const { source } = this.options;
     const { target } = plan.route;
     const since = systemClock.now();
     let placed: Placed | undefined;
@@ -100,11 +120,17 @@ export class ClientChannels {
       assertNotAborted(plan.signals, target);
       const attempted = { plan, stream: what.stream, since, held: source.hold(what.metadata) };
       placed = await this.#place(attempted);
-      for (;;) {
+      let attempt: FurtherAttempt | undefined;
+      for (let number = 2; ; number += 1) {
         try {
-          return await this.#openOn(placed, attempted);
-        } catch (error) {
-          placed = await this.#elsewhere(placed, plan, error);
+          const channel = await this.#openOn(placed, attempted, attempt?.header);
+          attempt?.finish(undefined);
+          return channel;
+        } catch (failure) {
+          attempt?.finish(failure);
+          placed = await this.#elsewhere(placed, plan, failure);
+          const { where: server } = placed;
+          attempt = plan.operation && FurtherAttempt.start(plan.operation, { server, number, failure });
         }
       }
     } catch (error) {
@@ -143,16 +169,17 @@ export class ClientChannels {
   }
 
   /** Opens it on one server. Of several, waits until that has taken it. @throws Fault if it has not */
-  async #openOn(placed: Placed, { plan, since, stream }: Attempted): Promise<Channel> {
+  async #openOn(placed: Placed, { plan, since, stream }: Attempted, more?: Header): Promise<Channel> {
     const { route, timeoutMs, isLimited, signals } = plan;
     const { peer, where, body } = placed;
+    if (plan.operation) plan.operation.whereabouts = { server: where };
     const mayMove = placed.elsewhere !== undefined;
     assertNotAborted(signals, route.target); // while it waited for the server
     if (stream?.reader.isOver) throw cancelled(route.target);
     const leftMs = timeLeft(timeoutMs, since);
     const channel = peer.openChannel({
       target: route.target,
-      header: headersFor(plan, peer, stream !== undefined).header,
+      header: withMore(headersFor(plan, peer, stream !== undefined), more).header,
       body,
       timeoutMs,
       leftMs,

@@ -1,3 +1,4 @@
+import type { MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import { encodeHeader } from '../../../protocol/encoder.js';
 import type { Header } from '../../../protocol/frame.js';
@@ -27,6 +28,8 @@ export interface CallPlan extends CallHeaders {
   readonly signals: readonly AbortSignal[];
   /** Repeating the call does no harm. */
   readonly idempotent: boolean;
+  /** The call as subscribers of the tracing channels see it; `undefined` without them. */
+  readonly operation?: MadeOperation | undefined;
 }
 
 /** Target of a pattern, and what every plain call to it is sent with. */

@@ -1,3 +1,4 @@
+import type { RapClientOperation } from '../../../diagnostics/messages.js';
 import type { BalancedRequest } from '../../../cluster/peer-source.js';
 import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import { Extension } from '../../../protocol/extension.js';
@@ -38,6 +39,11 @@ export function headersFor(plan: CallPlan, peer: ClientPeer, acceptsStream: bool
   return acceptsStream && peer.has(Extension.AcceptStream) ? acceptingStream(plan) : plan;
 }
 
+/** The same headers with more for one attempt. */
+export function withMore(headers: CallHeaders, more: Header | undefined): CallHeaders {
+  return more ? { header: { ...headers.header, ...more }, encodedHeader: undefined } : headers;
+}
+
 /** A call that may go to one server after the other. */
 export class PlannedCall implements BalancedRequest {
   readonly target: string;
@@ -65,16 +71,21 @@ export class PlannedCall implements BalancedRequest {
     return this.plan.idempotent;
   }
 
-  to(peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest {
-    const headers = headersFor(this.plan, peer, this.acceptsStream);
+  get operation(): RapClientOperation | undefined {
+    return this.plan.operation;
+  }
+
+  to(peer: ClientPeer, where: string, body: unknown, leftMs: number, more?: Header): CallRequest {
+    const headers = withMore(headersFor(this.plan, peer, this.acceptsStream), more);
     return new PlannedRequest(this.plan, headers, body, leftMs, where);
   }
 }
 
 /** An event that may go to one server after the other. Its deadline is not sent. */
 export class PlannedEvent extends PlannedCall {
-  override to(_peer: ClientPeer, where: string, body: unknown, leftMs: number): CallRequest {
-    const { target, header, timeoutMs } = this;
+  override to(_peer: ClientPeer, where: string, body: unknown, leftMs: number, more?: Header): CallRequest {
+    const { target, timeoutMs } = this;
+    const { header } = withMore(this.plan, more);
     return { target, header, body, timeoutMs, leftMs, where, pinned: this.plan.session !== undefined };
   }
 }

@@ -1,0 +1,37 @@
+import { DRAINING_CODE, CODE_BY_STATUS } from '../protocol/status.js';
+import { LocalCode } from '../protocol/fault.js';
+
+/** The outcome of what has succeeded. */
+export const OK = 'OK';
+
+/** The outcome of what its caller has given up. */
+export const CANCELLED = outcomeName(LocalCode.CallCancelled);
+
+/** Code of an error that is none of rap's. */
+const UNKNOWN = 'UNKNOWN';
+
+/** Codes of rap: a peer, or an application, may send others. */
+const KNOWN: ReadonlySet<string> = new Set([
+  ...Object.values(CODE_BY_STATUS),
+  ...Object.values(LocalCode),
+  DRAINING_CODE,
+]);
+
+/**
+ * The short name of an outcome: `OK`, or rap's code of the error without `ERR_RAP_`, such as `CALL_TIMEOUT`. There are some
+ * twenty: an error with a code of the application has the name of its status, any other is `UNKNOWN`.
+ */
+export function outcomeOf(error: unknown): string {
+  if (error === undefined) return OK;
+  const { code, status, wireStatus = status } = (error ?? {}) as Record<string, unknown>;
+  if (typeof code === 'string' && KNOWN.has(code)) return outcomeName(code);
+  const known = typeof wireStatus === 'number' ? CODE_BY_STATUS[wireStatus] : undefined;
+  return known === undefined ? UNKNOWN : outcomeName(known);
+}
+
+/** Names of all outcomes. */
+export const OUTCOMES: readonly string[] = [OK, ...[...KNOWN].map(outcomeName), UNKNOWN];
+
+function outcomeName(code: string): string {
+  return code.slice('ERR_RAP_'.length);
+}
