@@ -3,7 +3,6 @@ import type { BalancedCalls, PeerSource, StartedCall } from '../../../cluster/pe
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
 import { Snapshot } from '../../../protocol/snapshot.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
 import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
 import { callTimeout } from '../../../rpc/client/call-timeout.js';
 import type { CallPlanner } from './call-plan.js';
@@ -41,14 +40,15 @@ export class ClientCalls {
    * @throws as {@link CallPlanner.plan}
    */
   start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const { planner, source, codec } = this.options;
+    const { planner, source, deadlines, codec } = this.options;
     const plan = planner.plan(packet, options);
     const attempt: Attempt<T> = new Attempt(
       outcome,
       plan,
       source.where,
+      deadlines.clock,
       outcome.stream &&
-        ((channel) => this.channels.answered(channel, plan, attempt.leftMs(systemClock), attempt.server)),
+        ((channel) => this.channels.answered(channel, plan, attempt.leftMs(), attempt.server)),
     );
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan, source.where), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
@@ -82,20 +82,21 @@ export class ClientCalls {
   /** A peer as soon as there is one. @throws the public error of a call to `what` */
   async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
     const { source, planner } = this.options;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     try {
       return planner.pin()?.openPeer() ?? (await source.acquire(what, timeoutMs));
     } catch (error) {
-      throw traced(callError(error, { target: what, where: source.where, since }));
+      throw traced(callError(error, { target: what, where: source.where, since, clock }));
     }
   }
 
   /** Measures the round trip to the server, in milliseconds. */
   ping(): Promise<number> {
-    const { planner, source } = this.options;
+    const { planner, source, deadlines } = this.options;
     const { callTimeoutMs: timeoutMs } = planner;
     return this.acquire('ping').then((peer) =>
-      ping(peer, { target: 'ping', timeoutMs, where: peer.where ?? source.where }),
+      ping(peer, { target: 'ping', timeoutMs, where: peer.where ?? source.where }, deadlines.clock),
     );
   }
 
@@ -104,7 +105,8 @@ export class ClientCalls {
     const { planner, source, codec } = this.options;
     const plan = planner.plan(packet, undefined);
     const { route, header, session, timeoutMs } = plan;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     let started: StartedCall | undefined;
     let peer: ClientPeer | undefined;
     try {
@@ -116,7 +118,12 @@ export class ClientCalls {
       if (bodies) body = await bodies.encode(copied(packet));
       else if (!peer) body = source.hold(body);
       if (balanced) {
-        const event = new PlannedEvent(plan, packet.data, source.hold(body), timeLeft(timeoutMs, since));
+        const event = new PlannedEvent(
+          plan,
+          packet.data,
+          source.hold(body),
+          timeLeft(timeoutMs, since, clock),
+        );
         return await new Promise<void>((resolve, reject) => {
           started = balanced.event(event, { resolve: () => resolve(), reject });
         });
@@ -127,13 +134,13 @@ export class ClientCalls {
         header,
         body,
         timeoutMs,
-        leftMs: timeLeft(timeoutMs, since),
+        leftMs: timeLeft(timeoutMs, since, clock),
         where: peer.where ?? source.where,
         pinned: session !== undefined,
       });
     } catch (error) {
       const where = started?.where ?? peer?.where ?? source.where;
-      throw callError(error, { target: route.target, where, since });
+      throw callError(error, { target: route.target, where, since, clock });
     }
   }
 
@@ -145,9 +152,10 @@ export class ClientCalls {
     attempt: Attempt<T>,
   ): Promise<void> {
     const { source } = this.options;
+    const { clock } = this.options.deadlines;
     const { route, session, timeoutMs } = plan;
     try {
-      const started = (attempt.since = systemClock.now());
+      const started = (attempt.since = clock.now());
       let body = packet.data as unknown;
       if (bodies) {
         this.#limit(attempt, plan, started);
@@ -159,10 +167,11 @@ export class ClientCalls {
       const pinned = session?.openPeer();
       const balanced = this.#balancedOf(plan);
       if (balanced && attempt.over) return;
-      if (balanced) return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started), attempt);
+      if (balanced)
+        return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started, clock), attempt);
       const peer = pinned ?? (await source.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
-      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
+      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started, clock), attempt);
     } catch (error) {
       attempt.reject(error);
     }
@@ -213,7 +222,7 @@ export class ClientCalls {
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
     const { deadlines } = this.options;
     const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan, attempt.server)));
-    deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
+    deadlines.add(limit, plan.timeoutMs - (deadlines.clock.now() - started));
     attempt.whenOver(() => deadlines.remove(limit));
   }
 }

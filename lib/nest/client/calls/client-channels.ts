@@ -1,12 +1,12 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
+import type { Clock } from '../../../protocol/clock.js';
 import { Fault } from '../../../protocol/fault.js';
 import { heldValue } from '../../../protocol/held-body.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
 import type { DeadlineQueue } from '../../../rpc/time/deadline-queue.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
 import { callError, remember } from '../../errors/failed-call.js';
 import type { OpenStream, StreamReader } from '../../streams/rap-stream.js';
 import type { CallPlanner } from './call-plan.js';
@@ -93,7 +93,8 @@ export class ClientChannels {
     const { planner, source } = this.options;
     const plan = planner.plan(packet, options);
     const { target } = plan.route;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     let placed: Placed | undefined;
     try {
       if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
@@ -108,7 +109,7 @@ export class ClientChannels {
         }
       }
     } catch (error) {
-      throw callError(error, { target, where: placed?.where ?? source.where, since });
+      throw callError(error, { target, where: placed?.where ?? source.where, since, clock });
     }
   }
 
@@ -149,7 +150,7 @@ export class ClientChannels {
     const mayMove = placed.elsewhere !== undefined;
     assertNotAborted(signals, route.target); // while it waited for the server
     if (stream?.reader.isOver) throw cancelled(route.target);
-    const leftMs = timeLeft(timeoutMs, since);
+    const leftMs = timeLeft(timeoutMs, since, this.options.deadlines.clock);
     const channel = peer.openChannel({
       target: route.target,
       header: headersFor(plan, peer, stream !== undefined).header,
@@ -185,12 +186,17 @@ export class ClientChannels {
   }
 
   #begun(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number, where: string): void {
-    remember(channel, { target: route.target, where, since: systemClock.now() - (timeoutMs - leftMs) });
+    const { clock } = this.options.deadlines;
+    remember(channel, { target: route.target, where, since: clock.now() - (timeoutMs - leftMs), clock });
   }
 
   #limit(channel: Channel, plan: CallPlan, leftMs: number, where: string): void {
     const { deadlines } = this.options;
-    const limit = new ChannelLimit(channel, { ...timingOf(plan, where), whole: plan.isLimited }, systemClock);
+    const limit = new ChannelLimit(
+      channel,
+      { ...timingOf(plan, where), whole: plan.isLimited },
+      deadlines.clock,
+    );
     deadlines.add(limit, leftMs);
     channel.whenDone(() => deadlines.remove(limit));
   }
@@ -227,6 +233,6 @@ export function timingOf({ route, timeoutMs }: CallPlan, where: string): CallTim
 }
 
 /** What is left of the time of a call, at least 1 ms. */
-export function timeLeft(timeoutMs: number, since: number): number {
-  return Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - since)));
+export function timeLeft(timeoutMs: number, since: number, clock: Clock): number {
+  return Math.max(1, Math.ceil(timeoutMs - (clock.now() - since)));
 }
