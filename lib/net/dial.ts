@@ -4,12 +4,15 @@ import tls from 'node:tls';
 import { addressText } from '../protocol/server-address.js';
 import { nodeAddress, type Endpoint } from './address.js';
 import { ConnectRace, interleaved } from './connect-race.js';
+import type { Network } from './network.js';
 import { meaningOf, refusal } from './early-end.js';
 import { SocketLink, type SocketLinkOptions } from './socket-link.js';
 
 export interface DialOptions extends Omit<SocketLinkOptions, 'path'> {
   /** TLS options of Node; certificates are verified unless these say otherwise. `true`: Node's defaults. */
   readonly tls?: tls.ConnectionOptions | true | undefined;
+  /** Default: that of the machine. */
+  readonly network?: Network | undefined;
   /** Time to connect, TLS included. */
   readonly connectTimeoutMs: number;
   /** Gives up when it aborts. */
@@ -25,7 +28,7 @@ const NOTHING = (): void => {};
  */
 export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLink> {
   return new Promise((resolve, reject) => {
-    const { tls: tlsOptions, clock, connectTimeoutMs, signal } = options;
+    const { tls: tlsOptions, network, clock, connectTimeoutMs, signal } = options;
     const secure = Boolean(tlsOptions);
     let stop = NOTHING;
     let isOver = false;
@@ -81,6 +84,7 @@ export function dial(endpoint: Endpoint, options: DialOptions): Promise<SocketLi
         failed(error as Error); // an invalid port
       }
     };
+    if (network) return race([addressText(endpoint)], () => network.connect(endpoint));
     const address = nodeAddress(endpoint);
     if ('path' in address) return race([address.path], (path) => net.connect({ path }));
     const { host, port } = address;

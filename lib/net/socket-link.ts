@@ -41,6 +41,8 @@ export interface SocketLinkOptions {
   readonly budget?: InputBudget | undefined;
   /** The other side has identified itself. */
   readonly onAdmitted?: (() => void) | undefined;
+  /** Gets every frame instead of the receiver, to pass it on: at once, later, or in another order. */
+  readonly intercept?: ((receiver: LinkReceiver) => LinkReceiver) | undefined;
   /** The likely cause, if known, when a connection ends before the other side has identified itself. */
   readonly explain?: ((end: EarlyEnd) => Error | undefined) | undefined;
 }
@@ -133,7 +135,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
   }
 
   start(receiver: LinkReceiver): void {
-    this.#receiver = receiver;
+    this.#receiver = this.options.intercept?.(receiver) ?? receiver;
     if (this.#explain) this.socket.once('data', (chunk: Buffer) => (this.#first = chunk));
     this.socket.on('data', (chunk) => this.#onData(chunk));
   }

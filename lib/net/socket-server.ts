@@ -3,6 +3,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { nodeAddress, type Endpoint } from './address.js';
 import { InputBudget } from './input-budget.js';
+import type { Network } from './network.js';
 import { PendingHandshakes } from './pending-handshakes.js';
 import { removeStaleSocket } from './stale-socket.js';
 import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
@@ -16,6 +17,8 @@ export interface SocketServerOptions extends Omit<SocketLinkOptions, 'path' | 'b
     readonly maxPendingHandshakes: number;
   };
   readonly endpoint: Endpoint;
+  /** Default: that of the machine. */
+  readonly network?: Network | undefined;
   readonly tls?: tls.TlsOptions | undefined;
   readonly onLink: (link: SocketLink) => void;
   /** A fault of the listening socket that does not end it, such as too many open files. */
@@ -94,10 +97,12 @@ export class SocketServer {
    * @throws Error with Node's code (`EADDRINUSE`, `EACCES`, ...) if it cannot listen on the address
    */
   async listen(): Promise<net.AddressInfo | string> {
+    const { network, endpoint } = this.options;
+    if (network) return network.listen(this.server, endpoint);
     try {
       return await this.#listen();
     } catch (error) {
-      const { path } = this.options.endpoint;
+      const { path } = endpoint;
       if (path === undefined || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
       if (!(await removeStaleSocket(path))) throw error;
       return this.#listen();
@@ -127,6 +132,7 @@ export class SocketServer {
 
   /** Accepts no more connections; open ones stay. */
   stopListening(): void {
+    this.options.network?.stop(this.server);
     if (this.server.listening) this.server.close();
   }
 

@@ -1,6 +1,5 @@
 import { onAbort } from '../../rpc/context/listeners.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
-import type { Timer } from '../../protocol/clock.js';
+import type { Clock, Timer } from '../../protocol/clock.js';
 import { messageOf } from '../errors/shown.js';
 
 /** A value, or a function that returns it and is called for each connection: for what changes while the process runs. */
@@ -15,6 +14,7 @@ export interface Question {
   readonly isExpected: (value: unknown) => boolean;
   /** Time limit of its function. */
   readonly timeoutMs: number;
+  readonly clock: Clock;
   /** Aborts if nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
@@ -46,12 +46,12 @@ function kindOf(value: unknown): string {
 
 async function answerOf<T>(
   ask: () => T | Promise<T>,
-  { timeoutMs, signal }: Pick<Question, 'timeoutMs' | 'signal'>,
+  { timeoutMs, clock, signal }: Pick<Question, 'timeoutMs' | 'clock' | 'signal'>,
 ): Promise<T> {
   let timer: Timer | undefined;
   let unlisten: (() => void) | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = systemClock.after(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
+    timer = clock.after(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
     timer.hold(true); // calls wait
     unlisten = onAbort(signal, () => reject(new Error('nobody waits for the answer any more')));
   });

@@ -15,7 +15,7 @@ import {
   withDefaults,
 } from '../../rpc/limits.js';
 import type { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
+import { environmentOf } from '../lifecycle/environment.js';
 import { askedFor } from './asked-options.js';
 import type { ClientLifecycle } from './client-lifecycle.js';
 import type { RapClientOptions } from './client-options.js';
@@ -59,7 +59,7 @@ export class Connector {
       where,
       limits: this.limits,
       keepAlive: this.#keepAlive,
-      clock: systemClock,
+      clock: deadlines.clock,
       deadlines,
       metadata: metadata as Exclude<typeof metadata, () => unknown>,
       calling,
@@ -70,7 +70,8 @@ export class Connector {
   async #reach(endpoint: Endpoint, tls: DialOptions['tls'], signal: AbortSignal): Promise<Link> {
     const { limits } = this;
     const { connectTimeoutMs } = limits;
-    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock: systemClock, signal });
+    const { clock, network } = environmentOf(this.options);
+    const link = await dial(endpoint, { tls, connectTimeoutMs, limits, clock, network, signal });
     this.context.onLink(link);
     return link;
   }
@@ -80,11 +81,13 @@ export class Connector {
     if (!isAsked) return {};
     const { tls, metadata } = this.options;
     const { connectTimeoutMs } = this.limits;
+    const { clock } = this.context.deadlines;
     const told = await askedFor(metadata, {
       name: 'metadata',
       expected: 'an object',
       isExpected: (value) => value === undefined || isRecord(value),
       timeoutMs: connectTimeoutMs,
+      clock,
       signal,
     });
     const secure = await askedFor(tls, {
@@ -92,6 +95,7 @@ export class Connector {
       expected: 'an object or true', // `undefined` by mistake must not mean plain text
       isExpected: (value) => value === true || isRecord(value),
       timeoutMs: connectTimeoutMs,
+      clock,
       signal,
     });
     return { metadata: told ?? {}, dial: (aborting) => this.#reach(server(), secure, aborting) };

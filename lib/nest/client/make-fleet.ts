@@ -17,7 +17,6 @@ import { RandomNumbers } from '../../cluster/random-numbers.js';
 import type { Resolver } from '../../cluster/resolver.js';
 import { addressText } from '../../protocol/server-address.js';
 import { withDefaults } from '../../rpc/limits.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
 import { messageOf } from '../errors/shown.js';
 import { endpointLog, faultLog } from '../lifecycle/bounded-log.js';
 import { reconnectOf, resolverOf, type RapClientOptions } from './client-options.js';
@@ -33,13 +32,14 @@ export interface MakeFleetOptions extends Pick<
 }
 
 const MAX_SEED = 2 ** 32;
-const now = (): number => systemClock.now();
 
 /** The servers of a client that has several, or may have. @throws RangeError for an option that is out of range */
 export function makeFleet(
   options: RapClientOptions,
   { connector, calling, deadlines, onStatus, onEndpoint, logger }: MakeFleetOptions,
 ): Fleet {
+  const { clock } = deadlines;
+  const now = (): number => clock.now();
   const { next: random } = new RandomNumbers(randomInt(MAX_SEED));
   const resolver = resolverOf(options);
   const where = whereOf(resolver);
@@ -82,7 +82,7 @@ export function makeFleet(
       return endpoint;
     },
     limits: connector.limits,
-    clock: systemClock,
+    clock,
     deadlines,
     calling,
     random,

@@ -5,7 +5,6 @@ import { Collected } from '../../diagnostics/collected.js';
 import type { ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import type { Fault } from '../../protocol/fault.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { CallPlanner } from './calls/call-plan.js';
 import { followCallScopes } from '../handlers/call-scope.js';
@@ -19,6 +18,7 @@ import { inSubscribersContext, inThisContext, ObserverOutcome, packetsFor } from
 import { EmittedEvents } from './calls/emitted-events.js';
 import { ParseError } from '../errors/errors.js';
 import { toRapError } from '../errors/to-rap-error.js';
+import { environmentOf } from '../lifecycle/environment.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
@@ -75,7 +75,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
     if (options.deserializer) this.initializeDeserializer(options);
     this.#start = options.start ?? 'lazy';
     this.#lifecycle = lifecycleOf(this, options, logError);
-    const deadlines = new DeadlineQueue(systemClock);
+    const deadlines = new DeadlineQueue(environmentOf(options).clock);
     this.#source = makePeerSource(options, {
       deadlines,
       lifecycle: this.#lifecycle,
@@ -90,7 +90,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
       // a subclass may set them at any time
       codec: () => clientCodec(this.serializer, this.deserializer),
     });
-    this.#sessions = new ClientSessions({ client: this, source: this.#source, planner });
+    this.#sessions = new ClientSessions({ client: this, source: this.#source, planner, deadlines });
     const base = ClientProxy.prototype;
     this.#hooked = new HookedCalls(this.#calls, {
       createPacket: (pattern, data) => this.#packet(pattern, data),

@@ -1,8 +1,8 @@
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { parseTarget } from '../../protocol/target.js';
+import type { Clock } from '../../protocol/clock.js';
 import type { Channel } from '../../rpc/channel/channel.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
 import { ThrownFault } from '../../pipeline/thrown-fault.js';
 import type { FailedCall } from './errors.js';
 import { toRapError } from './to-rap-error.js';
@@ -12,8 +12,9 @@ export interface MadeCall {
   readonly target: string;
   /** The server in messages. */
   readonly where: string;
-  /** Time on the system clock, if it is known. */
+  /** When it began, on the clock, if that is known. */
   readonly since: number | undefined;
+  readonly clock: Clock;
 }
 
 /** Stack frames of the code that waits for a call, by its error. */
@@ -33,11 +34,11 @@ export function channelError(channel: Channel, error: unknown): unknown {
 }
 
 /** The public error of a call: it says which call failed. An error that the user's own code has thrown stays as it is. */
-export function callError(error: unknown, { target, where, since }: MadeCall): unknown {
+export function callError(error: unknown, { target, where, since, clock }: MadeCall): unknown {
   const shown = toRapError(error);
   if (!(error instanceof Fault) || error instanceof ThrownFault || !(shown instanceof Error)) return shown;
   nameGroup(shown, error, target);
-  const afterMs = since === undefined ? undefined : Math.round(systemClock.now() - since);
+  const afterMs = since === undefined ? undefined : Math.round(clock.now() - since);
   const server = error.attempts?.at(-1)?.server ?? where;
   const call: FailedCall = { target, server, ...(Number.isFinite(afterMs) && { afterMs }) };
   Reflect.defineProperty(shown, 'call', { value: call, configurable: true, writable: true });

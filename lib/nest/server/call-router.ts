@@ -1,7 +1,6 @@
 import type { TracingChannel } from 'node:diagnostics_channel';
 import { tellRefusal } from '../../diagnostics/channels.js';
 import type { RapServerOperation } from '../../diagnostics/messages.js';
-import type { Clock } from '../../protocol/clock.js';
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
@@ -27,7 +26,6 @@ export interface CallRouterOptions {
   /** Whether a caller is on this machine, and may use private functions. */
   readonly isLocal: (remote: RemoteAddress) => boolean;
   readonly runTimeoutMs: number;
-  readonly clock: Clock;
   /** Writes one line to the log if the log has room; returns whether it had. */
   readonly log: (connection: ConnectionInfo, message: () => string) => boolean;
   /** Writes at most one line for each connection. */
@@ -84,7 +82,7 @@ export class CallRouter {
     route: Route | undefined,
     work: () => void,
   ): void {
-    new ServedOperation(tracing, incoming, route, this.options.clock).run(work);
+    new ServedOperation(tracing, incoming, route).run(work);
   }
 
   #takeChannel(incoming: IncomingChannel, route: Route | undefined): void {

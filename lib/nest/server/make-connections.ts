@@ -4,9 +4,9 @@ import type { ConnectionSecurity } from '../../rpc/connection/security.js';
 import { type RapLimits, SERVER_KEEP_ALIVE, withDefaults } from '../../rpc/limits.js';
 import type { ServingPath } from '../../rpc/server/serving.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
+import { environmentOf } from '../lifecycle/environment.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';
 import type { CallRouter } from './call-router.js';
 import { ServerConnections, type ServerConnectionsOptions } from './server-connections.js';
@@ -26,12 +26,13 @@ export function makeConnections(
   options: RapServerOptions,
   { limits, middleware, security, router, onEvent, onError, log }: MakeConnectionsOptions,
 ): ServerConnections {
+  const { clock } = environmentOf(options);
   return new ServerConnections({
     limits,
     adaptiveLimit: adaptiveLimitOption(options),
     keepAlive: withDefaults('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE),
-    clock: systemClock,
-    deadlines: new DeadlineQueue(systemClock),
+    clock,
+    deadlines: new DeadlineQueue(clock),
     serving: servingOf(options, onError),
     middleware,
     onArrival: (incoming) => router().onArrival(incoming),

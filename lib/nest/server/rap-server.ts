@@ -3,7 +3,6 @@ import type { SecureContextOptions } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
-import { systemClock } from '../../rpc/time/system-clock.js';
 import { type RapLimits, resolveLimits } from '../../rpc/limits.js';
 import type { MessageMiddleware } from '../../pipeline/api.js';
 import { securityOf } from '../../pipeline/security-of.js';
@@ -12,6 +11,7 @@ import { type BodyCodec, NestCodec, PLAIN } from './body-codec.js';
 import { CallDispatcher, type ProcessingHooks } from './call-dispatcher.js';
 import { CallFailures } from './call-failures.js';
 import { CallRouter } from './call-router.js';
+import { environmentOf } from '../lifecycle/environment.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { drainFirst } from '../copies/drain-at-shutdown.js';
@@ -105,7 +105,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
       runTimeoutMs,
-      clock: systemClock,
       log: (peer, message) => this.#connections.log(peer, message),
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
@@ -285,7 +284,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       endpoint: { host, port, path },
       tls,
       limits,
-      clock: systemClock,
+      ...environmentOf(this.#options),
       onLink: (link) => this.#connections.accept(link),
       onRefused: () => this.#connections.refusedUnheard(),
       onError: (error) => {

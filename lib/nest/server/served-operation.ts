@@ -7,7 +7,6 @@ import type {
   RapServerOperation,
 } from '../../diagnostics/messages.js';
 import { Operation } from '../../diagnostics/operation.js';
-import type { Clock } from '../../protocol/clock.js';
 import type { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
@@ -32,7 +31,6 @@ export class ServedOperation extends Operation implements RapServerOperation, In
     tracing: TracingChannel<unknown, RapServerOperation>,
     private readonly incoming: AnyIncoming,
     readonly method: (RapFunctionName & Pick<Route, 'kind'>) | undefined,
-    private readonly clock: Clock,
   ) {
     const { target } = incoming.header;
     super(tracing, typeof target === 'string' ? target.slice(0, MAX_TARGET) : '', incoming.startedAt);
@@ -78,7 +76,7 @@ export class ServedOperation extends Operation implements RapServerOperation, In
   }
 
   over(failure: Fault | undefined): void {
-    this.finish(this.clock.now(), failure);
+    this.finish(this.incoming.deadlines.clock.now(), failure);
   }
 }
 

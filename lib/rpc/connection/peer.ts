@@ -196,7 +196,8 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
     const fault = new Fault({ status: Status.Parse, message: `the body cannot be read: ${reason}` });
     const isPart = belongsToCall(type, header);
     if (isPart && this.onUnreadable(frame, fault)) return;
-    if (isPart && type === MsgType.Channel && this.channels.isLive(id)) return this.channels.violated(id, fault);
+    if (isPart && type === MsgType.Channel && this.channels.isLive(id))
+      return this.channels.violated(id, fault);
     this.onFrame([type, id, header, {}], bytes, cost);
   }
 

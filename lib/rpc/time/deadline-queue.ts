@@ -32,7 +32,7 @@ export class TimeLimit extends Expiring {
 export class DeadlineQueue {
   readonly #lanes = new Map<number, Lane>();
 
-  constructor(private readonly clock: Clock) {}
+  constructor(readonly clock: Clock) {}
 
   /**
    * Lets `entry` expire `time` milliseconds after `since`, unless it is removed before. An entry is in at most one queue,

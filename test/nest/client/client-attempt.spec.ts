@@ -1,5 +1,6 @@
 import { Attempt } from '../../../lib/nest/client/calls/client-attempt.js';
 import type { Channel } from '../../../lib/rpc/channel/channel.js';
+import { FakeClock } from '../../helpers/fake-clock.js';
 import { ChannelLab } from '../../helpers/channel/fake-channel-host.js';
 
 it('the time for one answer does not end a stream that has begun: it has its own, or none', () => {
@@ -14,6 +15,7 @@ it('the time for one answer does not end a stream that has begun: it has its own
     outcome,
     { route: { target: '/default/x' } as never, timeoutMs: 10 },
     'server:9000',
+    new FakeClock(),
   );
   const { channel } = new ChannelLab();
   attempt.stream?.(channel);

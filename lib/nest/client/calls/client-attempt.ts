@@ -3,7 +3,6 @@ import type { Clock } from '../../../protocol/clock.js';
 import type { Fault } from '../../../protocol/fault.js';
 import { callCancelled } from '../../../rpc/call-faults.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
 import { onAbort } from '../../../rpc/context/listeners.js';
 import type { ReplySink } from '../../../rpc/client/call-request.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
@@ -37,6 +36,7 @@ export class Attempt<T> implements ReplySink {
     private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs'>,
     /** The server in messages: of several, that of the connection it is pinned to. */
     public where: string,
+    private readonly clock: Clock,
     onStream?: (channel: Channel) => void,
   ) {
     this.stream =
@@ -65,8 +65,8 @@ export class Attempt<T> implements ReplySink {
 
   #made(): MadeCall {
     const { plan, pending } = this;
-    const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : systemClock.now());
-    return { target: plan.route.target, where: this.server, since };
+    const since = this.since ?? (pending ? pending.expiresAt - plan.timeoutMs : this.clock.now());
+    return { target: plan.route.target, where: this.server, since, clock: this.clock };
   }
 
   /** The server that it was sent to, in messages. */
@@ -83,8 +83,8 @@ export class Attempt<T> implements ReplySink {
   }
 
   /** Time that the call has left, at least 1. It is also the limit of a stream that answers the call. */
-  leftMs(clock: Clock): number {
-    return Math.max(1, (this.pending?.expiresAt ?? 0) - clock.now());
+  leftMs(): number {
+    return Math.max(1, (this.pending?.expiresAt ?? 0) - this.clock.now());
   }
 
   /** Abandons the call without telling the caller. */

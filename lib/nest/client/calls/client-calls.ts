@@ -4,7 +4,6 @@ import type { BalancedCalls, PeerSource, StartedCall } from '../../../cluster/pe
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
 import { Snapshot } from '../../../protocol/snapshot.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
 import { type DeadlineQueue, TimeLimit } from '../../../rpc/time/deadline-queue.js';
 import { callTimeout } from '../../../rpc/client/call-timeout.js';
 import type { CallPlanner } from './call-plan.js';
@@ -43,11 +42,12 @@ export class ClientCalls {
    * @throws as {@link CallPlanner.plan}
    */
   start<T>(packet: ReadPacket, options: RapCallOptions | undefined, outcome: Outcome<T>): () => void {
-    const { planner, source } = this.options;
+    const { planner, source, deadlines } = this.options;
+    const { clock } = deadlines;
     const plan = planner.plan(packet, options);
     if (!clientCall.hasSubscribers) return this.#start(packet, plan, outcome);
-    return observed({ kind: 'unary', plan, where: source.where, clock: systemClock }, (it) => {
-      const seen = new ObservedOutcome(outcome, it.operation, systemClock);
+    return observed({ kind: 'unary', plan, where: source.where, clock }, (it) => {
+      const seen = new ObservedOutcome(outcome, it.operation, clock);
       const abandon = this.#start(packet, it, seen);
       return () => {
         abandon();
@@ -57,13 +57,14 @@ export class ClientCalls {
   }
 
   #start<T>(packet: ReadPacket, plan: CallPlan, outcome: Outcome<T>): () => void {
-    const { source, codec } = this.options;
+    const { source, codec, deadlines } = this.options;
     const attempt: Attempt<T> = new Attempt(
       outcome,
       plan,
       source.where,
+      deadlines.clock,
       outcome.stream &&
-        ((channel) => this.channels.answered(channel, plan, attempt.leftMs(systemClock), attempt.server)),
+        ((channel) => this.channels.answered(channel, plan, attempt.leftMs(), attempt.server)),
     );
     if (plan.operation) plan.operation.whereabouts = attempt;
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan, source.where), 'connect'));
@@ -98,43 +99,46 @@ export class ClientCalls {
   /** A peer as soon as there is one. @throws the public error of a call to `what` */
   async acquire(what: string, timeoutMs = this.options.planner.callTimeoutMs): Promise<ClientPeer> {
     const { source, planner } = this.options;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     try {
       return planner.pin()?.openPeer() ?? (await source.acquire(what, timeoutMs));
     } catch (error) {
-      throw traced(callError(error, { target: what, where: source.where, since }));
+      throw traced(callError(error, { target: what, where: source.where, since, clock }));
     }
   }
 
   /** Measures the round trip to the server, in milliseconds. */
   ping(): Promise<number> {
-    const { planner, source } = this.options;
+    const { planner, source, deadlines } = this.options;
     const { callTimeoutMs: timeoutMs } = planner;
     return this.acquire('ping').then((peer) =>
-      ping(peer, { target: 'ping', timeoutMs, where: peer.where ?? source.where }),
+      ping(peer, { target: 'ping', timeoutMs, where: peer.where ?? source.where }, deadlines.clock),
     );
   }
 
   /** Sends an event as soon as there is a connection. */
   async emit(packet: ReadPacket): Promise<void> {
-    const { planner, source } = this.options;
+    const { planner, source, deadlines } = this.options;
+    const { clock } = deadlines;
     const plan = planner.plan(packet, undefined);
     if (!clientCall.hasSubscribers) return this.#emit(packet, plan);
-    return observed({ kind: 'event', plan, where: source.where, clock: systemClock }, async (it) => {
+    return observed({ kind: 'event', plan, where: source.where, clock }, async (it) => {
       try {
         await this.#emit(packet, it);
       } catch (error) {
-        it.operation.finish(systemClock.now(), error);
+        it.operation.finish(clock.now(), error);
         throw error;
       }
-      it.operation.finish(systemClock.now(), undefined);
+      it.operation.finish(clock.now(), undefined);
     });
   }
 
   async #emit(packet: ReadPacket, plan: CallPlan): Promise<void> {
     const { source, codec } = this.options;
     const { route, header, session, timeoutMs } = plan;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     let started: StartedCall | undefined;
     let peer: ClientPeer | undefined;
     try {
@@ -146,7 +150,12 @@ export class ClientCalls {
       if (bodies) body = await bodies.encode(copied(packet));
       else if (!peer) body = source.hold(body);
       if (balanced) {
-        const event = new PlannedEvent(plan, packet.data, source.hold(body), timeLeft(timeoutMs, since));
+        const event = new PlannedEvent(
+          plan,
+          packet.data,
+          source.hold(body),
+          timeLeft(timeoutMs, since, clock),
+        );
         return await new Promise<void>((resolve, reject) => {
           started = balanced.event(event, { resolve: () => resolve(), reject });
         });
@@ -157,13 +166,13 @@ export class ClientCalls {
         header,
         body,
         timeoutMs,
-        leftMs: timeLeft(timeoutMs, since),
+        leftMs: timeLeft(timeoutMs, since, clock),
         where: peer.where ?? source.where,
         pinned: session !== undefined,
       });
     } catch (error) {
       const where = started?.where ?? peer?.where ?? source.where;
-      throw callError(error, { target: route.target, where, since });
+      throw callError(error, { target: route.target, where, since, clock });
     }
   }
 
@@ -175,9 +184,10 @@ export class ClientCalls {
     attempt: Attempt<T>,
   ): Promise<void> {
     const { source } = this.options;
+    const { clock } = this.options.deadlines;
     const { route, session, timeoutMs } = plan;
     try {
-      const started = (attempt.since = systemClock.now());
+      const started = (attempt.since = clock.now());
       let body = packet.data as unknown;
       if (bodies) {
         this.#limit(attempt, plan, started);
@@ -189,10 +199,11 @@ export class ClientCalls {
       const pinned = session?.openPeer();
       const balanced = this.#balancedOf(plan);
       if (balanced && attempt.over) return;
-      if (balanced) return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started), attempt);
+      if (balanced)
+        return this.#sendBalanced(balanced, plan, body, timeLeft(timeoutMs, started, clock), attempt);
       const peer = pinned ?? (await source.acquire(route.target, timeoutMs, body));
       if (attempt.over) return;
-      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started), attempt);
+      this.#sendTo(peer, plan, body, timeLeft(timeoutMs, started, clock), attempt);
     } catch (error) {
       attempt.reject(error);
     }
@@ -243,7 +254,7 @@ export class ClientCalls {
   #limit<T>(attempt: Attempt<T>, plan: CallPlan, started: number): void {
     const { deadlines } = this.options;
     const limit = new TimeLimit(() => attempt.timeOut(timingOf(plan, attempt.server)));
-    deadlines.add(limit, plan.timeoutMs - (systemClock.now() - started));
+    deadlines.add(limit, plan.timeoutMs - (deadlines.clock.now() - started));
     attempt.whenOver(() => deadlines.remove(limit));
   }
 }

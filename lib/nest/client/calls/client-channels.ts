@@ -2,6 +2,7 @@ import type { ReadPacket } from '@nestjs/microservices';
 import { clientChannel } from '../../../diagnostics/channels.js';
 import { FurtherAttempt } from '../../../diagnostics/made-operation.js';
 import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
+import type { Clock } from '../../../protocol/clock.js';
 import { Fault } from '../../../protocol/fault.js';
 import type { Header } from '../../../protocol/frame.js';
 import { heldValue } from '../../../protocol/held-body.js';
@@ -9,7 +10,6 @@ import type { Channel } from '../../../rpc/channel/channel.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import { ChannelLimit } from '../../../rpc/client/channel-limit.js';
 import type { DeadlineQueue } from '../../../rpc/time/deadline-queue.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
 import { callError, remember } from '../../errors/failed-call.js';
 import type { OpenStream, StreamReader } from '../../streams/rap-stream.js';
 import type { CallPlanner } from './call-plan.js';
@@ -94,17 +94,18 @@ export class ClientChannels {
    * has taken it: those that refuse it before a handler begins are left for others.
    */
   async open(packet: ReadPacket, options: RapCallOptions | undefined, what: Opening): Promise<Channel> {
-    const { planner, source } = this.options;
+    const { planner, source, deadlines } = this.options;
+    const { clock } = deadlines;
     const plan = planner.plan(packet, options);
     if (!clientChannel.hasSubscribers) return this.#open(plan, what);
     const kind = what.stream ? 'stream' : 'channel';
-    return observed({ kind, plan, where: source.where, clock: systemClock }, async (it) => {
+    return observed({ kind, plan, where: source.where, clock }, async (it) => {
       try {
         const channel = await this.#open(it, what);
-        observeChannel(channel, it.operation, systemClock);
+        observeChannel(channel, it.operation, clock);
         return channel;
       } catch (error) {
-        it.operation.finish(systemClock.now(), error);
+        it.operation.finish(clock.now(), error);
         throw error;
       }
     });
@@ -113,7 +114,8 @@ export class ClientChannels {
   async #open(plan: CallPlan, what: Opening): Promise<Channel> {
     const { source } = this.options;
     const { target } = plan.route;
-    const since = systemClock.now();
+    const { clock } = this.options.deadlines;
+    const since = clock.now();
     let placed: Placed | undefined;
     try {
       if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
@@ -134,7 +136,7 @@ export class ClientChannels {
         }
       }
     } catch (error) {
-      throw callError(error, { target, where: placed?.where ?? source.where, since });
+      throw callError(error, { target, where: placed?.where ?? source.where, since, clock });
     }
   }
 
@@ -176,7 +178,7 @@ export class ClientChannels {
     const mayMove = placed.elsewhere !== undefined;
     assertNotAborted(signals, route.target); // while it waited for the server
     if (stream?.reader.isOver) throw cancelled(route.target);
-    const leftMs = timeLeft(timeoutMs, since);
+    const leftMs = timeLeft(timeoutMs, since, this.options.deadlines.clock);
     const channel = peer.openChannel({
       target: route.target,
       header: withMore(headersFor(plan, peer, stream !== undefined), more).header,
@@ -212,12 +214,17 @@ export class ClientChannels {
   }
 
   #begun(channel: Channel, { route, timeoutMs }: CallPlan, leftMs: number, where: string): void {
-    remember(channel, { target: route.target, where, since: systemClock.now() - (timeoutMs - leftMs) });
+    const { clock } = this.options.deadlines;
+    remember(channel, { target: route.target, where, since: clock.now() - (timeoutMs - leftMs), clock });
   }
 
   #limit(channel: Channel, plan: CallPlan, leftMs: number, where: string): void {
     const { deadlines } = this.options;
-    const limit = new ChannelLimit(channel, { ...timingOf(plan, where), whole: plan.isLimited }, systemClock);
+    const limit = new ChannelLimit(
+      channel,
+      { ...timingOf(plan, where), whole: plan.isLimited },
+      deadlines.clock,
+    );
     deadlines.add(limit, leftMs);
     channel.whenDone(() => deadlines.remove(limit));
   }
@@ -254,6 +261,6 @@ export function timingOf({ route, timeoutMs }: CallPlan, where: string): CallTim
 }
 
 /** What is left of the time of a call, at least 1 ms. */
-export function timeLeft(timeoutMs: number, since: number): number {
-  return Math.max(1, Math.ceil(timeoutMs - (systemClock.now() - since)));
+export function timeLeft(timeoutMs: number, since: number, clock: Clock): number {
+  return Math.max(1, Math.ceil(timeoutMs - (clock.now() - since)));
 }

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import type { PeerSource, PinnedLease } from '../../../cluster/peer-source.js';
-import { systemClock } from '../../../rpc/time/system-clock.js';
+import type { DeadlineQueue } from '../../../rpc/time/deadline-queue.js';
 import { callError, traced } from '../../errors/failed-call.js';
 import { runInSession } from '../../handlers/call-scope.js';
 import { assertKnown, type Keys } from '../../validation/known-options.js';
@@ -14,6 +14,7 @@ export interface ClientSessionsOptions {
   readonly client: SessionClient;
   readonly source: PeerSource;
   readonly planner: CallPlanner;
+  readonly deadlines: DeadlineQueue;
 }
 
 /** Options of `RapClient.withConnection`. */
@@ -57,13 +58,14 @@ export class ClientSessions {
 
   /** A connection for the calls of one caller; `pin`: that which the running code is bound to. */
   async #lease(what: string, exclusive: boolean, pin?: CallPin): Promise<PinnedLease> {
-    const { source, planner } = this.options;
-    const since = systemClock.now();
+    const { source, planner, deadlines } = this.options;
+    const { clock } = deadlines;
+    const since = clock.now();
     try {
       if (pin) return { peer: pin.openPeer(), balanced: pin.balanced, release: NOTHING };
       return await source.lease(what, planner.callTimeoutMs, exclusive);
     } catch (error) {
-      throw traced(callError(error, { target: what, where: source.where, since }));
+      throw traced(callError(error, { target: what, where: source.where, since, clock }));
     }
   }
 }
