@@ -26,7 +26,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #route: Route;
   #signal: AbortSignal | undefined;
   #draining: AbortSignal | undefined;
-  #replyHeader: Record<string, unknown> | null = null;
   #items: ItemLink | undefined;
 
   /** @internal */
@@ -111,14 +110,14 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   }
 
   /**
-   * Sets a header of the answer. The application may not set keys of the protocol.
+   * Sets a header of the answer, also of an error: the caller gets it by `onHeader`. In a stream or channel, it goes with the next
+   * item or message, or with the end. The application may not set keys of the protocol.
    *
    * @throws RangeError for a reserved key.
    */
   setHeader(key: string, value: unknown): void {
     if (RESERVED.has(key)) throw new RangeError(`header "${key}" is reserved by rap`);
-    this.#replyHeader ??= {};
-    this.#replyHeader[key] = value;
+    this.#call.setHeader(key, value);
   }
 
   /** The pattern, as in Nest's own contexts. */
@@ -137,11 +136,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /** @internal The arguments of the constructor. */
   get origin(): [call: AnyIncoming, route: Route] {
     return [this.#call, this.#route];
-  }
-
-  /** @internal Header of the answer; `null` if the handler has set none. */
-  get replyHeader(): Header | null {
-    return this.#replyHeader;
   }
 
   /** @internal Connects the source of a stream with its reader. */

@@ -158,6 +158,7 @@ export class ClientChannels {
       leftMs,
       tellTimeLeft: isLimited,
     });
+    channel.onHeader = plan.onHeader;
     channel.whenDone(() => placed.ended(channel.fault));
     this.#begun(channel, plan, leftMs, where);
     this.#limit(channel, plan, leftMs, where);
@@ -180,6 +181,7 @@ export class ClientChannels {
 
   /** The answer to a call is a stream. */
   answered(channel: Channel, plan: CallPlan, leftMs: number, where: string): void {
+    channel.onHeader = plan.onHeader;
     this.#begun(channel, plan, leftMs, where);
     if (plan.isLimited) this.#limit(channel, plan, leftMs, where);
   }
