@@ -9,6 +9,7 @@ import { Status } from '../../protocol/status.js';
 import { audibleSignal } from '../streams/audible-signal.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { ItemLink } from '../streams/item-link.js';
+import { currentScope, followCallScopes } from './call-scope.js';
 import type { Route } from './handler.js';
 
 /** @internal The time limit of a handler. */
@@ -35,6 +36,19 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     this.#route = route;
   }
 
+  /**
+   * The context of the call whose handler runs this code, in whatever function it calls: also in guards, interceptors, pipes,
+   * filters and middleware for messages, in generators, and in Observables that the transport subscribes to. `undefined` outside.
+   *
+   * It follows calls as soon as something needs that: the option `requestContext` of the server, a client in the process, or the
+   * first call of this function; calls that began before have none.
+   */
+  static current(): RapContext | undefined {
+    followCallScopes();
+    const context = currentScope()?.context;
+    return context instanceof RapContext ? context : undefined;
+  }
+
   /** `/<group>/<name>` */
   get target(): string {
     return this.#route.target;
@@ -51,6 +65,20 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /** Id of the call on its connection. */
   get correlationId(): number {
     return this.#call.id;
+  }
+
+  /** Id of the connection, assigned by this server: with `correlationId`, it names the call. */
+  get connectionId(): string {
+    return this.#call.connection.id;
+  }
+
+  /**
+   * Names the request in logs: the text that the caller has sent as header `x-request-id`, if it is one of 1 to 128 letters, digits,
+   * `.`, `_`, `:` or `-`; else `<connectionId>:<correlationId>`.
+   */
+  get requestId(): string {
+    const { 'x-request-id': id } = this.header;
+    return typeof id === 'string' && REQUEST_ID.test(id) ? id : `${this.connectionId}:${this.correlationId}`;
   }
 
   /** Header of the call as it was received, unknown keys included. */
@@ -200,5 +228,8 @@ export class HandlerContext extends RapContext {
     this.#whole.setHeader(key, value);
   }
 }
+
+/** As Nest's instrumentation takes it from a caller: nothing else of a peer goes into logs. */
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 const RESERVED: ReadonlySet<string> = new Set([...RESERVED_KEYS, ...PROTOTYPE_KEYS]);

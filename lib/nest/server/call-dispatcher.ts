@@ -139,7 +139,7 @@ export class CallDispatcher {
       const end = hooks.end();
       // the end hook finds its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.failures.guarded(() => end(context)));
-      return runInScope(incoming, () => work(context));
+      return runInScope(incoming, context, () => work(context));
     };
     try {
       const started = hooks.start(context, run);
