@@ -1,6 +1,7 @@
 import { FurtherAttempt } from '../diagnostics/made-operation.js';
 import type { RapClientOperation } from '../diagnostics/messages.js';
 import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
 import type { Channel } from '../rpc/channel/channel.js';
 import type { CallRequest, ReplySink } from '../rpc/client/call-request.js';
 import type { ClientPeer } from '../rpc/client/client-peer.js';
@@ -179,11 +180,11 @@ export class BalancedCall extends RepeatedCall<BalancedRequest, BalancedHost> im
 
   // --- outcomes -----------------------------------------------------------------------------------------------
 
-  resolve(body: unknown): void {
+  resolve(body: unknown, header?: Header | null): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#ended('answered');
-    this.sink.resolve(body);
+    this.sink.resolve(body, header);
   }
 
   reject(fault: Fault): void {

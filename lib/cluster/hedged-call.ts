@@ -1,4 +1,5 @@
 import type { Fault } from '../protocol/fault.js';
+import type { Header } from '../protocol/frame.js';
 import type { ReplySink } from '../rpc/client/call-request.js';
 import { TimeLimit } from '../rpc/time/deadline-queue.js';
 import { verdictOf } from './failures/classify.js';
@@ -62,12 +63,12 @@ export class HedgedCall implements StartedCall {
     this.#second.call.startAgain();
   }
 
-  answered(leg: Leg, body: unknown): void {
+  answered(leg: Leg, body: unknown, header: Header | null | undefined): void {
     if (this.#isOver) return;
     this.#end();
     this.policy.answered(this.request.target, this.host.clock.now() - this.#startedAt);
     this.#otherOf(leg)?.call.abandon();
-    this.sink.resolve(body);
+    this.sink.resolve(body, header);
   }
 
   failed(leg: Leg, fault: Fault): void {
@@ -113,8 +114,8 @@ class Leg implements ReplySink {
     this.call = new BalancedCall(request, this, host, beside);
   }
 
-  resolve(body: unknown): void {
-    this.owner.answered(this, body);
+  resolve(body: unknown, header?: Header | null): void {
+    this.owner.answered(this, body, header);
   }
 
   reject(fault: Fault): void {

@@ -72,6 +72,11 @@ export class MessageView implements RapResponse {
     return this.#header !== undefined;
   }
 
+  /** The resulting header, in which protocol keys may be changed. */
+  get given(): Header | null {
+    return this.#header ?? this.#source;
+  }
+
   /** The resulting header; `undefined` if it cannot have changed. */
   get changedHeader(): Header | undefined {
     return this.isTouched ? (this.outcome ?? undefined) : undefined;

@@ -115,7 +115,8 @@ export class ProcessedCall extends PendingCall {
     host.charge(cost); // while processors work on it
     const settle = (): void => {
       const named = exchange.faultIn(view);
-      if (!named) this.resolve(view.body);
+      if (named) named.fault.header = view.given ?? undefined;
+      if (!named) this.resolve(view.body, view.given);
       // an error that a processor replaced is never taken for a timeout
       else if (named.fault === error) this.fail(error, host.clock);
       else this.reject(named.fault);

@@ -137,6 +137,7 @@ export class ProcessedFlow implements ChannelFlow, UnderWay {
           if (isMessage) this.#count(-1, view);
           if (this.#inbound.isStopped) return;
           const error = this.exchange.faultIn(view);
+          if (error) error.fault.header = view.given ?? undefined;
           if (error && view.lifeCycle !== LifeCycle.Drop) this.#failed(error);
           else done(error?.fault);
         },

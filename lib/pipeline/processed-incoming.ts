@@ -20,13 +20,13 @@ export class ProcessedIncomingCall extends IncomingCall {
   /** The processors have passed the call to the handler. */
   #isHandled = false;
 
-  override reply(body: unknown, header: Header | null = null): void {
-    if (this.exchange) this.#answer(this.exchange, header, body);
-    else super.reply(body, header);
+  override reply(body: unknown): void {
+    if (this.exchange) this.#answer(this.exchange, body);
+    else super.reply(body);
   }
 
   protected override failAsCall(error: NamedFault): void {
-    if (this.exchange) this.#answer(this.exchange, null, undefined, error);
+    if (this.exchange) this.#answer(this.exchange, undefined, error);
     else super.failAsCall(error);
   }
 
@@ -42,7 +42,8 @@ export class ProcessedIncomingCall extends IncomingCall {
   }
 
   /** The answer goes through the processors. Until it was sent, the call can still time out or be cancelled. */
-  #answer(exchange: Exchange, header: Header | null, body: unknown, error?: NamedFault): void {
+  #answer(exchange: Exchange, body: unknown, error?: NamedFault): void {
+    const header = this.replyHeader;
     if (this.settled || this.isAnswerPending) return;
     if (this.oneWay) return this.#leave(exchange, header, body, error);
     const view = answerView(exchange, header, body);
@@ -74,7 +75,7 @@ export class ProcessedIncomingCall extends IncomingCall {
     const isWaiting = this.isAnswerPending || !this.#isHandled || this.reason !== undefined;
     if (isWaiting) this.#leave(exchange, null, undefined, error);
     else {
-      this.#answer(exchange, null, undefined, error);
+      this.#answer(exchange, undefined, error);
       if (!this.settled) this.limitRun(TIMEOUT_ANSWER_MS);
     }
   }

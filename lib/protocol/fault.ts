@@ -1,3 +1,4 @@
+import type { Header } from './frame.js';
 import { CODE_BY_STATUS, Status } from './status.js';
 
 /** Codes of faults that arise on this side and are never sent. */
@@ -38,6 +39,7 @@ export interface FaultInit {
   attempts?: readonly FailedAttempt[] | undefined;
   refused?: boolean | undefined;
   retry?: false | undefined;
+  header?: Header | undefined;
 }
 
 /**
@@ -61,6 +63,8 @@ export class Fault extends Error {
   readonly refused: boolean;
   /** `false`: the side that failed asks not to repeat the call, even if it is idempotent. */
   readonly retry: false | undefined;
+  /** The header of the frame that it came with, as the processors have left it; `undefined` if it arose on this side. */
+  header: Header | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -76,6 +80,7 @@ export class Fault extends Error {
     this.attempts = init.attempts;
     this.refused = init.refused ?? false;
     this.retry = init.retry;
+    this.header = init.header;
   }
 }
 

@@ -63,6 +63,7 @@ export function fromErrorFrame(header: Header, body: unknown): Fault | undefined
     httpStatus: isHttpErrorStatus(error['http']) ? error['http'] : undefined,
     sent: error['refused'] === true ? 'no' : undefined,
     retry: error['retry'] === false ? false : undefined,
+    header,
   });
 }
 

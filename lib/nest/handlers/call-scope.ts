@@ -14,6 +14,8 @@ export interface ScopedSession {
 export interface CallScope {
   /** The call or channel of the handler: calls made inside inherit its time limit and its cancellation. */
   readonly incoming?: ScopeOwner | undefined;
+  /** The `RapContext` of the handler. */
+  readonly context?: object | undefined;
   /** The sessions of `withSession`, the innermost first. */
   readonly sessions?: readonly ScopedSession[];
 }
@@ -21,7 +23,10 @@ export interface CallScope {
 const storage = new AsyncLocalStorage<CallScope>();
 let wanted = false;
 
-/** Starts to track scopes, which slows down every promise of the process a little: a process without clients does not. */
+/**
+ * Starts to track scopes, which slows down every promise of the process: a process does not in which no client inherits from them,
+ * and nobody asks for the context of the running call.
+ */
 export function followCallScopes(): void {
   wanted = true;
 }
@@ -32,8 +37,8 @@ export function currentScope(): CallScope | undefined {
 }
 
 /** Runs a handler in the scope of its call. */
-export function runInScope<T>(incoming: ScopeOwner, work: () => T): T {
-  return wanted ? storage.run({ incoming }, work) : work();
+export function runInScope<T>(incoming: ScopeOwner, context: object, work: () => T): T {
+  return wanted ? storage.run({ incoming, context }, work) : work();
 }
 
 /** Runs code in a session; what it inherits already stays. */

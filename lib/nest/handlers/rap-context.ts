@@ -9,6 +9,7 @@ import { Status } from '../../protocol/status.js';
 import { audibleSignal } from '../streams/audible-signal.js';
 import { toRapError } from '../errors/to-rap-error.js';
 import { ItemLink } from '../streams/item-link.js';
+import { currentScope, followCallScopes } from './call-scope.js';
 import type { Route } from './handler.js';
 
 /** @internal The time limit of a handler. */
@@ -26,7 +27,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   readonly #route: Route;
   #signal: AbortSignal | undefined;
   #draining: AbortSignal | undefined;
-  #replyHeader: Record<string, unknown> | null = null;
   #items: ItemLink | undefined;
 
   /** @internal */
@@ -34,6 +34,19 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
     super([route.target, call.header]);
     this.#call = call;
     this.#route = route;
+  }
+
+  /**
+   * The context of the call whose handler runs this code, in whatever function it calls: also in guards, interceptors, pipes,
+   * filters and middleware for messages, in generators, and in Observables that the transport subscribes to. `undefined` outside.
+   *
+   * It follows calls as soon as something needs that: the option `requestContext` of the server, a client in the process, or the
+   * first call of this function; calls that began before have none.
+   */
+  static current(): RapContext | undefined {
+    followCallScopes();
+    const context = currentScope()?.context;
+    return context instanceof RapContext ? context : undefined;
   }
 
   /** `/<group>/<name>` */
@@ -52,6 +65,20 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /** Id of the call on its connection. */
   get correlationId(): number {
     return this.#call.id;
+  }
+
+  /** Id of the connection, assigned by this server: with `correlationId`, it names the call. */
+  get connectionId(): string {
+    return this.#call.connection.id;
+  }
+
+  /**
+   * Names the request in logs: the text that the caller has sent as header `x-request-id`, if it is one of 1 to 128 letters, digits,
+   * `.`, `_`, `:` or `-`; else `<connectionId>:<correlationId>`.
+   */
+  get requestId(): string {
+    const { 'x-request-id': id } = this.header;
+    return typeof id === 'string' && REQUEST_ID.test(id) ? id : `${this.connectionId}:${this.correlationId}`;
   }
 
   /** Header of the call as it was received, unknown keys included. */
@@ -111,14 +138,14 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   }
 
   /**
-   * Sets a header of the answer. The application may not set keys of the protocol.
+   * Sets a header of the answer, also of an error: the caller gets it by `onHeader`. In a stream or channel, it goes with the next
+   * item or message, or with the end. The application may not set keys of the protocol.
    *
    * @throws RangeError for a reserved key.
    */
   setHeader(key: string, value: unknown): void {
     if (RESERVED.has(key)) throw new RangeError(`header "${key}" is reserved by rap`);
-    this.#replyHeader ??= {};
-    this.#replyHeader[key] = value;
+    this.#call.setHeader(key, value);
   }
 
   /** The pattern, as in Nest's own contexts. */
@@ -137,11 +164,6 @@ export class RapContext extends BaseRpcContext<RapContextArgs> {
   /** @internal The arguments of the constructor. */
   get origin(): [call: AnyIncoming, route: Route] {
     return [this.#call, this.#route];
-  }
-
-  /** @internal Header of the answer; `null` if the handler has set none. */
-  get replyHeader(): Header | null {
-    return this.#replyHeader;
   }
 
   /** @internal Connects the source of a stream with its reader. */
@@ -206,3 +228,6 @@ export class HandlerContext extends RapContext {
     this.#whole.setHeader(key, value);
   }
 }
+
+/** As Nest's instrumentation takes it from a caller: nothing else of a peer goes into logs. */
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;

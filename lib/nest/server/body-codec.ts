@@ -11,13 +11,13 @@ export interface BodyCodec {
   /** Calls the handler. */
   handle(route: Route, body: unknown, context: RapContext): unknown;
   /** Answers a call with the result of its handler. */
-  reply(call: IncomingCall, result: unknown, context: RapContext): void | Promise<void>;
+  reply(call: IncomingCall, result: unknown): void | Promise<void>;
 }
 
 /** Bodies go through as they are. */
 export const PLAIN: BodyCodec = {
   handle: (route, body, context): unknown => route.handler(body, context),
-  reply: (call, result, context) => call.reply(result, context.replyHeader),
+  reply: (call, result) => call.reply(result),
 };
 
 /** Bodies go through Nest's serializer and deserializer, which may be asynchronous. */
@@ -32,7 +32,7 @@ export class NestCodec implements BodyCodec {
     return route.handler(await this.#decode(route, body, context), context);
   }
 
-  async reply(call: IncomingCall, result: unknown, context: RapContext): Promise<void> {
+  async reply(call: IncomingCall, result: unknown): Promise<void> {
     let encoded: unknown;
     try {
       encoded = await this.#encode(call, result);
@@ -41,7 +41,7 @@ export class NestCodec implements BodyCodec {
       call.fail(fault, name);
       return;
     }
-    call.reply(encoded, context.replyHeader);
+    call.reply(encoded);
   }
 
   async #decode({ pattern }: Route, body: unknown, { correlationId }: RapContext): Promise<unknown> {

@@ -95,7 +95,7 @@ export class CallDispatcher {
     return this.handle(call, route, context).then(
       (value) => {
         if (isValues(value)) return this.#answerValues(value, call, route, context);
-        return this.#reply(value, call, context);
+        return this.#reply(value, call);
       },
       (error: unknown) => this.failures.fail(new UnfilteredError(error), call, context),
     );
@@ -109,8 +109,8 @@ export class CallDispatcher {
   }
 
   /** Sends the one value that a call is answered with. */
-  protected send(value: unknown, call: IncomingCall, context: RapContext): void | Promise<void> {
-    return this.options.codec().reply(call, value, context);
+  protected send(value: unknown, call: IncomingCall): void | Promise<void> {
+    return this.options.codec().reply(call, value);
   }
 
   /** Runs the handler of a stream and sends what that gives. */
@@ -139,7 +139,7 @@ export class CallDispatcher {
       const end = hooks.end();
       // the end hook finds its trace in the context of the start hook, also when a socket event ends the call
       if (end) incoming.onSettled = AsyncResource.bind(() => this.failures.guarded(() => end(context)));
-      return runInScope(incoming, () => work(context));
+      return runInScope(incoming, context, () => work(context));
     };
     try {
       const started = hooks.start(context, run);
@@ -159,12 +159,12 @@ export class CallDispatcher {
     } catch (error) {
       return this.failures.fail(error, call, context);
     }
-    if (single) return this.#reply(single.value, call, context);
+    if (single) return this.#reply(single.value, call);
     call.ended();
   }
 
-  #reply(value: unknown, call: IncomingCall, context: RapContext): void | Promise<void> {
-    const sent = this.send(value, call, context);
+  #reply(value: unknown, call: IncomingCall): void | Promise<void> {
+    const sent = this.send(value, call);
     if (sent) return sent.then(() => call.ended());
     call.ended();
   }

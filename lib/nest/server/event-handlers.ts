@@ -50,11 +50,13 @@ function allOf(members: readonly Route[], msOf: (member: Route) => number): Mess
     const runs: { readonly own: RapContext; readonly failure: Promise<Failure | undefined> }[] = [];
     for (const member of members) {
       const ms = msOf(member);
-      const limit = ms === Infinity ? undefined : new HandlerTimeLimit(context.origin[0], ms);
+      const [call] = context.origin;
+      const limit = ms === Infinity ? undefined : new HandlerTimeLimit(call, ms);
       const own = new HandlerContext(context, limit);
       shared.join(own);
       const work = (): Promise<Failure | undefined> => failureOf(() => member.handler(data, own));
-      const failure = limit ? runInScope(limit, work).finally(() => limit.end()) : work();
+      const run = runInScope(limit ?? call, own, work);
+      const failure = limit ? run.finally(() => limit.end()) : run;
       runs.push({ own, failure });
       await shared.handedOn(failure);
     }

@@ -48,7 +48,7 @@ export class MiddlewareDispatcher extends CallDispatcher {
       call.ended();
       return;
     }
-    if (call.revertToCall()) await this.send(answer, call, context);
+    if (call.revertToCall()) await this.send(answer, call);
     await running?.catch(() => {});
     call.stream?.close(); // it has ended, or middleware has swallowed its failure
     call.ended();

@@ -15,6 +15,7 @@ import { environmentOf } from '../lifecycle/environment.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { drainFirst } from '../copies/drain-at-shutdown.js';
+import { followCallScopes } from '../handlers/call-scope.js';
 import { HandlerBindings } from './handler-bindings.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
@@ -65,6 +66,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     super();
     assertServerOptions(options);
     this.#options = options;
+    if (options.requestContext) followCallScopes();
     const limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;

@@ -84,6 +84,11 @@ export interface RapServerOptions {
    * start after `beforeStart`, in order, and stop before `afterStop`, in reverse.
    */
   events?: LifecycleEvents | undefined;
+  /**
+   * Makes `RapContext.current()` work from the first call on. Default false: from its first use on, or at once if the process has a
+   * `RapClient`. It makes calls slower: see docs/logs.md.
+   */
+  requestContext?: boolean | undefined;
   /** Nest's serializer: gets `{ id, response, isDisposed }`, and its `response` is sent. */
   serializer?: Serializer | undefined;
   /** Nest's deserializer: gets `{ id, pattern, data }`, and its `data` goes to the handler. */
@@ -108,6 +113,7 @@ const SERVER_OPTIONS: Keys<RapServerOptions> = {
   middleware: true,
   processors: true,
   events: true,
+  requestContext: true,
   serializer: true,
   deserializer: true,
 };
@@ -125,9 +131,13 @@ export function assertServerOptions(options: RapServerOptions): void {
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
   assertKnown('events', options.events, LIFECYCLE_EVENTS);
-  const { trustLoopback } = options;
-  if (trustLoopback !== undefined && typeof trustLoopback !== 'boolean')
-    throw new RangeError(`trustLoopback must be true or false, got ${inspect(trustLoopback)}`);
+  assertBoolean('trustLoopback', options.trustLoopback);
+  assertBoolean('requestContext', options.requestContext);
+}
+
+function assertBoolean(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean')
+    throw new RangeError(`${name} must be true or false, got ${inspect(value)}`);
 }
 
 /**

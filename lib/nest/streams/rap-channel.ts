@@ -10,6 +10,7 @@ import { channelError, traced } from '../errors/failed-call.js';
 import { forgettable } from '../errors/forgettable.js';
 import { handlerFault } from '../errors/handler-fault.js';
 import { INTEROP, type RapReadableOptions, readableOf } from './iterated.js';
+import { hearing, tell } from './peer-header.js';
 import { nextTurn } from './stream-source.js';
 
 /** A message of a channel with its header. */
@@ -78,7 +79,7 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
 
   /** The next message's body; `undefined` after the last one. @throws the error that ended the channel */
   read(): Promise<In | undefined> {
-    const body = this.#channel.read().then((message) => message?.body as In | undefined);
+    const body = this.#read().then((message) => message?.body as In | undefined);
     return this.forgettable(body, 'channel.read()');
   }
 
@@ -131,10 +132,15 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
       const next = (): void => {
         stop = this.#channel.readInto({
           resolve: (message) => context.runInAsyncScope(take, undefined, message),
-          reject: (fault) => context.runInAsyncScope(() => observer.error(this.errorOf(fault))),
+          reject: (fault) => context.runInAsyncScope(fail, undefined, fault),
         });
       };
+      const fail = (fault: unknown): void => {
+        observer.error(this.errorOf(this.#told(undefined)?.error ?? fault));
+      };
       const take = (message: ChannelMessage | undefined): void => {
+        const failure = this.#told(message);
+        if (failure) return observer.error(this.errorOf(failure.error));
         if (!message) return observer.complete();
         observer.next(message.body as In);
         // in a microtask: a long queue must not become a deep stack
@@ -168,12 +174,28 @@ export class RapChannel<In = unknown, Out = unknown> implements AsyncIterable<In
     return forgettable(work, what, this);
   }
 
+  #read(reader?: object): Promise<ChannelMessage | undefined> {
+    const read = this.#channel.read(reader);
+    return this.#channel.onHeader ? hearing(this.#channel, read) : read;
+  }
+
+  /** Tells `onHeader` what came with a message, or with the end. Returns what it has thrown. */
+  #told(message: ChannelMessage | undefined): { readonly error: unknown } | undefined {
+    if (!this.#channel.onHeader) return undefined;
+    try {
+      tell(this.#channel, message);
+      return undefined;
+    } catch (error) {
+      return { error };
+    }
+  }
+
   #iterate<T>(map: (message: RapMessage<unknown>) => T): AsyncIterator<T, undefined> {
     let isOver = false;
     const iterator: AsyncIterator<T, undefined> = {
       next: async () => {
         try {
-          const message = isOver ? undefined : await this.#channel.read(iterator);
+          const message = isOver ? undefined : await this.#read(iterator);
           return message ? { done: false, value: map(message) } : { done: true, value: undefined };
         } catch (error) {
           throw traced(this.errorOf(error));

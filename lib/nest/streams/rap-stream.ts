@@ -2,6 +2,8 @@ import type { Readable } from 'node:stream';
 import type { Observable } from 'rxjs';
 import type { Channel } from '../../rpc/channel/channel.js';
 import { toRapError } from '../errors/to-rap-error.js';
+import type { ChannelMessage } from '../../rpc/channel/message-queue.js';
+import { hearing } from './peer-header.js';
 import { INTEROP, observableOf, type RapReadableOptions, readableOf } from './iterated.js';
 import { channelError, traced } from '../errors/failed-call.js';
 
@@ -91,7 +93,7 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
 
   next(): Promise<IteratorResult<T, undefined>> {
     // the common case costs one promise: the value has already arrived
-    const message = this.isOver ? undefined : this.#channel?.poll();
+    const message = this.isOver || this.#channel?.onHeader ? undefined : this.#channel?.poll();
     if (!message) return this.#next();
     try {
       return Promise.resolve({ done: false, value: this.view.value(message.body) });
@@ -114,13 +116,19 @@ class StreamIterator<T> implements AsyncIterator<T, undefined>, StreamReader {
       if (this.isOver) return END;
       if (!this.#channel) await (this.#opening ??= this.#start());
       // `return()` may have been called meanwhile
-      const message = this.isOver ? undefined : await this.#channel?.read(this);
+      const message = this.isOver ? undefined : await this.#read();
       if (message) return { done: false, value: this.view.value(message.body) };
       this.isOver = true;
       return END;
     } catch (error) {
       throw this.#failed(error);
     }
+  }
+
+  #read(): Promise<ChannelMessage | undefined> | undefined {
+    const channel = this.#channel;
+    const read = channel?.read(this);
+    return read && channel?.onHeader ? hearing(channel, read) : read;
   }
 
   /** Resolves when the channel is open, or the reader has stopped. */

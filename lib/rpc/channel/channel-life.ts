@@ -154,16 +154,21 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
   /** Sends DROP: with the fault, if it fits the connection's limits. */
   sendDrop(fault: Fault | undefined, name?: string): void {
     if (!this.flow.isKnownToPeer) return;
-    try {
-      if (fault) {
-        const { header, body } = toErrorFrame(fault, name);
-        this.#host.send({ channel_life_cycle: LifeCycle.Drop, ...header }, body);
-        return;
-      }
-    } catch {
-      // the limits are too small for the fault, but not for a plain DROP
-    }
+    const added = this.outbox.takeAdded(undefined);
+    if (added && this.#sendsDrop(added, fault, name)) return;
+    if (fault && this.#sendsDrop(undefined, fault, name)) return;
     this.#host.send(LIFE_CYCLE_HEADER.DROP, null);
+  }
+
+  /** False if the limits are too small for what the application adds, or for the fault, but not for a plain DROP. */
+  #sendsDrop(added: Header | undefined, fault: Fault | undefined, name: string | undefined): boolean {
+    const { header, body } = fault ? toErrorFrame(fault, name) : NO_ERROR;
+    try {
+      this.#host.send({ ...added, channel_life_cycle: LifeCycle.Drop, ...header }, body);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   endHere(fault: Fault | undefined): void {
@@ -249,3 +254,6 @@ export class ChannelLife implements InboxOwner, OutboxOwner, FlowChannel {
 function lifeCycleFault(message: string): Fault {
   return new Fault({ status: Status.ChannelLifeCycle, message });
 }
+
+/** What DROP carries at an orderly end. */
+const NO_ERROR = { header: null, body: null };

@@ -58,6 +58,8 @@ export class ChannelOutbox {
   #ending: Settling | undefined;
   /** Bytes that may still be sent; one message may take it below zero. */
   #credit: number;
+  /** Header keys for the next message. */
+  #added: Header | undefined;
 
   constructor(
     /** The peer's receive window; `undefined` if it does not support credits. */
@@ -82,12 +84,25 @@ export class ChannelOutbox {
     return this.#writes.length > 0 && this.#credit <= 0;
   }
 
+  /** Adds to the header of the next message, or of the end. */
+  addHeader(header: Header): void {
+    this.#added = { ...this.#added, ...header };
+  }
+
+  /** The header of a message, with what was added; a message's own keys take precedence. */
+  takeAdded(header: Header | undefined): Header | undefined {
+    const added = this.#added;
+    if (!added) return header;
+    this.#added = undefined;
+    return header ? { ...added, ...header } : added;
+  }
+
   /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
   tryWrite(body: unknown, header: Header | undefined): boolean {
     this.owner.assertStep('msg');
     if (this.#writes.length > 0 || !this.#hasRoom()) return false;
     // a later failure closes the channel
-    this.owner.transmit(body, header)?.catch(() => {});
+    this.owner.transmit(body, this.takeAdded(header))?.catch(() => {});
     return true;
   }
 
@@ -95,8 +110,9 @@ export class ChannelOutbox {
   write(body: unknown, header: Header | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       this.owner.assertStep('msg');
-      if (this.#writes.length === 0 && this.#hasRoom()) resolve(this.owner.transmit(body, header));
-      else this.#wait(body, { header, resolve, reject });
+      if (this.#writes.length === 0 && this.#hasRoom())
+        resolve(this.owner.transmit(body, this.takeAdded(header)));
+      else this.#wait(body, { header: this.takeAdded(header), resolve, reject });
     });
   }
 

@@ -20,6 +20,10 @@ export class Channel {
   metadata: unknown;
   /** Queue limit of a source without backpressure, in encoded bytes. */
   readonly maxPushedBytes: number;
+  /** Told of the headers of the peer, by those who read. Not called after the end. */
+  onHeader: ((header: Readonly<Record<string, unknown>>) => void) | undefined;
+  /** Header of the frame by which the peer has ended it in order. */
+  endHeader: Header | undefined;
   readonly #life: ChannelLife;
   /** Further messages of the peer are a violation. */
   #refusesMessages = false;
@@ -161,6 +165,11 @@ export class Channel {
 
   // --- writing ------------------------------------------------------------------------------------------------
 
+  /** Adds to the header of the next message, or of the end. */
+  addHeader(header: Header): void {
+    this.#life.outbox.addHeader(header);
+  }
+
   /** Sends at once if there is room; else returns false and sends nothing. Throws as `write`. */
   tryWrite(body: unknown, header?: Header): boolean {
     return this.#life.outbox.tryWrite(body, header);
@@ -259,6 +268,7 @@ export class Channel {
         if (!life.halfClose) return 'half-closed channels were not agreed';
         return life.step('peerEnd') ?? this.#onEnd();
       case LifeCycle.Drop: // [102, id, {channel_life_cycle: DROP}, nil or error]
+        if (!this.isClosed) this.endHeader = header;
         this.peerGone(undefined);
         return undefined;
       default:

@@ -25,7 +25,9 @@ export interface CallRequest {
 
 /** Receives the one answer of a call. */
 export interface ReplySink {
-  resolve(body: unknown): void;
+  /** `header`: that of the answer. */
+  resolve(body: unknown, header?: Header | null): void;
+  /** `fault.header`: that of an error answer. */
   reject(fault: Fault): void;
   /** The server answers with a stream. Without it, a stream is an error. */
   stream?(channel: Channel): void;

@@ -127,7 +127,7 @@ export class PendingCall extends Expiring {
     const status = header.status_code;
     if (status !== undefined && isErrorStatus(status))
       this.fail(fromErrorFrame(header, body) as Fault, host.clock);
-    else this.resolve(body);
+    else this.resolve(body, header);
     host.ended();
   }
 
@@ -145,10 +145,10 @@ export class PendingCall extends Expiring {
     return channels.create(this.id, 'open', undefined);
   }
 
-  resolve(body: unknown): void {
+  resolve(body: unknown, header?: Header | null): void {
     if (!this.#settle()) return;
     this.exit();
-    this.sink.resolve(body);
+    this.sink.resolve(body, header);
   }
 
   reject(fault: Fault): void {

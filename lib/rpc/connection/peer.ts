@@ -315,9 +315,7 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 
   failAll(reason: Fault, lastTaken?: number): void {
     this.#accountPause.end();
-    const isLost = reason.code === LocalCode.ConnectionLost;
-    const unsent = connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
-    this.failStarted(reason, unsent, lastTaken);
+    this.failStarted(reason, unsentBy(reason), lastTaken);
     this.keepAlive.stop();
     this.#events.pings.failAll(reason);
     this.abortIncoming?.(reason);
@@ -333,4 +331,10 @@ export abstract class Peer implements LinkReceiver, KeepAliveTarget, OpeningHost
 function belongsToCall(type: MsgType, header: Header): boolean {
   const isEnd = isErrorStatus(header.status_code) || header.channel_life_cycle === LifeCycle.Drop;
   return !isEnd && (type === MsgType.Channel || type === MsgType.Msg);
+}
+
+/** The fault of what was not sent when the connection was lost. */
+function unsentBy(reason: Fault): Fault {
+  const isLost = reason.code === LocalCode.ConnectionLost;
+  return connectionLost(reason.message, isLost ? reason.cause : reason, 'no');
 }

@@ -44,8 +44,14 @@ export class IncomingCall extends Incoming {
   }
 
   /** Answers with a value. An answer after the call has settled is dropped. */
-  reply(body: unknown, header: Header | null = null): void {
-    if (this.settle()) this.host.answer(this, header, body);
+  reply(body: unknown): void {
+    if (this.settle()) this.host.answer(this, this.replyHeader, body);
+  }
+
+  /** Of a stream, it goes with the next value, or the end. */
+  override setHeader(key: string, value: unknown): void {
+    super.setHeader(key, value);
+    this.stream?.addHeader({ [key]: value });
   }
 
   override fail(fault: Fault, name: string): void {
@@ -55,7 +61,7 @@ export class IncomingCall extends Incoming {
   }
 
   protected failAsCall({ fault, name }: NamedFault): void {
-    if (this.settle(fault)) this.host.answerError(this, fault, name);
+    if (this.settle(fault)) this.host.answerError(this, fault, name, this.replyHeader);
   }
 
   /** Applies the changes of processors or middleware; a header of `undefined` is unchanged. */
@@ -85,6 +91,7 @@ export class IncomingCall extends Incoming {
     const channel = this.host.turnIntoStream(this);
     if (!channel) return undefined;
     this.stream = channel;
+    if (this.replyHeader) channel.addHeader(this.replyHeader);
     // the run timeout is for answers; a stream is not limited unless one side asked for it
     if (!this.keepsLimit) this.unlimit();
     channel.whenClosed(() => {

@@ -53,6 +53,11 @@ export class IncomingChannel extends Incoming {
     this.host.accept(this);
   }
 
+  /** It goes with the next message, or the end. */
+  override setHeader(key: string, value: unknown): void {
+    this.channel.addHeader({ [key]: value });
+  }
+
   /** Applies the middleware's changes to the header of its parameters, which come after DECLARE and its metadata. */
   acceptParameters(header: Header | undefined): void {
     this.acceptHeader(header);

@@ -41,6 +41,8 @@ export abstract class Incoming extends Expiring implements Hosted {
   hasLimit = false;
   /** Cost of its first message: see `Account`. */
   cost = 0;
+  /** What the handler adds to the header of its answer. */
+  replyHeader: Record<string, unknown> | null = null;
   /** Time of arrival, in milliseconds of the clock. */
   readonly startedAt: number;
 
@@ -150,6 +152,12 @@ export abstract class Incoming extends Expiring implements Hosted {
     if (this.header.session_id === before) return;
     this.session = undefined;
     this.joinSession();
+  }
+
+  /** Adds to the header of the answer. */
+  setHeader(key: string, value: unknown): void {
+    this.replyHeader ??= {};
+    this.replyHeader[key] = value;
   }
 
   /** Fails it with an error for the peer; `name` is the error class on the wire. */

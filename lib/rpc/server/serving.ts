@@ -192,7 +192,16 @@ export class Serving implements IncomingHost {
   answerError(call: IncomingCall, fault: Fault, name?: string, more: Header | null = null): void {
     if (call.oneWay) return;
     const { header, body } = toErrorFrame(fault, name);
-    this.options.send(MsgType.Msg, call.id, more ? { ...more, ...header } : header, body);
+    const { send } = this.options;
+    if (more) {
+      try {
+        send(MsgType.Msg, call.id, { ...more, ...header }, body);
+        return;
+      } catch {
+        // with what the application adds, the header cannot be sent: the error goes without
+      }
+    }
+    send(MsgType.Msg, call.id, header, body);
   }
 
   /** The send buffer has drained. Returns whether no answer waits any more, so that reading may resume. */

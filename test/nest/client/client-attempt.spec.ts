@@ -13,7 +13,7 @@ it('the time for one answer does not end a stream that has begun: it has its own
   };
   const attempt = new Attempt(
     outcome,
-    { route: { target: '/default/x' } as never, timeoutMs: 10 },
+    { route: { target: '/default/x' } as never, timeoutMs: 10, onHeader: undefined },
     'server:9000',
     new FakeClock(),
   );

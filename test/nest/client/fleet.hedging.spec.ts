@@ -50,6 +50,7 @@ class Slow {
 
   async answer(ctx: RapContext): Promise<string> {
     this.attempts += 1;
+    ctx.setHeader('x-server', this.name);
     ctx.signal.addEventListener('abort', () => (this.cancelled += 1));
     const aborted = new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
     if (this.until) await Promise.race([this.until(), aborted]);
@@ -129,6 +130,16 @@ class Declared {
     return Promise.resolve('');
   }
 }
+
+it('the caller gets the header of the answer that counts', async () => {
+  await start();
+  const client = await ready();
+  first().hold();
+  const headers: unknown[] = [];
+  const onHeader = (header: unknown): void => void headers.push(header);
+  await client.call('name', 1, { idempotent: true, onHeader });
+  expect(headers).toEqual([{ 'x-server': 's1' }]);
+});
 
 it.each<[string, (client: RapClient) => Promise<unknown>]>([
   ['call()', (client) => client.call('name', 1, { idempotent: true })],

@@ -73,6 +73,7 @@ export class CallPlanner {
       isLimited: this.#hasOwnTimeout || inheritedMs !== Infinity || isTimed(options),
       signals: signalsOf(options?.signal, inherited?.signal),
       idempotent: options?.idempotent === true,
+      onHeader: options?.onHeader,
     };
   }
 

@@ -1,13 +1,16 @@
 import type { StartedCall } from '../../../cluster/peer-source.js';
 import type { Clock } from '../../../protocol/clock.js';
-import type { Fault } from '../../../protocol/fault.js';
+import { Fault } from '../../../protocol/fault.js';
+import type { Header } from '../../../protocol/frame.js';
 import { callCancelled } from '../../../rpc/call-faults.js';
 import type { Channel } from '../../../rpc/channel/channel.js';
+import { captureContext } from '../../../rpc/context/async-context.js';
 import { onAbort } from '../../../rpc/context/listeners.js';
 import type { ReplySink } from '../../../rpc/client/call-request.js';
 import { callTimeout, type CallTiming } from '../../../rpc/client/call-timeout.js';
 import type { CallPlan } from './client-routes.js';
 import { callError, type MadeCall } from '../../errors/failed-call.js';
+import { applicationHeader, callListener, type HeaderListener } from '../../streams/peer-header.js';
 
 /** Where the outcome of a call goes. */
 export interface Outcome<T> {
@@ -30,15 +33,19 @@ export class Attempt<T> implements ReplySink {
   readonly stream: ((channel: Channel) => void) | undefined;
   #channel: Channel | undefined;
   #whenOver: (() => void) | undefined;
+  /** Gets the header of the answer. */
+  readonly #onHeader: HeaderListener | undefined;
 
+  /** In the async context of the caller. */
   constructor(
     private readonly outcome: Outcome<T>,
-    private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs'>,
+    private readonly plan: Pick<CallPlan, 'route' | 'timeoutMs' | 'onHeader'>,
     /** The server in messages: of several, that of the connection it is pinned to. */
     public where: string,
     private readonly clock: Clock,
     onStream?: (channel: Channel) => void,
   ) {
+    this.#onHeader = plan.onHeader && inThisContext(plan.onHeader);
     this.stream =
       outcome.stream &&
       ((channel) => {
@@ -50,7 +57,8 @@ export class Attempt<T> implements ReplySink {
       });
   }
 
-  resolve(body: unknown): void {
+  resolve(body: unknown, header?: Header | null): void {
+    if (this.#onHeader && !this.#tells(this.#onHeader, header)) return;
     if (this.decode) {
       this.decode(body).then(
         (value) => this.#end() && this.outcome.resolve(value),
@@ -60,7 +68,20 @@ export class Attempt<T> implements ReplySink {
   }
 
   reject(error: unknown): void {
+    const header = this.#onHeader && error instanceof Fault ? error.header : undefined;
+    if (this.#onHeader && header && !this.#tells(this.#onHeader, header)) return;
     if (this.#end()) this.outcome.reject(callError(error, this.#made()));
+  }
+
+  /** Tells the caller of the header of the answer. False if that has ended the call. */
+  #tells(onHeader: HeaderListener, header: Header | null | undefined): boolean {
+    if (this.over) return false;
+    try {
+      callListener(onHeader, applicationHeader(header));
+    } catch (error) {
+      if (this.#end()) this.outcome.reject(error);
+    }
+    return !this.over;
   }
 
   #made(): MadeCall {
@@ -121,6 +142,12 @@ export class Attempt<T> implements ReplySink {
     this.#whenOver?.();
     return true;
   }
+}
+
+/** The same function, called in the async context of the running code. */
+function inThisContext(onHeader: HeaderListener): HeaderListener {
+  const context = captureContext();
+  return (header) => context.runInAsyncScope(onHeader, undefined, header);
 }
 
 /** The fault of what a signal has cancelled. */

@@ -187,6 +187,7 @@ export class ClientChannels {
       leftMs,
       tellTimeLeft: isLimited,
     });
+    channel.onHeader = plan.onHeader;
     channel.whenDone(() => placed.ended(channel.fault));
     this.#begun(channel, plan, leftMs, where);
     this.#limit(channel, plan, leftMs, where);
@@ -209,6 +210,7 @@ export class ClientChannels {
 
   /** The answer to a call is a stream. */
   answered(channel: Channel, plan: CallPlan, leftMs: number, where: string): void {
+    channel.onHeader = plan.onHeader;
     this.#begun(channel, plan, leftMs, where);
     if (plan.isLimited) this.#limit(channel, plan, leftMs, where);
   }

@@ -4,6 +4,7 @@ import { encodeHeader } from '../../../protocol/encoder.js';
 import type { Header } from '../../../protocol/frame.js';
 import { ParseError } from '../../errors/errors.js';
 import { targetOf } from '../../handlers/pattern.js';
+import type { HeaderListener } from '../../streams/peer-header.js';
 import type { CallPin } from './pinned-connection.js';
 
 /** Patterns may be made at run time; the cache of their targets must not grow with them. */
@@ -30,6 +31,8 @@ export interface CallPlan extends CallHeaders {
   readonly idempotent: boolean;
   /** The call as subscribers of the tracing channels see it; `undefined` without them. */
   readonly operation?: MadeOperation | undefined;
+  /** Gets the header of the answer. */
+  readonly onHeader: HeaderListener | undefined;
 }
 
 /** Target of a pattern, and what every plain call to it is sent with. */
@@ -61,6 +64,7 @@ export class ClientRoute {
       ...defaults,
       signals: NO_SIGNALS,
       idempotent: false,
+      onHeader: undefined,
     };
     this.idempotent = { ...this.plain, idempotent: true };
   }

@@ -3,6 +3,7 @@ import { type Keys, unknownOption } from '../../validation/known-options.js';
 import type { BalancedCalls, PinnedLease } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { connectionLost } from '../../../rpc/connection/connection-lost.js';
+import type { HeaderListener } from '../../streams/peer-header.js';
 import type { RapChannel } from '../../streams/rap-channel.js';
 import { toRapError } from '../../errors/to-rap-error.js';
 import type { RapIterable } from '../../streams/rap-stream.js';
@@ -26,6 +27,12 @@ export interface RapCallOptions {
   idempotent?: boolean | undefined;
   /** Inside a handler, a call inherits the time that the handler has left, and its cancellation; with true, neither. */
   detached?: boolean | undefined;
+  /**
+   * Gets the header that the server has set (`ctx.setHeader`), without keys of the protocol. Of a call: once, before its promise
+   * settles, also if the answer is an error; not if there is no answer. Of a stream or channel: for each item or message that has
+   * one, before it is handed over, and for the end. If it throws, the call rejects with that; a stream or channel ends.
+   */
+  onHeader?: HeaderListener | undefined;
 }
 
 /** The options of a call that may be repeated, and that has no others. */
@@ -45,6 +52,7 @@ const CALL_OPTIONS: Readonly<Record<string, unknown>> = Object.assign(
     session: true,
     idempotent: true,
     detached: true,
+    onHeader: true,
     metadata: true,
   } satisfies Keys<ChannelOptions>,
 );
@@ -52,11 +60,14 @@ const CALL_OPTIONS: Readonly<Record<string, unknown>> = Object.assign(
 /**
  * Not called for a call without options; for the others it reads the keys without an allocation.
  *
- * @throws RangeError that names the key which is not an option, and the nearest option
+ * @throws RangeError that names the key which is not an option, and the nearest option; for an `onHeader` that is no function
  */
 export function assertCallOptions(options: RapCallOptions): void {
   for (const name in options)
     if (!(name in CALL_OPTIONS)) throw unknownOption('options of a call', name, CALL_OPTIONS);
+  const { onHeader } = options;
+  if (onHeader !== undefined && typeof onHeader !== 'function')
+    throw new RangeError('onHeader must be a function');
 }
 
 /** What a session needs of its client. */
