@@ -6,7 +6,7 @@ export type RapCallKind = 'unary' | 'stream' | 'channel' | 'event';
 
 /** What the messages of all tracing channels say. All events of one call publish the same object. */
 export interface RapOperation {
-  /** Of a client: what it opens, `unary` for a call. Of a server: the kind of the function, if it is known. */
+  /** What was opened: a call is `unary`, whatever it is answered with. */
   readonly kind: RapCallKind;
   /** `/<group>/<name>` as the caller asked for it, at most 256 characters. The peer of a server may send any text. */
   readonly target: string;

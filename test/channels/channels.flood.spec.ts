@@ -97,7 +97,14 @@ describe('a flood of channels', () => {
     await eventually('all handlers have ended', () => probe.ended === 11_000);
     const grown = (await heapUsed()) - before;
     expect(grown).toBeLessThan(6 * MEGABYTE);
-    expect(test.mine.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
+    expect(test.mine.stats()).toEqual({
+      connections: 1,
+      inFlight: 0,
+      queued: 0,
+      channels: 0,
+      waitingForCredit: 0,
+      lateAnswers: 0,
+    });
     await background.stop();
   }, 300_000);
 

@@ -45,7 +45,14 @@ describe.each(Object.keys(STREAMS))('%s', (name) => {
         }
         await idle(test);
         expect(probe).toMatchObject({ started: TIMES, ended: TIMES, aborted: TIMES });
-        expect(client.stats()).toEqual({ inFlight: 0, queued: 0, channels: 0, lateAnswers: 0 });
+        expect(client.stats()).toEqual({
+          connections: 1,
+          inFlight: 0,
+          queued: 0,
+          channels: 0,
+          waitingForCredit: 0,
+          lateAnswers: 0,
+        });
       },
     );
   });

@@ -9,6 +9,7 @@ import type {
 import { Operation } from '../../diagnostics/operation.js';
 import type { Fault } from '../../protocol/fault.js';
 import type { Header } from '../../protocol/frame.js';
+import { textOf } from '../../protocol/values/unknown.js';
 import type { AnyIncoming } from '../../rpc/server/any-incoming.js';
 import type { IncomingObserver } from '../../rpc/server/incoming.js';
 import type { Route } from '../handlers/handler.js';
@@ -34,7 +35,7 @@ export class ServedOperation extends Operation implements RapServerOperation, In
   ) {
     const { target } = incoming.header;
     super(tracing, typeof target === 'string' ? target.slice(0, MAX_TARGET) : '', incoming.startedAt);
-    this.kind = method?.kind ?? kindOf(incoming);
+    this.kind = kindOf(incoming, method?.kind);
     if (incoming.kind === 'channel') this.channel = incoming.channel;
   }
 
@@ -91,13 +92,16 @@ function once(around: (work: () => void) => void, work: () => void): () => void 
     };
     try {
       around(run);
-    } finally {
-      run();
+    } catch (error) {
+      // the call goes on; its subscriber must not stay unheard
+      process.emitWarning(error instanceof Error ? error : textOf(error), 'RapWarning');
     }
+    run();
   };
 }
 
-function kindOf(incoming: AnyIncoming): RapCallKind {
+/** What was opened; of a channel to an unknown function, what its caller expects. */
+function kindOf(incoming: AnyIncoming, known: Route['kind'] | undefined): RapCallKind {
   if (incoming.kind === 'call') return incoming.oneWay ? 'event' : 'unary';
-  return incoming.wantsChannel ? 'channel' : 'stream';
+  return (known ? known === 'channel' : incoming.wantsChannel) ? 'channel' : 'stream';
 }
