@@ -56,6 +56,9 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   nest: [...HANDLERS, 'nest/workers', 'nest/gateway', 'nest/server', 'nest/client'],
   plugins: [...NEST.filter((folder) => folder !== 'net'), 'protocol/crypto', 'rpc/server', 'rpc/crypto'],
   redis: [...RPC, 'pipeline', 'plugins'],
+  telemetry: [...PROTOCOL, 'diagnostics'],
+  'telemetry/opentelemetry': [...PROTOCOL, 'diagnostics', 'telemetry'],
+  'telemetry/prometheus': [...PROTOCOL, 'diagnostics', 'telemetry'],
 };
 /** The entry files, which nothing imports. */
 const ENTRIES = '.';
@@ -66,6 +69,7 @@ const OWNERS: readonly [name: RegExp, ...folders: string[]][] = [
   [/^(node:)?dns(\/|$)/, 'net', 'discovery'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
   [/^piscina(\/|$)/, 'nest/workers'],
+  [/^@opentelemetry\//, 'telemetry/opentelemetry'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
   [/^(node:)?fs$/, 'net'],
   [/^(node:)?(fs|https?2?|dgram|child_process|worker_threads|timers)(\/|$)/],

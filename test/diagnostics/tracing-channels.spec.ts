@@ -19,7 +19,7 @@ const KINDS = ['client.call', 'server.call', 'client.channel', 'server.channel']
 const STEPS = ['start', 'end', 'asyncStart', 'asyncEnd', 'error'] as const;
 
 /** Records what the tracing channels publish, until the test ends. */
-function record(): { events: string[]; messages: RapOperation[]; of(kind: string): RapOperation[] } {
+function record(): { events: string[]; of: (kind: string) => RapOperation[] } {
   const events: string[] = [];
   const messages: RapOperation[] = [];
   const kinds = new Map<RapOperation, string>();
@@ -39,7 +39,7 @@ function record(): { events: string[]; messages: RapOperation[]; of(kind: string
     tracing.subscribe(handlers as never);
     scope.defer(() => tracing.unsubscribe(handlers as never));
   }
-  return { events, messages, of: (kind) => messages.filter((it) => kinds.get(it) === kind) };
+  return { events, of: (kind) => messages.filter((it) => kinds.get(it) === kind) };
 }
 
 function shown({ kind, target, outcome, error, messagesSent, messagesReceived }: RapOperation): unknown {
@@ -50,6 +50,10 @@ const gate: { opened?: Gate } = {};
 const context = new AsyncLocalStorage<string>();
 const seen: unknown[] = [];
 beforeEach(() => seen.splice(0));
+
+function surround(message: unknown): void {
+  (message as RapServerOperation).runWith((work) => context.run('inside', work));
+}
 
 @Controller()
 class MathController {
@@ -254,12 +258,10 @@ describe('what subscribers set', () => {
   it('surrounds handlers: generators, their ends, channels and events too', async () => {
     const { client } = await scope.serve([MathController]);
     const mine = client();
-    const start = (message: unknown): void =>
-      (message as RapServerOperation).runWith((work) => context.run('inside', work));
     for (const name of ['rap.server.call', 'rap.server.channel']) {
       const tracing = tracingChannel(name).start;
-      tracing.subscribe(start);
-      scope.defer(() => tracing.unsubscribe(start));
+      tracing.subscribe(surround);
+      scope.defer(() => tracing.unsubscribe(surround));
     }
 
     await mine.call('sum', { a: 1, b: 2 });

@@ -23,7 +23,7 @@ export async function eventually(
   timeoutMs = WAIT_TIMEOUT_MS,
 ): Promise<void> {
   const until = performance.now() + timeoutMs;
-  while (!check()) {
+  while (!(await check())) {
     if (performance.now() > until) throw new Error(`not in time: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }

@@ -1,0 +1,1 @@
+export { instrumentRap, type InstrumentRapOptions } from './telemetry/opentelemetry/instrument-rap.js';

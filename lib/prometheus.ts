@@ -1,0 +1,5 @@
+export {
+  collectRapMetrics,
+  type CollectRapMetricsOptions,
+  type MetricRegistry,
+} from './telemetry/prometheus/collect-rap-metrics.js';

@@ -1,0 +1,101 @@
+import {
+  type Context,
+  context,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type Tracer,
+} from '@opentelemetry/api';
+import type { RapClientOperation, RapFurtherAttempt } from '../../diagnostics/messages.js';
+import { type MethodName, MethodNames } from '../method-names.js';
+import type { Subscriptions } from '../subscriptions.js';
+import { methodOf, originalOf, outcomeOf, serverOf, spanNameOf } from './attributes.js';
+import type { CallMetrics } from './call-metrics.js';
+import { inject } from './propagation.js';
+
+/** What is kept of a call that runs. */
+interface Traced {
+  readonly name: MethodName;
+  readonly span: Span;
+  /** With the span. */
+  readonly context: Context;
+}
+
+/** Spans and metrics of what clients do. */
+export class ClientTelemetry {
+  readonly #names = new MethodNames();
+  readonly #calls = new WeakMap<RapClientOperation, Traced>();
+  readonly #attempts = new WeakMap<RapFurtherAttempt, Span>();
+
+  constructor(
+    private readonly tracer: Tracer,
+    private readonly metrics: CallMetrics,
+  ) {}
+
+  subscribe(to: Subscriptions): void {
+    for (const name of ['rap.client.call', 'rap.client.channel']) {
+      to.add<RapClientOperation>(`tracing:${name}:start`, (call) => this.#started(call));
+      to.add<RapClientOperation>(`tracing:${name}:asyncEnd`, (call) => this.#ended(call));
+    }
+    to.add<RapFurtherAttempt>('tracing:rap.client.attempt:start', (attempt) => this.#attemptStarted(attempt));
+    to.add<RapFurtherAttempt>('tracing:rap.client.attempt:asyncEnd', (attempt) =>
+      this.#attemptEnded(attempt),
+    );
+  }
+
+  #started(call: RapClientOperation): void {
+    const name = this.#names.called(call);
+    const parent = context.active();
+    const attributes = { ...methodOf(name), ...originalOf(name, call), ...serverOf(call) };
+    const span = this.tracer.startSpan(spanNameOf(name), { kind: SpanKind.CLIENT, attributes }, parent);
+    const traced = { name, span, context: trace.setSpan(parent, span) };
+    this.#calls.set(call, traced);
+    this.metrics.started(call, name);
+    inject(traced.context, call);
+  }
+
+  #ended(call: RapClientOperation): void {
+    const traced = this.#calls.get(call);
+    if (!traced) return;
+    this.#calls.delete(call);
+    const { name, span } = traced;
+    // of several servers, the one that has answered is known only now
+    const attributes = { ...serverOf(call), ...outcomeOf(call.outcome as string, call.error !== undefined) };
+    end(span, attributes, call.error);
+    this.metrics.ended(call, { ...methodOf(name), ...attributes });
+  }
+
+  #attemptStarted(attempt: RapFurtherAttempt): void {
+    const traced = this.#calls.get(attempt.call);
+    if (!traced) return;
+    const { name, context: parent } = traced;
+    const { number, isHedge, reason } = attempt;
+    const attributes = {
+      ...methodOf(name),
+      ...serverOf(attempt),
+      'rap.attempt.number': number,
+      'rap.attempt.hedge': isHedge,
+      ...(reason !== undefined && { 'rap.attempt.reason': reason }),
+    };
+    const span = this.tracer.startSpan(spanNameOf(name), { kind: SpanKind.CLIENT, attributes }, parent);
+    this.#attempts.set(attempt, span);
+    inject(trace.setSpan(parent, span), attempt);
+  }
+
+  #attemptEnded(attempt: RapFurtherAttempt): void {
+    const { outcome = '', error } = attempt;
+    const span = this.#attempts.get(attempt);
+    if (span) end(span, outcomeOf(outcome, error !== undefined), error);
+  }
+}
+
+function end(span: Span, attributes: ReturnType<typeof outcomeOf>, error: unknown): void {
+  span.setAttributes(attributes);
+  if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: messageOf(error) });
+  span.end();
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : 'an error that is no Error';
+}

@@ -1,0 +1,72 @@
+import { type Span, SpanKind, SpanStatusCode, trace, type Tracer } from '@opentelemetry/api';
+import type { RapServerOperation } from '../../diagnostics/messages.js';
+import { type MethodName, MethodNames } from '../method-names.js';
+import type { Subscriptions } from '../subscriptions.js';
+import {
+  callerOf,
+  hasServerFailed,
+  methodOf,
+  originalOf,
+  outcomeOf,
+  ownServerOf,
+  spanNameOf,
+} from './attributes.js';
+import type { CallMetrics } from './call-metrics.js';
+import { extract, within } from './propagation.js';
+
+interface Traced {
+  readonly name: MethodName;
+  readonly span: Span;
+}
+
+/** Spans and metrics of what comes in at servers. */
+export class ServerTelemetry {
+  readonly #names = new MethodNames();
+  readonly #calls = new WeakMap<RapServerOperation, Traced>();
+
+  constructor(
+    private readonly tracer: Tracer,
+    private readonly metrics: CallMetrics,
+    private readonly trust: 'parent' | 'link',
+  ) {}
+
+  subscribe(to: Subscriptions): void {
+    for (const name of ['rap.server.call', 'rap.server.channel']) {
+      to.add<RapServerOperation>(`tracing:${name}:start`, (call) => this.#started(call));
+      to.add<RapServerOperation>(`tracing:${name}:asyncEnd`, (call) => this.#ended(call));
+    }
+  }
+
+  #started(call: RapServerOperation): void {
+    const name = this.#names.served(call);
+    const { parent, links } = extract(call.header, this.trust);
+    const attributes = {
+      ...methodOf(name),
+      ...originalOf(name, call),
+      ...ownServerOf(call),
+      ...callerOf(call),
+    };
+    const span = this.tracer.startSpan(
+      spanNameOf(name),
+      { kind: SpanKind.SERVER, attributes, links },
+      parent,
+    );
+    this.#calls.set(call, { name, span });
+    this.metrics.started(call, name);
+    const inside = trace.setSpan(parent, span);
+    call.runWith((work) => within(inside, work));
+  }
+
+  #ended(call: RapServerOperation): void {
+    const traced = this.#calls.get(call);
+    if (!traced) return;
+    this.#calls.delete(call);
+    const { name, span } = traced;
+    const hasFailed = hasServerFailed(call);
+    const outcome = outcomeOf(call.outcome as string, hasFailed);
+    span.setAttributes(outcome);
+    if (hasFailed) span.setStatus({ code: SpanStatusCode.ERROR, message: (call.error as Error).message });
+    span.end();
+    this.metrics.ended(call, { ...methodOf(name), ...ownServerOf(call), ...outcome });
+  }
+}
