@@ -70,32 +70,36 @@ function byMessage(lines: readonly Line[], message: string, key: string): Record
   return Object.fromEntries(lines.map((line) => [line[message], line[key]]));
 }
 
-it('nestjs-pino: each line of a handler, and of what it calls, has the id of its request', async () => {
-  const { client, lines } = await start('pino');
-  const due = await callAll(client);
-  client.emit('placed', null);
-  const orders = (): Line[] => lines.filter(({ context }) => context === 'Orders');
-  await eventually('all lines', () => orders().length >= Object.keys(due).length + 2);
+it.each(['microservice', 'hybrid', 'hybrid, without the configuration of the application'])(
+  'nestjs-pino, %s: each line of a handler, and of what it calls, has the id of its request',
+  async (kind) => {
+    const { client, lines } = await start('pino', kind);
+    const due = await callAll(client);
+    client.emit('placed', null);
+    const orders = (): Line[] => lines.filter(({ context }) => context === 'Orders');
+    await eventually('all lines', () => orders().length >= Object.keys(due).length + 2);
 
-  expect(byMessage(orders(), 'msg', 'reqId')).toMatchObject(due);
-  expect(orders().find(({ msg }) => msg === 'order 1')).toMatchObject({
-    rpc: {
-      pattern: 'order',
-      transport: 'rap',
-      controller: 'OrdersController',
-      handler: 'order',
-      type: 'message',
-    },
-  });
-  // the handlers of an event are one request
-  const placed = orders().filter(({ msg }) => String(msg).includes('placed'));
-  expect(placed.map(({ rpc }) => (rpc as Line)['transport'])).toEqual(['rap', 'rap']);
-  expect(new Set(placed.map(({ reqId }) => reqId)).size).toBe(1);
-  expect(lines.find(({ reqId, msg }) => reqId === 'a-3' && msg === 'message errored')).toBeDefined();
-}, 60_000);
+    expect(byMessage(orders(), 'msg', 'reqId')).toMatchObject(due);
+    expect(orders().find(({ msg }) => msg === 'order 1')).toMatchObject({
+      rpc: {
+        pattern: 'order',
+        transport: 'rap',
+        controller: 'OrdersController',
+        handler: 'order',
+        type: 'message',
+      },
+    });
+    // the handlers of an event are one request
+    const placed = orders().filter(({ msg }) => String(msg).includes('placed'));
+    expect(placed.map(({ rpc }) => (rpc as Line)['transport'])).toEqual(['rap', 'rap']);
+    expect(new Set(placed.map(({ reqId }) => reqId)).size).toBe(1);
+    expect(lines.find(({ reqId, msg }) => reqId === 'a-3' && msg === 'message errored')).toBeDefined();
+  },
+  60_000,
+);
 
 it('nestjs-pino: lines of the access log have fields', async () => {
-  const { client, lines } = await start('pino');
+  const { client, lines } = await start('pino', 'microservice');
   await callAll(client);
   const access = (): Line[] => lines.filter(({ context }) => context === 'AccessLogMiddleware');
   await eventually('all lines', () => access().length === 5);
