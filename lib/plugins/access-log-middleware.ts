@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { assertKnown, type Keys } from '../nest/validation/known-options.js';
 import { handlerFault } from '../nest/errors/handler-fault.js';
 import { pluginLogger } from '../nest/lifecycle/plugin-logger.js';
@@ -20,6 +21,10 @@ import { fraction } from './plugin-options.js';
 export interface AccessLogEntry {
   readonly target: string;
   readonly kind: MessageKind;
+  /** Id of the connection, as `RapContext` shows it. */
+  readonly connectionId: string;
+  /** Id of the call on its connection. */
+  readonly correlationId: number;
   /** `address:port`, or the path of a Unix socket. */
   readonly peer: string;
   /** Status on the wire: 200, or that of the error. */
@@ -34,7 +39,12 @@ export interface AccessLogOptions {
   sample?: number | undefined;
   /** Fraction of the failed calls that is logged, from 0 to 1. Default 1: all. */
   sampleErrors?: number | undefined;
-  /** Called with each entry. Default: Nest's logger, as one line of JSON; a call that failed is a warning. */
+  /**
+   * How Nest's logger gets an entry: `json`, one line of text, or `object`, the entry itself, for loggers that write its fields.
+   * Default `json`.
+   */
+  format?: 'json' | 'object' | undefined;
+  /** Called with each entry, instead of Nest's logger. Without it, a call that failed is a warning there. */
   log?: ((entry: AccessLogEntry) => void) | undefined;
   /** From 0 to 1. Default `Math.random`. */
   random?: (() => number) | undefined;
@@ -45,6 +55,7 @@ export interface AccessLogOptions {
 const OPTIONS: Keys<AccessLogOptions> = {
   sample: true,
   sampleErrors: true,
+  format: true,
   log: true,
   random: true,
   clock: true,
@@ -78,7 +89,7 @@ export class AccessLogMiddleware extends MessageMiddleware {
   constructor(options: AccessLogOptions = {}) {
     super();
     assertKnown('AccessLogMiddleware', options, OPTIONS);
-    const { sample = 1, sampleErrors = 1, log = logLine(), random = Math.random } = options;
+    const { sample = 1, sampleErrors = 1, log = loggerOf(options.format), random = Math.random } = options;
     this.#sample = fraction('sample', sample);
     this.#sampleErrors = fraction('sampleErrors', sampleErrors);
     this.#log = log;
@@ -113,13 +124,16 @@ export class AccessLogMiddleware extends MessageMiddleware {
     }
   }
 
-  #end({ target, kind, peer }: ProcessorContext, { startedAt, bytes }: Sized, status: number): void {
+  #end(context: ProcessorContext, { startedAt, bytes }: Sized, status: number): void {
+    const { target, kind, id, connection, peer } = context;
     const sample = status === Status.Ok ? this.#sample : this.#sampleErrors;
     try {
       if (sample < 1 && this.#random() >= sample) return;
       this.#log({
         target: target.slice(0, MAX_TARGET_LENGTH),
         kind,
+        connectionId: connection.id,
+        correlationId: id,
         peer: peer.family === 'unix' ? peer.address : `${peer.address}:${peer.port}`,
         status,
         durationMs: Math.round((this.#clock.now() - startedAt) * 1000) / 1000,
@@ -166,11 +180,14 @@ class ChannelLog extends RapProcessor {
   }
 }
 
-function logLine(): (entry: AccessLogEntry) => void {
+/** @throws RangeError for an unknown format */
+function loggerOf(format: AccessLogOptions['format'] = 'json'): (entry: AccessLogEntry) => void {
   const logger = pluginLogger('AccessLogMiddleware');
+  if (format !== 'json' && format !== 'object')
+    throw new RangeError(`format must be 'json' or 'object', got ${inspect(format)}`);
   return (entry) => {
     // JSON escapes what a peer may have put into the target
-    const line = JSON.stringify(entry);
+    const line = format === 'json' ? JSON.stringify(entry) : entry;
     if (entry.status === Status.Ok) logger.log(line);
     else logger.warn(line);
   };

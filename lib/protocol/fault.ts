@@ -63,8 +63,8 @@ export class Fault extends Error {
   readonly refused: boolean;
   /** `false`: the side that failed asks not to repeat the call, even if it is idempotent. */
   readonly retry: false | undefined;
-  /** The header of the frame that it came with, as the processors have left it; `undefined` if it arose on this side. */
-  header: Header | undefined;
+  /** Not among what a log shows of an error. */
+  #header: Header | undefined;
 
   constructor(init: FaultInit) {
     super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
@@ -80,7 +80,16 @@ export class Fault extends Error {
     this.attempts = init.attempts;
     this.refused = init.refused ?? false;
     this.retry = init.retry;
-    this.header = init.header;
+    this.#header = init.header;
+  }
+
+  /** The header of the frame that it came with, as the processors have left it; `undefined` if it arose on this side. */
+  get header(): Header | undefined {
+    return this.#header;
+  }
+
+  set header(header: Header | undefined) {
+    this.#header = header;
   }
 }
 

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { gunzipSync } from 'node:zlib';
 import { RapClient } from '../../lib/index.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { freePort } from '../helpers/ports.js';
 import { compile, type Compiled } from '../helpers/compiled.js';
 
 /** A call as @nestjs/observe reports it. */
@@ -27,9 +28,10 @@ interface Span {
 
 const scope = testScope();
 const source = 'test/e2e/fixtures/observe-app.ts';
+const caller = 'test/e2e/fixtures/observe-client-app.ts';
 let compiled: Compiled;
 beforeAll(async () => {
-  compiled = await compile([source]);
+  compiled = await compile([source, caller]);
 }, 60_000);
 afterAll(() => compiled.remove());
 
@@ -55,15 +57,21 @@ async function collect(): Promise<{ endpoint: string; snapshots: Snapshot[] }> {
   return { endpoint: `http://127.0.0.1:${(collector.address() as AddressInfo).port}`, snapshots };
 }
 
-it('@nestjs/observe sees every call under its pattern, with the spans of the handler and its error', async () => {
-  const { endpoint, snapshots } = await collect();
-  const child = spawn(process.execPath, [compiled.path(source), endpoint], {
+/** Starts an application. Returns a client of it. */
+async function start(app: string, ...args: string[]): Promise<RapClient> {
+  const child = spawn(process.execPath, [compiled.path(app), ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   scope.defer(() => child.kill('SIGKILL'));
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
   const client = new RapClient({ host: '127.0.0.1', port: Number(line.replace('listening ', '')) });
   scope.defer(() => client.close());
+  return client;
+}
+
+it('@nestjs/observe sees every call under its pattern, with the spans of the handler and its error', async () => {
+  const { endpoint, snapshots } = await collect();
+  const client = await start(source, endpoint);
 
   expect(await client.call('sum', { a: 1, b: 2 })).toBe(3);
   const items: number[] = [];
@@ -77,4 +85,15 @@ it('@nestjs/observe sees every call under its pattern, with the spans of the han
   expect(spans.get('sum')).toMatchObject({ c: 'MathController', m: 'sum', ch: [{ c: 'Adder', m: 'add' }] });
   expect(spans.get('count')).toMatchObject({ c: 'MathController', m: 'count' });
   expect(spans.get('fail')).toMatchObject({ e: { message: 'on purpose' } });
+}, 60_000);
+
+it('@nestjs/observe: the id of a request goes along on every path of the client', async () => {
+  const { endpoint } = await collect();
+  const client = await start(caller, endpoint, String(await freePort()));
+  const ids = await client.call<Record<string, unknown>>('all', null, {
+    header: { 'x-request-id': 'order-7' },
+    timeoutMs: 20_000,
+  });
+  expect(Object.keys(ids)).toHaveLength(26);
+  expect(Object.entries(ids).filter(([, id]) => id !== 'order-7')).toEqual([]);
 }, 60_000);

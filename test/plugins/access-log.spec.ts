@@ -1,5 +1,5 @@
-import { type CanActivate, Controller, Injectable, UseGuards } from '@nestjs/common';
-import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { type CanActivate, Controller, Injectable, Logger, UseGuards } from '@nestjs/common';
+import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
 import {
   type AccessLogEntry,
@@ -8,6 +8,7 @@ import {
   ChannelPattern,
   ParseError,
   type RapChannel,
+  RapContext,
   type RapServerOptions,
 } from '../../lib/index.js';
 import { eventually, testScope } from '../helpers/async.js';
@@ -63,6 +64,11 @@ class Handlers {
     for await (const line of channel) await channel.write(line);
   }
 
+  @MessagePattern('ids')
+  ids(@Ctx() { connectionId, correlationId }: RapContext): object {
+    return { connectionId, correlationId };
+  }
+
   @EventPattern('told')
   told(@Payload() _body: unknown): void {}
 }
@@ -88,6 +94,8 @@ it('logs target, peer, status, duration and bytes of each call, and nothing of i
     {
       target: '/default/echo',
       kind: 'call',
+      connectionId: expect.stringMatching(/^[\w-]+$/) as string,
+      correlationId: expect.any(Number) as number,
       peer: expect.stringMatching(/^127\.0\.0\.1:\d+$/) as string,
       status: 200,
       durationMs: 1.235,
@@ -204,6 +212,22 @@ it('cannot be made to forge lines or to log without end', async () => {
   expect([line.includes('\n'), line.includes('\u001b')]).toEqual([false, false]);
 });
 
+it("gives Nest's logger the entry itself with the format object, under the ids that the handler sees", async () => {
+  const logged: unknown[] = [];
+  const record = (level: string) => (entry: unknown) => void logged.push([level, entry]);
+  const accessLog = new AccessLogMiddleware({ clock, format: 'object' });
+  const { client } = await scope.serve([Handlers], { middleware: [accessLog] });
+  Logger.overrideLogger({ log: record('log'), warn: record('warn'), error: record('error') });
+  const ids = await client().call<object>('ids');
+  await client()
+    .call('parse', 1)
+    .catch(() => {});
+  expect(logged).toMatchObject([
+    ['log', { target: '/default/ids', status: 200, ...ids }],
+    ['warn', { target: '/default/parse', status: 1002 }],
+  ]);
+});
+
 it("writes one line of JSON to Nest's logger, a warning if the call failed", async () => {
   const accessLog = new AccessLogMiddleware({ clock });
   const { client, log } = await scope.serve([Handlers], { middleware: [accessLog] });
@@ -227,6 +251,7 @@ it('a log that throws harms no call', async () => {
 it.each([
   [{ sample: 1.5 }, 'sample must be a number from 0 to 1, got 1.5'],
   [{ sampleErrors: -0.1 }, 'sampleErrors must be a number from 0 to 1, got -0.1'],
+  [{ format: 'text' as never }, "format must be 'json' or 'object', got 'text'"],
 ])('refuses %j', (options, message) => {
   expect(() => new AccessLogMiddleware(options)).toThrow(new RangeError(message));
 });

@@ -62,7 +62,6 @@ export function withAttempts(fault: Fault, attempts: Attempts | undefined): Faul
   // a copy: all calls of a lost connection have the same fault
   const message = fault.sent === undefined ? fault.message : `${fault.message} (${attempts.toString()})`;
   const sent = fault.sent === 'no' && attempts.mayHaveRun ? 'unknown' : fault.sent;
-  return new Fault(
-    Object.assign({}, fault, { message, sent, cause: fault.cause, attempts: attempts.list() }),
-  );
+  const { cause, header } = fault;
+  return new Fault(Object.assign({}, fault, { message, sent, cause, header, attempts: attempts.list() }));
 }

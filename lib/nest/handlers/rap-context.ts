@@ -210,6 +210,11 @@ export class HandlerContext extends RapContext {
     this.#time = time;
   }
 
+  static {
+    // loggers name the transport after the class of the context
+    Object.defineProperty(this, 'name', { value: RapContext.name });
+  }
+
   override get signal(): AbortSignal {
     return (this.#time ?? this.#whole).signal;
   }

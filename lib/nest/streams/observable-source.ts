@@ -2,7 +2,7 @@ import { takeWhile, type Observable, type Subscription } from 'rxjs';
 import { Fault } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { heldBytes } from '../../protocol/held-body.js';
-import { captureContext } from '../../rpc/context/async-context.js';
+import { type CapturedContext, captureContext } from '../../rpc/context/async-context.js';
 import type { ItemLink, ItemReader } from './item-link.js';
 import {
   abandon,
@@ -10,6 +10,7 @@ import {
   isStream,
   pumpIterable,
   rethrowUnlessClosed,
+  type Source,
   type StreamSink,
 } from './stream-source.js';
 
@@ -19,7 +20,7 @@ const ITEM_BYTES = 16;
 /**
  * Writes an Observable to its end. It cannot be paused: values that the reader has not taken are queued as they were
  * emitted, up to `limits.maxPushedBytes`, then the stream fails with 1008. A value that is itself a stream is written value
- * by value: an interceptor around a generator emits one. Resolves when the Observable, and every stream that it emitted,
+ * by value: an interceptor or a pre-request hook around a generator emits one. Resolves when the Observable, and every stream that it emitted,
  * has ended.
  *
  * @throws what the source fails with
@@ -32,8 +33,8 @@ export async function pumpObservable(
   const inbox = new Inbox(source, sink, link);
   try {
     for (let item = await inbox.next(); item && !sink.isClosed; item = await inbox.next()) {
-      const { value } = item;
-      if (isStream(value)) await pumpIterable(value, sink);
+      const { value, scope } = item;
+      if (scope) await scope.runInAsyncScope(() => pumpIterable(value as Source, sink));
       else await sink.write(value).catch(rethrowUnlessClosed(sink));
     }
     inbox.assertNoOverflow();
@@ -47,6 +48,8 @@ export async function pumpObservable(
 interface Item {
   readonly value: unknown;
   readonly bytes: number;
+  /** Of a stream: the async context that has emitted it, in which its source runs. */
+  readonly scope?: CapturedContext;
 }
 
 /** Takes what an Observable emits: passes it to the reader if nothing waits, else queues it. */
@@ -135,7 +138,7 @@ class Inbox implements ItemReader {
     } catch (error) {
       return this.fail(error);
     }
-    if (stream) this.#append(value, 0);
+    if (stream) this.#append({ value, bytes: 0, scope: captureContext() });
     else this.#hold(value);
     this.#idle = false;
     this.#rouse();
@@ -149,15 +152,15 @@ class Inbox implements ItemReader {
     try {
       const held = this.sink.hold(value);
       // the first of the queue goes to the writer in this turn, and does not count as waiting
-      this.#append(held, this.#idle ? 0 : heldBytes(held) + ITEM_BYTES);
+      this.#append({ value: held, bytes: this.#idle ? 0 : heldBytes(held) + ITEM_BYTES });
     } catch (error) {
       this.fail(error);
     }
   }
 
-  #append(value: unknown, bytes: number): void {
-    this.#items.push({ value, bytes });
-    this.#bytes += bytes;
+  #append(item: Item): void {
+    this.#items.push(item);
+    this.#bytes += item.bytes;
   }
 
   #end(failure?: { readonly error: unknown }): void {

@@ -1,8 +1,17 @@
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Controller } from '@nestjs/common';
+import {
+  type ArgumentsHost,
+  type CanActivate,
+  Catch,
+  Controller,
+  type ExecutionContext,
+  Injectable,
+  UseFilters,
+  UseGuards,
+} from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { firstValueFrom, from, Observable, toArray } from 'rxjs';
+import { firstValueFrom, from, Observable, throwError, toArray } from 'rxjs';
 import {
   AuthError,
   ChannelPattern,
@@ -35,6 +44,22 @@ beforeEach(() => {
   seen = [];
 });
 
+@Injectable()
+class Closed implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    context.switchToRpc().getContext<RapContext>().setHeader('x-guard', 'closed');
+    return false;
+  }
+}
+
+@Catch()
+class Marking {
+  catch(error: unknown, host: ArgumentsHost): Observable<never> {
+    host.switchToRpc().getContext<RapContext>().setHeader('x-filter', 'marked');
+    return throwError(() => error);
+  }
+}
+
 @Controller()
 class Headers {
   @MessagePattern('plain', { kind: 'unary' })
@@ -59,6 +84,20 @@ class Headers {
   oversized(@Payload() _: unknown, @Ctx() ctx: RapContext): never {
     ctx.setHeader('x-large', 'x'.repeat(10_000));
     throw new AuthError('no');
+  }
+
+  @UseGuards(Closed)
+  @UseFilters(Marking)
+  @MessagePattern('guarded')
+  guarded(): void {}
+
+  @MessagePattern('oversized.items')
+  async *oversizedItems(@Payload() at: number, @Ctx() ctx: RapContext): AsyncGenerator<number> {
+    for (let i = 0; i < 3; i++) {
+      if (i === at) ctx.setHeader('x-large', 'x'.repeat(10_000));
+      yield await Promise.resolve(i);
+    }
+    if (at === 3) ctx.setHeader('x-large', 'x'.repeat(10_000));
   }
 
   @MessagePattern('late')
@@ -183,6 +222,12 @@ describe('a call', () => {
     expect(seen).toEqual([{}]);
   });
 
+  it('that a guard refuses gets the header of guard and filter', async () => {
+    const client = await open();
+    await rejection(client.call('guarded', null, { onHeader }));
+    expect(seen).toEqual([{ 'x-guard': 'closed', 'x-filter': 'marked' }]);
+  });
+
   it('that the server times out gets what was set until then', async () => {
     const client = await open({}, { runTimeoutMs: 50 });
     await rejection(client.call('late', null, { onHeader }));
@@ -277,6 +322,14 @@ describe('a stream', () => {
     const client = await open();
     expect(await collect(client.stream('items', 0, { onHeader }))).toEqual([]);
     expect(seen).toEqual([{ 'x-total': 0, 'x-sum': 0 }]);
+  });
+
+  it('ends with an error if a header cannot be sent with an item, and in order without it at the end', async () => {
+    const client = await open();
+    const error = await rejection(collect(client.stream('oversized.items', 1, { onHeader })));
+    expect(error.message).toContain('header');
+    expect(await collect(client.stream('oversized.items', 3, { onHeader }))).toEqual([0, 1, 2]);
+    expect(seen).toEqual([]);
   });
 
   it('that fails gets it with the error', async () => {
