@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import type { ChannelOptions } from '../nest/client/calls/rap-session.js';
 import type { RapClientOptions } from '../nest/client/client-options.js';
 import { RapClient } from '../nest/client/rap-client.js';
-import { FuncNotFoundError } from '../nest/errors/errors.js';
+import { FuncNotFoundError, RegisteredError } from '../nest/errors/errors.js';
 import type { RapContext } from '../nest/handlers/rap-context.js';
 import { targetOf } from '../nest/handlers/pattern.js';
 import type { RapChannel } from '../nest/streams/rap-channel.js';
@@ -42,7 +42,7 @@ export function mockChannel<In = unknown, Out = unknown>(
  * A handler gets what the caller has sent and, if it declares a second parameter, the `RapContext`. It may be a spy of any test
  * framework. A pattern that has no handler fails with `FuncNotFoundError`, which names those that have one.
  *
- * @throws TypeError if a handler is not a function; RegisteredError for a pattern that makes no target
+ * @throws TypeError if a handler is not a function; RegisteredError for two handlers of one target
  */
 export function mockClient(handlers: RapMockHandlers, options: RapMockOptions = {}): RapClient {
   if (!isObject(handlers))
@@ -72,6 +72,8 @@ class MockClient extends RapClient {
   constructor(options: RapClientOptions, patterns: readonly string[]) {
     super(options);
     this.#targets = new Set(patterns.map((pattern) => this.#targetOf(pattern)));
+    if (this.#targets.size < patterns.length)
+      throw new RegisteredError(`mockClient(): two handlers for one target, of ${patterns.join(', ')}`);
   }
 
   /** A channel is usable at once, and fails later: it is checked before. */

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { Controller, Inject, Module } from '@nestjs/common';
+import { Controller, Inject, Logger, Module } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
 import { jest } from '@jest/globals';
 import { lastValueFrom } from 'rxjs';
@@ -49,6 +49,7 @@ interface Sum {
   b: number;
 }
 
+beforeAll(() => Logger.overrideLogger(false));
 afterEach(() => expectNoLeaks());
 
 describe('mockClient', () => {
@@ -171,6 +172,10 @@ describe('mockClient', () => {
   it.each([
     [{ sum: 3 }, 'mockClient(): sum needs a function, got 3'],
     [undefined, 'mockClient() needs handlers by pattern, got undefined'],
+    [
+      { sum: () => 1, '/default/sum': () => 2 },
+      'mockClient(): two handlers for one target, of sum, /default/sum',
+    ],
   ])('refuses %j', (handlers, message) => {
     expect(() => mockClient(handlers as never)).toThrow(message);
   });

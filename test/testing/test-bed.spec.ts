@@ -16,14 +16,20 @@ import {
   serverStream,
   unary,
 } from '../../lib/index.js';
-import { createRapTestBed, type RapTestBed, type RapTestBedOptions } from '../../lib/testing.js';
+import { jest } from '@jest/globals';
+import {
+  createRapTestBed,
+  expectNoLeaks,
+  type RapTestBed,
+  type RapTestBedOptions,
+} from '../../lib/testing.js';
 import { eventually, rejection } from '../helpers/async.js';
 import { TestAuthority } from '../helpers/certificates.js';
 
 const beds: RapTestBed[] = [];
 
 async function bedOf(options: RapTestBedOptions): Promise<RapTestBed> {
-  const bed = await createRapTestBed(options);
+  const bed = await createRapTestBed({ logger: false, ...options });
   beds.push(bed);
   return bed;
 }
@@ -243,6 +249,21 @@ describe('createRapTestBed', () => {
     await eventually('the event', () => events.length === 1);
     expect(events).toEqual([{ n: 1 }]);
     expect(events[0]).not.toBe(sent);
+  });
+
+  it('works under fake timers of the test framework', async () => {
+    jest.useFakeTimers();
+    try {
+      const bed = await createRapTestBed({ modules: [ShopModule], clock: 'manual', logger: false });
+      bed.faults.latency(10);
+      const sum = bed.client.call('/math/sum', { a: 1, b: 2 });
+      await bed.clock.advance(100);
+      expect(await sum).toBe(3);
+      await bed.close();
+      await expectNoLeaks();
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('serves several beds at once, each its own', async () => {
