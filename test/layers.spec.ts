@@ -54,6 +54,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'nest/client/proxies': [...CLIENT, 'nest/client/calls'],
   'nest/client': [...CLIENT, 'nest/client/calls', 'nest/client/proxies'],
   nest: [...HANDLERS, 'nest/workers', 'nest/gateway', 'nest/server', 'nest/client'],
+  testing: [...HANDLERS, 'nest', 'nest/server', 'nest/client', 'nest/client/calls', 'nest/client/proxies'],
   plugins: [...NEST.filter((folder) => folder !== 'net'), 'protocol/crypto', 'rpc/server', 'rpc/crypto'],
   redis: [...RPC, 'pipeline', 'plugins'],
   telemetry: [...PROTOCOL, 'diagnostics'],
@@ -67,7 +68,7 @@ const ENTRIES = '.';
 const OWNERS: readonly [name: RegExp, ...folders: string[]][] = [
   [/^(node:)?(net|tls)$/, 'net'],
   [/^(node:)?dns(\/|$)/, 'net', 'discovery'],
-  [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
+  [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest', 'testing'],
   [/^piscina(\/|$)/, 'nest/workers'],
   [/^@opentelemetry\//, 'telemetry/opentelemetry'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
@@ -90,7 +91,7 @@ function violations(file: string, source: string): string[] {
     }
     const owners = OWNERS.find(([name]) => name.test(from))?.slice(1) as string[] | undefined;
     const isOwner = !owners || owners.some((owner) => `${folder}/`.startsWith(`${owner}/`));
-    const nodeType = isType && folder.startsWith('nest/') && /^node:(net|tls)$/.test(from);
+    const nodeType = isType && /^(nest\/|testing$)/.test(folder) && /^node:(net|tls)$/.test(from);
     return from !== 'require' && (isOwner || nodeType) ? [] : [`${file} -> ${from}`];
   });
   if (`${folder}/`.startsWith('protocol/') && TIMERS.test(withoutComments(source)))
@@ -202,6 +203,9 @@ it.each([
   ['plugins/a.ts', `import { Redis } from 'ioredis';`],
   ['plugins/a.ts', `import { x } from '../redis/b.js';`],
   ['redis/a.ts', `import { x } from '../nest/errors/b.js';`],
+  ['testing/a.ts', `import { createServer } from 'node:net';`],
+  ['testing/a.ts', `import { x } from '../plugins/b.js';`],
+  ['nest/client/a.ts', `import { x } from '../../testing/b.js';`],
   ['index.ts', `export { createServer } from 'node:net';`],
   ['other/a.ts', `export const x = 1;`],
 ])('would fail on %s: %s', (file, source) => expect(violations(file, source)).not.toEqual([]));

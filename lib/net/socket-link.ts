@@ -13,6 +13,7 @@ import { localOf, remoteOf } from './address.js';
 import type { EarlyEnd } from './early-end.js';
 import type { InputBudget } from './input-budget.js';
 import { Linger } from './linger.js';
+import { openedLink } from './open-handles.js';
 import { SocketWriter } from './socket-writer.js';
 import { processTurns, TURN_MS, type TurnTaker } from './turns.js';
 import { type FrameHolder, UnfinishedFrame } from './unfinished-frame.js';
@@ -108,6 +109,7 @@ export class SocketLink implements Link, FrameHolder, TurnTaker {
       onUnsealable: (fault) => this.#abort(fault),
     });
     socket.setNoDelay(true);
+    openedLink(this, socket);
     socket.on('error', (error) => (this.#error ??= error));
     socket.on('close', () => this.#onClose());
   }

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import { nodeAddress, type Endpoint } from './address.js';
 import { InputBudget } from './input-budget.js';
 import type { Network } from './network.js';
+import { openedServer } from './open-handles.js';
 import { PendingHandshakes } from './pending-handshakes.js';
 import { removeStaleSocket } from './stale-socket.js';
 import { SocketLink, type SocketLinkLimits, type SocketLinkOptions } from './socket-link.js';
@@ -115,6 +116,7 @@ export class SocketServer {
       this.server.listen(nodeAddress(this.options.endpoint), () => {
         this.server.off('error', reject);
         this.server.on('error', this.options.onError);
+        openedServer(this.server);
         resolve(this.server.address() as net.AddressInfo | string);
       });
     });

@@ -1,6 +1,6 @@
 // Packs the package as npm would publish it and proves that it works for those who install it: in a Nest 12 app
 // (ES modules), in a Nest 11 app (CommonJS), in a Jest project as Nest 11 sets it up (CommonJS, installed with pnpm), and in
-// minified bundles. Then publint and attw judge the same tarball.
+// minified bundles; and that nestjs-rap/testing works under Jest (ES modules, CommonJS), Vitest and node:test. Then publint and attw judge the same tarball.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,7 @@ try {
   checkApp('nest11-cjs', tarball);
   checkJest('nest11-jest', tarball);
   checkBundles('nest12-bundle', tarball);
+  checkTesting(tarball);
   lintPackage(tarball);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
@@ -65,6 +66,25 @@ function checkBundles(name, tarball) {
   run(`${name}: type-check and compile`, bin(cwd, 'tsc'), [], { cwd });
   run(`${name}: bundle`, process.execPath, ['bundle.mjs'], { cwd });
   for (const bundle of ['esbuild', 'webpack']) runApp(name, `dist/${bundle}.mjs`, cwd);
+}
+
+/** The same tests under each test framework. */
+function checkTesting(tarball) {
+  const jest = 'node_modules/jest/bin/jest.js';
+  const commands = {
+    'testing-jest-cjs': [jest],
+    'testing-jest-esm': ['--experimental-vm-modules', jest],
+    'testing-vitest': ['node_modules/vitest/vitest.mjs', 'run'],
+    'testing-node': ['--test', 'dist/shop.spec.js'],
+  };
+  for (const [name, command] of Object.entries(commands)) {
+    const cwd = copyOf(name);
+    cpSync(join(templates, 'testing'), cwd, { recursive: true });
+    run(`${name}: install`, 'npm', ['install', '--no-audit', '--no-fund', tarball], { cwd });
+    run(`${name}: type-check and compile`, bin(cwd, 'tsc'), [], { cwd });
+    const output = run(`${name}: tests`, process.execPath, command, { cwd, timeoutMs: appTimeoutMs });
+    if (!/\b3 passed|# pass 3/.test(output)) throw new Error(`${name}: not three tests\n${output}`);
+  }
 }
 
 function runApp(name, file, cwd) {

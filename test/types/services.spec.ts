@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const names = ['services', 'shapes', 'controllers', 'fleet'];
+const names = ['services', 'shapes', 'controllers', 'fleet', 'testing'];
 const fileOf = (name: string): string => fileURLToPath(new URL(`${name}.types.ts`, import.meta.url));
 
 interface Finding {

@@ -6,7 +6,7 @@ import type { ServingPath } from '../../rpc/server/serving.js';
 import { DeadlineQueue } from '../../rpc/time/deadline-queue.js';
 import { handlerFault, maskError } from '../errors/handler-fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
-import { environmentOf } from '../lifecycle/environment.js';
+import { type Environment, environmentOf, type ServedWork } from '../lifecycle/environment.js';
 import { loadProcessors } from '../lifecycle/load-plugins.js';
 import type { CallRouter } from './call-router.js';
 import { ServerConnections, type ServerConnectionsOptions } from './server-connections.js';
@@ -26,7 +26,7 @@ export function makeConnections(
   options: RapServerOptions,
   { limits, middleware, security, router, onEvent, onError, log }: MakeConnectionsOptions,
 ): ServerConnections {
-  const { clock } = environmentOf(options);
+  const { clock, onWork } = environmentOf(options);
   return new ServerConnections({
     limits,
     adaptiveLimit: adaptiveLimitOption(options),
@@ -36,12 +36,23 @@ export function makeConnections(
     serving: servingOf(options, onError),
     middleware,
     onArrival: (incoming) => router().onArrival(incoming),
-    onCall: (call) => router().onCall(call),
-    onChannel: (incoming) => router().onChannel(incoming),
+    onCall: watched(onWork, (call) => router().onCall(call)),
+    onChannel: watched(onWork, (incoming) => router().onChannel(incoming)),
     onEvent,
     log,
     security,
   });
+}
+
+function watched<T extends ServedWork>(
+  watch: Environment['onWork'],
+  take: (incoming: T) => void,
+): (incoming: T) => void {
+  if (!watch) return take;
+  return (incoming) => {
+    watch(incoming);
+    take(incoming);
+  };
 }
 
 function servingOf(

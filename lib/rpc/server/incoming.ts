@@ -73,6 +73,11 @@ export abstract class Incoming extends Expiring implements Hosted {
     return this.#settled;
   }
 
+  /** Whether its handler has ended, and its slot is free. */
+  get isOver(): boolean {
+    return this.#ended;
+  }
+
   /** Aborted when nobody waits for it any more. Created on first use. */
   get signal(): AbortSignal {
     if (!this.#signal) {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Payload } from '@nestjs/microservices';
@@ -12,9 +11,9 @@ import {
 import { inEnvironment } from '../../../lib/nest/lifecycle/environment.js';
 import type { LinkReceiver } from '../../../lib/protocol/link.js';
 import { systemClock } from '../../../lib/rpc/time/system-clock.js';
+import { MemoryNetwork } from '../../../lib/testing/memory-network.js';
 import { eventually, rejection, testScope } from '../../helpers/async.js';
 import { FakeClock } from '../../helpers/fake-clock.js';
-import { OneServerNetwork } from '../../helpers/memory-network.js';
 
 const scope = testScope();
 
@@ -48,7 +47,7 @@ interface Served {
   readonly server: RapServer;
   readonly client: RapClient;
   readonly clock: FakeClock;
-  readonly network: OneServerNetwork;
+  readonly network: MemoryNetwork;
 }
 
 /** A server and a client with a clock and a network of their own. */
@@ -57,7 +56,7 @@ async function served(
   intercept?: (receiver: LinkReceiver) => LinkReceiver,
 ): Promise<Served> {
   const clock = new FakeClock();
-  const network = new OneServerNetwork();
+  const network = new MemoryNetwork({ clock, address: '127.0.0.1' });
   const server = new RapServer(inEnvironment({ clock, network, intercept }, { closeTimeoutMs: 0 }));
   const app = await NestFactory.createMicroservice(AppModule, { strategy: server, logger: false });
   expect(await app.listen()).toBe('in memory');
@@ -100,14 +99,12 @@ describe('an environment', () => {
   it('reaches its server again after the connection was lost', async () => {
     const { client, clock, network } = await served();
     await client.connect();
-    const [socket] = network.sockets;
-    const lost = once(socket as NonNullable<typeof socket>, 'close');
-    socket?.destroy();
-    await lost;
+    network.breakAll();
+    await eventually('both ends are closed', () => network.size === 0);
     const sum = client.call('sum', { a: 2, b: 2 });
     clock.advance(1000); // the wait before it connects again
     expect(await sum).toBe(4);
-    expect(network.sockets).toHaveLength(2);
+    expect(network.size).toBe(1);
   });
 
   it('connects to nobody after the server has stopped listening', async () => {
