@@ -33,6 +33,18 @@ export const peers = {
     description: 'rap-call, encrypted by CryptoProcessor',
     load: async () => (await import('./peers/rap-plugins.js')).rapAead,
   },
+  'rap-prometheus': {
+    description: 'rap-call with metrics: collectRapMetrics()',
+    load: async () => (await import('./peers/rap-telemetry.js')).rapPrometheus,
+  },
+  'rap-traced': {
+    description: 'rap-call with OpenTelemetry: metrics, and traces of one call of a hundred',
+    load: async () => (await import('./peers/rap-telemetry.js')).rapTraced,
+  },
+  'rap-traced-all': {
+    description: 'rap-call with OpenTelemetry: metrics, and traces of all calls',
+    load: async () => (await import('./peers/rap-telemetry.js')).rapTracedAll,
+  },
   rap: {
     description: 'rap, stream() and channel()',
     load: async () => (await import('./peers/rap.js')).rap,

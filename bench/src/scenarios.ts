@@ -1,6 +1,6 @@
 import type { Scenario } from './scenario.js';
 import { duplex, slowReader, stream, upload } from './stream-scenarios.js';
-import { echo, pluginEcho, pluginSum, sum } from './unary-scenarios.js';
+import { echo, observedSum, pluginEcho, pluginSum, sum } from './unary-scenarios.js';
 
 export const scenarios = {
   seq: sum('1 call in flight', { lanes: 1, sampleEvery: 1 }),
@@ -9,6 +9,7 @@ export const scenarios = {
   echo1k: echo('1 KiB echo, 64 in flight', { bytes: 1024, lanes: 64, sampleEvery: 16 }),
   echo1m: echo('1 MiB echo, 4 in flight', { bytes: 1024 * 1024, lanes: 4, sampleEvery: 1 }),
   'c64-plugins': pluginSum('64 calls in flight, with plugins of rap', { lanes: 64, sampleEvery: 16 }),
+  'c64-telemetry': observedSum('64 calls in flight, with metrics and traces', { lanes: 64, sampleEvery: 16 }),
   'echo256-plugins': pluginEcho('256-byte echo, 64 in flight, with plugins of rap', {
     bytes: 256,
     lanes: 64,

@@ -16,6 +16,9 @@ const unaryPeers: readonly PeerName[] = [
 /** Cost of plugins of rap, relative to `rap-call`, which has none. */
 const pluginPeers: readonly PeerName[] = ['rap-call', 'rap-processor', 'rap-tls', 'rap-aead'];
 
+/** Cost of what observes calls. */
+const observedPeers: readonly PeerName[] = ['rap-call', 'rap-prometheus', 'rap-traced', 'rap-traced-all'];
+
 interface UnaryLoad {
   /** Calls in flight. */
   lanes: number;
@@ -43,6 +46,11 @@ export function pluginEcho(title: string, load: UnaryLoad & { bytes: number }): 
 /** As {@link sum}, by the peers of rap that have plugins. */
 export function pluginSum(title: string, load: UnaryLoad): Scenario {
   return { ...sum(title, load), peers: pluginPeers, base: 'rap-call' };
+}
+
+/** As {@link sum}, by the peers of rap that are observed. */
+export function observedSum(title: string, load: UnaryLoad): Scenario {
+  return { ...sum(title, load), peers: observedPeers, base: 'rap-call' };
 }
 
 function isThree(answer: unknown): boolean {
