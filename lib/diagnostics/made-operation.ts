@@ -18,26 +18,21 @@ export class MadeOperation<K extends RapCallKind = RapCallKind>
   /** The server in messages. */
   whereabouts: Whereabouts;
   #header: Header;
-  #isHeaderChanged = false;
 
   constructor(
     readonly kind: K,
-    header: Header & { readonly target: string },
+    target: string,
+    header: Header,
     server: string,
     now: number,
   ) {
-    super(tracingOf(kind), header.target, now);
+    super(tracingOf(kind), target, now);
     this.#header = header;
     this.whereabouts = { server };
   }
 
   get header(): Header {
     return this.#header;
-  }
-
-  /** Whether subscribers have added to it. */
-  get isHeaderChanged(): boolean {
-    return this.#isHeaderChanged;
   }
 
   get server(): string {
@@ -57,7 +52,6 @@ export class MadeOperation<K extends RapCallKind = RapCallKind>
     assertFree(key);
     if (!this.isStarting) return;
     this.#header = { ...this.#header, [key]: value };
-    this.#isHeaderChanged = true;
   }
 
   /** Publishes the start; `work` gets the header that subscribers have made, and begins the call. */

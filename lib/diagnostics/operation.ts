@@ -45,28 +45,35 @@ export abstract class Operation implements RapOperation {
     }
   }
 
-  /** It has ended, with this error if it has failed. Publishes that around `tell`, which tells the caller. */
-  finish(now: number, error: unknown, tell?: () => void): void {
-    this.error = error;
-    this.#over(now, outcomeOf(error), tell);
+  /** It has ended, with this error if it has failed. */
+  finish(now: number, error: unknown): void {
+    if (this.settling(now, error)) this.settled();
   }
 
   /** Its own caller does not want it any more, which is no failure. */
   giveUp(now: number): void {
-    this.#over(now, CANCELLED);
+    if (this.isOver) return;
+    this.#settle(now, CANCELLED);
+    this.settled();
   }
 
-  #over(now: number, outcome: string, tell?: () => void): void {
-    if (this.isOver) return tell?.();
+  /** As {@link finish}, before the caller is told; {@link settled} follows. False if it has ended before. */
+  settling(now: number, error: unknown): boolean {
+    if (this.isOver) return false;
+    this.error = error;
+    this.#settle(now, outcomeOf(error));
+    return true;
+  }
+
+  /** The caller was told. */
+  settled(): void {
+    this.tracing.asyncEnd.publish(this);
+  }
+
+  #settle(now: number, outcome: string): void {
     this.outcome = outcome;
     this.durationMs = now - this.startedAt;
-    const { tracing } = this;
-    if (this.error !== undefined) tracing.error.publish(this);
-    tracing.asyncStart.publish(this);
-    try {
-      tell?.();
-    } finally {
-      tracing.asyncEnd.publish(this);
-    }
+    if (this.error !== undefined) this.tracing.error.publish(this);
+    this.tracing.asyncStart.publish(this);
   }
 }

@@ -1,33 +1,38 @@
 import type { RapOperation } from '../diagnostics/messages.js';
 
-/** Messages of all calls of one series up to now, those that run included: a channel may be open for days. */
+/** Messages of the calls of one series. */
 export interface Totals {
   sent: number;
   received: number;
 }
 
 /** Counts messages by series, such as a function; no event is needed for each message. */
-export class MessageTotals<S extends object> {
-  readonly #ended = new Map<S, Totals>();
-  readonly #running = new Map<RapOperation, S>();
+export class MessageTotals<S extends Totals> {
+  readonly #series = new Set<S>();
+  /** Streams and channels that are open. */
+  readonly #open = new Map<RapOperation, S>();
 
   started(operation: RapOperation, series: S): void {
-    this.#running.set(operation, series);
-    if (!this.#ended.has(series)) this.#ended.set(series, { sent: 0, received: 0 });
+    if (!this.#series.has(series)) this.#series.add(series);
+    if (mayLast(operation)) this.#open.set(operation, series);
   }
 
-  ended(operation: RapOperation): void {
-    const series = this.#running.get(operation);
-    if (!series || !this.#running.delete(operation)) return;
-    addTo(this.#ended.get(series) as Totals, operation);
+  ended(operation: RapOperation, series: S): void {
+    if (mayLast(operation)) this.#open.delete(operation);
+    addTo(series, operation);
   }
 
-  totals(): Map<S, Readonly<Totals>> {
+  /** Those of each series, what is open included. */
+  totals(): Map<S, Totals> {
     const sums = new Map<S, Totals>();
-    for (const [series, totals] of this.#ended) sums.set(series, { ...totals });
-    for (const [operation, series] of this.#running) addTo(sums.get(series) as Totals, operation);
+    for (const series of this.#series) sums.set(series, { sent: series.sent, received: series.received });
+    for (const [operation, series] of this.#open) addTo(sums.get(series) as Totals, operation);
     return sums;
   }
+}
+
+function mayLast({ kind }: RapOperation): boolean {
+  return kind === 'stream' || kind === 'channel';
 }
 
 function addTo(totals: Totals, { messagesSent, messagesReceived }: RapOperation): void {

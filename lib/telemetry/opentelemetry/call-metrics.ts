@@ -1,16 +1,22 @@
 import type { Attributes, Histogram, Meter, ObservableResult } from '@opentelemetry/api';
 import type { RapOperation } from '../../diagnostics/messages.js';
-import { MessageTotals } from '../message-totals.js';
+import { MessageTotals, type Totals } from '../message-totals.js';
 import type { MethodName } from '../method-names.js';
 import { methodOf } from './attributes.js';
 
 /** Boundaries of the convention, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
+/** The messages of one function. */
+interface Series extends Totals {
+  readonly name: MethodName;
+}
+
 /** Durations and messages of the calls of one side. */
 export class CallMetrics {
   readonly #durations: Histogram;
-  readonly #messages = new MessageTotals<MethodName>();
+  readonly #messages = new MessageTotals<Series>();
+  readonly #series = new Map<MethodName, Series>();
   readonly #undo: () => void;
 
   constructor(meter: Meter, side: 'client' | 'server') {
@@ -39,11 +45,11 @@ export class CallMetrics {
   }
 
   started(operation: RapOperation, name: MethodName): void {
-    this.#messages.started(operation, name);
+    this.#messages.started(operation, this.#of(name));
   }
 
-  ended(operation: RapOperation, attributes: Attributes): void {
-    this.#messages.ended(operation);
+  ended(operation: RapOperation, name: MethodName, attributes: Attributes): void {
+    this.#messages.ended(operation, this.#of(name));
     this.#durations.record((operation.durationMs ?? 0) / 1000, attributes);
   }
 
@@ -52,6 +58,12 @@ export class CallMetrics {
   }
 
   #tell(result: ObservableResult, what: 'sent' | 'received'): void {
-    for (const [name, totals] of this.#messages.totals()) result.observe(totals[what], methodOf(name));
+    for (const [{ name }, totals] of this.#messages.totals()) result.observe(totals[what], methodOf(name));
+  }
+
+  #of(name: MethodName): Series {
+    let series = this.#series.get(name);
+    if (!series) this.#series.set(name, (series = { name, sent: 0, received: 0 }));
+    return series;
   }
 }

@@ -9,6 +9,7 @@ import {
 } from '@opentelemetry/api';
 import type { RapClientOperation, RapFurtherAttempt } from '../../diagnostics/messages.js';
 import { type MethodName, MethodNames } from '../method-names.js';
+import { Slot } from '../slot.js';
 import type { Subscriptions } from '../subscriptions.js';
 import { methodOf, originalOf, outcomeOf, serverOf, spanNameOf } from './attributes.js';
 import type { CallMetrics } from './call-metrics.js';
@@ -25,8 +26,8 @@ interface Traced {
 /** Spans and metrics of what clients do. */
 export class ClientTelemetry {
   readonly #names = new MethodNames();
-  readonly #calls = new WeakMap<RapClientOperation, Traced>();
-  readonly #attempts = new WeakMap<RapFurtherAttempt, Span>();
+  readonly #calls = new Slot<RapClientOperation, Traced>('traced');
+  readonly #attempts = new Slot<RapFurtherAttempt, Span>('traced');
 
   constructor(
     private readonly tracer: Tracer,
@@ -58,12 +59,11 @@ export class ClientTelemetry {
   #ended(call: RapClientOperation): void {
     const traced = this.#calls.get(call);
     if (!traced) return;
-    this.#calls.delete(call);
     const { name, span } = traced;
     // of several servers, the one that has answered is known only now
     const attributes = { ...serverOf(call), ...outcomeOf(call.outcome as string, call.error !== undefined) };
     end(span, attributes, call.error);
-    this.metrics.ended(call, { ...methodOf(name), ...attributes });
+    this.metrics.ended(call, name, { ...methodOf(name), ...attributes });
   }
 
   #attemptStarted(attempt: RapFurtherAttempt): void {

@@ -1,6 +1,7 @@
 import { type Span, SpanKind, SpanStatusCode, trace, type Tracer } from '@opentelemetry/api';
 import type { RapServerOperation } from '../../diagnostics/messages.js';
 import { type MethodName, MethodNames } from '../method-names.js';
+import { Slot } from '../slot.js';
 import type { Subscriptions } from '../subscriptions.js';
 import {
   callerOf,
@@ -22,7 +23,7 @@ interface Traced {
 /** Spans and metrics of what comes in at servers. */
 export class ServerTelemetry {
   readonly #names = new MethodNames();
-  readonly #calls = new WeakMap<RapServerOperation, Traced>();
+  readonly #calls = new Slot<RapServerOperation, Traced>('traced');
 
   constructor(
     private readonly tracer: Tracer,
@@ -60,13 +61,12 @@ export class ServerTelemetry {
   #ended(call: RapServerOperation): void {
     const traced = this.#calls.get(call);
     if (!traced) return;
-    this.#calls.delete(call);
     const { name, span } = traced;
     const hasFailed = hasServerFailed(call);
     const outcome = outcomeOf(call.outcome as string, hasFailed);
     span.setAttributes(outcome);
     if (hasFailed) span.setStatus({ code: SpanStatusCode.ERROR, message: (call.error as Error).message });
     span.end();
-    this.metrics.ended(call, { ...methodOf(name), ...ownServerOf(call), ...outcome });
+    this.metrics.ended(call, name, { ...methodOf(name), ...ownServerOf(call), ...outcome });
   }
 }

@@ -1,6 +1,7 @@
 import type { RapCallKind, RapOperation } from '../../diagnostics/messages.js';
-import { MessageTotals } from '../message-totals.js';
+import { MessageTotals, type Totals } from '../message-totals.js';
 import type { MethodName } from '../method-names.js';
+import { Slot } from '../slot.js';
 import { type MetricValue, TextMetric } from './text-metric.js';
 
 /** Names of kinds in labels: those that dashboards of gRPC know, and `event`. */
@@ -14,7 +15,9 @@ const TYPES: Readonly<Record<RapCallKind, string>> = {
 type Labels = Readonly<Record<'rap_type' | 'rap_group' | 'rap_method', string>>;
 
 /** What is counted of one function and kind. */
-class Series {
+class Series implements Totals {
+  sent = 0;
+  received = 0;
   started = 0;
   readonly handled = new Map<string, number>();
   /** Calls by the bucket of their duration; the last: longer than all. */
@@ -32,7 +35,7 @@ class Series {
 /** Counts the calls of one side, by function and kind. */
 export class CallSeries {
   readonly #series = new Map<MethodName, Map<RapCallKind, Series>>();
-  readonly #running = new WeakMap<RapOperation, Series>();
+  readonly #seriesOf = new Slot<RapOperation, Series>('series');
   readonly #messages = new MessageTotals<Series>();
 
   /** @param buckets upper bounds of durations in seconds, ascending */
@@ -41,21 +44,22 @@ export class CallSeries {
   started(operation: RapOperation, name: MethodName): void {
     const series = this.#of(name, operation.kind);
     series.started += 1;
-    this.#running.set(operation, series);
+    this.#seriesOf.set(operation, series);
     this.#messages.started(operation, series);
   }
 
   ended(operation: RapOperation): void {
-    const series = this.#running.get(operation);
+    const series = this.#seriesOf.get(operation);
     if (!series) return; // it began before this was on
     const { outcome = '', durationMs = 0 } = operation;
-    this.#running.delete(operation);
-    this.#messages.ended(operation);
+    this.#messages.ended(operation, series);
     const seconds = durationMs / 1000;
-    const bucket = this.buckets.findIndex((bound) => seconds <= bound);
-    series.handled.set(outcome, (series.handled.get(outcome) ?? 0) + 1);
-    series.durations[bucket < 0 ? this.buckets.length : bucket]! += 1;
+    const { buckets } = this;
+    let bucket = 0;
+    while (bucket < buckets.length && seconds > (buckets[bucket] as number)) bucket += 1;
+    series.durations[bucket]! += 1;
     series.seconds += seconds;
+    series.handled.set(outcome, (series.handled.get(outcome) ?? 0) + 1);
   }
 
   #of(name: MethodName, kind: RapCallKind): Series {

@@ -1,4 +1,5 @@
 import type { StartedCall } from '../../../cluster/peer-source.js';
+import type { MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { Clock } from '../../../protocol/clock.js';
 import { Fault } from '../../../protocol/fault.js';
 import type { Header } from '../../../protocol/frame.js';
@@ -26,6 +27,8 @@ export interface Outcome<T> {
 export class Attempt<T> implements ReplySink {
   over = false;
   pending: StartedCall | undefined;
+  /** The call as subscribers of the tracing channels see it; `undefined` without them. */
+  operation: MadeOperation | undefined;
   /** Nest's deserializer, if there is one. */
   decode: ((response: unknown) => Promise<T>) | undefined;
   /** When it began, if it was not sent at once. */

@@ -1,5 +1,6 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import { clientCall } from '../../../diagnostics/channels.js';
+import type { MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { BalancedCalls, PeerSource, StartedCall } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
 import { captureContext } from '../../../rpc/context/async-context.js';
@@ -46,9 +47,9 @@ export class ClientCalls {
     const { clock } = deadlines;
     const plan = planner.plan(packet, options);
     if (!clientCall.hasSubscribers) return this.#start(packet, plan, outcome);
-    return observed({ kind: 'unary', plan, where: source.where, clock }, (it) => {
-      const seen = new ObservedOutcome(outcome, it.operation, clock);
-      const abandon = this.#start(packet, it, seen);
+    return observed({ kind: 'unary', plan, where: source.where, clock }, (it, operation) => {
+      const seen = new ObservedOutcome(outcome, operation, clock);
+      const abandon = this.#start(packet, it, seen, operation);
       return () => {
         abandon();
         seen.abandoned();
@@ -56,7 +57,7 @@ export class ClientCalls {
     });
   }
 
-  #start<T>(packet: ReadPacket, plan: CallPlan, outcome: Outcome<T>): () => void {
+  #start<T>(packet: ReadPacket, plan: CallPlan, outcome: Outcome<T>, operation?: MadeOperation): () => void {
     const { source, codec, deadlines } = this.options;
     const attempt: Attempt<T> = new Attempt(
       outcome,
@@ -66,7 +67,10 @@ export class ClientCalls {
       outcome.stream &&
         ((channel) => this.channels.answered(channel, plan, attempt.leftMs(), attempt.server)),
     );
-    if (plan.operation) plan.operation.whereabouts = attempt;
+    if (operation) {
+      attempt.operation = operation;
+      operation.whereabouts = attempt;
+    }
     if (plan.timeoutMs <= 0) attempt.reject(callTimeout(timingOf(plan, source.where), 'connect'));
     for (const signal of plan.signals) attempt.cancelOn(signal, plan.route.target);
     if (attempt.over) return NOTHING;
@@ -123,18 +127,18 @@ export class ClientCalls {
     const { clock } = deadlines;
     const plan = planner.plan(packet, undefined);
     if (!clientCall.hasSubscribers) return this.#emit(packet, plan);
-    return observed({ kind: 'event', plan, where: source.where, clock }, async (it) => {
+    return observed({ kind: 'event', plan, where: source.where, clock }, async (it, operation) => {
       try {
-        await this.#emit(packet, it);
+        await this.#emit(packet, it, operation);
       } catch (error) {
-        it.operation.finish(clock.now(), error);
+        operation.finish(clock.now(), error);
         throw error;
       }
-      it.operation.finish(clock.now(), undefined);
+      operation.finish(clock.now(), undefined);
     });
   }
 
-  async #emit(packet: ReadPacket, plan: CallPlan): Promise<void> {
+  async #emit(packet: ReadPacket, plan: CallPlan, operation?: MadeOperation): Promise<void> {
     const { source, codec } = this.options;
     const { route, header, session, timeoutMs } = plan;
     const { clock } = this.options.deadlines;
@@ -155,6 +159,7 @@ export class ClientCalls {
           packet.data,
           source.hold(body),
           timeLeft(timeoutMs, since, clock),
+          { operation },
         );
         return await new Promise<void>((resolve, reject) => {
           started = balanced.event(event, { resolve: () => resolve(), reject });
@@ -237,13 +242,10 @@ export class ClientCalls {
   ): void {
     let call: PlannedCall;
     try {
-      call = new PlannedCall(
-        plan,
-        body,
-        this.options.source.hold(body),
-        leftMs,
-        attempt.stream !== undefined,
-      );
+      call = new PlannedCall(plan, body, this.options.source.hold(body), leftMs, {
+        operation: attempt.operation,
+        acceptsStream: attempt.stream !== undefined,
+      });
     } catch (error) {
       return attempt.reject(error);
     }

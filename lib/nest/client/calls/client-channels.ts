@@ -1,6 +1,6 @@
 import type { ReadPacket } from '@nestjs/microservices';
 import { clientChannel } from '../../../diagnostics/channels.js';
-import { FurtherAttempt } from '../../../diagnostics/made-operation.js';
+import { FurtherAttempt, type MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
 import type { Clock } from '../../../protocol/clock.js';
 import { Fault } from '../../../protocol/fault.js';
@@ -71,6 +71,8 @@ interface Attempted {
   readonly since: number;
   /** The metadata as they are now. */
   readonly held: unknown;
+  /** It as subscribers of the tracing channels see it; `undefined` without them. */
+  readonly operation: MadeOperation | undefined;
 }
 
 /** Opens channels and streams from packets of Nest. */
@@ -99,19 +101,19 @@ export class ClientChannels {
     const plan = planner.plan(packet, options);
     if (!clientChannel.hasSubscribers) return this.#open(plan, what);
     const kind = what.stream ? 'stream' : 'channel';
-    return observed({ kind, plan, where: source.where, clock }, async (it) => {
+    return observed({ kind, plan, where: source.where, clock }, async (it, operation) => {
       try {
-        const channel = await this.#open(it, what);
-        observeChannel(channel, it.operation, clock);
+        const channel = await this.#open(it, what, operation);
+        observeChannel(channel, operation, clock);
         return channel;
       } catch (error) {
-        it.operation.finish(clock.now(), error);
+        operation.finish(clock.now(), error);
         throw error;
       }
     });
   }
 
-  async #open(plan: CallPlan, what: Opening): Promise<Channel> {
+  async #open(plan: CallPlan, what: Opening, operation?: MadeOperation): Promise<Channel> {
     const { source } = this.options;
     const { target } = plan.route;
     const { clock } = this.options.deadlines;
@@ -120,7 +122,7 @@ export class ClientChannels {
     try {
       if (plan.timeoutMs <= 0) throw callTimeout(timingOf(plan, source.where), 'connect');
       assertNotAborted(plan.signals, target);
-      const attempted = { plan, stream: what.stream, since, held: source.hold(what.metadata) };
+      const attempted = { plan, stream: what.stream, since, held: source.hold(what.metadata), operation };
       placed = await this.#place(attempted);
       let attempt: FurtherAttempt | undefined;
       for (let number = 2; ; number += 1) {
@@ -132,7 +134,7 @@ export class ClientChannels {
           attempt?.finish(failure);
           placed = await this.#elsewhere(placed, plan, failure);
           const { where: server } = placed;
-          attempt = plan.operation && FurtherAttempt.start(plan.operation, { server, number, failure });
+          attempt = operation && FurtherAttempt.start(operation, { server, number, failure });
         }
       }
     } catch (error) {
@@ -171,10 +173,14 @@ export class ClientChannels {
   }
 
   /** Opens it on one server. Of several, waits until that has taken it. @throws Fault if it has not */
-  async #openOn(placed: Placed, { plan, since, stream }: Attempted, more?: Header): Promise<Channel> {
+  async #openOn(
+    placed: Placed,
+    { plan, since, stream, operation }: Attempted,
+    more?: Header,
+  ): Promise<Channel> {
     const { route, timeoutMs, isLimited, signals } = plan;
     const { peer, where, body } = placed;
-    if (plan.operation) plan.operation.whereabouts = { server: where };
+    if (operation) operation.whereabouts = { server: where };
     const mayMove = placed.elsewhere !== undefined;
     assertNotAborted(signals, route.target); // while it waited for the server
     if (stream?.reader.isOver) throw cancelled(route.target);

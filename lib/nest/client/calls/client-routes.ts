@@ -1,4 +1,3 @@
-import type { MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { EncodedHeader } from '../../../protocol/bytes/encoded-frame.js';
 import { encodeHeader } from '../../../protocol/encoder.js';
 import type { Header } from '../../../protocol/frame.js';
@@ -29,8 +28,6 @@ export interface CallPlan extends CallHeaders {
   readonly signals: readonly AbortSignal[];
   /** Repeating the call does no harm. */
   readonly idempotent: boolean;
-  /** The call as subscribers of the tracing channels see it; `undefined` without them. */
-  readonly operation?: MadeOperation | undefined;
   /** Gets the header of the answer. */
   readonly onHeader: HeaderListener | undefined;
 }

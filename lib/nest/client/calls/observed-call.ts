@@ -5,22 +5,16 @@ import type { Channel } from '../../../rpc/channel/channel.js';
 import type { Outcome } from './client-attempt.js';
 import type { CallPlan } from './client-routes.js';
 
-/** The plan of a call that subscribers of the tracing channels see. */
-export interface ObservedPlan<K extends RapCallKind = RapCallKind> extends CallPlan {
-  readonly operation: MadeOperation<K>;
-}
-
 /** Publishes the start of what is planned, then makes it, with the header that subscribers have made. */
 export function observed<K extends RapCallKind, T>(
   { kind, plan, where, clock }: { kind: K; plan: CallPlan; where: string; clock: Clock },
-  make: (plan: ObservedPlan<K>) => T,
+  make: (plan: CallPlan, operation: MadeOperation<K>) => T,
 ): T {
-  const { route, header } = plan;
-  const operation = new MadeOperation(kind, { ...header, target: route.target }, where, clock.now());
+  const operation = new MadeOperation(kind, plan.route.target, plan.header, where, clock.now());
   return operation.run(() => {
-    const encodedHeader = operation.isHeaderChanged ? undefined : plan.encodedHeader;
+    const { header } = operation;
     try {
-      return make({ ...plan, operation, header: operation.header, encodedHeader });
+      return make(header === plan.header ? plan : { ...plan, header, encodedHeader: undefined }, operation);
     } catch (error) {
       operation.finish(clock.now(), error);
       throw error;
@@ -45,11 +39,23 @@ export class ObservedOutcome<T> implements Outcome<T> {
   }
 
   resolve(value: T): void {
-    this.operation.finish(this.clock.now(), undefined, () => this.outcome.resolve(value));
+    const { operation, outcome, clock } = this;
+    const isFirst = operation.settling(clock.now(), undefined);
+    try {
+      outcome.resolve(value);
+    } finally {
+      if (isFirst) operation.settled();
+    }
   }
 
   reject(error: unknown): void {
-    this.operation.finish(this.clock.now(), error, () => this.outcome.reject(error));
+    const { operation, outcome, clock } = this;
+    const isFirst = operation.settling(clock.now(), error);
+    try {
+      outcome.reject(error);
+    } finally {
+      if (isFirst) operation.settled();
+    }
   }
 
   /** The caller has given the call up, or it has never begun. */

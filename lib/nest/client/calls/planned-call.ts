@@ -44,6 +44,13 @@ export function withMore(headers: CallHeaders, more: Header | undefined): CallHe
   return more ? { header: { ...headers.header, ...more }, encodedHeader: undefined } : headers;
 }
 
+/** What else is known of a call. */
+export interface PlannedMore {
+  /** The call as subscribers of the tracing channels see it; `undefined` without them. */
+  readonly operation: RapClientOperation | undefined;
+  readonly acceptsStream?: boolean;
+}
+
 /** A call that may go to one server after the other. */
 export class PlannedCall implements BalancedRequest {
   readonly target: string;
@@ -55,7 +62,7 @@ export class PlannedCall implements BalancedRequest {
     private readonly given: unknown,
     readonly held: unknown,
     readonly leftMs: number,
-    private readonly acceptsStream = false,
+    private readonly more: PlannedMore,
   ) {
     this.target = plan.route.target;
     this.header = plan.header;
@@ -72,11 +79,11 @@ export class PlannedCall implements BalancedRequest {
   }
 
   get operation(): RapClientOperation | undefined {
-    return this.plan.operation;
+    return this.more.operation;
   }
 
   to(peer: ClientPeer, where: string, body: unknown, leftMs: number, more?: Header): CallRequest {
-    const headers = withMore(headersFor(this.plan, peer, this.acceptsStream), more);
+    const headers = withMore(headersFor(this.plan, peer, this.more.acceptsStream === true), more);
     return new PlannedRequest(this.plan, headers, body, leftMs, where);
   }
 }
