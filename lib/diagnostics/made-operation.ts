@@ -18,6 +18,8 @@ export class MadeOperation<K extends RapCallKind = RapCallKind>
   /** The server in messages. */
   whereabouts: Whereabouts;
   #header: Header;
+  /** A copy of its own, once subscribers have added to it. */
+  #changed: Record<string, unknown> | undefined;
 
   constructor(
     readonly kind: K,
@@ -51,7 +53,9 @@ export class MadeOperation<K extends RapCallKind = RapCallKind>
   setHeader(key: string, value: unknown): void {
     assertFree(key);
     if (!this.isStarting) return;
-    this.#header = { ...this.#header, [key]: value };
+    this.#changed ??= { ...this.#header };
+    this.#changed[key] = value;
+    this.#header = this.#changed;
   }
 
   /** Publishes the start; `work` gets the header that subscribers have made, and begins the call. */

@@ -25,9 +25,13 @@ export function methodOf({ full }: MethodName): Attributes {
   return { [SYSTEM]: RAP, [METHOD]: full };
 }
 
-/** What only spans tell: a peer may send any name. */
-export function originalOf({ full }: MethodName, { target }: RapOperation): Attributes {
-  return full === OTHER ? { [METHOD_ORIGINAL]: target } : {};
+/** What only spans tell of a function that is not known: a peer may send any name. */
+export function originalOf({ target }: RapOperation): Attributes {
+  return { [METHOD_ORIGINAL]: target };
+}
+
+export function isKnown({ full }: MethodName): boolean {
+  return full !== OTHER;
 }
 
 /** What is known when it has ended. */

@@ -11,7 +11,8 @@ import type { RapClientOperation, RapFurtherAttempt } from '../../diagnostics/me
 import { type MethodName, MethodNames } from '../method-names.js';
 import { Slot } from '../slot.js';
 import type { Subscriptions } from '../subscriptions.js';
-import { methodOf, originalOf, outcomeOf, serverOf, spanNameOf } from './attributes.js';
+import { isKnown, originalOf, outcomeOf, spanNameOf } from './attributes.js';
+import { ClientAttributes } from './call-attributes.js';
 import type { CallMetrics } from './call-metrics.js';
 import { inject } from './propagation.js';
 
@@ -26,6 +27,7 @@ interface Traced {
 /** Spans and metrics of what clients do. */
 export class ClientTelemetry {
   readonly #names = new MethodNames();
+  readonly #attributes = new ClientAttributes();
   readonly #calls = new Slot<RapClientOperation, Traced>('traced');
   readonly #attempts = new Slot<RapFurtherAttempt, Span>('traced');
 
@@ -48,7 +50,8 @@ export class ClientTelemetry {
   #started(call: RapClientOperation): void {
     const name = this.#names.called(call);
     const parent = context.active();
-    const attributes = { ...methodOf(name), ...originalOf(name, call), ...serverOf(call) };
+    const { started } = this.#attributes.of(name, call);
+    const attributes = isKnown(name) ? started : { ...started, ...originalOf(call) };
     const span = this.tracer.startSpan(spanNameOf(name), { kind: SpanKind.CLIENT, attributes }, parent);
     const traced = { name, span, context: trace.setSpan(parent, span) };
     this.#calls.set(call, traced);
@@ -60,10 +63,10 @@ export class ClientTelemetry {
     const traced = this.#calls.get(call);
     if (!traced) return;
     const { name, span } = traced;
-    // of several servers, the one that has answered is known only now
-    const attributes = { ...serverOf(call), ...outcomeOf(call.outcome as string, call.error !== undefined) };
-    end(span, attributes, call.error);
-    this.metrics.ended(call, name, { ...methodOf(name), ...attributes });
+    const { outcome = '', error } = call;
+    const ended = this.#attributes.of(name, call).ended(outcome, error !== undefined);
+    end(span, ended.span, error);
+    this.metrics.ended(call, name, ended.metric);
   }
 
   #attemptStarted(attempt: RapFurtherAttempt): void {
@@ -72,8 +75,7 @@ export class ClientTelemetry {
     const { name, context: parent } = traced;
     const { number, isHedge, reason } = attempt;
     const attributes = {
-      ...methodOf(name),
-      ...serverOf(attempt),
+      ...this.#attributes.of(name, attempt).started,
       'rap.attempt.number': number,
       'rap.attempt.hedge': isHedge,
       ...(reason !== undefined && { 'rap.attempt.reason': reason }),
@@ -91,7 +93,7 @@ export class ClientTelemetry {
 }
 
 function end(span: Span, attributes: ReturnType<typeof outcomeOf>, error: unknown): void {
-  span.setAttributes(attributes);
+  if (span.isRecording()) span.setAttributes(attributes);
   if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: messageOf(error) });
   span.end();
 }

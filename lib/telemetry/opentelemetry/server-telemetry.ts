@@ -3,15 +3,8 @@ import type { RapServerOperation } from '../../diagnostics/messages.js';
 import { type MethodName, MethodNames } from '../method-names.js';
 import { Slot } from '../slot.js';
 import type { Subscriptions } from '../subscriptions.js';
-import {
-  callerOf,
-  hasServerFailed,
-  methodOf,
-  originalOf,
-  outcomeOf,
-  ownServerOf,
-  spanNameOf,
-} from './attributes.js';
+import { hasServerFailed, isKnown, originalOf, spanNameOf } from './attributes.js';
+import { ServerAttributes } from './call-attributes.js';
 import type { CallMetrics } from './call-metrics.js';
 import { extract, within } from './propagation.js';
 
@@ -23,6 +16,7 @@ interface Traced {
 /** Spans and metrics of what comes in at servers. */
 export class ServerTelemetry {
   readonly #names = new MethodNames();
+  readonly #attributes = new ServerAttributes();
   readonly #calls = new Slot<RapServerOperation, Traced>('traced');
 
   constructor(
@@ -41,12 +35,8 @@ export class ServerTelemetry {
   #started(call: RapServerOperation): void {
     const name = this.#names.served(call);
     const { parent, links } = extract(call.header, this.trust);
-    const attributes = {
-      ...methodOf(name),
-      ...originalOf(name, call),
-      ...ownServerOf(call),
-      ...callerOf(call),
-    };
+    const { started } = this.#attributes.of(name, call);
+    const attributes = isKnown(name) ? started : { ...started, ...originalOf(call) };
     const span = this.tracer.startSpan(
       spanNameOf(name),
       { kind: SpanKind.SERVER, attributes, links },
@@ -63,10 +53,10 @@ export class ServerTelemetry {
     if (!traced) return;
     const { name, span } = traced;
     const hasFailed = hasServerFailed(call);
-    const outcome = outcomeOf(call.outcome as string, hasFailed);
-    span.setAttributes(outcome);
+    const ended = this.#attributes.of(name, call).ended(call.outcome as string, hasFailed);
+    if (span.isRecording()) span.setAttributes(ended.span);
     if (hasFailed) span.setStatus({ code: SpanStatusCode.ERROR, message: (call.error as Error).message });
     span.end();
-    this.metrics.ended(call, name, { ...methodOf(name), ...ownServerOf(call), ...outcome });
+    this.metrics.ended(call, name, ended.metric);
   }
 }
