@@ -48,6 +48,7 @@ export type { RapClientOptions, RapServerAddress } from './nest/client/client-op
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
 export type { RapRegistryEntry } from './nest/server/registry-list.js';
+export type { RapFunctionExtras } from './nest/server/run-time-function.js';
 export {
   AuthError,
   CallCancelledError,

@@ -82,6 +82,8 @@ const LIST = {
   idempotent: true,
 };
 
+const VERSION = { ...LIST, doc: 'The version of the list of functions', func_name: 'version' };
+
 describe('/registry/list', () => {
   it('tells of every function', async () => {
     const { client } = await scope.serve([MathController, GroupController, PlainController]);
@@ -109,6 +111,7 @@ describe('/registry/list', () => {
     };
     expect(entries).toEqual([
       LIST,
+      VERSION,
       sum,
       { ...sum, group: 'other', func_name: 'add' },
       // valibot offers no JSON Schema by itself
@@ -196,7 +199,7 @@ describe('/registry/list', () => {
       module_name: 'string',
     };
     const entries = body as Record<string, unknown>[];
-    expect(entries.length).toBe(5);
+    expect(entries.length).toBe(6);
     for (const entry of entries) {
       const types = Object.keys(pythonTypes).map((key) => [key, typeof entry[key]]);
       expect(Object.fromEntries(types)).toEqual(pythonTypes);
@@ -245,8 +248,8 @@ describe('/registry/list', () => {
 
     const entries = await client().call<RapRegistryEntry[]>('/registry/list');
 
-    expect(entries[1]).toMatchObject({ func_name: 'call' });
-    expect(entries[1]).not.toHaveProperty('output');
+    expect(entries[2]).toMatchObject({ func_name: 'call' });
+    expect(entries[2]).not.toHaveProperty('output');
   });
 });
 
@@ -405,7 +408,7 @@ describe('authorize', () => {
     const rap = client();
 
     expect(await rejection(rap.call('/registry/list'))).toBeInstanceOf(FuncNotFoundError);
-    expect(await rap.call('/registry/list', undefined, { header: { 'x-key': 'k' } })).toHaveLength(7);
+    expect(await rap.call('/registry/list', undefined, { header: { 'x-key': 'k' } })).toHaveLength(8);
     expect(await rap.call('/math/sum', { a: 1, b: 2 })).toBe(3);
   });
 

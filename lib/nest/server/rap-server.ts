@@ -1,7 +1,6 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { Logger } from '@nestjs/common';
-import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import type { CustomTransportStrategy } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { type RapLimits, resolveLimits } from '../../rpc/limits.js';
@@ -15,18 +14,16 @@ import { CallRouter } from './call-router.js';
 import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { drainFirst } from '../copies/drain-at-shutdown.js';
-import { HandlerBindings } from './handler-bindings.js';
-import type { RapPatternExtras } from '../handlers/handler.js';
+import { HandlingServer } from './handling-server.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce, loadMiddleware } from '../lifecycle/load-plugins.js';
 import { MiddlewareDispatcher } from './middleware-dispatcher.js';
-import { wrapCallingNest, wrapNest } from '../copies/nest-copies.js';
 import { warnOfCopies } from '../copies/package-copies.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { makeConnections } from './make-connections.js';
 import type { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
-import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import { type RapServerOptions, timesOf } from './server-options.js';
 import type { RapServerStats } from './server-stats.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
@@ -39,12 +36,10 @@ const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
  *     const app = await NestFactory.createMicroservice(AppModule, { strategy: new RapServer({ port: 9000 }) });
  *     await app.listen();
  */
-export class RapServer extends Server<RapServerEvents, RapStatus> implements CustomTransportStrategy {
+export class RapServer extends HandlingServer implements CustomTransportStrategy {
   override transportId: symbol = RAP_TRANSPORT;
-  protected override readonly logger = new Logger('RapServer');
 
   readonly #options: RapServerOptions;
-  readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
   readonly #socket: ServerSocket;
   readonly #router: CallRouter;
@@ -53,8 +48,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #closeTimeoutMs: number;
   #securityWarning: string | undefined;
-  /** It was closed: handlers that are added now belong to another application. */
-  #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
   /** What `close()` waits for. */
@@ -62,22 +55,14 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
 
   /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
-    super();
-    assertServerOptions(options);
+    super(options);
     this.#options = options;
     const limits = resolveLimits(options.limits);
     const { runTimeoutMs, closeTimeoutMs } = timesOf(options);
     this.#closeTimeoutMs = closeTimeoutMs;
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    wrapNest();
     drainFirst(this, () => this.drain());
-    this.#bindings = new HandlerBindings({
-      runTimeoutMs,
-      handlers: this.messageHandlers,
-      normalize: (pattern) => this.normalizePattern(pattern),
-      server: options,
-    });
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
@@ -100,7 +85,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       onWarning: (message) => this.logger.warn(message),
     });
     this.#router = new CallRouter({
-      registry: this.#bindings.registry,
+      registry: this.bindings.registry,
       dispatcher: this.#makeDispatcher(middleware.message),
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
@@ -108,25 +93,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       log: (peer, message) => this.#connections.log(peer, message),
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
-  }
-
-  // --- handlers -----------------------------------------------------------------------------------------------
-
-  override addHandler(
-    pattern: unknown,
-    handler: MessageHandler,
-    isEventHandler = false,
-    extras: RapPatternExtras & Record<string, unknown> = {},
-  ): void {
-    if (this.#isClosed) this.#bindings.clear();
-    this.#isClosed = false;
-    wrapCallingNest((message) => this.logger.warn(message));
-    this.#bindings.add(pattern, handler, isEventHandler, extras);
-  }
-
-  /** The handler of a pattern, of a target, or of the JSON text of a pattern; `null` if there is none. */
-  override getHandlerByPattern(pattern: string): MessageHandler | null {
-    return this.#bindings.find(pattern) ?? null;
   }
 
   // --- life ---------------------------------------------------------------------------------------------------
@@ -144,7 +110,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * called before `listen`, and twice. Then the server may listen again, or be the strategy of another application.
    */
   close(): Promise<void> {
-    this.#isClosed = true;
+    this.bindings.release();
     this.#closing ??= this.#stop()
       .finally(() => Promise.allSettled(this.#farewells))
       .finally(() => (this.#closing = undefined));
@@ -208,7 +174,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
         'The server listens already. If it serves another application: make a RapServer for each, or close that one first',
       );
     }
-    this.#isClosed = false;
     this.#opening = this.#open();
     try {
       return await this.#opening;
@@ -218,7 +183,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #open(): Promise<AddressInfo | string> {
-    this.#bindings.registry.assertSound();
+    this.bindings.start();
     await this.#lifecycle.starting();
     try {
       return await this.#serve();

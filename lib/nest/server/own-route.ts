@@ -1,0 +1,33 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import { formatTarget } from '../../protocol/target.js';
+import type { Route } from '../handlers/handler.js';
+
+interface OwnRouteInit {
+  readonly group: string;
+  readonly name: string;
+  readonly doc: string;
+  readonly handler: MessageHandler;
+  readonly isPrivate: boolean;
+}
+
+/** A function that every server has by itself. */
+export function ownRoute({ group, name, doc, handler, isPrivate }: OwnRouteInit): Route {
+  const target = formatTarget(group, name);
+  return {
+    target,
+    group,
+    name,
+    pattern: target,
+    handler,
+    kind: 'unary',
+    isUnary: true,
+    isPrivate,
+    timeoutMs: undefined,
+    idempotent: true,
+    doc,
+    isChannel: false,
+    owner: `RapServer.${name}`,
+    input: undefined,
+    output: undefined,
+  };
+}
