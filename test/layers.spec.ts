@@ -48,11 +48,13 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'nest/workers': HANDLERS,
   'nest/copies': HANDLERS,
   'nest/gateway': HANDLERS,
-  'nest/server': [...HANDLERS, 'rpc/server', 'nest/workers', 'nest/copies'],
+  'nest/health': HANDLERS,
+  'nest/server': [...HANDLERS, 'rpc/server', 'nest/workers', 'nest/copies', 'nest/health'],
   'nest/client/calls': CLIENT,
   'nest/client/proxies': [...CLIENT, 'nest/client/calls'],
   'nest/client': [...CLIENT, 'nest/client/calls', 'nest/client/proxies'],
   nest: [...HANDLERS, 'nest/workers', 'nest/gateway', 'nest/server', 'nest/client'],
+  health: [...CLIENT, 'nest/health', 'nest/server', 'nest/client'],
   plugins: [...NEST.filter((folder) => folder !== 'net'), 'protocol/crypto', 'rpc/server', 'rpc/crypto'],
   redis: [...RPC, 'pipeline', 'plugins'],
 };
@@ -63,6 +65,7 @@ const ENTRIES = '.';
 const OWNERS: readonly [name: RegExp, ...folders: string[]][] = [
   [/^(node:)?(net|tls)$/, 'net'],
   [/^(node:)?dns(\/|$)/, 'net', 'discovery'],
+  [/^(node:)?http$/, 'net'],
   [/^(@nestjs\/|rxjs(\/|$)|reflect-metadata$)/, 'nest'],
   [/^piscina(\/|$)/, 'nest/workers'],
   [/^(ioredis|rate-limiter-flexible)(\/|$)/, 'redis'],
@@ -197,6 +200,11 @@ it.each([
   ['plugins/a.ts', `import { Redis } from 'ioredis';`],
   ['plugins/a.ts', `import { x } from '../redis/b.js';`],
   ['redis/a.ts', `import { x } from '../nest/errors/b.js';`],
+  ['health/a.ts', `import { createServer } from 'node:http';`],
+  ['health/a.ts', `import { HealthIndicatorService } from '@nestjs/terminus';`],
+  ['nest/server/a.ts', `import { x } from '../../health/b.js';`],
+  ['nest/server/a.ts', `import { createServer } from 'node:http';`],
+  ['nest/health/a.ts', `import { x } from '../server/b.js';`],
   ['index.ts', `export { createServer } from 'node:net';`],
   ['other/a.ts', `export const x = 1;`],
 ])('would fail on %s: %s', (file, source) => expect(violations(file, source)).not.toEqual([]));
@@ -213,6 +221,8 @@ it.each([
     'net/a.ts',
     `import net from 'node:net';\nimport tls from 'node:tls';\nimport { x } from '../protocol/b.js';`,
   ],
+  ['net/a.ts', `const { createServer } = await import('node:http');`],
+  ['health/a.ts', `import type { x } from '../nest/server/b.js';\nimport { y } from '../net/b.js';`],
   ['rpc/time/a.ts', `import { x } from '../../protocol/b.js';\nsetTimeout(x);`],
   ['rpc/client/a.ts', `import { x } from '../connection/b.js';`],
   [

@@ -5,6 +5,8 @@ import { shown } from '../errors/shown.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import type { RapContext } from '../handlers/rap-context.js';
 import { type NormalizePattern, targetOf } from '../handlers/pattern.js';
+import { healthRoutes } from '../health/health-routes.js';
+import { RapHealth } from '../health/rap-health.js';
 import { HandlerRegistry } from './handler-registry.js';
 import { extrasProblem, routeOf } from './make-route.js';
 import { RegistryList } from './registry-list.js';
@@ -24,19 +26,23 @@ export interface HandlerBindingsOptions {
   /** Nest's own table, by target. */
   readonly handlers: Map<string, MessageHandler>;
   readonly normalize: NormalizePattern;
-  readonly server: Pick<RapServerOptions, 'bindUntagged' | 'registry'>;
+  readonly server: Pick<RapServerOptions, 'bindUntagged' | 'registry' | 'health'>;
 }
 
 /** Makes routes of the handlers that Nest binds, if they are meant for rap. */
 export class HandlerBindings {
   readonly registry: HandlerRegistry;
   readonly list: RegistryList;
+  readonly health: RapHealth;
   /** The application was closed: handlers that are added now belong to another one. */
   #isReleased = false;
 
   constructor(private readonly options: HandlerBindingsOptions) {
-    this.registry = new HandlerRegistry(options.runTimeoutMs);
+    this.health = new RapHealth((service) => this.registry.hasService(service));
+    this.registry = new HandlerRegistry(options.runTimeoutMs, () => this.health.changed());
     this.list = new RegistryList(this.registry);
+    const { health: access = 'public' } = options.server;
+    if (access) for (const route of healthRoutes(this.health, access)) this.registry.addDefault(route);
     this.#addOwn();
   }
 

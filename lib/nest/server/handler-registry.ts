@@ -14,6 +14,8 @@ interface Found {
   readonly events: ReadonlyMap<string, Route>;
   /** All, by kind, in the order of their registration. */
   readonly all: readonly Route[];
+  /** Groups, and `group/name`, of what is not private. */
+  readonly services: ReadonlySet<string>;
 }
 
 /**
@@ -33,21 +35,31 @@ export class HandlerRegistry {
   readonly #functions = new Map<string, { readonly route: Route; readonly replaces: boolean }>();
   /** Those for events. */
   readonly #listeners = new Map<string, Route>();
+  /** Functions of the server itself, which any handler may replace. */
+  readonly #defaults = new Map<string, Route>();
   readonly #services = new Map<ServiceBinding, Set<string>>();
   readonly #conflicts: string[] = [];
   readonly #problems = new Set<string>();
   /** `undefined` after a change. */
   #lastFound: Found | undefined;
 
-  /** @param runTimeoutMs time limit of a handler that has none of its own */
-  constructor(private readonly runTimeoutMs = Infinity) {}
+  constructor(
+    /** Time limit of a handler that has none of its own. */
+    private readonly runTimeoutMs = Infinity,
+    private readonly onChange: () => void = () => {},
+  ) {}
 
   /** All routes, by kind, in the order of their registration. */
   get routes(): readonly Route[] {
     return this.#found.all;
   }
 
-  /** Removes all routes, but not the functions that were registered. */
+  /** Whether a group (`math`) or function (`math/sum`) of this name is there, and not private. */
+  hasService(name: string): boolean {
+    return this.#found.services.has(name);
+  }
+
+  /** Removes all handlers of an application, but not the functions that were registered. */
   clear(): void {
     for (const known of [this.#requests, this.#channels, this.#events, this.#services]) known.clear();
     this.#conflicts.length = 0;
@@ -108,6 +120,18 @@ export class HandlerRegistry {
   }
 
   // --- handlers of an application -------------------------------------------------------------------------------
+
+  /** Adds a function of the server itself, which any handler or function of the same target replaces. */
+  addDefault(route: Route): void {
+    this.#defaults.set(route.target, route);
+    this.#changed();
+  }
+
+  /** Whether a function of the server itself is found under this target. */
+  isDefault(target: string): boolean {
+    const route = this.#defaults.get(target);
+    return route !== undefined && this.request(target) === route;
+  }
 
   addRequest(route: Route): void {
     const routes = route.isChannel ? this.#channels : this.#requests;
@@ -176,6 +200,7 @@ export class HandlerRegistry {
   #changed(): void {
     this.revision += 1;
     this.#lastFound = undefined;
+    this.onChange();
   }
 
   #find(): Found {
@@ -186,14 +211,25 @@ export class HandlerRegistry {
       const members = [...(this.#events.get(target) ?? []), ...(listener ? [listener] : [])];
       events.set(target, routeOfAll(members, this.runTimeoutMs));
     }
-    const served = [...this.#requests.values(), ...this.#channels.values()].filter(
+    const handled = [...this.#requests.values(), ...this.#channels.values()].filter(
       ({ target }) => !functions.has(target),
     );
+    const defaults = [...this.#defaults].filter(
+      ([target]) => !functions.has(target) && !this.handlerOf(target),
+    );
+    const all = [
+      ...defaults.map(([, route]) => route),
+      ...handled,
+      ...functions.values(),
+      ...events.values(),
+    ];
+    const open = all.filter(({ isPrivate }) => !isPrivate);
     return {
-      calls: new Map([...this.#channels, ...this.#requests, ...functions]),
-      opened: new Map([...this.#requests, ...this.#channels, ...functions]),
+      calls: new Map([...defaults, ...this.#channels, ...this.#requests, ...functions]),
+      opened: new Map([...defaults, ...this.#requests, ...this.#channels, ...functions]),
       events,
-      all: [...served, ...functions.values(), ...events.values()],
+      all,
+      services: new Set(open.flatMap(({ group, name }) => [group, `${group}/${name}`])),
     };
   }
 

@@ -3,6 +3,7 @@ import { Server, type MessageHandler } from '@nestjs/microservices';
 import { wrapCallingNest, wrapNest } from '../copies/nest-copies.js';
 import type { RapPatternExtras } from '../handlers/handler.js';
 import type { RapContext } from '../handlers/rap-context.js';
+import type { RapHealth } from '../health/rap-health.js';
 import type { RapServerEvents, RapStatus } from '../lifecycle/rap-events.js';
 import { HandlerBindings } from './handler-bindings.js';
 import type { RapFunctionExtras } from './run-time-function.js';
@@ -77,6 +78,11 @@ export abstract class HandlingServer extends Server<RapServerEvents, RapStatus> 
    */
   unregister(pattern: unknown, extras: Pick<RapFunctionExtras, 'group'> = {}): boolean {
     return this.bindings.unregister(pattern, extras);
+  }
+
+  /** What `/health/check` and `/health/watch` tell; the application may set the status of its services. */
+  get health(): RapHealth {
+    return this.bindings.health;
   }
 
   /**

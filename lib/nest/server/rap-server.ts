@@ -2,6 +2,7 @@ import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import type { CustomTransportStrategy } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
+import { ProbeServer } from '../../net/probe-server.js';
 import { systemClock } from '../../rpc/time/system-clock.js';
 import { type RapLimits, resolveLimits } from '../../rpc/limits.js';
 import type { MessageMiddleware } from '../../pipeline/api.js';
@@ -52,6 +53,7 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
   #closing: Promise<void> | undefined;
   /** What `close()` waits for. */
   readonly #farewells = new Set<Promise<unknown>>();
+  readonly #probes: ProbeServer | undefined;
 
   /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
@@ -74,11 +76,14 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
       middleware: middleware.connection,
       security,
       router: () => this.#router,
+      spares: (target) => this.bindings.registry.isDefault(target),
       onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
       onError: (error) => this.#logged(error),
       log: (message) => this.logger.warn(message),
     });
     this.#socket = this.#makeSocket(limits);
+    const reasons = (): string[] => [this.health.reason ?? []].flat();
+    this.#probes = options.probes && new ProbeServer({ name: 'probes', ...options.probes, reasons });
     this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
       onError: (error) => this.handleError(error as string),
@@ -122,10 +127,16 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
    * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
-    this.#listeners.emitArmed('draining');
+    this.#beginToDrain();
     this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
     await this.#socket.flushed();
+  }
+
+  /** Probes and watchers see it before anything is refused. */
+  #beginToDrain(): void {
+    this.health.drains();
+    this.#listeners.emitArmed('draining');
   }
 
   /** `close()` waits for this work as well, however it ends: such as what takes the server out of a registry. */
@@ -133,6 +144,11 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
     this.#farewells.add(work);
     const ended = (): unknown => this.#farewells.delete(work);
     work.then(ended, ended);
+  }
+
+  /** The address of `/livez` and `/readyz`, or `null` without the option `probes`. */
+  probesAddress(): AddressInfo | null {
+    return this.#probes?.address() ?? null;
   }
 
   /** The address that the server listens on, or `null` if it does not listen. */
@@ -186,8 +202,10 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
     this.bindings.start();
     await this.#lifecycle.starting();
     try {
+      await this.#probes?.listen();
       return await this.#serve();
     } catch (error) {
+      await this.#probes?.close();
       await this.#lifecycle.undo();
       throw error;
     }
@@ -205,6 +223,7 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
     this.#connections.reopen();
     retainWorkers();
     this._status$.next(RapStatus.Connected);
+    this.health.serves();
     this.#listeners.arm('draining');
     this.#listeners.emit('listening', address);
     try {
@@ -219,7 +238,7 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
   async #stop(): Promise<void> {
     await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
     if (!this.#socket.server) return;
-    this.#listeners.emitArmed('draining');
+    this.#beginToDrain();
     try {
       try {
         await this.#lifecycle.stopping();
@@ -236,6 +255,8 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
   async #shut(): Promise<void> {
     await this.drain();
     await this.#socket.close();
+    this.health.stops();
+    await this.#probes?.close();
     await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
     this.#listeners.emit('close');

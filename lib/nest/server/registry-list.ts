@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { HandlerRegistry } from './handler-registry.js';
 import type { Route } from '../handlers/handler.js';
 import { jsonSchemaOf } from '../validation/standard-schema.js';
-import { ownRoute } from './own-route.js';
+import { ownRoute } from '../handlers/own-route.js';
 
 const HASH_DIGITS = 16;
 

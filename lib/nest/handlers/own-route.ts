@@ -1,6 +1,6 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { formatTarget } from '../../protocol/target.js';
-import type { Route } from '../handlers/handler.js';
+import type { Route } from './handler.js';
 
 interface OwnRouteInit {
   readonly group: string;
@@ -8,10 +8,12 @@ interface OwnRouteInit {
   readonly doc: string;
   readonly handler: MessageHandler;
   readonly isPrivate: boolean;
+  /** Default: `unary`. */
+  readonly kind?: 'unary' | 'stream';
 }
 
 /** A function that every server has by itself. */
-export function ownRoute({ group, name, doc, handler, isPrivate }: OwnRouteInit): Route {
+export function ownRoute({ group, name, doc, handler, isPrivate, kind = 'unary' }: OwnRouteInit): Route {
   const target = formatTarget(group, name);
   return {
     target,
@@ -19,8 +21,8 @@ export function ownRoute({ group, name, doc, handler, isPrivate }: OwnRouteInit)
     name,
     pattern: target,
     handler,
-    kind: 'unary',
-    isUnary: true,
+    kind,
+    isUnary: kind === 'unary',
     isPrivate,
     timeoutMs: undefined,
     idempotent: true,
