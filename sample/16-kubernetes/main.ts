@@ -30,11 +30,11 @@ const client = new RapClient({
 });
 await client.connect();
 
-let running = true;
+const end = new AbortController();
 let failed = 0;
 const answers = new Map<string, number>();
 const callers = Array.from({ length: 20 }, async (_, caller) => {
-  for (let id = caller; running; id += 20) {
+  for (let id = caller; !end.signal.aborted; id += 20) {
     try {
       const { version } = await client.call<{ version: string }>('order', { id });
       answers.set(version, (answers.get(version) ?? 0) + 1);
@@ -53,7 +53,7 @@ for (const old of pods) {
   await old.end();
   console.log(`${old.name} (v1) has ended`);
 }
-running = false;
+end.abort();
 await Promise.all(callers);
 
 const counts = ['v1', 'v2'].filter((version) => answers.has(version));

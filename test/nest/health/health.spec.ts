@@ -239,6 +239,19 @@ describe('under overload', () => {
     gate.open();
   });
 
+  it('of the limit of the connection itself, a check is answered', async () => {
+    const { server, port } = await scope.serve([MathController], { limits: { maxInFlight: 2 } });
+    const raw = await saturate(port, 2);
+    await eventually('they run', () => running === 2);
+
+    raw.send([101, 101, { target: '/math/hold' }, 3], [101, 103, { target: '/health/check' }, null]);
+
+    expect((await raw.answer(101))[2]).toMatchObject({ status_code: 429 });
+    expect(await raw.answer(103)).toEqual([101, 103, {}, { status: 'SERVING' }]);
+    expect(server.stats().refusedCalls).toBe(1);
+    gate.open();
+  });
+
   it('of the channels, a watch is answered', async () => {
     const { client } = await scope.serve([MathController], { limits: { maxChannelsTotal: 1 } });
     const busy = await client().channel('/math/talk');
