@@ -101,21 +101,34 @@ describe('the option probes', () => {
     expect(await ask(server.probesAddress()?.port ?? 0, '/readyz')).toMatchObject(OK);
   });
 
-  it('is alive, and not ready, while the server starts', async () => {
+  it('is alive, and not ready, while the server starts, and gone if that fails', async () => {
     const starting = new Gate();
+    let fails = false;
     const server = new RapServer({
       host: '127.0.0.1',
       port: 0,
       probes: { port: 0, host: '127.0.0.1' },
-      events: { afterStart: () => starting.opened },
+      events: {
+        beforeStart: async () => {
+          await starting.opened;
+          if (fails) throw new Error('no database');
+        },
+      },
     });
     scope.defer(() => server.close());
     const listening = listen(server);
     await eventually('the probes', () => server.probesAddress());
-    const { status } = await ask(server.probesAddress()?.port ?? 0, '/livez');
-    expect(status).toBe(200);
+    const port = server.probesAddress()?.port ?? 0;
+    expect(await ask(port, '/livez')).toMatchObject(OK);
+    expect(await ask(port, '/readyz')).toMatchObject(notReady('the server does not listen'));
     starting.open();
     await listening;
+    expect(await ask(port, '/readyz')).toMatchObject(OK);
+    await server.close();
+
+    fails = true;
+    expect((await rejection(listen(server))).message).toBe('no database');
+    expect(server.probesAddress()).toBe(null);
   });
 
   it('follows what the application sets', async () => {

@@ -200,12 +200,20 @@ export class RapServer extends HandlingServer implements CustomTransportStrategy
 
   async #open(): Promise<AddressInfo | string> {
     this.bindings.start();
-    await this.#lifecycle.starting();
+    await this.#probes?.listen();
     try {
-      await this.#probes?.listen();
-      return await this.#serve();
+      await this.#lifecycle.starting();
+      return await this.#serveOrUndo();
     } catch (error) {
       await this.#probes?.close();
+      throw error;
+    }
+  }
+
+  async #serveOrUndo(): Promise<AddressInfo | string> {
+    try {
+      return await this.#serve();
+    } catch (error) {
       await this.#lifecycle.undo();
       throw error;
     }
