@@ -40,7 +40,8 @@ export { RAP_TRANSPORT } from './nest/handlers/transport.js';
 export type { EndpointStats, RapClientEvents, RapClientStats } from './nest/client/client-events.js';
 export { RapStatus, type RapConnectionInfo, type RapServerEvents } from './nest/lifecycle/rap-events.js';
 export type { LifecycleEvents, LifecycleListeners } from './nest/lifecycle/lifecycle.js';
-export type { RapServerOptions } from './nest/server/server-options.js';
+export type { RapHealth, ServingStatus } from './nest/health/rap-health.js';
+export type { RapProbesOptions, RapServerOptions } from './nest/server/server-options.js';
 export type { RapServerStats } from './nest/server/server-stats.js';
 export type { AdaptiveLimitOptions } from './rpc/server/gradient-limit.js';
 export type { FleetClientOptions, StartMode, SubsetOptions } from './nest/client/fleet-options.js';
@@ -48,6 +49,7 @@ export type { RapClientOptions, RapServerAddress } from './nest/client/client-op
 export type { RapHandlerInfo, RapPatternExtras } from './nest/handlers/handler.js';
 export type { Authorize, RapAuthorizeRequest } from './nest/server/authorize.js';
 export type { RapRegistryEntry } from './nest/server/registry-list.js';
+export type { RapFunctionExtras } from './nest/server/run-time-function.js';
 export {
   AuthError,
   CallCancelledError,

@@ -32,7 +32,8 @@ class Calculator {
       if (error instanceof ParseError) console.log(`${error.name}:`, error.details);
     }
     const entries = await this.client.call<RapRegistryEntry[]>('/registry/list');
-    for (const { group, func_name, kind } of entries) console.log(`listed: /${group}/${func_name} (${kind})`);
+    const own = entries.filter(({ group }) => group === 'math');
+    for (const { group, func_name, kind } of own) console.log(`listed: /${group}/${func_name} (${kind})`);
   }
 }
 

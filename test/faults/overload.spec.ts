@@ -116,6 +116,26 @@ it('refuses calls and channels while its event loop lags, and no handler begins;
   expect((await raw.answer(5))[3]).toBe(5);
 });
 
+it('answers health/check and health/watch while its event loop lags, and counts them as no refusal', async () => {
+  const { port, server } = await serve();
+  const raw = await open(port);
+  raw.send(call(5, 'wait'));
+  await eventually('the handler', () => begun === 1);
+  lateMs = 300;
+  await eventually('the lag', () => server.stats().loopDelayMs > 200);
+
+  raw.send([101, 7, { target: '/health/check' }, null]);
+  raw.send([102, 9, { channel_life_cycle: 'DECLARE', target: '/health/watch' }, {}]);
+  expect(await raw.answer(7)).toEqual([101, 7, {}, { status: 'SERVING' }]);
+  expect((await raw.answer(9))[2]).toEqual({ channel_life_cycle: 'DECLARE' });
+  raw.send([102, 9, { channel_life_cycle: 'MSG' }, {}]);
+  expect((await raw.answer(9))[3]).toEqual({ status: 'SERVING' });
+
+  expect(server.stats()).toMatchObject({ refusedCalls: 0, refusedByLoad: { loopDelay: 0 } });
+  gate.open();
+  expect((await raw.answer(5))[3]).toBe(5);
+});
+
 it('refuses calls beyond the adaptive limit', async () => {
   const { port, server } = await serve({ adaptiveLimit: { min: 2, initial: 2 } });
   const raw = await open(port);
@@ -151,6 +171,7 @@ it('has no adaptive limit by default', async () => {
     refusedCalls: 0,
     refusedConnections: 0,
     refusedByLoad: { loopDelay: 0, adaptiveLimit: 0 },
+    refusedShare: 0,
     loopDelayMs: 0,
     latencyMs: 0,
     adaptiveLimit: undefined,

@@ -82,6 +82,22 @@ const LIST = {
   idempotent: true,
 };
 
+const CHECK = {
+  ...LIST,
+  group: 'health',
+  is_private: false,
+  doc: 'Whether the server, or a service of it, serves',
+  func_name: 'check',
+};
+const WATCH = {
+  ...CHECK,
+  is_gen_func: true,
+  doc: 'Whether the server, or a service of it, serves, now and after each change',
+  func_name: 'watch',
+  kind: 'stream',
+};
+const VERSION = { ...LIST, doc: 'The version of the list of functions', func_name: 'version' };
+
 describe('/registry/list', () => {
   it('tells of every function', async () => {
     const { client } = await scope.serve([MathController, GroupController, PlainController]);
@@ -108,7 +124,10 @@ describe('/registry/list', () => {
       output: number,
     };
     expect(entries).toEqual([
+      CHECK,
+      WATCH,
       LIST,
+      VERSION,
       sum,
       { ...sum, group: 'other', func_name: 'add' },
       // valibot offers no JSON Schema by itself
@@ -196,20 +215,20 @@ describe('/registry/list', () => {
       module_name: 'string',
     };
     const entries = body as Record<string, unknown>[];
-    expect(entries.length).toBe(5);
+    expect(entries.length).toBe(8);
     for (const entry of entries) {
       const types = Object.keys(pythonTypes).map((key) => [key, typeof entry[key]]);
       expect(Object.fromEntries(types)).toEqual(pythonTypes);
       expect(['normal', 'channel']).toContain(entry['func_type']);
     }
-    expect(entries[0]).toEqual(LIST);
+    expect(entries[2]).toEqual(LIST);
   });
 
   it('can be opened, and switched off', async () => {
     const open = await scope.serve([MathController], { registry: 'public' });
     const off = await scope.serve([MathController], { registry: false });
 
-    const [entry] = await open.client().call<RapRegistryEntry[]>('/registry/list');
+    const [, , entry] = await open.client().call<RapRegistryEntry[]>('/registry/list');
 
     expect(entry).toEqual({ ...LIST, is_private: false });
     expect(await rejection(off.client().call('/registry/list'))).toBeInstanceOf(FuncNotFoundError);
@@ -245,8 +264,8 @@ describe('/registry/list', () => {
 
     const entries = await client().call<RapRegistryEntry[]>('/registry/list');
 
-    expect(entries[1]).toMatchObject({ func_name: 'call' });
-    expect(entries[1]).not.toHaveProperty('output');
+    expect(entries.at(-1)).toMatchObject({ func_name: 'call' });
+    expect(entries.at(-1)).not.toHaveProperty('output');
   });
 });
 
@@ -257,7 +276,7 @@ it.each(['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1'])(
     const client = new RapClient({ host: callFrom(server, address), port });
     scope.defer(() => client.close());
 
-    const [list] = await client.call<RapRegistryEntry[]>('/registry/list');
+    const [, , list] = await client.call<RapRegistryEntry[]>('/registry/list');
 
     expect(list).toEqual(LIST);
     client.close();
@@ -405,7 +424,7 @@ describe('authorize', () => {
     const rap = client();
 
     expect(await rejection(rap.call('/registry/list'))).toBeInstanceOf(FuncNotFoundError);
-    expect(await rap.call('/registry/list', undefined, { header: { 'x-key': 'k' } })).toHaveLength(7);
+    expect(await rap.call('/registry/list', undefined, { header: { 'x-key': 'k' } })).toHaveLength(10);
     expect(await rap.call('/math/sum', { a: 1, b: 2 })).toBe(3);
   });
 

@@ -12,7 +12,7 @@ import type { CallRouter } from './call-router.js';
 import { ServerConnections, type ServerConnectionsOptions } from './server-connections.js';
 import { adaptiveLimitOption, type RapServerOptions } from './server-options.js';
 
-export interface MakeConnectionsOptions extends Pick<ServerConnectionsOptions, 'onEvent' | 'log'> {
+export interface MakeConnectionsOptions extends Pick<ServerConnectionsOptions, 'onEvent' | 'log' | 'spares'> {
   readonly limits: RapLimits;
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
   readonly security: ConnectionSecurity | undefined;
@@ -24,7 +24,7 @@ export interface MakeConnectionsOptions extends Pick<ServerConnectionsOptions, '
 /** The connections of a server with these options. */
 export function makeConnections(
   options: RapServerOptions,
-  { limits, middleware, security, router, onEvent, onError, log }: MakeConnectionsOptions,
+  { limits, middleware, security, router, spares, onEvent, onError, log }: MakeConnectionsOptions,
 ): ServerConnections {
   const { clock, onWork } = environmentOf(options);
   return new ServerConnections({
@@ -38,6 +38,7 @@ export function makeConnections(
     onArrival: (incoming) => router().onArrival(incoming),
     onCall: watched(onWork, (call) => router().onCall(call)),
     onChannel: watched(onWork, (incoming) => router().onChannel(incoming)),
+    spares,
     onEvent,
     log,
     security,

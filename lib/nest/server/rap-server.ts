@@ -1,8 +1,8 @@
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { Logger } from '@nestjs/common';
-import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import type { CustomTransportStrategy } from '@nestjs/microservices';
 import { isLocal } from '../../net/address.js';
+import { ProbeServer } from '../../net/probe-server.js';
 import { type RapLimits, resolveLimits } from '../../rpc/limits.js';
 import type { MessageMiddleware } from '../../pipeline/api.js';
 import { securityOf } from '../../pipeline/security-of.js';
@@ -16,18 +16,16 @@ import { EventListeners } from '../lifecycle/event-listeners.js';
 import { forgettable } from '../errors/forgettable.js';
 import { drainFirst } from '../copies/drain-at-shutdown.js';
 import { followCallScopes } from '../handlers/call-scope.js';
-import { HandlerBindings } from './handler-bindings.js';
-import type { RapPatternExtras } from '../handlers/handler.js';
+import { HandlingServer } from './handling-server.js';
 import { Lifecycle } from '../lifecycle/lifecycle.js';
 import { assertLoadedOnce, loadMiddleware } from '../lifecycle/load-plugins.js';
 import { MiddlewareDispatcher } from './middleware-dispatcher.js';
-import { wrapCallingNest, wrapNest } from '../copies/nest-copies.js';
 import { warnOfCopies } from '../copies/package-copies.js';
 import { RapStatus, type RapServerEvents } from '../lifecycle/rap-events.js';
 import { makeConnections } from './make-connections.js';
 import type { ServerConnections } from './server-connections.js';
 import { ServerSocket } from './server-socket.js';
-import { assertServerOptions, type RapServerOptions, timesOf } from './server-options.js';
+import { type RapServerOptions, timesOf } from './server-options.js';
 import type { RapServerStats } from './server-stats.js';
 import { RAP_TRANSPORT } from '../handlers/transport.js';
 import { releaseWorkers, retainWorkers } from '../workers/worker-pool.js';
@@ -40,12 +38,10 @@ const SERVER_HOOKS = { start: 'onServerStart', stop: 'onServerStop' };
  *     const app = await NestFactory.createMicroservice(AppModule, { strategy: new RapServer({ port: 9000 }) });
  *     await app.listen();
  */
-export class RapServer extends Server<RapServerEvents, RapStatus> implements CustomTransportStrategy {
+export class RapServer extends HandlingServer implements CustomTransportStrategy {
   override transportId: symbol = RAP_TRANSPORT;
-  protected override readonly logger = new Logger('RapServer');
 
   readonly #options: RapServerOptions;
-  readonly #bindings: HandlerBindings;
   readonly #connections: ServerConnections;
   readonly #socket: ServerSocket;
   readonly #router: CallRouter;
@@ -54,17 +50,15 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   readonly #listeners = new EventListeners<RapServerEvents>((error) => this.#logged(error));
   readonly #closeTimeoutMs: number;
   #securityWarning: string | undefined;
-  /** It was closed: handlers that are added now belong to another application. */
-  #isClosed = false;
   #opening: Promise<AddressInfo | string> | undefined;
   #closing: Promise<void> | undefined;
   /** What `close()` waits for. */
   readonly #farewells = new Set<Promise<unknown>>();
+  readonly #probes: ProbeServer | undefined;
 
   /** @throws RangeError for an option that does not exist or is out of range */
   constructor(options: RapServerOptions = {}) {
-    super();
-    assertServerOptions(options);
+    super(options);
     this.#options = options;
     if (options.requestContext) followCallScopes();
     const limits = resolveLimits(options.limits);
@@ -72,14 +66,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#closeTimeoutMs = closeTimeoutMs;
     if (options.serializer) this.initializeSerializer(options);
     if (options.deserializer) this.initializeDeserializer(options);
-    wrapNest();
     drainFirst(this, () => this.drain());
-    this.#bindings = new HandlerBindings({
-      runTimeoutMs,
-      handlers: this.messageHandlers,
-      normalize: (pattern) => this.normalizePattern(pattern),
-      server: options,
-    });
     const middleware = loadMiddleware(options.middleware);
     const plugins = [...(options.middleware ?? []), ...(options.processors ?? [])];
     assertLoadedOnce(plugins);
@@ -91,18 +78,21 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       middleware: middleware.connection,
       security,
       router: () => this.#router,
+      spares: (target) => this.bindings.registry.isDefault(target),
       onEvent: (event, ...args) => this.#listeners.emit(event, ...args),
       onError: (error) => this.#logged(error),
       log: (message) => this.logger.warn(message),
     });
     this.#socket = this.#makeSocket(limits);
+    const reasons = (): string[] => [this.health.reason ?? []].flat();
+    this.#probes = options.probes && new ProbeServer({ name: 'probes', ...options.probes, reasons });
     this.#failures = new CallFailures({
       exposeErrors: options.exposeErrors ?? false,
       onError: (error) => this.handleError(error as string),
       onWarning: (message) => this.logger.warn(message),
     });
     this.#router = new CallRouter({
-      registry: this.#bindings.registry,
+      registry: this.bindings.registry,
       dispatcher: this.#makeDispatcher(middleware.message),
       authorize: options.authorize,
       isLocal: (remote) => isLocal(remote, options.trustLoopback),
@@ -110,25 +100,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
       log: (peer, message) => this.#connections.log(peer, message),
       logOnce: (peer, message) => this.#connections.logOnce(peer, message),
     });
-  }
-
-  // --- handlers -----------------------------------------------------------------------------------------------
-
-  override addHandler(
-    pattern: unknown,
-    handler: MessageHandler,
-    isEventHandler = false,
-    extras: RapPatternExtras & Record<string, unknown> = {},
-  ): void {
-    if (this.#isClosed) this.#bindings.clear();
-    this.#isClosed = false;
-    wrapCallingNest((message) => this.logger.warn(message));
-    this.#bindings.add(pattern, handler, isEventHandler, extras);
-  }
-
-  /** The handler of a pattern, of a target, or of the JSON text of a pattern; `null` if there is none. */
-  override getHandlerByPattern(pattern: string): MessageHandler | null {
-    return this.#bindings.find(pattern) ?? null;
   }
 
   // --- life ---------------------------------------------------------------------------------------------------
@@ -146,7 +117,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * called before `listen`, and twice. Then the server may listen again, or be the strategy of another application.
    */
   close(): Promise<void> {
-    this.#isClosed = true;
+    this.bindings.release();
     this.#closing ??= this.#stop()
       .finally(() => Promise.allSettled(this.#farewells))
       .finally(() => (this.#closing = undefined));
@@ -158,10 +129,16 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
    * does the rest. Resolves when every connection is closed.
    */
   async drain(): Promise<void> {
-    this.#listeners.emitArmed('draining');
+    this.#beginToDrain();
     this.#socket.stopListening();
     await this.#connections.drain(this.#closeTimeoutMs);
     await this.#socket.flushed();
+  }
+
+  /** Probes and watchers see it before anything is refused. */
+  #beginToDrain(): void {
+    this.health.drains();
+    this.#listeners.emitArmed('draining');
   }
 
   /** `close()` waits for this work as well, however it ends: such as what takes the server out of a registry. */
@@ -169,6 +146,11 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#farewells.add(work);
     const ended = (): unknown => this.#farewells.delete(work);
     work.then(ended, ended);
+  }
+
+  /** The address of `/livez` and `/readyz`, or `null` without the option `probes`. */
+  probesAddress(): AddressInfo | null {
+    return this.#probes?.address() ?? null;
   }
 
   /** The address that the server listens on, or `null` if it does not listen. */
@@ -210,7 +192,6 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
         'The server listens already. If it serves another application: make a RapServer for each, or close that one first',
       );
     }
-    this.#isClosed = false;
     this.#opening = this.#open();
     try {
       return await this.#opening;
@@ -220,8 +201,18 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   }
 
   async #open(): Promise<AddressInfo | string> {
-    this.#bindings.registry.assertSound();
-    await this.#lifecycle.starting();
+    this.bindings.start();
+    await this.#probes?.listen();
+    try {
+      await this.#lifecycle.starting();
+      return await this.#serveOrUndo();
+    } catch (error) {
+      await this.#probes?.close();
+      throw error;
+    }
+  }
+
+  async #serveOrUndo(): Promise<AddressInfo | string> {
     try {
       return await this.#serve();
     } catch (error) {
@@ -242,6 +233,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
     this.#connections.reopen();
     retainWorkers();
     this._status$.next(RapStatus.Connected);
+    this.health.serves();
     this.#listeners.arm('draining');
     this.#listeners.emit('listening', address);
     try {
@@ -256,7 +248,7 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #stop(): Promise<void> {
     await this.#opening?.catch(() => {}); // a start in progress ends first, and is undone
     if (!this.#socket.server) return;
-    this.#listeners.emitArmed('draining');
+    this.#beginToDrain();
     try {
       try {
         await this.#lifecycle.stopping();
@@ -273,6 +265,8 @@ export class RapServer extends Server<RapServerEvents, RapStatus> implements Cus
   async #shut(): Promise<void> {
     await this.drain();
     await this.#socket.close();
+    this.health.stops();
+    await this.#probes?.close();
     await releaseWorkers();
     this._status$.next(RapStatus.Disconnected);
     this.#listeners.emit('close');

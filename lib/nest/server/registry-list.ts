@@ -1,7 +1,10 @@
-import { formatTarget } from '../../protocol/target.js';
+import { createHash } from 'node:crypto';
 import type { HandlerRegistry } from './handler-registry.js';
 import type { Route } from '../handlers/handler.js';
 import { jsonSchemaOf } from '../validation/standard-schema.js';
+import { ownRoute } from '../handlers/own-route.js';
+
+const HASH_DIGITS = 16;
 
 /** A function in `/registry/list`: the fields of Python's server, then those of this project. */
 export interface RapRegistryEntry {
@@ -24,31 +27,52 @@ export interface RapRegistryEntry {
   readonly output?: Readonly<Record<string, unknown>>;
 }
 
-/** `/registry/list`, which the server answers itself. */
-export function listRoute(registry: HandlerRegistry, access: 'private' | 'public'): Route {
-  let entries: RapRegistryEntry[] | undefined;
-  const target = formatTarget('registry', 'list');
-  return {
-    target,
-    group: 'registry',
-    name: 'list',
-    pattern: target,
-    handler: () => {
-      // handlers are only added: an unchanged length means an unchanged list
-      if (entries?.length !== registry.routes.length) entries = registry.routes.map(entryOf);
-      return Promise.resolve(entries);
-    },
-    kind: 'unary',
-    isUnary: true,
-    isPrivate: access === 'private',
-    timeoutMs: undefined,
-    idempotent: true,
-    doc: 'Lists the functions of this server',
-    isChannel: false,
-    owner: 'RapServer.list',
-    input: undefined,
-    output: undefined,
-  };
+/** What a registry shows of its functions. It is made when it is asked for, and again after a change. */
+export class RegistryList {
+  #revision = -1;
+  #entries: readonly RapRegistryEntry[] = [];
+  #hash = '';
+
+  constructor(private readonly registry: HandlerRegistry) {}
+
+  get entries(): readonly RapRegistryEntry[] {
+    this.#update();
+    return this.#entries;
+  }
+
+  /** A hash of the entries, in any order, and the number of functions that were registered and unregistered. */
+  get version(): string {
+    this.#update();
+    return `${this.#hash}.${this.registry.replacements}`;
+  }
+
+  /** `/registry/list` and `/registry/version`, which the server answers itself. */
+  routes(access: 'private' | 'public'): Route[] {
+    const own = { group: 'registry', isPrivate: access === 'private' };
+    return [
+      ownRoute({
+        ...own,
+        name: 'list',
+        doc: 'Lists the functions of this server',
+        handler: () => Promise.resolve(this.entries),
+      }),
+      ownRoute({
+        ...own,
+        name: 'version',
+        doc: 'The version of the list of functions',
+        handler: () => Promise.resolve(this.version),
+      }),
+    ];
+  }
+
+  #update(): void {
+    const { revision, routes } = this.registry;
+    if (this.#revision === revision) return;
+    this.#revision = revision;
+    this.#entries = routes.map(entryOf);
+    const texts = this.#entries.map((entry) => JSON.stringify(entry)).toSorted();
+    this.#hash = createHash('sha256').update(texts.join('\n')).digest('hex').slice(0, HASH_DIGITS);
+  }
 }
 
 function entryOf(route: Route): RapRegistryEntry {

@@ -42,6 +42,8 @@ export interface ServerConnectionsOptions {
   readonly serving: ServingPath | undefined;
   /** Decides on connections before anything is read from them. */
   readonly middleware: readonly ConnectionMiddleware[] | undefined;
+  /** Whether a function is answered under overload, too. */
+  readonly spares: (target: string) => boolean;
   readonly onArrival: (incoming: AnyIncoming) => boolean;
   readonly onCall: (call: IncomingCall) => void;
   readonly onChannel: (incoming: IncomingChannel) => void;
@@ -81,7 +83,7 @@ export class ServerConnections implements ServerOwner {
   }
 
   accept(link: Link): void {
-    const { limits, keepAlive, clock, deadlines, serving, middleware, security } = this.options;
+    const { limits, keepAlive, clock, deadlines, serving, middleware, security, spares } = this.options;
     const refusal = this.#refusalOf(link);
     const peer = new ServerPeer(link, {
       security,
@@ -94,6 +96,7 @@ export class ServerConnections implements ServerOwner {
       meter: this.#meter,
       id: randomUUID(),
       serving,
+      spares,
       context: this.#context,
     });
     this.#peers.add(peer);

@@ -64,6 +64,16 @@ export interface RapServerOptions {
    */
   registry?: 'private' | 'public' | false | undefined;
   /**
+   * Who may call `/health/check` and `/health/watch`: with `public` all callers, with `private` those on this machine, with false
+   * none. Default `public`: those that probe are often on another machine.
+   */
+  health?: 'private' | 'public' | false | undefined;
+  /**
+   * Serves `/livez` and `/readyz` over HTTP on this port, for Kubernetes, from before the server listens until it is closed. `host`:
+   * default all addresses. Default: no.
+   */
+  probes?: RapProbesOptions | undefined;
+  /**
    * Whether callers over loopback TCP count as on this machine, and may use private functions. Default true, as Python's
    * rap. Set it to false behind a proxy, a tunnel or a container's port mapping on the same machine: all callers that come
    * through it come from loopback. Then only callers over a Unix socket may use private functions.
@@ -95,6 +105,17 @@ export interface RapServerOptions {
   deserializer?: Deserializer | undefined;
 }
 
+/** Where `/livez` and `/readyz` are served. */
+export interface RapProbesOptions {
+  /** TCP port; 0 takes a free one. */
+  port: number;
+  /** Host name or address to listen on. Default: all addresses, as the probes of Kubernetes come from its node. */
+  host?: string | undefined;
+}
+
+const PROBES_OPTIONS: Keys<RapProbesOptions> = { port: true, host: true };
+const ACCESS: readonly unknown[] = ['private', 'public', false, undefined];
+
 const SERVER_OPTIONS: Keys<RapServerOptions> = {
   host: true,
   port: true,
@@ -108,6 +129,8 @@ const SERVER_OPTIONS: Keys<RapServerOptions> = {
   exposeErrors: true,
   bindUntagged: true,
   registry: true,
+  health: true,
+  probes: true,
   authorize: true,
   trustLoopback: true,
   middleware: true,
@@ -131,6 +154,10 @@ export function assertServerOptions(options: RapServerOptions): void {
   assertKnown('limits', options.limits, DEFAULT_LIMITS as never);
   assertKnown('keepAlive', options.keepAlive, SERVER_KEEP_ALIVE as never);
   assertKnown('events', options.events, LIFECYCLE_EVENTS);
+  assertProbes('probes', options.probes);
+  const { health } = options;
+  if (!ACCESS.includes(health))
+    throw new RangeError(`health must be 'public', 'private' or false, got ${inspect(health)}`);
   assertBoolean('trustLoopback', options.trustLoopback);
   assertBoolean('requestContext', options.requestContext);
 }
@@ -138,6 +165,21 @@ export function assertServerOptions(options: RapServerOptions): void {
 function assertBoolean(name: string, value: unknown): void {
   if (value !== undefined && typeof value !== 'boolean')
     throw new RangeError(`${name} must be true or false, got ${inspect(value)}`);
+}
+
+/**
+ * @param others further options that exist
+ * @throws RangeError that names an option which does not exist, or is not a valid address
+ */
+export function assertProbes(
+  name: string,
+  probes: RapProbesOptions | undefined,
+  others: Readonly<Record<string, true>> = {},
+): void {
+  assertKnown(name, probes, { ...PROBES_OPTIONS, ...others });
+  if (!probes) return;
+  if ((probes.port as unknown) === undefined) throw new RangeError(`${name}: port is missing`);
+  assertAddress(name, { host: probes.host, port: probes.port });
 }
 
 /**

@@ -20,6 +20,8 @@ export interface RapServerStats {
     /** The option `adaptiveLimit`. */
     readonly adaptiveLimit: number;
   };
+  /** Share of the calls and channels that were refused in the last second or so, 0 to 1, whatever the limit. */
+  readonly refusedShare: number;
   /** Median delay of the event loop in the last second, in milliseconds; 0 if there were no calls. */
   readonly loopDelayMs: number;
   /** Time that recent calls took, in milliseconds, of a sample of them; 0 until one has ended. */
@@ -28,12 +30,16 @@ export interface RapServerStats {
   readonly adaptiveLimit: number | undefined;
 }
 
-type LoadStats = Pick<RapServerStats, 'refusedByLoad' | 'loopDelayMs' | 'latencyMs' | 'adaptiveLimit'>;
+type LoadStats = Pick<
+  RapServerStats,
+  'refusedByLoad' | 'refusedShare' | 'loopDelayMs' | 'latencyMs' | 'adaptiveLimit'
+>;
 
 /** What is known of the load. */
 export function statsOf(meter: LoadMeter): LoadStats {
   return {
     refusedByLoad: { loopDelay: meter.refusedByLoopDelay, adaptiveLimit: meter.refusedByAdaptiveLimit },
+    refusedShare: meter.refusedShare,
     loopDelayMs: meter.loopDelayMs,
     latencyMs: meter.latencyMs ?? 0,
     adaptiveLimit: meter.adaptiveLimit,

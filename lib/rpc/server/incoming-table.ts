@@ -15,6 +15,8 @@ const RAPID_RESET_MS = 1000;
 /** Settled calls and channels per sample; a sample whose first rapid reset is older than the window starts again. */
 const RESET_SAMPLE_SIZE = 500;
 const RESET_WINDOW_MS = 10_000;
+/** Calls and channels of one connection that may run beyond the limits at once, if their function is spared. */
+const MAX_SPARED = 4;
 
 /** The calls and channels in flight from one peer, and the limits on them. */
 export class IncomingTable {
@@ -27,6 +29,8 @@ export class IncomingTable {
   lastId = 0;
 
   readonly #running = new IdTable<AnyIncoming>();
+  /** Those that run although they exceed a limit. */
+  readonly #spared = new Set<AnyIncoming>();
   #channels = 0;
   #seen = 0;
   #endedCount = 0;
@@ -45,6 +49,8 @@ export class IncomingTable {
     private readonly clock: Clock,
     /** Load of the server, for reports and refusals. */
     private readonly meter?: LoadMeter,
+    /** Whether a function is answered under overload, too. */
+    private readonly spares?: (target: string) => boolean,
   ) {}
 
   get size(): number {
@@ -71,9 +77,20 @@ export class IncomingTable {
     const { meter } = this;
     meter?.arrived(incoming);
     if (fits && (meter === undefined || this.#admit(incoming, meter))) return true;
-    this.overload = fits ? meter?.refusal : undefined;
+    if (this.spare(incoming)) return true;
+    this.overload = fits ? meter?.shed() : undefined;
     this.#refuse();
     return false;
+  }
+
+  /** Whether it may run although it would be refused: of few functions, a few at once. */
+  spare(incoming: AnyIncoming): boolean {
+    if (this.#spared.has(incoming)) return true;
+    const { target } = incoming.header;
+    if (typeof target !== 'string' || !this.spares?.(target)) return false;
+    if (this.#spared.size >= MAX_SPARED || this.account.isFull) return false;
+    this.#spared.add(incoming);
+    return true;
   }
 
   /**
@@ -83,7 +100,7 @@ export class IncomingTable {
   takeSlot(channel: IncomingChannel): boolean {
     if (channel.hasSlot || this.#running.get(channel.id) !== channel) return true;
     channel.hasSlot = true;
-    const fits = this.load.addChannel();
+    const fits = this.load.addChannel() || this.spare(channel);
     if (!fits) this.#refuse();
     return fits;
   }
@@ -116,6 +133,7 @@ export class IncomingTable {
     if (this.#running.get(incoming.id) !== incoming) return;
     this.#running.delete(incoming.id);
     this.account.add(-incoming.cost);
+    if (this.#spared.size > 0) this.#spared.delete(incoming);
     if (incoming.kind === 'call') {
       if (incoming.isMetered) this.meter?.ended(incoming);
       return this.load.removeCall();

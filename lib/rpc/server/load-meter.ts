@@ -124,8 +124,10 @@ export class LoadMeter {
     return Math.round(BEST_MOS * (1 - this.refusedShare) * loop);
   }
 
-  /** Why new work is refused now. */
-  get refusal(): Refusal {
+  /** New work is refused because the server is overloaded. Returns the reason. */
+  shed(): Refusal {
+    if (this.#ceiling < 0) this.refusedByLoopDelay += 1;
+    else this.refusedByAdaptiveLimit += 1;
     return this.#ceiling < 0 ? LAGGING : ADAPTIVE;
   }
 
@@ -144,7 +146,7 @@ export class LoadMeter {
 
   /** Lets a call run; false if the server is overloaded. */
   admitCall(call: IncomingCall): boolean {
-    if (this.#running >= this.#ceiling) return this.#shed();
+    if (this.#running >= this.#ceiling) return false;
     this.#running += 1;
     if (this.#running > this.#mostRunning) this.#mostRunning = this.#running;
     call.isMetered = true;
@@ -153,7 +155,7 @@ export class LoadMeter {
 
   /** As `admitCall`. The adaptive limit is for calls alone: a channel takes as long as both sides want. */
   admitChannel(): boolean {
-    return this.#ceiling >= 0 || this.#shed();
+    return this.#ceiling >= 0;
   }
 
   /** A call that was let run has ended. */
@@ -168,12 +170,6 @@ export class LoadMeter {
   leave(call: IncomingCall): void {
     call.isMetered = false;
     this.#running -= 1;
-  }
-
-  #shed(): false {
-    if (this.#ceiling < 0) this.refusedByLoopDelay += 1;
-    else this.refusedByAdaptiveLimit += 1;
-    return false;
   }
 
   #sample(startedAt: number): void {

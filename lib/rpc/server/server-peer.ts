@@ -38,6 +38,8 @@ export interface ServerPeerOptions extends PeerOptions {
   readonly load: Load;
   /** Measures the load of the server. Default: nobody does. */
   readonly meter?: LoadMeter | undefined;
+  /** Whether a function is answered under overload and during the drain, too. Default: none is. */
+  readonly spares?: ((target: string) => boolean) | undefined;
   /** Default: without processors. */
   readonly serving?: ServingPath | undefined;
   /** The async context in which each incoming call begins. */
@@ -69,7 +71,7 @@ export class ServerPeer extends Peer implements LoadListener {
     const { link, channels } = this;
     this.#owner = owner;
     this.#meter = meter;
-    this.incoming = new IncomingTable(limits, load, this.account, clock, meter);
+    this.incoming = new IncomingTable(limits, load, this.account, clock, meter, options.spares);
     this.sessions = new Sessions(limits.maxSessions);
     this.#slowReader = new SlowReaderGuard(link, limits, (bytes) => this.#onSlowReader(bytes), this.account);
     this.#serving = (options.serving ?? PLAIN_SERVING)({

@@ -108,7 +108,7 @@ export class Serving implements IncomingHost {
     call.bytes = bytes;
     call.cost = cost;
     if (!table.add(call)) return this.#tooMany(call, 'Too many calls in flight');
-    if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(call);
+    if (this.#mustTurnAway(call)) return this.#turnAway(call);
     call.joinSession();
     this.dispatch(call);
   }
@@ -129,7 +129,7 @@ export class Serving implements IncomingHost {
     const incoming = this.newChannel(header, channels.create(id, 'open', metadata));
     incoming.cost = cost;
     if (!table.add(incoming)) return this.#tooMany(incoming, 'Too many channels');
-    if (this.isDraining && this.options.knowsOfShutdown()) return this.#turnAway(incoming);
+    if (this.#mustTurnAway(incoming)) return this.#turnAway(incoming);
     incoming.joinSession();
     this.dispatchChannel(incoming, bytes);
   }
@@ -267,6 +267,10 @@ export class Serving implements IncomingHost {
   #refuse(incoming: AnyIncoming, fault: Fault): void {
     this.fail(incoming, fault, 'TooManyRequestsError');
     incoming.ended();
+  }
+
+  #mustTurnAway(incoming: AnyIncoming): boolean {
+    return this.isDraining && this.options.knowsOfShutdown() && !this.options.table.spare(incoming);
   }
 
   /** A client that ignores the shutdown event would keep the server from ending, and lose calls when time is over. */

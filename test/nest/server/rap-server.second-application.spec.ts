@@ -52,7 +52,7 @@ describe('one RapServer for two applications', () => {
     const after = clientOf(server);
     expect(await after.call('version')).toBe(2);
     expect(await rejection(after.call('first'))).toBeInstanceOf(FuncNotFoundError);
-    expect(await after.call('/registry/list')).toHaveLength(2);
+    expect(await after.call('/registry/list')).toHaveLength(5);
   });
 
   it('serves the second, though the first was closed before it listened', async () => {

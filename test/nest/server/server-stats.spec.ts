@@ -138,6 +138,7 @@ it('may be asked before the server listens, and after it is closed', async () =>
     refusedConnections: 0,
     draining: false,
     refusedByLoad: { loopDelay: 0, adaptiveLimit: 0 },
+    refusedShare: 0,
     loopDelayMs: 0,
     latencyMs: 0,
     adaptiveLimit: undefined,

@@ -171,3 +171,52 @@ describe('settled', () => {
     expect(outcomes).toContain(true);
   });
 });
+
+describe('a function that is spared', () => {
+  const asked: string[] = [];
+  beforeEach(() => void asked.splice(0));
+
+  const spares = (target: string): boolean => asked.push(target) > 0;
+
+  function sparing(given: Partial<RapLimits>): IncomingTable {
+    const limits = { ...DEFAULT_LIMITS, ...given };
+    const load = loadOf(given);
+    const account = new Account(limits.maxHeldBytes, load.account);
+    return new IncomingTable(limits, load, account, clock, undefined, spares);
+  }
+
+  it('runs beyond the limits, four at once, and is asked about only then', () => {
+    const incoming = sparing({ maxInFlight: 1 });
+    expect(incoming.add(arrivals.call())).toBe(true);
+    expect(asked).toEqual([]);
+
+    const spared = Array.from({ length: 4 }, () => arrivals.call());
+    expect(spared.map((call) => incoming.add(call))).toEqual([true, true, true, true]);
+    const more = arrivals.call();
+    expect(incoming.add(more)).toBe(false);
+    expect(incoming.refused).toBe(1);
+    expect(asked).toHaveLength(5);
+
+    incoming.remove(more);
+    incoming.remove(spared[0] as IncomingCall);
+    expect(incoming.add(arrivals.call())).toBe(true);
+    expect(incoming.refused).toBe(1);
+  });
+
+  it('gets a slot of a server that has none', () => {
+    const incoming = sparing({ maxChannelsTotal: 0 });
+    const channel = arrivals.channel();
+    expect([incoming.add(channel), incoming.takeSlot(channel)]).toEqual([true, true]);
+    incoming.remove(channel);
+    expect(incoming.size).toBe(0);
+  });
+
+  it('is refused if the memory for the peer is used up', () => {
+    const incoming = sparing({ maxInFlight: 0, maxHeldBytes: 100 });
+    const call = arrivals.call();
+    const { cost } = call;
+    call.cost = 1000;
+    expect(incoming.add(call)).toBe(false);
+    call.cost = cost;
+  });
+});
