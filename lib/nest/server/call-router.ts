@@ -1,6 +1,4 @@
-import type { TracingChannel } from 'node:diagnostics_channel';
-import { tellRefusal } from '../../diagnostics/channels.js';
-import type { RapServerOperation } from '../../diagnostics/messages.js';
+import { serverCall, serverChannel, tellRefusal } from '../../diagnostics/channels.js';
 import { Extension } from '../../protocol/extension.js';
 import { Fault } from '../../protocol/fault.js';
 import { PYTHON_DEADLINE_KEY } from '../../protocol/frame.js';
@@ -16,7 +14,7 @@ import { type Authorize, type AuthorizeRule, askWhetherAllowed } from './authori
 import type { CallDispatcher } from './call-dispatcher.js';
 import type { HandlerRegistry } from './handler-registry.js';
 import type { Route } from '../handlers/handler.js';
-import { ServedOperation, tracingOf } from './served-operation.js';
+import { ServedOperation } from './served-operation.js';
 import { kindFault, noChannelFault, unaryFault } from './kind-fault.js';
 
 export interface CallRouterOptions {
@@ -56,8 +54,8 @@ export class CallRouter {
 
   onCall(call: IncomingCall): void {
     const route = this.#route(call);
-    const tracing = tracingOf(call);
-    if (tracing) this.#traced(tracing, call, route, () => this.#takeCall(call, route));
+    if (serverCall.hasSubscribers)
+      new ServedOperation(serverCall, call, route).run(() => this.#takeCall(call, route));
     else this.#takeCall(call, route);
   }
 
@@ -71,18 +69,9 @@ export class CallRouter {
 
   onChannel(incoming: IncomingChannel): void {
     const route = this.#route(incoming);
-    const tracing = tracingOf(incoming);
-    if (tracing) this.#traced(tracing, incoming, route, () => this.#takeChannel(incoming, route));
+    if (serverChannel.hasSubscribers)
+      new ServedOperation(serverChannel, incoming, route).run(() => this.#takeChannel(incoming, route));
     else this.#takeChannel(incoming, route);
-  }
-
-  #traced(
-    tracing: TracingChannel<unknown, RapServerOperation>,
-    incoming: AnyIncoming,
-    route: Route | undefined,
-    work: () => void,
-  ): void {
-    new ServedOperation(tracing, incoming, route).run(work);
   }
 
   #takeChannel(incoming: IncomingChannel, route: Route | undefined): void {

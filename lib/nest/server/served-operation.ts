@@ -1,5 +1,4 @@
 import type { TracingChannel } from 'node:diagnostics_channel';
-import { serverCall, serverChannel } from '../../diagnostics/channels.js';
 import type {
   RapCallKind,
   RapPeerInfo,
@@ -16,12 +15,6 @@ import type { Route } from '../handlers/handler.js';
 
 /** Targets are shown up to this length. */
 const MAX_TARGET = 256;
-
-/** The tracing channel of what came in, if somebody has subscribed to it. */
-export function tracingOf({ kind }: AnyIncoming): TracingChannel<unknown, RapServerOperation> | undefined {
-  const tracing = kind === 'call' ? serverCall : serverChannel;
-  return tracing.hasSubscribers ? tracing : undefined;
-}
 
 /** A call or channel that came in, as subscribers of the tracing channels see it. */
 export class ServedOperation extends Operation implements RapServerOperation, IncomingObserver {

@@ -134,7 +134,7 @@ export abstract class Incoming extends Expiring implements Hosted {
     if (this.#ended) return;
     this.#ended = true;
     this.settle();
-    this.#tellOutcome();
+    if (this.observer) this.#tellOutcome(this.observer);
     this.host.ended(this);
   }
 
@@ -189,7 +189,7 @@ export abstract class Incoming extends Expiring implements Hosted {
   protected settle(failure?: Fault, wasted = false): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    this.failure ??= failure;
+    if (failure) this.failure ??= failure;
     this.host.deadlines.remove(this);
     this.host.settled(this, wasted);
     try {
@@ -198,14 +198,13 @@ export abstract class Incoming extends Expiring implements Hosted {
       // the listener reports its own failures; the rest of the cleanup must still run
     }
     // an answer may fail on its way out: until its handler has ended, success is not certain
-    if (failure) this.#tellOutcome();
+    if (failure && this.observer) this.#tellOutcome(this.observer);
     return true;
   }
 
-  #tellOutcome(): void {
-    const { observer } = this;
+  #tellOutcome(observer: IncomingObserver): void {
     this.observer = undefined;
-    observer?.over(this.failure);
+    observer.over(this.failure);
   }
 }
 
