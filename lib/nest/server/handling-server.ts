@@ -69,8 +69,8 @@ export abstract class HandlingServer extends Server<RapServerEvents, RapStatus> 
   }
 
   /**
-   * Ends what `register` began: a function that it has replaced is found again, else callers get the error of an unknown
-   * function. Calls that run end regularly.
+   * Ends what `register` began: a controller's handler that the function stood in for is found again, else callers get the error
+   * of an unknown function. Calls that run end regularly.
    *
    * @param extras with the group, if `register` got one
    * @returns false if no function is registered under the pattern
