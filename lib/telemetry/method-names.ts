@@ -1,5 +1,5 @@
 import type { RapClientOperation, RapServerOperation } from '../diagnostics/messages.js';
-import { parseTarget } from '../protocol/target.js';
+import { parseTarget, type TargetParts } from '../protocol/target.js';
 
 /** Stands for functions that are not known. */
 export const OTHER = '_OTHER';
@@ -22,12 +22,14 @@ export class MethodNames {
   /** By target. */
   readonly #called = new Map<string, MethodName>();
   readonly #served = new WeakMap<object, MethodName>();
+  /** By `group/name`: servers of a process may have functions of the same name, which are one series. */
+  readonly #all = new Map<string, MethodName>([[`${OTHER}/${OTHER}`, UNKNOWN]]);
 
   /** Of a call that came in: unknown unless the function is registered. */
   served({ method }: RapServerOperation): MethodName {
     if (!method) return UNKNOWN;
     let name = this.#served.get(method);
-    if (!name) this.#served.set(method, (name = nameOf(method)));
+    if (!name) this.#served.set(method, (name = this.#of(method)));
     return name;
   }
 
@@ -37,12 +39,15 @@ export class MethodNames {
     if (known) return known;
     const parts = parseTarget(target);
     if (!parts || this.#called.size >= MAX_METHODS) return UNKNOWN;
-    const name = nameOf(parts);
+    const name = this.#of(parts);
     this.#called.set(target, name);
     return name;
   }
-}
 
-function nameOf({ group, name }: Omit<MethodName, 'full'>): MethodName {
-  return { group, name, full: `${group}/${name}` };
+  #of({ group, name }: TargetParts): MethodName {
+    const full = `${group}/${name}`;
+    let known = this.#all.get(full);
+    if (!known) this.#all.set(full, (known = { group, name, full }));
+    return known;
+  }
 }

@@ -193,6 +193,21 @@ it('shows connections, calls in flight and channels at the moment of the scrape,
   expect(new Set(Object.values(await gauges()))).toEqual(new Set([0]));
 });
 
+it('has one series for functions of the same name, whatever server they are of', async () => {
+  const { values, samples } = collect();
+  for (const { client } of [await scope.serve([MathController]), await scope.serve([MathController])])
+    await client().call(sum, { a: 1, b: 2 });
+  const { client } = await scope.serve([MathController]);
+  await rejection(client().call('missing'));
+  await rejection(client().call({ group: '_OTHER', name: '_OTHER' }));
+
+  await samples(); // no line is there twice
+  expect(await values('rap_server_started_total', 'rap_group', 'rap_method')).toEqual({
+    'math sum': 2,
+    '_OTHER _OTHER': 2,
+  });
+});
+
 it('counts refusals by reason, connections among them', async () => {
   const { values } = collect();
   const { port, client } = await scope.serve([MathController], { limits: { maxConnections: 1 } });
