@@ -19,6 +19,7 @@ const MAX_TARGET = 256;
 /** A call or channel that came in, as subscribers of the tracing channels see it. */
 export class ServedOperation extends Operation implements RapServerOperation, IncomingObserver {
   readonly kind: RapCallKind;
+  #failure: Fault | undefined;
   readonly #around: ((work: () => void) => void)[] = [];
 
   constructor(
@@ -69,8 +70,12 @@ export class ServedOperation extends Operation implements RapServerOperation, In
     this.begin(() => this.#around.reduceRight<() => void>((inner, around) => once(around, inner), work)());
   }
 
-  over(failure: Fault | undefined): void {
-    this.finish(this.incoming.deadlines.clock.now(), failure);
+  failed(failure: Fault): void {
+    this.#failure ??= failure;
+  }
+
+  over(): void {
+    this.finish(this.incoming.deadlines.clock.now(), this.#failure);
   }
 }
 

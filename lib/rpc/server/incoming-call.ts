@@ -56,7 +56,7 @@ export class IncomingCall extends Incoming {
 
   override fail(fault: Fault, name: string): void {
     if (this.revertToCall()) return this.failAsCall({ fault, name });
-    this.failure ??= fault;
+    this.observer?.failed(fault);
     this.stream?.close(fault, name);
   }
 

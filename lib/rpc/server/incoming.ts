@@ -17,8 +17,10 @@ const DEADLINE_SLACK_MS = 100;
 
 /** Observes an incoming call or channel. */
 export interface IncomingObserver {
-  /** It has its outcome: `failure` says why it failed or was given up. Must not throw. */
-  over(failure: Fault | undefined): void;
+  /** It has failed, or was given up: the first reason counts. */
+  failed(failure: Fault): void;
+  /** It has its outcome. Must not throw. */
+  over(): void;
 }
 
 /**
@@ -31,8 +33,6 @@ export abstract class Incoming extends Expiring implements Hosted {
   onSettled: (() => void) | undefined;
   /** Told of its outcome, once. */
   observer: IncomingObserver | undefined;
-  /** Why it has failed, or was given up; `undefined` if it has not. */
-  failure: Fault | undefined;
   /** Its session, or why it could not join it. */
   session: Session | Fault | undefined;
   /** An event that was confirmed: its sender waits for the end of its handler. */
@@ -189,7 +189,7 @@ export abstract class Incoming extends Expiring implements Hosted {
   protected settle(failure?: Fault, wasted = false): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    if (failure) this.failure ??= failure;
+    if (failure) this.observer?.failed(failure);
     this.host.deadlines.remove(this);
     this.host.settled(this, wasted);
     try {
@@ -204,7 +204,7 @@ export abstract class Incoming extends Expiring implements Hosted {
 
   #tellOutcome(observer: IncomingObserver): void {
     this.observer = undefined;
-    observer.over(this.failure);
+    observer.over();
   }
 }
 

@@ -184,7 +184,7 @@ export class Serving implements IncomingHost {
       this.options.link.send(MsgType.Msg, call.id, header, body);
       this.options.slowReader.answered();
     } catch (error) {
-      call.failure = error as Fault; // it has settled with an answer
+      call.observer?.failed(error as Fault); // it has settled with an answer
       this.answerError(call, error as Fault);
     }
   }
