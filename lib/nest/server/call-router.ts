@@ -120,10 +120,7 @@ export class CallRouter {
     const { registry, authorize } = this.options;
     const { target } = incoming.header;
     if (typeof target !== 'string') return undefined;
-    const isCall = incoming.kind === 'call';
-    const request = isCall ? registry.request(target) : registry.channel(target);
-    const event = registry.event(target);
-    const route = isCall && incoming.oneWay ? (event ?? request) : (request ?? event);
+    const route = found(registry, incoming, target);
     if (!route || authorize || (!route.isPrivate && !route.members)) return route;
     return this.options.isLocal(incoming.connection.remote) ? route : route.publicPart;
   }
@@ -151,6 +148,13 @@ export class CallRouter {
     const [oldest] = this.#unknown;
     if (this.#unknown.size > MAX_UNKNOWN) this.#unknown.delete(oldest as string);
   }
+}
+
+/** Events go to their own handlers first, everything else to those of functions. */
+function found(registry: HandlerRegistry, incoming: AnyIncoming, target: string): Route | undefined {
+  if (incoming.kind === 'channel') return registry.channel(target) ?? registry.event(target);
+  if (incoming.oneWay) return registry.event(target) ?? registry.request(target);
+  return registry.request(target) ?? registry.event(target);
 }
 
 /** An event with several handlers, of which the caller may use some. */
