@@ -127,19 +127,15 @@ export type RapEjection = Omit<RapEndpointChange, 'state'>;
  * overloaded; `shutdown`; `processor`: a processor answered 429; `expired`: no time was left; `connections`: too many of them; `middleware`:
  * one of connections did not admit it.
  */
-export type RapRefusalReason = (typeof REFUSAL_REASONS)[number];
-
-/** @internal */
-export const REFUSAL_REASONS = [
-  'limit',
-  'loopDelay',
-  'adaptiveLimit',
-  'shutdown',
-  'processor',
-  'expired',
-  'connections',
-  'middleware',
-] as const;
+export type RapRefusalReason =
+  | 'limit'
+  | 'loopDelay'
+  | 'adaptiveLimit'
+  | 'shutdown'
+  | 'processor'
+  | 'expired'
+  | 'connections'
+  | 'middleware';
 
 /** Message of `rap.server.refusal`. */
 export interface RapRefusal {
