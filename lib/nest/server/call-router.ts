@@ -120,7 +120,7 @@ export class CallRouter {
     const { registry, authorize } = this.options;
     const { target } = incoming.header;
     if (typeof target !== 'string') return undefined;
-    const route = found(registry, incoming, target);
+    const route = routeIn(registry, incoming, target);
     if (!route || authorize || (!route.isPrivate && !route.members)) return route;
     return this.options.isLocal(incoming.connection.remote) ? route : route.publicPart;
   }
@@ -151,7 +151,7 @@ export class CallRouter {
 }
 
 /** Events go to their own handlers first, everything else to those of functions. */
-function found(registry: HandlerRegistry, incoming: AnyIncoming, target: string): Route | undefined {
+function routeIn(registry: HandlerRegistry, incoming: AnyIncoming, target: string): Route | undefined {
   if (incoming.kind === 'channel') return registry.channel(target) ?? registry.event(target);
   if (incoming.oneWay) return registry.event(target) ?? registry.request(target);
   return registry.request(target) ?? registry.event(target);
