@@ -192,15 +192,9 @@ export class Connection implements AttemptOwner, PeerSource {
   }
 
   counts(): CallCounts {
-    const { inFlight, queued, peer } = this;
     const leased = countsOf(this.#leases.all());
-    const counts = peer ? sumOf([countsOn(peer), leased]) : leased;
-    return {
-      ...counts,
-      connections: counts.connections + this.#draining.size,
-      inFlight: inFlight + leased.inFlight,
-      queued: queued + leased.queued,
-    };
+    const own = [...(this.peer ? [this.peer] : []), ...this.#draining].map(countsOn);
+    return { ...sumOf([...own, leased]), queued: this.queued + leased.queued };
   }
 
   // --- called by the peer -------------------------------------------------------------------------------------

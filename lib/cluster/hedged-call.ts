@@ -20,6 +20,8 @@ export interface HedgeHost extends BalancedHost {
 export class HedgedCall implements StartedCall {
   readonly #first: Leg;
   #second: Leg | undefined;
+  /** The one whose answer counts. */
+  #answering: Leg | undefined;
   #isOver = false;
   readonly #startedAt: number;
   readonly #patience = new TimeLimit(() => this.#hedge());
@@ -39,7 +41,7 @@ export class HedgedCall implements StartedCall {
   }
 
   get where(): string | undefined {
-    return this.#second?.call.where ?? this.#first.call.where;
+    return (this.#answering ?? this.#second ?? this.#first).call.where;
   }
 
   get expiresAt(): number {
@@ -65,6 +67,7 @@ export class HedgedCall implements StartedCall {
 
   answered(leg: Leg, body: unknown, header: Header | null | undefined): void {
     if (this.#isOver) return;
+    this.#answering = leg;
     this.#end();
     this.policy.answered(this.request.target, this.host.clock.now() - this.#startedAt);
     this.#otherOf(leg)?.call.abandon();
@@ -79,6 +82,7 @@ export class HedgedCall implements StartedCall {
       if (verdictOf(fault) !== 'answered') return;
       other.call.abandon();
     }
+    this.#answering = leg;
     this.#end();
     this.sink.reject(fault);
   }

@@ -43,6 +43,13 @@ export const clientEndpoint = plain<RapEndpointChange>('rap.client.endpoint');
 export const clientEjection = plain<RapEjection>('rap.client.ejection');
 /** A server has refused a call, channel or connection before any handler began. */
 export const serverRefusal = plain<RapRefusal>('rap.server.refusal');
+/** Whether anybody listens to calls of a client. What may be repeated is also seen by those who listen to further attempts. */
+export function isObserved(tracing: { readonly hasSubscribers: boolean }, mayRepeat: boolean): boolean {
+  return (
+    tracing.hasSubscribers || (mayRepeat && (clientAttempt.hasSubscribers || clientRetry.hasSubscribers))
+  );
+}
+
 /** Tells that a connection is open, or, with a reason, closed. */
 export function tellConnection(
   changes: PlainChannel<RapConnectionChange>,

@@ -3,11 +3,13 @@ import { type Header, RESERVED } from '../protocol/frame.js';
 import { clientAttempt, clientCall, clientChannel, clientRetry } from './channels.js';
 import type { RapCallKind, RapClientOperation, RapFurtherAttempt } from './messages.js';
 import { Operation } from './operation.js';
-import { CANCELLED, outcomeOf } from './outcome.js';
+import { CANCELLED, OK, outcomeOf } from './outcome.js';
 
 /** What a call knows of its server: of several, the one that it was sent to last. */
 export interface Whereabouts {
   readonly server: string;
+  /** Whether it may have reached a server. */
+  readonly wasSent?: boolean;
 }
 
 /** A call, stream or channel of this side, as subscribers of the tracing channels see it. */
@@ -42,12 +44,13 @@ export class MadeOperation<K extends RapCallKind = RapCallKind>
   }
 
   get messagesSent(): number {
-    return (isCall(this.kind) ? 1 : 0) + (this.channel?.sentCount ?? 0);
+    const hasLeft = this.outcome === OK || this.whereabouts.wasSent === true;
+    return (isCall(this.kind) && hasLeft ? 1 : 0) + (this.channel?.sentCount ?? 0);
   }
 
   get messagesReceived(): number {
     if (this.channel) return this.channel.receivedCount;
-    return this.kind === 'unary' && this.isOver && this.error === undefined ? 1 : 0;
+    return this.kind === 'unary' && this.outcome === OK ? 1 : 0;
   }
 
   setHeader(key: string, value: unknown): void {

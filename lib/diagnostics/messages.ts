@@ -14,7 +14,7 @@ export interface RapOperation {
   readonly durationMs: number | undefined;
   /** `OK`, or the short name of the error: see `outcome` in docs/observability.md. `undefined` until it has ended. */
   readonly outcome: string | undefined;
-  /** Why it failed; `undefined` if it has not, or its own caller gave it up. */
+  /** Why it failed. A client's own call that was given up without an error, as by `unsubscribe()` or `break`, has none. */
   readonly error: unknown;
   /** Messages that this side has sent for it up to now, its parameters included. */
   readonly messagesSent: number;

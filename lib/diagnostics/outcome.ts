@@ -1,4 +1,4 @@
-import { DRAINING_CODE, CODE_BY_STATUS } from '../protocol/status.js';
+import { CODE_BY_STATUS, DRAINING_CODE, RUN_TIMEOUT, Status } from '../protocol/status.js';
 import { LocalCode } from '../protocol/fault.js';
 
 /** The outcome of what has succeeded. */
@@ -6,6 +6,9 @@ export const OK = 'OK';
 
 /** The outcome of what its caller has given up. */
 export const CANCELLED = outcomeName(LocalCode.CallCancelled);
+
+/** The outcome of a handler that took too long: of calls, the wire has it as a failure of the function. */
+const RUN_TIME = outcomeName(CODE_BY_STATUS[Status.RunTime] as string);
 
 /** Code of an error that is none of rap's. */
 const UNKNOWN = 'UNKNOWN';
@@ -23,7 +26,8 @@ const KNOWN: ReadonlySet<string> = new Set([
  */
 export function outcomeOf(error: unknown): string {
   if (error === undefined) return OK;
-  const { code, status, wireStatus = status } = (error ?? {}) as Record<string, unknown>;
+  const { code, status, wireStatus = status, remoteName } = (error ?? {}) as Record<string, unknown>;
+  if (remoteName === RUN_TIMEOUT) return RUN_TIME;
   if (typeof code === 'string' && KNOWN.has(code)) return outcomeName(code);
   const known = typeof wireStatus === 'number' ? CODE_BY_STATUS[wireStatus] : undefined;
   return known === undefined ? UNKNOWN : outcomeName(known);

@@ -36,6 +36,9 @@ export const CODE_BY_STATUS: Readonly<Record<number, string>> = {
   [Status.ChannelLifeCycle]: 'ERR_RAP_CHANNEL_LIFE_CYCLE',
 };
 
+/** Name of Python's exception with which a call is answered whose handler took too long. */
+export const RUN_TIMEOUT = 'RpcRunTimeError';
+
 /** Code of the 429 with which a server that drains refuses calls. */
 export const DRAINING_CODE = 'ERR_RAP_DRAINING';
 

@@ -1,6 +1,5 @@
 import { Fault, LocalCode } from '../protocol/fault.js';
-import { Status } from '../protocol/status.js';
-import { RUN_TIMEOUT } from './time/own-timeout.js';
+import { RUN_TIMEOUT, Status } from '../protocol/status.js';
 
 /** The fault of a call that its caller cancelled, on either side. */
 export function callCancelled(message: string, cause?: unknown): Fault {

@@ -28,7 +28,7 @@ export class Subscriptions {
   }
 }
 
-/** Calls back for the first error of a kind, and after that once a minute: an exporter that fails does so with each call. */
+/** Calls back for the first error, and after that at most once a minute: an exporter that fails does so with each call. */
 export function sparingly(
   tell: (error: unknown) => void,
   now = (): number => performance.now(),

@@ -2,6 +2,7 @@ import type { EndpointChange, EndpointCounts } from '../../cluster/endpoint.js';
 import type { FleetCounts } from '../../cluster/endpoints.js';
 import type { CallCounts } from '../../cluster/call-counts.js';
 import type { ConnectionStatus } from '../../cluster/peer-source.js';
+import { Collected } from '../../diagnostics/collected.js';
 import type { RapClientNumbers } from '../../diagnostics/messages.js';
 import type { Fault } from '../../protocol/fault.js';
 import { toRapError } from '../errors/to-rap-error.js';
@@ -59,11 +60,20 @@ export function statsOf(counts: CallCounts & Partial<FleetCounts>): RapClientSta
   return endpoints ? { ...calls, endpoints: endpoints.map(endpointStatsOf) } : calls;
 }
 
+/** A client as metrics see it: as long as it connects, or its connections drain. */
+export class CollectedClient {
+  readonly #collected = new Collected((to) => to.client(numbersOf(this.counts())));
+
+  constructor(private readonly counts: () => CallCounts & Partial<FleetCounts>) {}
+
+  /** The state of its connection has changed, or the last connection that drained is closed. */
+  changed(status: ConnectionStatus = RapStatus.Disconnected): void {
+    this.#collected.set(status !== RapStatus.Disconnected || this.counts().connections > 0);
+  }
+}
+
 /** What metrics tell of a client. */
-export function numbersOf({
-  endpoints = [],
-  ...counts
-}: CallCounts & Partial<FleetCounts>): RapClientNumbers {
+function numbersOf({ endpoints = [], ...counts }: CallCounts & Partial<FleetCounts>): RapClientNumbers {
   return { ...counts, endpoints: endpoints.map(({ state }) => state) };
 }
 

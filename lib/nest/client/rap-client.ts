@@ -1,7 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { ClientProxy, type MsPattern, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { defer, mergeMap, Observable, throwError } from 'rxjs';
-import { Collected } from '../../diagnostics/collected.js';
 import type { ConnectionStatus, PeerSource } from '../../cluster/peer-source.js';
 import type { SocketLink } from '../../net/socket-link.js';
 import type { Fault } from '../../protocol/fault.js';
@@ -27,8 +26,8 @@ import { RapChannel } from '../streams/rap-channel.js';
 import { RapStatus } from '../lifecycle/rap-events.js';
 import type { StartMode } from './fleet-options.js';
 import {
+  CollectedClient,
   type RapClientEvents,
-  numbersOf,
   type RapClientStats,
   statsOf,
   StatusEvents,
@@ -61,7 +60,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   readonly #sessions: ClientSessions;
   /** `undefined` without events and processors. */
   readonly #lifecycle: ClientLifecycle | undefined;
-  readonly #collected = new Collected((to) => to.client(numbersOf(this.#source.counts())));
+  readonly #collected = new CollectedClient(() => this.#source.counts());
   readonly #start: StartMode;
   #link: SocketLink | undefined;
 
@@ -282,7 +281,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
 
   /** Lets calls, streams and channels in flight end, then closes the connection. A later call connects again. */
   drain(): Promise<void> {
-    const drain = (): Promise<void> => this.#source.drain();
+    const drain = (): Promise<void> => this.#source.drain().finally(() => this.#collected.changed());
     return this.#lifecycle?.isStarted ? this.#lifecycle.stop(drain) : drain();
   }
 
@@ -344,7 +343,7 @@ export class RapClient extends ClientProxy<RapClientEvents> implements SessionCl
   }
 
   #onStatus(status: ConnectionStatus, reason: Fault | undefined): void {
-    this.#collected.set(status !== RapStatus.Disconnected);
+    this.#collected.changed(status);
     this._status$.next(status);
     if (status === RapStatus.Connected) this.#lifecycle?.connected();
     this.#statusEvents.tell(status, reason);

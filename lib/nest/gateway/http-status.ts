@@ -1,7 +1,7 @@
 import { LocalCode } from '../../protocol/fault.js';
 import { Status } from '../../protocol/status.js';
 import { isHttpErrorStatus } from '../../protocol/wire-error.js';
-import { RUN_TIMEOUT } from '../../rpc/time/own-timeout.js';
+import { RUN_TIMEOUT } from '../../protocol/status.js';
 import { InvokeError, type RapError } from '../errors/errors.js';
 
 const INTERNAL = 500;

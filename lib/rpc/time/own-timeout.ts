@@ -1,11 +1,8 @@
 import type { Clock } from '../../protocol/clock.js';
 import { Fault } from '../../protocol/fault.js';
-import { Status } from '../../protocol/status.js';
+import { RUN_TIMEOUT, Status } from '../../protocol/status.js';
 import type { Expiring } from './deadline-queue.js';
 import type { NamedFault } from '../../protocol/wire-error.js';
-
-/** Name of the error that Python's server sends when the time of a call is over. */
-export const RUN_TIMEOUT = 'RpcRunTimeError';
 
 /** Message of a server of this project when the time of a channel or stream is over. */
 export const CHANNEL_TIMEOUT = 'the deadline of the channel is over';

@@ -39,12 +39,18 @@ export function outcomeOf(outcome: string, hasFailed: boolean): Attributes {
   return hasFailed ? { [STATUS]: outcome, [ERROR]: outcome } : { [STATUS]: outcome };
 }
 
-/** The server that a client has called: `host:port`, `[host]:port`, or the path of a Unix socket. */
+/** The server that a client has called: `host:port`, `[host]:port`, or the path of a Unix socket; nothing if that is not known. */
 export function serverOf({ server }: Pick<RapClientOperation, 'server'>): Attributes {
-  const [, host = server, port] = /^\[?([^/]+?)\]?:(\d+)$/.exec(server) ?? [];
-  return port === undefined
-    ? { [SERVER_ADDRESS]: host }
-    : { [SERVER_ADDRESS]: host, [SERVER_PORT]: Number(port) };
+  if (isPath(server)) return { [SERVER_ADDRESS]: server };
+  const [, ipv6, host = ipv6, port] = ONE_SERVER.exec(server) ?? [];
+  return host === undefined ? {} : { [SERVER_ADDRESS]: host, [SERVER_PORT]: Number(port) };
+}
+
+/** Of several servers, messages name all until one is chosen. */
+const ONE_SERVER = /^(?:\[([^\],\s]+)\]|([^\s,:/]+)):(\d+)$/;
+
+function isPath(server: string): boolean {
+  return server.includes('/') && !/[,\s]/.test(server);
 }
 
 /** The server that was called, from the end of its connection. */

@@ -56,7 +56,7 @@ export class ClientTelemetry {
     const traced = { name, span, context: trace.setSpan(parent, span) };
     this.#calls.set(call, traced);
     this.metrics.started(call, name);
-    inject(traced.context, call);
+    inject(traced.context, call, call.header);
   }
 
   #ended(call: RapClientOperation): void {
@@ -82,7 +82,7 @@ export class ClientTelemetry {
     };
     const span = this.tracer.startSpan(spanNameOf(name), { kind: SpanKind.CLIENT, attributes }, parent);
     this.#attempts.set(attempt, span);
-    inject(trace.setSpan(parent, span), attempt);
+    inject(trace.setSpan(parent, span), attempt, attempt.call.header);
   }
 
   #attemptEnded(attempt: RapFurtherAttempt): void {

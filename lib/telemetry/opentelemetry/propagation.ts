@@ -1,22 +1,48 @@
 import { type Context, context, type Link, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import { encodeHeader } from '../../protocol/encoder.js';
 import type { Header } from '../../protocol/frame.js';
+import { DEFAULT_FRAME_LIMITS } from '../../protocol/limits.js';
 
-/** Longest header of a trace that is read or sent: half of what all headers of a call may have. */
+/** Longest header of a trace that is read: half of what all headers of a call may have. */
 const MAX_HEADER_LENGTH = 4096;
+/** What is left free in a header for the protocol. */
+const RESERVED_BYTES = 1024;
+const RESERVED_ENTRIES = 8;
+/** What a text and its key need beside their characters. */
+const ENTRY_BYTES = 8;
 
 /** Something that takes headers. */
 export interface HeaderSink {
   setHeader(key: string, value: unknown): void;
 }
 
-/** Writes the trace of a context into the header of a call. */
-export function inject(from: Context, into: HeaderSink): void {
+/**
+ * Writes the trace of a context into the header of a call. What does not fit beside the headers that the call has is left out: a call
+ * whose header is too large cannot be sent, and it is worth more than its baggage.
+ */
+export function inject(from: Context, into: HeaderSink, header: Header): void {
+  let { bytes, entries } = roomIn(header);
   propagation.inject(from, into, {
-    // a peer ends a connection whose headers are too large: the call is worth more than its baggage
     set: (sink, key, value) => {
-      if (value.length <= MAX_HEADER_LENGTH) sink.setHeader(key, value);
+      const size = Buffer.byteLength(key) + Buffer.byteLength(value) + ENTRY_BYTES;
+      if (size > bytes || entries === 0) return;
+      bytes -= size;
+      entries -= 1;
+      sink.setHeader(key, value);
     },
   });
+}
+
+function roomIn(header: Header): { bytes: number; entries: number } {
+  const { maxHeaderBytes, maxHeaderEntries } = DEFAULT_FRAME_LIMITS;
+  const count = Object.keys(header).length;
+  const entries = Math.max(0, maxHeaderEntries - RESERVED_ENTRIES - count);
+  if (count <= 1) return { bytes: maxHeaderBytes - RESERVED_BYTES, entries };
+  try {
+    return { bytes: maxHeaderBytes - RESERVED_BYTES - encodeHeader(header).bytes.length, entries };
+  } catch {
+    return { bytes: 0, entries: 0 }; // its own sender will say what is wrong with it
+  }
 }
 
 /** Where the span of a call that came in belongs. */

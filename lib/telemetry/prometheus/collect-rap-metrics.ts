@@ -61,7 +61,8 @@ export function collectRapMetrics(options: CollectRapMetricsOptions): () => void
   for (const metric of metrics) registry.registerMetric(metric as never);
   return () => {
     subscriptions.end();
-    for (const { name } of metrics) registry.removeSingleMetric(name);
+    // a registry of OpenMetrics has changed those of the metrics
+    for (const name of names) registry.removeSingleMetric(name);
   };
 }
 

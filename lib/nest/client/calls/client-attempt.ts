@@ -98,6 +98,11 @@ export class Attempt<T> implements ReplySink {
     return this.pending?.where ?? this.where;
   }
 
+  /** Whether it may have reached a server. */
+  get wasSent(): boolean {
+    return this.#channel !== undefined || this.pending?.wasSent === true;
+  }
+
   /** The call times out, whatever it is waiting for. A stream that has begun has its own time limit, or none. */
   timeOut(timing: CallTiming): void {
     if (this.#channel) return;

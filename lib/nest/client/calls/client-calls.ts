@@ -1,5 +1,5 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import { clientCall } from '../../../diagnostics/channels.js';
+import { clientCall, isObserved } from '../../../diagnostics/channels.js';
 import type { MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { BalancedCalls, PeerSource, StartedCall } from '../../../cluster/peer-source.js';
 import type { ClientPeer } from '../../../rpc/client/client-peer.js';
@@ -46,7 +46,7 @@ export class ClientCalls {
     const { planner, source, deadlines } = this.options;
     const { clock } = deadlines;
     const plan = planner.plan(packet, options);
-    if (!clientCall.hasSubscribers) return this.#start(packet, plan, outcome);
+    if (!isObserved(clientCall, source.balanced !== undefined)) return this.#start(packet, plan, outcome);
     return observed({ kind: 'unary', plan, where: source.where, clock }, (it, operation) => {
       const seen = new ObservedOutcome(outcome, operation, clock);
       const abandon = this.#start(packet, it, seen, operation);
@@ -126,7 +126,7 @@ export class ClientCalls {
     const { planner, source, deadlines } = this.options;
     const { clock } = deadlines;
     const plan = planner.plan(packet, undefined);
-    if (!clientCall.hasSubscribers) return this.#emit(packet, plan);
+    if (!isObserved(clientCall, source.balanced !== undefined)) return this.#emit(packet, plan);
     return observed({ kind: 'event', plan, where: source.where, clock }, async (it, operation) => {
       try {
         await this.#emit(packet, it, operation);
@@ -178,6 +178,8 @@ export class ClientCalls {
     } catch (error) {
       const where = started?.where ?? peer?.where ?? source.where;
       throw callError(error, { target: route.target, where, since, clock });
+    } finally {
+      if (operation) operation.whereabouts = { server: started?.where ?? peer?.where ?? source.where };
     }
   }
 

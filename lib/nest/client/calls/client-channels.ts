@@ -1,5 +1,5 @@
 import type { ReadPacket } from '@nestjs/microservices';
-import { clientChannel } from '../../../diagnostics/channels.js';
+import { clientChannel, isObserved } from '../../../diagnostics/channels.js';
 import { FurtherAttempt, type MadeOperation } from '../../../diagnostics/made-operation.js';
 import type { PeerSource, Placed, PlacedRequest } from '../../../cluster/peer-source.js';
 import type { Clock } from '../../../protocol/clock.js';
@@ -99,7 +99,7 @@ export class ClientChannels {
     const { planner, source, deadlines } = this.options;
     const { clock } = deadlines;
     const plan = planner.plan(packet, options);
-    if (!clientChannel.hasSubscribers) return this.#open(plan, what);
+    if (!isObserved(clientChannel, source.balanced !== undefined)) return this.#open(plan, what);
     const kind = what.stream ? 'stream' : 'channel';
     return observed({ kind, plan, where: source.where, clock }, async (it, operation) => {
       try {
@@ -107,7 +107,8 @@ export class ClientChannels {
         observeChannel(channel, operation, clock);
         return channel;
       } catch (error) {
-        operation.finish(clock.now(), error);
+        if (what.stream?.reader.isOver) operation.giveUp(clock.now());
+        else operation.finish(clock.now(), error);
         throw error;
       }
     });

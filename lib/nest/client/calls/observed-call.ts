@@ -60,6 +60,7 @@ export class ObservedOutcome<T> implements Outcome<T> {
 
   /** The caller has given the call up, or it has never begun. */
   abandoned(): void {
+    if (this.operation.channel) return; // its end tells how it went
     this.operation.giveUp(this.clock.now());
   }
 
