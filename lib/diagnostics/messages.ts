@@ -69,7 +69,9 @@ export interface RapFurtherAttempt {
 export interface RapPeerInfo {
   /** Unique name, given by the server. */
   readonly id: string;
+  /** Address of the other end. */
   readonly remote: RemoteAddress;
+  /** Address of this end. */
   readonly local: RemoteAddress;
   /** What the client sent about itself when it connected. */
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -83,6 +85,7 @@ export interface RapServerOperation extends RapOperation {
   readonly header: Header;
   /** Id of the call on its connection. */
   readonly correlationId: number;
+  /** The connection that it came on. */
   readonly connection: RapPeerInfo;
   /**
    * Runs what handles the call inside of `around`, such as the scope of a context; only while `start` is published. What is
@@ -93,7 +96,9 @@ export interface RapServerOperation extends RapOperation {
 
 /** The name of a function in the registry. */
 export interface RapFunctionName {
+  /** `default` unless another one was given. */
   readonly group: string;
+  /** Its name in the group. */
   readonly name: string;
 }
 
@@ -104,7 +109,9 @@ export type RapServerChannel = RapServerOperation;
 
 /** Message of `rap.client.connection` and `rap.server.connection`. */
 export interface RapConnectionChange {
+  /** Its new state. */
   readonly state: 'open' | 'closed';
+  /** Which one. */
   readonly connection: RapPeerInfo;
   /** Why it is closed. */
   readonly reason: Error | undefined;
@@ -116,6 +123,7 @@ export interface RapEndpointChange {
   readonly address: string;
   /** As `client.stats().endpoints` tells it. */
   readonly state: string;
+  /** Why, as text for people; `undefined` if there is nothing to tell. */
   readonly reason: string | undefined;
 }
 
@@ -139,21 +147,27 @@ export type RapRefusalReason =
 
 /** Message of `rap.server.refusal`. */
 export interface RapRefusal {
+  /** What was refused: a unary call or an event is a `call`, a stream or channel is a `channel`. */
   readonly what: 'call' | 'channel' | 'connection';
+  /** Why. */
   readonly reason: RapRefusalReason;
 }
 
 /** Message of `rap.collect`: each server and client calls its function, at once. */
 export interface RapCollection {
+  /** Takes the numbers of one server. */
   server(stats: RapServerNumbers): void;
+  /** Takes the numbers of one client. */
   client(stats: RapClientNumbers): void;
 }
 
 /** What a server has now. */
 export interface RapServerNumbers {
+  /** Open connections. */
   readonly connections: number;
   /** Calls, events, streams and channels whose handlers run. */
   readonly inFlight: number;
+  /** Those of them that were opened as streams or channels. */
   readonly channels: number;
   /** Channels and streams whose messages wait for credit of the peer. */
   readonly waitingForCredit: number;
@@ -163,10 +177,13 @@ export interface RapServerNumbers {
 export interface RapClientNumbers {
   /** Open connections. */
   readonly connections: number;
+  /** Calls that were sent and not answered. */
   readonly inFlight: number;
   /** Calls that wait to be sent. */
   readonly queued: number;
+  /** Open channels and streams. */
   readonly channels: number;
+  /** Channels and streams whose messages wait for credit of the server. */
   readonly waitingForCredit: number;
   /** The states of its servers, if it may have several. */
   readonly endpoints: readonly string[];

@@ -12,7 +12,7 @@ import type { RapTestBedOptions, RapTestOverride } from './bed-options.js';
 /** The module of a test bed. */
 class RapTestBedModule {}
 
-/** The application of a test bed, which does not listen yet. */
+/** The application of a test bed, which does not listen yet. It is closed if it cannot be prepared. */
 export async function makeApp(options: RapTestBedOptions, strategy: RapServer): Promise<INestMicroservice> {
   const logger = options.logger ?? ['error', 'warn', 'fatal'];
   const { overrides = [] } = options;
@@ -25,8 +25,23 @@ export async function makeApp(options: RapTestBedOptions, strategy: RapServer): 
           logger,
           abortOnError: false, // else Nest ends the process
         });
-  await options.prepare?.(app);
-  return app;
+  try {
+    for (const override of overrides) await overrideEnhancer(app, override);
+    await options.prepare?.(app);
+    return app;
+  } catch (error) {
+    await closeFailed(app);
+    throw error;
+  }
+}
+
+/** Closes what could not start. Why it could not is what counts: an error of closing is dropped. */
+export async function closeFailed(failed: { close(): Promise<unknown> }): Promise<void> {
+  try {
+    await failed.close();
+  } catch {
+    // the caller throws the first error
+  }
 }
 
 /** Global: the modules may inject the providers of the bed. */
@@ -62,9 +77,7 @@ async function overridden(
   }
   const testing = await builder.compile();
   const given = logger === false ? { strategy, logger } : { strategy };
-  const app = testing.createNestMicroservice<MicroserviceOptions>(given);
-  for (const override of overrides) await overrideEnhancer(app, override);
-  return app;
+  return testing.createNestMicroservice<MicroserviceOptions>(given);
 }
 
 /** Guards, interceptors, pipes and filters of handlers are not among the providers of a module. */

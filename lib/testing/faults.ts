@@ -2,15 +2,27 @@ import { inspect } from 'node:util';
 import type { CallOrder } from './call-order.js';
 import type { MemoryNetwork, Side } from './memory-network.js';
 
-/** Ends a fault. May be called twice. */
+/** Ends the fault that returned it, and no other. May be called twice. */
 export type EndFault = () => void;
+
+/** A fault that holds. */
+interface Fault {
+  readonly latencyMs?: number;
+  readonly refuses?: true;
+  readonly stalls?: Side;
+}
 
 /**
  * Faults of the connections between the clients and the server of a test bed. They are those of a network: the bytes are those of real
  * connections, and so the limits, time limits and errors of both sides are the real ones. Each fault holds for all connections, until
- * the function that it returns is called, or `clear()`.
+ * the function that it returns is called, or `clear()`. Of several latencies, the latest that holds counts.
  */
 export class RapFaults {
+  /** In the order of their start. */
+  readonly #faults = new Set<Fault>();
+  /** The latest `reorder()`, unless it was ended. */
+  #reorder: object | undefined;
+
   /** @internal */
   constructor(
     private readonly network: MemoryNetwork,
@@ -27,10 +39,7 @@ export class RapFaults {
   latency(ms: number): EndFault {
     if (typeof ms !== 'number' || !(ms >= 0 && ms < Infinity))
       throw new RangeError(`latency() needs milliseconds, got ${inspect(ms)}`);
-    this.network.latencyMs = ms;
-    return () => {
-      this.network.latencyMs = 0;
-    };
+    return this.#start({ latencyMs: ms });
   }
 
   /**
@@ -43,10 +52,7 @@ export class RapFaults {
 
   /** Attempts to connect fail, as if no server listened. Open connections stay: `disconnect()` ends them. */
   refuseConnections(): EndFault {
-    this.network.refuses = true;
-    return () => {
-      this.network.refuses = false;
-    };
+    return this.#start({ refuses: true });
   }
 
   /**
@@ -58,13 +64,12 @@ export class RapFaults {
   stallReader(side: Side = 'client'): EndFault {
     if (side !== 'client' && side !== 'server')
       throw new RangeError(`stallReader() needs 'client' or 'server', got ${inspect(side)}`);
-    this.network.stall(side, true);
-    return () => this.network.stall(side, false);
+    return this.#start({ stalls: side });
   }
 
   /**
    * The next calls reach the server in the reverse order. The server gets none of them until all have come; channels, streams and
-   * events count as calls.
+   * events count as calls. It replaces an earlier one.
    *
    * @param calls how many; default 2
    * @throws RangeError unless `calls` is a whole number from 2
@@ -72,17 +77,43 @@ export class RapFaults {
   reorder(calls = 2): EndFault {
     if (!Number.isInteger(calls) || calls < 2)
       throw new RangeError(`reorder() needs a number of calls from 2, got ${inspect(calls)}`);
+    const fault = {};
+    this.#reorder = fault;
     this.order.hold(calls);
-    return () => this.order.release();
+    return () => {
+      if (this.#reorder === fault) this.#release();
+    };
   }
 
   /** Ends all faults. What they held up arrives now. */
   clear(): void {
-    this.network.refuses = false;
-    this.network.latencyMs = 0;
-    this.network.stall('client', false);
-    this.network.stall('server', false);
+    this.#faults.clear();
+    this.#apply();
     this.network.hurry();
+    this.#release();
+  }
+
+  #start(fault: Fault): EndFault {
+    this.#faults.add(fault);
+    this.#apply();
+    return () => {
+      if (this.#faults.delete(fault)) this.#apply();
+    };
+  }
+
+  #apply(): void {
+    const faults = [...this.#faults];
+    this.network.latencyMs = faults.findLast(({ latencyMs }) => latencyMs !== undefined)?.latencyMs ?? 0;
+    this.network.refuses = faults.some(({ refuses }) => refuses);
+    for (const side of ['client', 'server'] as const)
+      this.network.stall(
+        side,
+        faults.some(({ stalls }) => stalls === side),
+      );
+  }
+
+  #release(): void {
+    this.#reorder = undefined;
     this.order.release();
   }
 }

@@ -2,7 +2,7 @@ import type { INestMicroservice, Type } from '@nestjs/common';
 import type { RapClient } from '../nest/client/rap-client.js';
 import type { RapClientOptions } from '../nest/client/client-options.js';
 import type { RapServer } from '../nest/server/rap-server.js';
-import { makeApp } from './bed-app.js';
+import { closeFailed, makeApp } from './bed-app.js';
 import { assertBedOptions, type RapTestBedOptions } from './bed-options.js';
 import { RapFaults } from './faults.js';
 import { openBeds } from './open-beds.js';
@@ -115,12 +115,13 @@ async function makeBed(options: RapTestBedOptions, madeAt: string | undefined): 
   const world = new World({ name, isManual: clock === 'manual', ...(address !== undefined && { address }) });
   const server = world.server(serverOptions);
   const app = await makeApp(options, server);
+  let bed: RapTestBed | undefined;
   try {
-    const bed = new RapTestBed(app, server, { world, client, name });
+    bed = new RapTestBed(app, server, { world, client, name });
     await app.listen();
     return bed;
   } catch (error) {
-    await app.close();
+    await closeFailed(bed ?? app);
     throw error;
   }
 }

@@ -1,7 +1,14 @@
 import 'reflect-metadata';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { ConnectionLostError, InvokeError, RapContext, CallTimeoutError } from '../../lib/index.js';
+import {
+  CallTimeoutError,
+  ConnectionLostError,
+  InvokeError,
+  type RapConnectionChange,
+  RapContext,
+} from '../../lib/index.js';
 import { createRapTestBed, type RapTestBed, type RapTestBedOptions } from '../../lib/testing.js';
 import { eventually, rejection } from '../helpers/async.js';
 
@@ -49,6 +56,19 @@ class Handlers {
       yield 'x'.repeat(60_000);
     }
   }
+}
+
+/** The next connection that the server closes. */
+function nextClose(): Promise<RapConnectionChange> {
+  return new Promise((resolve) => {
+    const onChange = (message: unknown): void => {
+      const change = message as RapConnectionChange;
+      if (change.state !== 'closed') return;
+      unsubscribe('rap.server.connection', onChange);
+      resolve(change);
+    };
+    subscribe('rap.server.connection', onChange);
+  });
 }
 
 describe('faults of a test bed', () => {
@@ -146,8 +166,8 @@ describe('faults of a test bed', () => {
     expect(await call).toBe(1);
   });
 
-  it('stallReader: a client that does not read stops a stream, and is disconnected in the end', async () => {
-    const bed = await bedOf({ server: { limits: { writeStallTimeoutMs: 5_000 } } });
+  it('stallReader: a client that does not read stops a stream, which goes on when it reads again', async () => {
+    const bed = await bedOf();
     const items = bed.client.stream<string>('large')[Symbol.asyncIterator]();
     await items.next();
     const end = bed.faults.stallReader('client');
@@ -158,6 +178,27 @@ describe('faults of a test bed', () => {
     end();
     for (let i = 0; i < 100; i++) expect((await items.next()).done).toBe(false);
     await items.return?.();
+  });
+
+  it('stallReader: a client that does not read its answers is disconnected in the end', async () => {
+    const { client, clock, faults, server } = await bedOf({
+      server: { limits: { writeStallTimeoutMs: 5_000 } },
+    });
+    await client.connect();
+    const closed = nextClose();
+    const end = faults.stallReader('client');
+    const calls = Promise.allSettled(
+      Array.from({ length: 10 }, () => client.call('echo', 'x'.repeat(60_000))),
+    );
+    await clock.advance(4_000);
+    expect(order).toHaveLength(10);
+    expect(server.stats().connections).toBe(1);
+    await clock.advance(4_000);
+    expect(server.stats().connections).toBe(0);
+    expect((await closed).reason?.message).toMatch('the peer does not read (limits.writeStallTimeoutMs)');
+    end();
+    const last = (await calls).at(-1); // the first answers were on their way
+    expect(last).toMatchObject({ status: 'rejected', reason: { name: 'ConnectionLostError' } });
   });
 
   it('stallReader: calls to a server that does not read take too long', async () => {
@@ -194,6 +235,79 @@ describe('faults of a test bed', () => {
     await eventually('it is sent', () => client.stats().inFlight === 1);
     faults.clear();
     expect(await call).toBe(1);
+  });
+
+  it('latency: the end of a fault, called twice, ends no later one; the latest that holds counts', async () => {
+    const { client, clock, faults } = await bedOf();
+    await client.connect();
+    const takes = async (ms: number): Promise<void> => {
+      let answered: unknown;
+      const call = client.call('echo', ms).then((value) => (answered = value));
+      await clock.advance(ms - 1);
+      expect(answered).toBeUndefined();
+      await clock.advance(1);
+      expect(answered).toBe(ms);
+      await call;
+    };
+    const first = faults.latency(100);
+    first();
+    const second = faults.latency(50);
+    first();
+    await takes(100);
+    const third = faults.latency(200);
+    await takes(400);
+    third();
+    await takes(100);
+    second();
+    expect(await client.call('echo', 0)).toBe(0);
+  });
+
+  it('refuseConnections: each fault has an end of its own', async () => {
+    const { client, faults } = await bedOf({ client: { reconnect: false } });
+    const first = faults.refuseConnections();
+    first();
+    const second = faults.refuseConnections();
+    const third = faults.refuseConnections();
+    first();
+    second();
+    second();
+    expect(await rejection(client.call('echo', 1))).toMatchObject({ sent: 'no' });
+    third();
+    expect(await client.call('echo', 2)).toBe(2);
+  });
+
+  it('stallReader: each fault has an end of its own', async () => {
+    const { client, clock, faults } = await bedOf();
+    await client.connect();
+    const first = faults.stallReader('server');
+    const second = faults.stallReader('server');
+    first();
+    first();
+    const call = client.call('echo', 1);
+    await clock.advance(100);
+    expect(order).toEqual([]);
+    second();
+    expect(await call).toBe(1);
+  });
+
+  it('reorder: the end of a fault, called twice, ends no later one', async () => {
+    const { client, faults } = await bedOf();
+    const first = faults.reorder(2);
+    first();
+    const second = faults.reorder(2);
+    first();
+    expect(await Promise.all([1, 2].map((n) => client.call('echo', n)))).toEqual([1, 2]);
+    expect(order).toEqual([2, 1]);
+    second();
+  });
+
+  it('clear: the end of a fault that it has ended ends no later one', async () => {
+    const { client, faults } = await bedOf({ client: { reconnect: false } });
+    const first = faults.refuseConnections();
+    faults.clear();
+    faults.refuseConnections();
+    first();
+    expect(await rejection(client.call('echo', 1))).toMatchObject({ sent: 'no' });
   });
 
   it.each([

@@ -292,8 +292,8 @@ describe('createRapTestBed', () => {
     @Controller()
     class Slow {
       @MessagePattern('never')
-      never(): Promise<never> {
-        return new Promise(() => {});
+      never(@Ctx() { signal }: RapContext): Promise<void> {
+        return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
       }
 
       onModuleDestroy(): void {
@@ -337,5 +337,6 @@ describe('createRapTestBed', () => {
     expect((await rejection(createRapTestBed({ controllers: [Twice] }))).message).toMatch(
       /Two request handlers/,
     );
+    await expectNoLeaks();
   });
 });
