@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const templates = fileURLToPath(new URL('apps', import.meta.url));
@@ -129,7 +130,8 @@ function run(step, command, args, { cwd, timeoutMs = stepTimeoutMs }) {
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
   });
-  const output = `${stdout ?? ''}${stderr ?? ''}`;
+  // with CI set, some tools write colours to a pipe, too
+  const output = stripVTControlCharacters(`${stdout ?? ''}${stderr ?? ''}`);
   if (status !== 0) {
     const reason =
       error?.code === 'ETIMEDOUT'
