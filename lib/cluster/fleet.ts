@@ -301,8 +301,9 @@ export class Fleet implements PeerSource, BalancedCalls, HedgeHost, PinningHost,
 
   changed({ address, lostBy }: Endpoint, state: EndpointState, reason: string | undefined): void {
     if (lostBy) this.#status.lostBy = lostBy;
-    tellEndpoint({ address, state, reason });
-    this.options.onEndpoint({ address, state, reason });
+    const change = { address, state, reason };
+    tellEndpoint(change);
+    this.options.onEndpoint(change);
     if (!this.#isUpdating) this.#update();
   }
 

@@ -33,9 +33,6 @@ export function outcomeOf(error: unknown): string {
   return known === undefined ? UNKNOWN : outcomeName(known);
 }
 
-/** Names of all outcomes. */
-export const OUTCOMES: readonly string[] = [OK, ...[...KNOWN].map(outcomeName), UNKNOWN];
-
 function outcomeName(code: string): string {
   return code.slice('ERR_RAP_'.length);
 }

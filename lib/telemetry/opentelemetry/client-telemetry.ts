@@ -1,12 +1,4 @@
-import {
-  type Context,
-  context,
-  type Span,
-  SpanKind,
-  SpanStatusCode,
-  trace,
-  type Tracer,
-} from '@opentelemetry/api';
+import { type Context, context, type Span, SpanKind, trace, type Tracer } from '@opentelemetry/api';
 import type { RapClientOperation, RapFurtherAttempt } from '../../diagnostics/messages.js';
 import { type MethodName, MethodNames } from '../method-names.js';
 import { Slot } from '../slot.js';
@@ -14,6 +6,7 @@ import type { Subscriptions } from '../subscriptions.js';
 import { isKnown, originalOf, outcomeOf, spanNameOf } from './attributes.js';
 import { ClientAttributes } from './call-attributes.js';
 import type { CallMetrics } from './call-metrics.js';
+import { endSpan } from './end-span.js';
 import { inject } from './propagation.js';
 
 /** What is kept of a call that runs. */
@@ -65,7 +58,7 @@ export class ClientTelemetry {
     const { name, span } = traced;
     const { outcome = '', error } = call;
     const ended = this.#attributes.of(name, call).ended(outcome, error !== undefined);
-    end(span, ended.span, error);
+    endSpan(span, ended.span, error);
     this.metrics.ended(call, name, ended.metric);
   }
 
@@ -88,16 +81,6 @@ export class ClientTelemetry {
   #attemptEnded(attempt: RapFurtherAttempt): void {
     const { outcome = '', error } = attempt;
     const span = this.#attempts.get(attempt);
-    if (span) end(span, outcomeOf(outcome, error !== undefined), error);
+    if (span) endSpan(span, outcomeOf(outcome, error !== undefined), error);
   }
-}
-
-function end(span: Span, attributes: ReturnType<typeof outcomeOf>, error: unknown): void {
-  if (span.isRecording()) span.setAttributes(attributes);
-  if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: messageOf(error) });
-  span.end();
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'an error that is no Error';
 }

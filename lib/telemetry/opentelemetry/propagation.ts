@@ -1,4 +1,4 @@
-import { type Context, context, type Link, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import { type Context, type Link, propagation, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import { encodeHeader } from '../../protocol/encoder.js';
 import type { Header } from '../../protocol/frame.js';
 import { DEFAULT_FRAME_LIMITS } from '../../protocol/limits.js';
@@ -63,9 +63,4 @@ export function extract(header: Header, trust: 'parent' | 'link'): Origin {
   if (trust === 'parent') return { parent: remote, links: [] };
   const linked = trace.getSpanContext(remote);
   return { parent: ROOT_CONTEXT, links: linked ? [{ context: linked }] : [] };
-}
-
-/** Runs work in a context. */
-export function within(it: Context, work: () => void): void {
-  context.with(it, work);
 }

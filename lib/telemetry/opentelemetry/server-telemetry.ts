@@ -1,4 +1,4 @@
-import { type Span, SpanKind, SpanStatusCode, trace, type Tracer } from '@opentelemetry/api';
+import { context, type Span, SpanKind, trace, type Tracer } from '@opentelemetry/api';
 import type { RapServerOperation } from '../../diagnostics/messages.js';
 import { type MethodName, MethodNames } from '../method-names.js';
 import { Slot } from '../slot.js';
@@ -6,7 +6,8 @@ import type { Subscriptions } from '../subscriptions.js';
 import { hasServerFailed, isKnown, originalOf, spanNameOf } from './attributes.js';
 import { ServerAttributes } from './call-attributes.js';
 import type { CallMetrics } from './call-metrics.js';
-import { extract, within } from './propagation.js';
+import { endSpan } from './end-span.js';
+import { extract } from './propagation.js';
 
 interface Traced {
   readonly name: MethodName;
@@ -45,7 +46,7 @@ export class ServerTelemetry {
     this.#calls.set(call, { name, span });
     this.metrics.started(call, name);
     const inside = trace.setSpan(parent, span);
-    call.runWith((work) => within(inside, work));
+    call.runWith((work) => context.with(inside, work));
   }
 
   #ended(call: RapServerOperation): void {
@@ -54,9 +55,7 @@ export class ServerTelemetry {
     const { name, span } = traced;
     const hasFailed = hasServerFailed(call);
     const ended = this.#attributes.of(name, call).ended(call.outcome as string, hasFailed);
-    if (span.isRecording()) span.setAttributes(ended.span);
-    if (hasFailed) span.setStatus({ code: SpanStatusCode.ERROR, message: (call.error as Error).message });
-    span.end();
+    endSpan(span, ended.span, hasFailed ? call.error : undefined);
     this.metrics.ended(call, name, ended.metric);
   }
 }
