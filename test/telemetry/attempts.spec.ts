@@ -1,7 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { context, propagation, SpanKind } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { SpanKind } from '@opentelemetry/api';
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
@@ -21,6 +19,7 @@ import {
 import { instrumentRap } from '../../lib/opentelemetry.js';
 import { collectRapMetrics } from '../../lib/prometheus.js';
 import { eventually, testScope } from '../helpers/async.js';
+import { useOpenTelemetry } from '../helpers/open-telemetry.js';
 import { parsePrometheus } from '../helpers/prometheus-text.js';
 import { answerDeclare, type RawFrame, type RawSocket, scriptedServer } from '../helpers/raw-socket.js';
 import { silenced } from '../helpers/silent-log.js';
@@ -28,14 +27,7 @@ import { silenced } from '../helpers/silent-log.js';
 silenced();
 const scope = testScope();
 
-beforeAll(() => {
-  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-});
-afterAll(() => {
-  context.disable();
-  propagation.disable();
-});
+useOpenTelemetry();
 
 /** What a server does with a call: answers with this, breaks the connection off, or nothing. */
 type Reply = RawFrame | 'break' | undefined;
@@ -132,6 +124,16 @@ it('a retry is a child of the span of its call, and goes with a trace of its own
       value: 1,
     },
   ]);
+});
+
+it('who listens to rap.client.retry alone hears of retries', async () => {
+  const broken = await serverOf(() => 'break');
+  const sound = await serverOf(answer);
+  const retries = heard<RapFurtherAttempt>('rap.client.retry');
+  const client = await fleet([broken.port, sound.port]);
+
+  expect(await client.call('name', {}, { idempotent: true })).toBe('answer');
+  expect(retries).toHaveLength(1);
 });
 
 it('a hedge is a child, too, and both end', async () => {

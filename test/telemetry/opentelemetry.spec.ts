@@ -1,8 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from '@opentelemetry/core';
 import {
   AggregationTemporality,
   type HistogramMetricData,
@@ -21,21 +19,13 @@ import { finalize, firstValueFrom, interval, lastValueFrom, type Observable, tak
 import { AuthError, ChannelPattern, type RapChannel, type RapClient, RapContext } from '../../lib/index.js';
 import { instrumentRap, type InstrumentRapOptions } from '../../lib/opentelemetry.js';
 import { eventually, rejection, testScope } from '../helpers/async.js';
+import { useOpenTelemetry } from '../helpers/open-telemetry.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { RawSocket } from '../helpers/raw-socket.js';
 
 const scope = testScope();
 
-beforeAll(() => {
-  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  propagation.setGlobalPropagator(
-    new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
-  );
-});
-afterAll(() => {
-  context.disable();
-  propagation.disable();
-});
+useOpenTelemetry();
 
 /** Instruments rap for this test. */
 function instrument(options: Pick<InstrumentRapOptions, 'trust'> = {}) {

@@ -1,9 +1,6 @@
 import { tracingChannel } from 'node:diagnostics_channel';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
-import { context, propagation } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from '@opentelemetry/core';
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
@@ -22,6 +19,7 @@ import {
 import { instrumentRap } from '../../lib/opentelemetry.js';
 import { collectRapMetrics } from '../../lib/prometheus.js';
 import { eventually, Gate, rejection, testScope } from '../helpers/async.js';
+import { useOpenTelemetry } from '../helpers/open-telemetry.js';
 import { EventPattern } from '../helpers/event-pattern.js';
 import { parsePrometheus } from '../helpers/prometheus-text.js';
 import { answerDeclare, scriptedServer, type RawSocket } from '../helpers/raw-socket.js';
@@ -98,16 +96,7 @@ it('metrics of an OpenMetrics registry are gone after undo', async () => {
 });
 
 describe('a call whose header has room for itself, but not for the trace', () => {
-  beforeAll(() => {
-    context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-    propagation.setGlobalPropagator(
-      new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
-    );
-  });
-  afterAll(() => {
-    context.disable();
-    propagation.disable();
-  });
+  useOpenTelemetry();
   it.each([
     ['in bytes', { 'x-app': 'a'.repeat(8100) }],
     ['in entries', Object.fromEntries(Array.from({ length: 63 }, (_, i) => [`h${i}`, i]))],
