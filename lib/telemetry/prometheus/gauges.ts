@@ -52,7 +52,23 @@ function endpoints(): MetricValue[] {
   return Array.from(states, ([state, value]) => ({ labels: { state }, value }));
 }
 
-function collect(): { servers: RapServerNumbers[]; clients: RapClientNumbers[] } {
+interface Collected {
+  readonly servers: RapServerNumbers[];
+  readonly clients: RapClientNumbers[];
+}
+
+/** What this turn has collected: the metrics of one scrape ask one after the other. */
+let collected: Collected | undefined;
+
+function collect(): Collected {
+  if (!collected) {
+    collected = collectNow();
+    queueMicrotask(() => (collected = undefined));
+  }
+  return collected;
+}
+
+function collectNow(): Collected {
   const servers: RapServerNumbers[] = [];
   const clients: RapClientNumbers[] = [];
   collection.publish({
